@@ -1,0 +1,2 @@
+//! The MAST command line
+fn main() {}

@@ -1,0 +1,1 @@
+//! The local control API between mastd and its user interfaces

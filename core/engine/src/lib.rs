@@ -1,0 +1,1 @@
+//! Drives the MAST protocol: sockets, timers, virtual interface, WireGuard sessions

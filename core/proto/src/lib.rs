@@ -1,0 +1,1 @@
+//! The MAST protocol as a sans-IO state machine

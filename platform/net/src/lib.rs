@@ -1,0 +1,1 @@
+//! What differs per operating system: virtual interface, interface monitor, bound sockets, routes, key store

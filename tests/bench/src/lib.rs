@@ -1,0 +1,1 @@
+//! Benchmarks of real daemons in network namespaces

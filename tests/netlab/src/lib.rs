@@ -1,0 +1,1 @@
+//! Hosts, routers, links and NATs in network namespaces

@@ -1,0 +1,1 @@
+//! A simulated network of MAST endpoints in virtual time
