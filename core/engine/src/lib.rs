@@ -1,1 +1,2 @@
 //! Drives the MAST protocol: sockets, timers, virtual interface, WireGuard sessions
+pub mod os;

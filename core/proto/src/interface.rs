@@ -1,0 +1,62 @@
+//! What the protocol knows of a local network interface.
+
+use std::net::IpAddr;
+
+/// The operating system's number of an interface (`ifindex`); unique while the interface exists.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct InterfaceId(pub u32);
+
+/// What an interface is attached to; policies may name a kind instead of an interface.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum InterfaceKind {
+    /// IEEE 802.11.
+    Wifi,
+    /// A mobile network (WWAN modem, phone tethering).
+    Cellular,
+    /// Wired.
+    Ethernet,
+    /// Anything else, and whatever could not be told.
+    Other,
+}
+
+impl InterfaceKind {
+    /// The word used in configuration, commands and output.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Wifi => "wifi",
+            Self::Cellular => "cellular",
+            Self::Ethernet => "ethernet",
+            Self::Other => "other",
+        }
+    }
+
+    /// The kind that a word names, if it names one.
+    pub fn from_word(word: &str) -> Option<Self> {
+        [Self::Wifi, Self::Cellular, Self::Ethernet, Self::Other].into_iter().find(|k| k.as_str() == word)
+    }
+}
+
+impl std::fmt::Display for InterfaceKind {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+/// A local interface as the operating system describes it now.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Interface {
+    /// Its number.
+    pub id: InterfaceId,
+    /// Its name, such as `wlan0`.
+    pub name: String,
+    /// What it is attached to.
+    pub kind: InterfaceKind,
+    /// The network's name (an SSID, an operator), where known.
+    pub network: Option<String>,
+    /// Whether traffic over it costs the user money.
+    pub metered: bool,
+    /// Its addresses that can source traffic: no loopback, multicast, IPv6 link-local, tentative or deprecated ones.
+    pub addresses: Vec<IpAddr>,
+    /// Whether it can carry datagrams: administratively up, carrier present, at least one address.
+    pub usable: bool,
+}
