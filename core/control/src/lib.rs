@@ -1,1 +1,45 @@
-//! The local control API between mastd and its user interfaces
+//! The local control API between `mastd` and its user interfaces: types, client and server.
+//!
+//! One conversation is JSON-RPC 2.0 over a Unix socket, one message a line. It begins with `hello`, which
+//! compares protocol versions. Requests of one connection are answered in order. Anyone on the machine may
+//! read; changes need root, the service's own user, or membership in the group [`GROUP`].
+//!
+//! Fields and words that a reader does not know are ignored in answers, so that a newer service can talk to an
+//! older interface; in requests they are errors, so that a wish is never half understood.
+//!
+//! A service implements [`Service`] and hands it to [`Server::run`]; an interface calls [`Client::connect`].
+
+mod access;
+mod client;
+mod connection;
+mod error;
+mod request;
+mod response;
+mod server;
+mod socket;
+mod status;
+pub mod timestamp;
+mod wire;
+
+pub use access::{Access, Caller, GROUP};
+pub use client::{Client, ClientError, Subscription};
+pub use error::{ControlError, ErrorCode};
+pub use request::{Drill, Hello, Invite, PeerAdd, PeerFile, PeerRemove, PolicySet, Request};
+pub use response::{
+    Check, DoctorReport, DrillProgress, DrillReport, DrillStep, HelloReply, Invited, Notice, PeerAdded,
+    Response, Verdict,
+};
+pub use server::{Server, ServerError, ServerOptions, Service};
+pub use status::{
+    Eids, Event, InterfaceKind, InterfaceStatus, PathState, PathStatus, PeerKind, PeerState, PeerStatus,
+    PolicyMode, PolicyStatus, Status,
+};
+
+/// Where the service listens unless told otherwise.
+pub const DEFAULT_SOCKET: &str = "/run/mast/control.sock";
+
+/// The version of this API. It grows when an older reader could misunderstand; additions do not count.
+pub const PROTOCOL: u32 = 1;
+
+/// The longest request line that the server accepts, in bytes.
+pub const MAX_LINE: usize = 256 * 1024;

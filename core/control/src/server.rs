@@ -1,0 +1,228 @@
+//! The service's end.
+
+use std::collections::HashMap;
+use std::future::Future;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use serde_json::Value;
+use tokio::net::UnixStream;
+use tokio::sync::{broadcast, mpsc, watch};
+use tokio::task::{Id, JoinError, JoinSet};
+
+use crate::access::{Access, Caller};
+use crate::connection;
+use crate::error::ControlError;
+use crate::request::{Drill, Request};
+use crate::response::{DrillProgress, DrillReport, HelloReply, Notice, Response};
+use crate::socket::Socket;
+use crate::{DEFAULT_SOCKET, PROTOCOL, wire};
+
+/// How many connections there may be; far more than the interfaces of one machine need.
+const MAX_CONNECTIONS: usize = 64;
+/// How many of them one user other than root may hold, so that nobody can lock the others out.
+const MAX_PER_USER: usize = 40;
+/// How long connections may take to finish their answers at shutdown.
+const SHUTDOWN_GRACE: Duration = Duration::from_secs(1);
+/// The pause after a failed accept: running out of descriptors must not become a busy loop.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+
+/// What the service does for its interfaces.
+///
+/// Permission has been checked and parameters have been read before anything here is called.
+pub trait Service: Send + Sync + 'static {
+    /// Answers a request with the [`Response`] that belongs to it.
+    ///
+    /// The future is dropped when the client disappears and cannot be answered any more, and at shutdown.
+    fn call(
+        &self,
+        request: Request,
+        caller: &Caller,
+    ) -> impl Future<Output = Result<Response, ControlError>> + Send;
+
+    /// Silences each path of a peer in turn and reports what became of the traffic.
+    ///
+    /// The future is dropped when the client disappears: whatever was silenced must come back then, too.
+    /// A full `progress` means a slow reader; `try_send` and forget, or wait, as it suits the drill.
+    fn drill(
+        &self,
+        drill: Drill,
+        progress: mpsc::Sender<DrillProgress>,
+        caller: &Caller,
+    ) -> impl Future<Output = Result<DrillReport, ControlError>> + Send;
+
+    /// A new reader of what happens from now on. The channel's capacity is what a slow reader may lag behind
+    /// before it is disconnected; 64 to 1024 is sensible.
+    fn subscribe(&self) -> broadcast::Receiver<Notice>;
+}
+
+/// How the server presents itself.
+#[derive(Debug, Clone)]
+pub struct ServerOptions {
+    /// Where to listen.
+    pub path: PathBuf,
+    /// This endpoint's name.
+    pub name: String,
+    /// The service's version.
+    pub version: String,
+    /// Who may change things.
+    pub access: Access,
+}
+
+impl ServerOptions {
+    /// The usual place and the usual rule.
+    pub fn new(name: impl Into<String>, version: impl Into<String>) -> Self {
+        Self {
+            path: DEFAULT_SOCKET.into(),
+            name: name.into(),
+            version: version.into(),
+            access: Access::system(),
+        }
+    }
+
+    /// Another place.
+    #[must_use]
+    pub fn at(mut self, path: impl Into<PathBuf>) -> Self {
+        self.path = path.into();
+        self
+    }
+
+    /// Another rule.
+    #[must_use]
+    pub fn with_access(mut self, access: Access) -> Self {
+        self.access = access;
+        self
+    }
+}
+
+/// Why the server cannot listen.
+#[derive(Debug, thiserror::Error)]
+pub enum ServerError {
+    /// Another service answers there.
+    #[error("another mastd is already running: it answers at {path}")]
+    AlreadyRunning {
+        /// Where.
+        path: PathBuf,
+    },
+    /// Something else is in the way.
+    #[error("{path} exists and is not a socket: remove it, or choose another place")]
+    NotASocket {
+        /// Where.
+        path: PathBuf,
+    },
+    /// The system refused.
+    #[error("cannot listen at {path}: {source}")]
+    Bind {
+        /// Where.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+}
+
+/// What every connection needs to know.
+pub(crate) struct Shared {
+    pub(crate) greeting: HelloReply,
+    pub(crate) access: Access,
+}
+
+/// A listening server; clients may already connect and wait.
+pub struct Server {
+    socket: Socket,
+    path: PathBuf,
+    shared: Arc<Shared>,
+}
+
+impl Server {
+    /// Listens. Must be called within a tokio runtime with time and I/O.
+    ///
+    /// # Errors
+    /// When another service lives at the same place, or the system refuses.
+    pub fn bind(options: ServerOptions) -> Result<Self, ServerError> {
+        let socket = Socket::bind(&options.path)?;
+        let greeting = HelloReply { protocol: PROTOCOL, version: options.version, name: options.name };
+        Ok(Self { socket, path: options.path, shared: Arc::new(Shared { greeting, access: options.access }) })
+    }
+
+    /// Where it listens.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Serves until `shutdown` is ready, then removes the socket and lets answers under way finish for a second.
+    pub async fn run<S: Service>(self, service: Arc<S>, shutdown: impl Future<Output = ()>) {
+        let Self { socket, shared, .. } = self;
+        let (stop, stopped) = watch::channel(false);
+        let mut connections = Connections::default();
+        tokio::pin!(shutdown);
+        loop {
+            tokio::select! {
+                () = &mut shutdown => break,
+                ended = connections.tasks.join_next_with_id(), if !connections.tasks.is_empty() => {
+                    connections.ended(ended);
+                }
+                accepted = socket.listener.accept() => match accepted {
+                    Ok((stream, _)) => connections.start(stream, &service, &shared, &stopped),
+                    Err(error) => {
+                        tracing::warn!(%error, "a control connection could not be accepted");
+                        tokio::time::sleep(ACCEPT_PAUSE).await;
+                    }
+                },
+            }
+        }
+        drop(socket);
+        // Fails only when no connection listens any more.
+        let _ = stop.send(true);
+        let drain = async { while connections.tasks.join_next().await.is_some() {} };
+        if tokio::time::timeout(SHUTDOWN_GRACE, drain).await.is_err() {
+            tracing::debug!("control connections were cut at shutdown");
+        }
+    }
+}
+
+/// The open connections and whose they are.
+#[derive(Default)]
+struct Connections {
+    tasks: JoinSet<()>,
+    users: HashMap<Id, u32>,
+}
+
+impl Connections {
+    fn start<S: Service>(
+        &mut self,
+        stream: UnixStream,
+        service: &Arc<S>,
+        shared: &Arc<Shared>,
+        stopped: &watch::Receiver<bool>,
+    ) {
+        let caller = match Caller::of(&stream) {
+            Ok(caller) => caller,
+            Err(error) => return tracing::warn!(%error, "a control connection has no credentials"),
+        };
+        let own = self.users.values().filter(|uid| **uid == caller.uid).count();
+        if self.users.len() >= MAX_CONNECTIONS || (caller.uid != 0 && own >= MAX_PER_USER) {
+            let error = ControlError::unavailable("too many control connections: close some and try again");
+            // The note is a courtesy: a fresh socket has room for it, and the connection ends anyway.
+            let _ = stream.try_write(&wire::answer::<()>(&Value::Null, Err(error)));
+            return;
+        }
+        let uid = caller.uid;
+        let task =
+            connection::serve(stream, caller, Arc::clone(service), Arc::clone(shared), stopped.clone());
+        self.users.insert(self.tasks.spawn(task).id(), uid);
+    }
+
+    fn ended(&mut self, ended: Option<Result<(Id, ()), JoinError>>) {
+        let id = match ended {
+            None => return,
+            Some(Ok((id, ()))) => id,
+            Some(Err(error)) => {
+                tracing::error!(%error, "a control connection broke down");
+                error.id()
+            }
+        };
+        self.users.remove(&id);
+    }
+}

@@ -1,0 +1,107 @@
+//! The socket's life in the file system.
+
+use std::fs::{self, File, Permissions, TryLockError};
+use std::io::{self, ErrorKind};
+use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt};
+use std::os::unix::net::UnixStream;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use tokio::net::UnixListener;
+
+use crate::server::ServerError;
+
+/// How often, and after what pause, the directory's lock is asked for while another start holds it.
+const LOCK_ATTEMPTS: u32 = 100;
+const LOCK_PAUSE: Duration = Duration::from_millis(20);
+
+/// A listening socket that removes its file when dropped.
+pub(crate) struct Socket {
+    pub(crate) listener: UnixListener,
+    path: PathBuf,
+    identity: (u64, u64),
+}
+
+impl Socket {
+    /// Listens at `path`. The file appears complete, with its mode, or not at all.
+    pub(crate) fn bind(path: &Path) -> Result<Self, ServerError> {
+        let io = |source: io::Error| ServerError::Bind { path: path.to_owned(), source };
+        let directory = match path.parent() {
+            Some(parent) if !parent.as_os_str().is_empty() => parent,
+            _ => Path::new("."),
+        };
+        fs::create_dir_all(directory).map_err(io)?;
+        // Held until the file is in place: two services that start together must not remove each other's.
+        let _lock = lock(directory).map_err(io)?;
+        clear_stale(path)?;
+
+        let draft = directory.join(format!(".mast-{}", std::process::id()));
+        remove_if_there(&draft).map_err(io)?;
+        let listener = UnixListener::bind(&draft).map_err(io)?;
+        let placed = fs::set_permissions(&draft, Permissions::from_mode(0o666))
+            .and_then(|()| fs::metadata(&draft))
+            .and_then(|metadata| fs::rename(&draft, path).map(|()| (metadata.dev(), metadata.ino())));
+        match placed {
+            Ok(identity) => Ok(Self { listener, path: path.to_owned(), identity }),
+            Err(error) => {
+                // The first error is the one to tell.
+                let _ = fs::remove_file(&draft);
+                Err(io(error))
+            }
+        }
+    }
+}
+
+impl Drop for Socket {
+    fn drop(&mut self) {
+        // A file that another service put there since is not ours to remove.
+        let ours = fs::symlink_metadata(&self.path).is_ok_and(|m| (m.dev(), m.ino()) == self.identity);
+        if ours && let Err(error) = fs::remove_file(&self.path) {
+            tracing::warn!(%error, "the control socket could not be removed");
+        }
+    }
+}
+
+fn lock(directory: &Path) -> io::Result<File> {
+    let file = File::open(directory)?;
+    for _ in 0..LOCK_ATTEMPTS {
+        match file.try_lock() {
+            Ok(()) => return Ok(file),
+            Err(TryLockError::WouldBlock) => std::thread::sleep(LOCK_PAUSE),
+            Err(TryLockError::Error(error)) => return Err(error),
+        }
+    }
+    Err(io::Error::new(ErrorKind::WouldBlock, "another process holds the directory's lock"))
+}
+
+/// Removes the socket of a service that died; complains about one that lives.
+fn clear_stale(path: &Path) -> Result<(), ServerError> {
+    let io = |source: io::Error| ServerError::Bind { path: path.to_owned(), source };
+    match fs::symlink_metadata(path) {
+        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(()),
+        Err(error) => return Err(io(error)),
+        Ok(metadata) if !metadata.file_type().is_socket() => {
+            return Err(ServerError::NotASocket { path: path.to_owned() });
+        }
+        Ok(_) => {}
+    }
+    match UnixStream::connect(path) {
+        Ok(_) => Err(ServerError::AlreadyRunning { path: path.to_owned() }),
+        Err(error) if error.kind() == ErrorKind::ConnectionRefused => {
+            tracing::info!("removing the control socket of a service that died");
+            remove_if_there(path).map_err(io)
+        }
+        Err(error) if error.kind() == ErrorKind::NotFound => Ok(()),
+        Err(error) if error.kind() == ErrorKind::WouldBlock => {
+            Err(ServerError::AlreadyRunning { path: path.to_owned() })
+        }
+        Err(error) => Err(io(error)),
+    }
+}
+
+fn remove_if_there(path: &Path) -> io::Result<()> {
+    match fs::remove_file(path) {
+        Err(error) if error.kind() != ErrorKind::NotFound => Err(error),
+        _ => Ok(()),
+    }
+}

@@ -1,0 +1,270 @@
+//! What the service tells of its present state.
+
+use serde::{Deserialize, Serialize};
+
+use crate::timestamp;
+
+/// Everything that an interface shows, at one moment.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+pub struct Status {
+    /// Whether the service carries traffic: the virtual interface exists.
+    pub up: bool,
+    /// This endpoint's name, as its peers see it.
+    pub name: String,
+    /// The service's version.
+    pub version: String,
+    /// This endpoint's public key, in base64.
+    pub public_key: String,
+    /// The local interfaces that could carry paths.
+    #[serde(default)]
+    pub interfaces: Vec<InterfaceStatus>,
+    /// The peers, in the order in which they were added.
+    #[serde(default)]
+    pub peers: Vec<PeerStatus>,
+    /// The last few events, oldest first.
+    #[serde(default)]
+    pub events: Vec<Event>,
+}
+
+/// A local interface.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct InterfaceStatus {
+    /// Its name, such as `wlan0`.
+    pub name: String,
+    /// What it is attached to.
+    pub kind: InterfaceKind,
+    /// The network's name (an SSID, an operator), where known. It comes from the network: do not trust it.
+    #[serde(default)]
+    pub network: Option<String>,
+    /// Its addresses.
+    #[serde(default)]
+    pub addresses: Vec<String>,
+    /// Whether traffic over it costs the user money.
+    #[serde(default)]
+    pub metered: bool,
+    /// Whether it can carry datagrams now.
+    #[serde(default)]
+    pub usable: bool,
+}
+
+/// A peer and the context with it.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct PeerStatus {
+    /// The name under which this host knows the peer.
+    pub name: String,
+    /// Its public key, in base64.
+    pub public_key: String,
+    /// Whether the peer answers.
+    pub state: PeerState,
+    /// What the peer speaks.
+    pub kind: PeerKind,
+    /// The endpoint identifiers of both ends.
+    pub eid: Eids,
+    /// What decides between paths.
+    pub policy: PolicyStatus,
+    /// Bytes received from the peer.
+    #[serde(default)]
+    pub rx_bytes: u64,
+    /// Bytes sent to the peer.
+    #[serde(default)]
+    pub tx_bytes: u64,
+    /// Milliseconds since the peer was last heard on any path; none if never.
+    #[serde(default)]
+    pub last_heard_ms: Option<u64>,
+    /// Its paths, by number.
+    #[serde(default)]
+    pub paths: Vec<PathStatus>,
+}
+
+/// The endpoint identifiers that two peers agreed on: what transports bind to.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct Eids {
+    /// This end's, IPv4.
+    #[serde(default)]
+    pub local_v4: Option<String>,
+    /// This end's, IPv6.
+    #[serde(default)]
+    pub local_v6: Option<String>,
+    /// The peer's, IPv4.
+    #[serde(default)]
+    pub remote_v4: Option<String>,
+    /// The peer's, IPv6.
+    #[serde(default)]
+    pub remote_v6: Option<String>,
+}
+
+/// The policy of a context.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct PolicyStatus {
+    /// Who chooses.
+    pub mode: PolicyMode,
+    /// With [`PolicyMode::Pin`]: interfaces, kinds, or networks as `network:NAME`; the first that works is used.
+    #[serde(default)]
+    pub pin: Vec<String>,
+    /// Whether other paths may be used while no pinned one works.
+    #[serde(default)]
+    pub fallback: bool,
+}
+
+/// A local interface and a remote address.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct PathStatus {
+    /// Its number within the context.
+    pub id: u32,
+    /// The local interface's name.
+    pub interface: String,
+    /// The local address and port.
+    pub local: String,
+    /// The remote address and port.
+    pub remote: String,
+    /// What is known of it.
+    pub state: PathState,
+    /// Whether the context sends over it now.
+    pub active: bool,
+    /// Smoothed round-trip time in milliseconds, once measured.
+    #[serde(default)]
+    pub srtt_ms: Option<f64>,
+    /// Share of datagrams lost lately, 0 to 1, once measured.
+    #[serde(default)]
+    pub loss: Option<f64>,
+    /// The largest datagram that is known to pass, in bytes.
+    #[serde(default)]
+    pub mtu: u16,
+    /// Bytes received over it.
+    #[serde(default)]
+    pub rx_bytes: u64,
+    /// Bytes sent over it.
+    #[serde(default)]
+    pub tx_bytes: u64,
+}
+
+/// Something that happened to a peer's context.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Event {
+    /// When, as [`timestamp`] writes it.
+    pub time: String,
+    /// The peer's name; empty when it concerns none.
+    pub peer: String,
+    /// The interface that carried traffic before.
+    #[serde(default)]
+    pub from: Option<String>,
+    /// The interface that carries traffic now.
+    #[serde(default)]
+    pub to: Option<String>,
+    /// Why, in words that continue "wifi …": "went silent", "lost its address", "is pinned".
+    pub reason: String,
+    /// How long nothing arrived, in milliseconds.
+    #[serde(default)]
+    pub gap_ms: Option<f64>,
+}
+
+impl Event {
+    /// An event of this moment.
+    pub fn now(peer: impl Into<String>, reason: impl Into<String>) -> Self {
+        Self {
+            time: timestamp::now(),
+            peer: peer.into(),
+            from: None,
+            to: None,
+            reason: reason.into(),
+            gap_ms: None,
+        }
+    }
+}
+
+/// Gives an enumeration of words its text form and its reading.
+macro_rules! words {
+    ($(#[$meta:meta])* $name:ident { $($(#[$vmeta:meta])* $variant:ident = $word:literal,)+ } else $other:ident = $other_word:literal) => {
+        $(#[$meta])*
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+        #[serde(rename_all = "lowercase")]
+        pub enum $name {
+            $($(#[$vmeta])* $variant,)+
+            /// Anything else, such as a word of a newer service.
+            #[serde(other)]
+            $other,
+        }
+
+        impl $name {
+            /// The word used by the API and in output.
+            pub fn as_str(self) -> &'static str {
+                match self {
+                    $(Self::$variant => $word,)+
+                    Self::$other => $other_word,
+                }
+            }
+        }
+
+        impl std::fmt::Display for $name {
+            fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                f.pad(self.as_str())
+            }
+        }
+    };
+}
+
+words! {
+    /// What an interface is attached to.
+    InterfaceKind {
+        /// IEEE 802.11.
+        Wifi = "wifi",
+        /// A mobile network.
+        Cellular = "cellular",
+        /// Wired.
+        Ethernet = "ethernet",
+    } else Other = "other"
+}
+
+words! {
+    /// Whether a peer answers.
+    PeerState {
+        /// The peer answers: something sealed by it arrived over the active path within the time that the
+        /// protocol allows. Never said on the strength of a past handshake alone.
+        Connected = "connected",
+        /// There is an address and an interface, and the peer is being tried; it has not yet answered since the
+        /// service came up or the peer was added.
+        Connecting = "connecting",
+        /// The peer did answer, but now no path does; or attempts have gone on for long without any answer.
+        Unreachable = "unreachable",
+        /// Nothing is being tried: the service is down, no interface is usable, or no address of the peer is known.
+        Down = "down",
+    } else Unknown = "unknown"
+}
+
+words! {
+    /// What a peer speaks.
+    PeerKind {
+        /// MAST: moves between paths without loss.
+        Mast = "mast",
+        /// Plain WireGuard: this end moves, the other follows.
+        Wireguard = "wireguard",
+    } else Unknown = "unknown"
+}
+
+words! {
+    /// What is known of a path.
+    PathState {
+        /// Not yet tried.
+        Candidate = "candidate",
+        /// Tried, no answer yet.
+        Validating = "validating",
+        /// The peer answered over it.
+        Validated = "validated",
+        /// It stopped answering a moment ago.
+        Suspect = "suspect",
+        /// It does not answer.
+        Failed = "failed",
+    } else Unknown = "unknown"
+}
+
+words! {
+    /// Who chooses the path.
+    #[derive(Default)]
+    PolicyMode {
+        /// The service: unmetered first, then health, then round-trip time.
+        #[default]
+        Auto = "auto",
+        /// The user, by a list.
+        Pin = "pin",
+    } else Unknown = "unknown"
+}

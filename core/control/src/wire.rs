@@ -1,0 +1,171 @@
+//! JSON-RPC messages as lines.
+
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
+use tokio::io::{AsyncRead, AsyncReadExt};
+
+use crate::error::{ControlError, ErrorCode, WireError};
+use crate::response::{DrillProgress, Notice};
+
+/// How much is read at once.
+const CHUNK: usize = 8 * 1024;
+
+/// What came next on a connection.
+pub(crate) enum Next {
+    /// A line, without its end.
+    Line(Vec<u8>),
+    /// A line longer than the limit; what follows cannot be trusted to begin at a line's start.
+    TooLong,
+    /// The other side closed; an unfinished line is dropped.
+    End,
+}
+
+/// Splits a stream into lines of bounded length.
+pub(crate) struct Lines<R> {
+    stream: R,
+    buffer: Vec<u8>,
+    scanned: usize,
+    limit: usize,
+}
+
+impl<R: AsyncRead + Unpin> Lines<R> {
+    pub(crate) fn new(stream: R, limit: usize) -> Self {
+        Self { stream, buffer: Vec::new(), scanned: 0, limit }
+    }
+
+    /// The next line that is not blank. May be cancelled: nothing that was read is lost.
+    pub(crate) async fn next(&mut self) -> std::io::Result<Next> {
+        loop {
+            if let Some(line) = self.take_line() {
+                if line.len() > self.limit {
+                    return Ok(Next::TooLong);
+                }
+                if line.iter().all(u8::is_ascii_whitespace) {
+                    continue;
+                }
+                return Ok(Next::Line(line));
+            }
+            if self.buffer.len() > self.limit {
+                return Ok(Next::TooLong);
+            }
+            self.buffer.reserve(CHUNK);
+            if self.stream.read_buf(&mut self.buffer).await? == 0 {
+                return Ok(Next::End);
+            }
+        }
+    }
+
+    fn take_line(&mut self) -> Option<Vec<u8>> {
+        let unseen = self.buffer.get(self.scanned..).unwrap_or_default();
+        let Some(at) = unseen.iter().position(|byte| *byte == b'\n') else {
+            self.scanned = self.buffer.len();
+            return None;
+        };
+        let rest = self.buffer.split_off(self.scanned + at + 1);
+        let mut line = std::mem::replace(&mut self.buffer, rest);
+        line.pop();
+        self.scanned = 0;
+        Some(line)
+    }
+}
+
+/// A request as the server reads it.
+#[derive(Debug)]
+pub(crate) struct Incoming {
+    pub(crate) id: Value,
+    pub(crate) method: String,
+    pub(crate) params: Option<Value>,
+}
+
+impl Incoming {
+    /// Reads a line. An error comes with the identifier to answer to, null where none could be read.
+    pub(crate) fn parse(line: &[u8]) -> Result<Self, (Value, ControlError)> {
+        let invalid = |id: &Value, message: &str| {
+            Err((id.clone(), ControlError::new(ErrorCode::InvalidRequest, message)))
+        };
+        let mut object = match serde_json::from_slice(line) {
+            Ok(Value::Object(object)) => object,
+            Ok(Value::Array(_)) => {
+                return invalid(&Value::Null, "batches are not supported: one request a line");
+            }
+            Ok(_) => return invalid(&Value::Null, "a request is a JSON object"),
+            Err(error) => {
+                return Err((Value::Null, ControlError::new(ErrorCode::Parse, format!("not JSON: {error}"))));
+            }
+        };
+        let id = match object.remove("id") {
+            Some(id @ (Value::Number(_) | Value::String(_))) => id,
+            _ => return invalid(&Value::Null, "`id` must be a number or a string"),
+        };
+        if object.get("jsonrpc").and_then(Value::as_str) != Some("2.0") {
+            return invalid(&id, "`jsonrpc` must be \"2.0\"");
+        }
+        match object.remove("method") {
+            Some(Value::String(method)) => Ok(Self { id, method, params: object.remove("params") }),
+            _ => invalid(&id, "`method` must be a string"),
+        }
+    }
+}
+
+/// A message as the client reads it: an answer or a notification.
+#[derive(Debug, Deserialize)]
+pub(crate) struct FromServer {
+    #[serde(default)]
+    pub(crate) id: Option<Value>,
+    #[serde(default)]
+    pub(crate) method: Option<String>,
+    #[serde(default)]
+    pub(crate) params: Value,
+    #[serde(default)]
+    pub(crate) result: Option<Value>,
+    #[serde(default)]
+    pub(crate) error: Option<WireError>,
+}
+
+/// A request as a line.
+pub(crate) fn request(id: u64, method: &str, params: &Value) -> Vec<u8> {
+    line(&json!({"jsonrpc": "2.0", "id": id, "method": method, "params": params}))
+}
+
+/// An answer as a line.
+pub(crate) fn answer<T: Serialize>(id: &Value, result: Result<T, ControlError>) -> Vec<u8> {
+    let body = result.and_then(|value| {
+        serde_json::to_value(value)
+            .map_err(|error| ControlError::internal(format!("unwritable answer: {error}")))
+    });
+    match body {
+        Ok(result) => line(&json!({"jsonrpc": "2.0", "id": id, "result": result})),
+        Err(error) => line(&json!({"jsonrpc": "2.0", "id": id, "error": WireError::from(error)})),
+    }
+}
+
+/// The name of the last notification to a subscriber that did not keep up; `missed` tells how many it lost.
+pub(crate) const LOST: &str = "events.lost";
+
+/// A drill's progress as a line.
+pub(crate) fn progress(progress: &DrillProgress) -> Vec<u8> {
+    notification("drill.progress", &json!(progress))
+}
+
+/// A notice as a line.
+pub(crate) fn notice(notice: &Notice) -> Vec<u8> {
+    match notice {
+        Notice::Event(event) => notification("event", &json!(event)),
+        Notice::StatusChanged => notification("status.changed", &json!({})),
+    }
+}
+
+/// The note that a subscriber was too slow.
+pub(crate) fn lost(missed: u64) -> Vec<u8> {
+    notification(LOST, &json!({"missed": missed}))
+}
+
+fn notification(method: &str, params: &Value) -> Vec<u8> {
+    line(&json!({"jsonrpc": "2.0", "method": method, "params": params}))
+}
+
+fn line(message: &Value) -> Vec<u8> {
+    let mut line = message.to_string().into_bytes();
+    line.push(b'\n');
+    line
+}
