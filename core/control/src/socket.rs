@@ -15,11 +15,41 @@ use crate::server::ServerError;
 const LOCK_ATTEMPTS: u32 = 100;
 const LOCK_PAUSE: Duration = Duration::from_millis(20);
 
+/// What tells the file from one that later has the same name.
+struct Identity {
+    device: u64,
+    inode: u64,
+    /// Inode numbers are given away again at once; holding the file keeps this one taken.
+    #[cfg(target_os = "linux")]
+    _held: File,
+}
+
+impl Identity {
+    fn of(path: &Path) -> io::Result<Self> {
+        let metadata = fs::symlink_metadata(path)?;
+        Ok(Self {
+            device: metadata.dev(),
+            inode: metadata.ino(),
+            #[cfg(target_os = "linux")]
+            _held: {
+                use nix::fcntl::OFlag;
+                use std::os::unix::fs::OpenOptionsExt;
+                let flags = OFlag::O_PATH | OFlag::O_NOFOLLOW;
+                File::options().read(true).custom_flags(flags.bits()).open(path)?
+            },
+        })
+    }
+
+    fn is(&self, path: &Path) -> bool {
+        fs::symlink_metadata(path).is_ok_and(|m| (m.dev(), m.ino()) == (self.device, self.inode))
+    }
+}
+
 /// A listening socket that removes its file when dropped.
 pub(crate) struct Socket {
     pub(crate) listener: UnixListener,
     path: PathBuf,
-    identity: (u64, u64),
+    identity: Identity,
 }
 
 impl Socket {
@@ -39,8 +69,8 @@ impl Socket {
         remove_if_there(&draft).map_err(io)?;
         let listener = UnixListener::bind(&draft).map_err(io)?;
         let placed = fs::set_permissions(&draft, Permissions::from_mode(0o666))
-            .and_then(|()| fs::metadata(&draft))
-            .and_then(|metadata| fs::rename(&draft, path).map(|()| (metadata.dev(), metadata.ino())));
+            .and_then(|()| Identity::of(&draft))
+            .and_then(|identity| fs::rename(&draft, path).map(|()| identity));
         match placed {
             Ok(identity) => Ok(Self { listener, path: path.to_owned(), identity }),
             Err(error) => {
@@ -55,8 +85,9 @@ impl Socket {
 impl Drop for Socket {
     fn drop(&mut self) {
         // A file that another service put there since is not ours to remove.
-        let ours = fs::symlink_metadata(&self.path).is_ok_and(|m| (m.dev(), m.ino()) == self.identity);
-        if ours && let Err(error) = fs::remove_file(&self.path) {
+        if self.identity.is(&self.path)
+            && let Err(error) = fs::remove_file(&self.path)
+        {
             tracing::warn!(%error, "the control socket could not be removed");
         }
     }

@@ -1,0 +1,95 @@
+//! Who may change things.
+
+mod common;
+
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
+use std::os::unix::process::CommandExt;
+use std::process::Command;
+
+use common::Stage;
+use mast_control::Access;
+use serde_json::{Value, json};
+
+#[tokio::test]
+async fn everybody_may_read_and_few_may_change() {
+    let stage = Stage::with_access(Access::custom(|_| false));
+    let mut raw = stage.greeted().await;
+    assert_eq!(raw.ask("status", json!({})).await["result"]["name"], "laptop");
+    assert_eq!(raw.ask("events.subscribe", json!({})).await["result"], json!({}));
+    let changes = [
+        ("up", json!({})),
+        ("down", json!({})),
+        ("peer.add", json!({"link": "mast://x"})),
+        ("peer.remove", json!({"name": "home"})),
+        ("invite", json!({})),
+        ("policy.set", json!({"mode": "auto"})),
+        ("drill", json!({"peer": "home"})),
+    ];
+    for (method, params) in changes {
+        let reply = raw.ask(method, params).await;
+        assert_eq!(reply["error"]["code"], -32001, "{method}");
+        assert!(reply["error"]["message"].as_str().unwrap().contains("usermod -aG mast"), "{method}");
+    }
+}
+
+#[tokio::test]
+async fn the_services_own_user_may_change() {
+    let stage = Stage::with_access(Access::system());
+    let mut raw = stage.greeted().await;
+    assert_eq!(raw.ask("up", json!({})).await["result"], json!({}));
+}
+
+#[tokio::test]
+async fn the_kernel_tells_who_asks() {
+    let own = nix::unistd::Uid::effective().as_raw();
+    let stage =
+        Stage::with_access(Access::custom(move |caller| caller.uid == own && caller.client == "test"));
+    let mut raw = stage.greeted().await;
+    assert_eq!(raw.ask("up", json!({})).await["result"], json!({}));
+}
+
+#[tokio::test]
+async fn the_socket_is_open_to_everybody() {
+    let stage = Stage::new();
+    assert_eq!(std::fs::metadata(&stage.path).unwrap().mode() & 0o777, 0o666);
+}
+
+/// A stranger's process: it asks for the status and for a change, and prints both answers.
+const STRANGER: &str = r#"
+import json, socket, sys
+s = socket.socket(socket.AF_UNIX); s.connect(sys.argv[1]); f = s.makefile("rw")
+for i, (m, p) in enumerate([("hello", {"protocol": 1, "client": "stranger"}), ("status", {}), ("up", {})]):
+    f.write(json.dumps({"jsonrpc": "2.0", "id": i, "method": m, "params": p}) + "\n"); f.flush()
+    print(f.readline(), end="", flush=True)
+"#;
+
+#[tokio::test]
+async fn another_user_may_read_but_not_change() {
+    if !nix::unistd::Uid::effective().is_root() {
+        eprintln!("skipped: needs root to become somebody else");
+        return;
+    }
+    let stage = Stage::with_access(Access::system());
+    std::fs::set_permissions(stage.directory.path(), std::fs::Permissions::from_mode(0o755)).unwrap();
+    let path = stage.path.clone();
+    let run = tokio::task::spawn_blocking(move || {
+        Command::new("python3")
+            .args(["-c", STRANGER])
+            .arg(path)
+            .current_dir("/")
+            .uid(65534)
+            .gid(65534)
+            .output()
+    });
+    let output = match run.await.unwrap() {
+        Ok(output) => output,
+        Err(error) => return eprintln!("skipped: python3 cannot be run: {error}"),
+    };
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let answers: Vec<Value> = String::from_utf8_lossy(&output.stdout)
+        .lines()
+        .map(|line| serde_json::from_str(line).unwrap())
+        .collect();
+    assert_eq!(answers[1]["result"]["name"], "laptop");
+    assert_eq!(answers[2]["error"]["code"], -32001);
+}
