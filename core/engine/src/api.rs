@@ -1,0 +1,240 @@
+//! What the engine is told and what it tells: the types that the service works with.
+
+use std::net::{IpAddr, Ipv6Addr, SocketAddr};
+use std::time::{Duration, SystemTime};
+
+use mast_proto::wire::EidPair;
+use mast_proto::{EidPool, Interface, PathState, PeerKind, PeerState, Policy};
+
+use crate::os::Prefix;
+
+/// A Curve25519 public key.
+pub type PublicKey = [u8; 32];
+
+/// What the engine needs to start.
+#[derive(Debug, Clone)]
+pub struct EngineConfig {
+    /// This host's private key.
+    pub private_key: zeroize::Zeroizing<[u8; 32]>,
+    /// What this host calls itself.
+    pub name: String,
+    /// The UDP port; 0 lets the system choose one per socket.
+    pub port: u16,
+    /// The name of the virtual interface.
+    pub tun_name: String,
+    /// The virtual interface's MTU in bytes.
+    pub mtu: u16,
+    /// Where IPv4 EIDs are taken from.
+    pub pool: EidPool,
+    /// The policy of peers that have none of their own.
+    pub policy: Policy,
+    /// The peers.
+    pub peers: Vec<PeerConfig>,
+    /// Invites that were given out and have not expired.
+    pub invites: Vec<InviteRecord>,
+    /// Whether to bring the virtual interface up at once.
+    pub up: bool,
+}
+
+/// A peer, as it is kept.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PeerConfig {
+    /// What the user calls it; unique.
+    pub name: String,
+    /// Its identity.
+    pub public_key: PublicKey,
+    /// WireGuard's preshared key.
+    pub preshared_key: Option<[u8; 32]>,
+    /// Where it may be reached.
+    pub endpoints: Vec<SocketAddr>,
+    /// What it is known to speak.
+    pub kind: Option<PeerKind>,
+    /// The IPv4 EIDs agreed with it; for a plain WireGuard peer, none.
+    pub eid_v4: Option<EidPair>,
+    /// For a plain WireGuard peer: this host's addresses and what may come from and go to the peer (AllowedIPs).
+    pub plain: Option<PlainPeer>,
+    /// Its own policy.
+    pub policy: Option<Policy>,
+}
+
+/// What a wg-quick file says of a plain WireGuard peer beyond its key and endpoint.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct PlainPeer {
+    /// `Address` of the interface section.
+    pub addresses: Vec<Prefix>,
+    /// `AllowedIPs` of the peer section.
+    pub allowed: Vec<Prefix>,
+    /// `PersistentKeepalive` in seconds.
+    pub keepalive: Option<u16>,
+    /// `PrivateKey` of the interface section, where it differs from this host's own key.
+    pub private_key: Option<zeroize::Zeroizing<[u8; 32]>>,
+}
+
+/// An invite that was given out.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct InviteRecord {
+    /// The one-time secret.
+    pub secret: [u8; 32],
+    /// What the new peer shall be called here; else what it calls itself.
+    pub name: Option<String>,
+    /// When it ends.
+    pub expires: SystemTime,
+    /// It was accepted: whoever comes with it again is told so.
+    pub used: bool,
+}
+
+/// What the service must keep, so that a restart finds it again.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Change {
+    /// A peer is new, or something of it changed.
+    Peer(PeerConfig),
+    /// A peer was removed.
+    PeerRemoved(PublicKey),
+    /// The invites are now these.
+    Invites(Vec<InviteRecord>),
+    /// The default policy is now this.
+    Policy(Policy),
+    /// The tunnel was switched on or off.
+    Up(bool),
+}
+
+/// Everything a user interface shows, at one moment.
+#[derive(Debug, Clone)]
+pub struct Snapshot {
+    /// Whether the virtual interface is up.
+    pub up: bool,
+    /// This host's name.
+    pub name: String,
+    /// This host's identity.
+    pub public_key: PublicKey,
+    /// The interfaces.
+    pub interfaces: Vec<Interface>,
+    /// The peers.
+    pub peers: Vec<PeerSnapshot>,
+    /// Datagrams dropped, by reason, and other counters, for `mast doctor`.
+    pub counters: Vec<(&'static str, u64)>,
+}
+
+/// A peer at one moment.
+#[derive(Debug, Clone)]
+pub struct PeerSnapshot {
+    /// What the user calls it.
+    pub name: String,
+    /// Its identity.
+    pub public_key: PublicKey,
+    /// How things stand.
+    pub state: PeerState,
+    /// What it speaks, once known.
+    pub kind: Option<PeerKind>,
+    /// This host's IPv6 EID and the peer's.
+    pub eid_v6: Option<(Ipv6Addr, Ipv6Addr)>,
+    /// This host's IPv4 EID and the peer's.
+    pub eid_v4: Option<EidPair>,
+    /// The policy in force.
+    pub policy: Policy,
+    /// Bytes received from it, of UDP payload.
+    pub rx_bytes: u64,
+    /// Bytes sent to it, of UDP payload.
+    pub tx_bytes: u64,
+    /// How long ago it was last heard.
+    pub last_heard: Option<Duration>,
+    /// Its paths.
+    pub paths: Vec<PathSnapshot>,
+}
+
+/// A path at one moment.
+#[derive(Debug, Clone)]
+pub struct PathSnapshot {
+    /// Its number.
+    pub id: u8,
+    /// The interface's name.
+    pub interface: String,
+    /// The local address.
+    pub local: IpAddr,
+    /// The remote address.
+    pub remote: SocketAddr,
+    /// Its state.
+    pub state: PathState,
+    /// Whether it carries data now.
+    pub active: bool,
+    /// Smoothed round trip.
+    pub srtt: Option<Duration>,
+    /// Share of datagrams lost, from 0 to 1.
+    pub loss: Option<f64>,
+    /// The largest datagram between EIDs that fits, in bytes.
+    pub mtu: usize,
+    /// Bytes received over it.
+    pub rx_bytes: u64,
+    /// Bytes sent over it.
+    pub tx_bytes: u64,
+}
+
+/// Something that a user would want to see in the story.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Happening {
+    /// When.
+    pub time: SystemTime,
+    /// With which peer, by name.
+    pub peer: String,
+    /// The interface that carried data before.
+    pub from: Option<String>,
+    /// The interface that carries it now.
+    pub to: Option<String>,
+    /// What happened, in few plain words, such as `went silent` or `link down`.
+    pub reason: String,
+    /// The silence that came with it.
+    pub gap: Option<Duration>,
+}
+
+/// One step of a drill.
+#[derive(Debug, Clone, PartialEq)]
+pub struct DrillStep {
+    /// The path taken away: interface and remote address.
+    pub interface: String,
+    /// Its remote address.
+    pub remote: SocketAddr,
+    /// The interface that took over, if any did.
+    pub to: Option<String>,
+    /// The longest silence of a 100 Hz echo.
+    pub gap: Duration,
+    /// Echo requests sent.
+    pub sent: u32,
+    /// Echo requests that stayed unanswered.
+    pub lost: u32,
+}
+
+/// Why the engine could not do what it was asked.
+#[derive(Debug, thiserror::Error)]
+pub enum EngineError {
+    /// No peer of that name.
+    #[error("there is no peer `{name}`; there are: {known}")]
+    NoPeer {
+        /// The name asked for.
+        name: String,
+        /// Those that exist.
+        known: String,
+    },
+    /// A selector matches no interface.
+    #[error("there is no interface `{name}`; there are: {known}")]
+    NoInterface {
+        /// The name asked for.
+        name: String,
+        /// Those that exist.
+        known: String,
+    },
+    /// The name or the key is there already.
+    #[error("{0}")]
+    Conflict(String),
+    /// An invite was refused, with the reason and the remedy.
+    #[error("{0}")]
+    Invite(String),
+    /// The request makes no sense as it stands.
+    #[error("{0}")]
+    Invalid(String),
+    /// The system refused something.
+    #[error("{0}")]
+    System(#[from] std::io::Error),
+    /// The engine has ended.
+    #[error("the engine has stopped")]
+    Stopped,
+}

@@ -1,0 +1,110 @@
+//! An epoch: its keys, and what was sent and received under them.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use crate::crypto::{EpochKeys, Replay, ReplayWindow};
+use crate::wire::{Epoch, PathId, PathReport};
+
+/// What came over one path of the other end.
+#[derive(Debug, Default)]
+pub(super) struct Arrivals {
+    pub window: ReplayWindow,
+    pub received: u64,
+    pub reordered: u64,
+}
+
+pub(super) struct EpochState {
+    pub id: Epoch,
+    pub keys: Arc<EpochKeys>,
+    pub since: Instant,
+    /// This end sent the INIT.
+    pub initiator: bool,
+    /// The other end is known to have the keys.
+    pub confirmed: bool,
+    /// Data was sealed or opened with it.
+    pub used: bool,
+    /// When a newer epoch took over.
+    pub superseded: Option<Instant>,
+    /// The next counter of each path id; they go on when an id is used again, so that no nonce ever repeats.
+    counters: Vec<u64>,
+    /// By the other end's path id.
+    arrivals: Vec<Option<Box<Arrivals>>>,
+}
+
+impl EpochState {
+    /// An authenticated peer may use no more path ids than this: it bounds what it can make this end remember.
+    const MAX_PATHS: usize = 128;
+    /// RFC 9001's confidentiality limit for AES-GCM is 2^23 packets per key only to keep a wide security margin in a
+    /// setting with many keys under attack; a key of ours lives 120 s of traffic. This is the hard stop.
+    pub const MAX_COUNTER: u64 = 1 << 48;
+
+    pub fn new(id: Epoch, keys: EpochKeys, since: Instant, initiator: bool) -> Self {
+        Self {
+            id,
+            keys: Arc::new(keys),
+            since,
+            initiator,
+            confirmed: initiator,
+            used: false,
+            superseded: None,
+            counters: Vec::new(),
+            arrivals: Vec::new(),
+        }
+    }
+
+    /// The next counter of a path, or `None` at the end of the range.
+    pub fn next_counter(&mut self, path: PathId) -> Option<u64> {
+        let at = usize::from(path.0);
+        if self.counters.len() <= at {
+            self.counters.resize(at + 1, 0);
+        }
+        let counter = self.counters.get_mut(at)?;
+        if *counter >= Self::MAX_COUNTER {
+            return None;
+        }
+        *counter += 1;
+        Some(*counter - 1)
+    }
+
+    /// Whether a counter may be new. Called before the datagram is authenticated, so it changes nothing.
+    pub fn may_be_new(&self, path: PathId, counter: u64) -> bool {
+        match self.arrivals.get(usize::from(path.0)) {
+            Some(Some(arrivals)) => arrivals.window.check(counter) != Replay::Replayed,
+            _ => usize::from(path.0) < Self::MAX_PATHS,
+        }
+    }
+
+    /// Notes an authentic datagram; `false` when it is a replay.
+    pub fn accept(&mut self, path: PathId, counter: u64) -> bool {
+        let at = usize::from(path.0);
+        if at >= Self::MAX_PATHS {
+            return false;
+        }
+        if self.arrivals.len() <= at {
+            self.arrivals.resize_with(at + 1, || None);
+        }
+        let Some(slot) = self.arrivals.get_mut(at) else { return false };
+        let arrivals = slot.get_or_insert_default();
+        match arrivals.window.accept(counter) {
+            Replay::Replayed => return false,
+            Replay::Late => arrivals.reordered += 1,
+            Replay::Newest => {}
+        }
+        arrivals.received += 1;
+        true
+    }
+
+    /// What has arrived over a path of the other end.
+    pub fn report(&self, path: PathId, silent: bool) -> Option<PathReport> {
+        let arrivals = self.arrivals.get(usize::from(path.0))?.as_ref()?;
+        Some(PathReport {
+            path: path.0,
+            epoch: self.id.0,
+            highest: arrivals.window.highest()?,
+            received: arrivals.received,
+            reordered: arrivals.reordered,
+            silent,
+        })
+    }
+}

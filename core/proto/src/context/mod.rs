@@ -1,0 +1,627 @@
+//! The host-pair context: everything that one host knows of another.
+//!
+//! | file | idea |
+//! |---|---|
+//! | [`path`] | one path: its state and its figures |
+//! | [`epoch`] | one epoch: its keys, counters and replay windows |
+//! | `timing` | every duration, with its reason |
+//! | `contact` | first contact, INIT, new epochs |
+//! | `control` | SET, PROBE, REPORT, SHUT: what comes in, what goes out |
+//! | `liveness` | probing, suspicion, failure, retry |
+//! | `select` | which path carries data, and when to move |
+//! | `data` | sealing and opening datagrams between EIDs |
+
+mod contact;
+mod control;
+mod data;
+mod epoch;
+mod liveness;
+mod path;
+mod select;
+pub mod timing;
+
+use std::collections::VecDeque;
+use std::net::{IpAddr, Ipv6Addr, SocketAddr};
+use std::time::{Duration, Instant};
+
+use crate::crypto::{Aead, Random, SequenceWindow};
+use crate::hold::{Hold, HoldLimits};
+use crate::interface::{Interface, InterfaceId};
+use crate::policy::Policy;
+use crate::wire::{Address, AddressId, ContextIndex, EidPair, Epoch, PathId, ShutReason};
+
+pub use data::{DATA_HEADROOM, DATA_OVERHEAD, DATA_TAILROOM, Drop, Outgoing, Received};
+pub use path::{PathKey, PathState, PathView};
+pub use select::Reason;
+
+use contact::Contact;
+use control::OwnSet;
+use epoch::EpochState;
+use path::Path;
+use select::Switching;
+
+/// What a context needs to know when it is made.
+#[derive(Debug, Clone)]
+pub struct ContextConfig {
+    /// The index that the other end shall put into its datagrams. Random, not zero, unique on this host.
+    pub index: ContextIndex,
+    /// Random for each start of this process.
+    pub instance: u64,
+    /// Whether this end's public key is the lower one, compared as big-endian numbers. It settles every tie.
+    pub lower: bool,
+    /// What this host calls itself, at most [`crate::wire::MAX_NAME`] bytes.
+    pub name: String,
+    /// AEADs in order of preference.
+    pub aeads: Vec<Aead>,
+    /// This end's IPv6 EID.
+    pub eid_v6: Ipv6Addr,
+    /// The IPv4 EIDs agreed earlier.
+    pub eid_v4: Option<EidPair>,
+    /// The UDP port of this host, which SET announces.
+    pub port: u16,
+    /// What the peer is known to be; `None` when it must be found out.
+    pub expect: Option<PeerKind>,
+    /// The user's policy.
+    pub policy: Policy,
+    /// Bounds of what is held while no path works.
+    pub hold: HoldLimits,
+    /// 32 random bytes.
+    pub seed: [u8; 32],
+}
+
+/// What a peer speaks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum PeerKind {
+    /// MAST.
+    Mast,
+    /// WireGuard alone.
+    WireGuard,
+}
+
+/// How things stand with the peer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum PeerState {
+    /// Not wanted now, by either end.
+    Down,
+    /// Never reached since it was wanted.
+    Connecting,
+    /// It answers.
+    Connected,
+    /// It was reached, and answers on no path now.
+    Unreachable,
+}
+
+/// What the owner of a context must send.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Transmit {
+    /// A sealed datagram, as it is.
+    Datagram {
+        /// Over this path.
+        path: PathKey,
+        /// The UDP payload.
+        payload: Vec<u8>,
+    },
+    /// A WireGuard handshake initiation.
+    Contact {
+        /// Over this path.
+        path: PathKey,
+        /// Begin a new handshake; else send the same initiation again: the target answers the copy that comes
+        /// first, and takes the others for replays.
+        fresh: bool,
+    },
+    /// A message inside the WireGuard session.
+    Secure {
+        /// Over this path.
+        path: PathKey,
+        /// INIT or INIT-ACK.
+        payload: Vec<u8>,
+    },
+}
+
+/// What the owner of a context may want to know.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Event {
+    /// The two ends agreed on a context, or on new EIDs or names.
+    Established {
+        /// What the other end calls itself. Untrusted text.
+        name: String,
+        /// Its IPv6 EID, as it claims it. The owner checks it against the public key.
+        eid_v6: Ipv6Addr,
+        /// The IPv4 EIDs.
+        eid_v4: Option<EidPair>,
+        /// The other end started anew since the last time.
+        restarted: bool,
+    },
+    /// It is known now what the peer speaks.
+    Kind(PeerKind),
+    /// Data goes over another path, or over none.
+    Switched {
+        /// Before.
+        from: Option<PathKey>,
+        /// From now on.
+        to: Option<PathKey>,
+        /// Why.
+        reason: Reason,
+        /// The silence that came with it, as this end heard it, where data was flowing.
+        gap: Option<Duration>,
+    },
+    /// The other end ended the context.
+    Shut(ShutReason),
+}
+
+/// A remote address that the peer may be reached at.
+#[derive(Debug, Clone, Copy)]
+struct Remote {
+    at: SocketAddr,
+    /// From configuration, an invite or an earlier run: stays a candidate whatever SET says.
+    configured: bool,
+    /// A PROBE or handshake was answered from it.
+    known: bool,
+}
+
+/// One of this host's addresses and its number.
+#[derive(Debug, Clone, Copy)]
+struct OwnAddress {
+    id: AddressId,
+    interface: InterfaceId,
+    ip: IpAddr,
+    reflexive: Option<SocketAddr>,
+}
+
+/// How an interface's paths fared before they went with it.
+#[derive(Debug, Clone, Copy)]
+struct Scar {
+    interface: InterfaceId,
+    failures: u32,
+    at: Instant,
+}
+
+/// The state shared with one other host. See the [module's documentation](self) and the crate's.
+pub struct Context {
+    config: ContextConfig,
+    random: Random,
+    /// When it was made: the start of the clock in PROBEs.
+    started: Instant,
+    wanted: bool,
+    kind: Option<PeerKind>,
+    peer_instance: Option<u64>,
+    peer_index: ContextIndex,
+    peer_name: String,
+    peer_eid_v6: Option<Ipv6Addr>,
+    peer_shut: bool,
+    eid_v4: Option<EidPair>,
+
+    interfaces: Vec<Interface>,
+    own: Vec<OwnAddress>,
+    remotes: Vec<Remote>,
+    paths: Vec<Path>,
+    scars: Vec<Scar>,
+    active: Option<PathId>,
+    switching: Switching,
+
+    contact: Contact,
+    epochs: Vec<EpochState>,
+    sending: Option<Epoch>,
+    set: OwnSet,
+    peer_set: Option<(u64, Vec<Address>)>,
+    shutting: Option<(Instant, u32, ShutReason)>,
+
+    sequence: u32,
+    received: SequenceWindow,
+    hold: Hold,
+    last_data: Option<Instant>,
+    last_heard: Option<Instant>,
+    outage_since: Option<Instant>,
+
+    transmits: VecDeque<Transmit>,
+    events: VecDeque<Event>,
+}
+
+impl Context {
+    /// The most paths of a context; what does not fit is not tried.
+    pub const MAX_PATHS: usize = 32;
+    /// The most remote addresses that are remembered.
+    const MAX_REMOTES: usize = 24;
+
+    /// A context that does nothing until it is [wanted](Self::connect).
+    pub fn new(config: ContextConfig, now: Instant) -> Self {
+        Self {
+            random: Random::new(config.seed),
+            started: now,
+            wanted: false,
+            kind: config.expect,
+            peer_instance: None,
+            peer_index: ContextIndex(0),
+            peer_name: String::new(),
+            peer_eid_v6: None,
+            peer_shut: false,
+            eid_v4: config.eid_v4,
+            interfaces: Vec::new(),
+            own: Vec::new(),
+            remotes: Vec::new(),
+            paths: Vec::new(),
+            scars: Vec::new(),
+            active: None,
+            switching: Switching::default(),
+            contact: Contact::default(),
+            epochs: Vec::new(),
+            sending: None,
+            set: OwnSet::default(),
+            peer_set: None,
+            shutting: None,
+            sequence: 0,
+            received: SequenceWindow::default(),
+            hold: Hold::new(config.hold),
+            last_data: None,
+            last_heard: None,
+            outage_since: None,
+            transmits: VecDeque::new(),
+            events: VecDeque::new(),
+            config,
+        }
+    }
+
+    /// Adds addresses that the peer was configured with, or was last seen at.
+    pub fn add_remotes(&mut self, now: Instant, remotes: impl IntoIterator<Item = SocketAddr>) {
+        for at in remotes {
+            self.note_remote(at, true);
+        }
+        self.make_paths(now);
+        if self.wanted && self.epochs.is_empty() {
+            self.start_contact(now);
+        }
+    }
+
+    /// Wants the peer: makes first contact as soon as there is a way.
+    pub fn connect(&mut self, now: Instant) {
+        self.wanted = true;
+        self.peer_shut = false;
+        self.shutting = None;
+        self.start_contact(now);
+    }
+
+    /// Ends the context: tells the other end, and forgets keys and paths once it has acknowledged or does not answer.
+    pub fn shut(&mut self, now: Instant, reason: ShutReason) {
+        self.wanted = false;
+        self.contact.stop();
+        if self.sending.is_some() && self.paths.iter().any(Path::carries) {
+            self.shutting = Some((now, 0, reason));
+            self.drive_shut(now);
+        } else {
+            self.forget();
+        }
+    }
+
+    /// Changes the policy. It takes effect at once where the paths allow it.
+    pub fn set_policy(&mut self, now: Instant, policy: Policy) {
+        self.config.policy = policy;
+        self.switching.force_until = Some(now + select::FORCE);
+        self.select(now, Reason::Policy);
+        self.announce(now);
+    }
+
+    /// The policy in force.
+    pub fn policy(&self) -> &Policy {
+        &self.config.policy
+    }
+
+    /// Takes in the interfaces as they are now.
+    ///
+    /// Paths whose interface or local address is gone go at once; for each new interface and each remote address
+    /// of its family a path is made and tried.
+    pub fn handle_interfaces(&mut self, now: Instant, interfaces: &[Interface]) {
+        self.interfaces = interfaces.to_vec();
+        let mut lost_active = None;
+        let mut at = 0;
+        while let Some(path) = self.paths.get(at) {
+            let interface = interfaces.iter().find(|i| i.id == path.key.interface && i.usable);
+            let reason = match interface {
+                None => Reason::InterfaceDown,
+                Some(interface) if !interface.addresses.contains(&path.local) => Reason::AddressGone,
+                Some(_) => {
+                    at += 1;
+                    continue;
+                }
+            };
+            if self.active == Some(path.id) {
+                lost_active = Some(reason);
+            }
+            self.remove_path(now, at);
+        }
+        self.own.retain(|o| {
+            interfaces.iter().any(|i| i.usable && i.id == o.interface && i.addresses.contains(&o.ip))
+        });
+        for interface in interfaces.iter().filter(|i| i.usable) {
+            for v6 in [false, true] {
+                if let Some(&ip) = interface.addresses.iter().find(|a| a.is_ipv6() == v6)
+                    && !self.own.iter().any(|o| o.interface == interface.id && o.ip.is_ipv6() == v6)
+                {
+                    self.number_address(interface.id, ip);
+                }
+            }
+        }
+        let before = self.paths.len();
+        self.make_paths(now);
+        self.select(now, lost_active.unwrap_or(Reason::Better));
+        self.announce(now);
+        if self.wanted && self.paths.len() > before && !self.answers() {
+            self.start_contact(now);
+        }
+    }
+
+    /// Tries every path now: routes have changed, or the host woke from sleep, and what was known may not hold.
+    pub fn revalidate(&mut self, now: Instant) {
+        for at in 0..self.paths.len() {
+            let Some(path) = self.paths.get_mut(at) else { break };
+            path.retry_pause = Duration::ZERO;
+            if path.state == PathState::Failed {
+                path.state = PathState::Validating;
+            }
+            path.probe = None;
+            self.send_probe(now, at);
+        }
+        if self.wanted && !self.answers() {
+            self.start_contact(now);
+        }
+    }
+
+    /// Tries the active path now if nothing was heard lately: somebody is looking.
+    pub fn check(&mut self, now: Instant) {
+        let stale = self.last_heard.is_none_or(|at| now.saturating_duration_since(at) > Duration::from_secs(3));
+        if stale
+            && let Some(at) = self.active_at()
+            && self.paths.get(at).is_some_and(|p| p.probe.is_none())
+        {
+            self.send_probe(now, at);
+        }
+    }
+
+    /// How things stand.
+    pub fn state(&self, now: Instant) -> PeerState {
+        if self.peer_shut || (!self.wanted && self.sending.is_none()) {
+            PeerState::Down
+        } else if self.kind == Some(PeerKind::WireGuard) {
+            match self.last_heard {
+                None => PeerState::Connecting,
+                Some(_) if self.plain_silent(now) => PeerState::Unreachable,
+                Some(_) => PeerState::Connected,
+            }
+        } else if self.sending.is_none() {
+            if self.last_heard.is_some() { PeerState::Unreachable } else { PeerState::Connecting }
+        } else if self.answers() && self.last_heard.is_some_and(|at| now < at + timing::FRESH) {
+            PeerState::Connected
+        } else {
+            PeerState::Unreachable
+        }
+    }
+
+    /// What the peer speaks, once known.
+    pub fn kind(&self) -> Option<PeerKind> {
+        self.kind
+    }
+
+    /// What the peer calls itself. Untrusted text.
+    pub fn peer_name(&self) -> &str {
+        &self.peer_name
+    }
+
+    /// The other end's IPv6 EID, as it claims it.
+    pub fn peer_eid_v6(&self) -> Option<Ipv6Addr> {
+        self.peer_eid_v6
+    }
+
+    /// The IPv4 EIDs agreed.
+    pub fn eid_v4(&self) -> Option<EidPair> {
+        self.eid_v4
+    }
+
+    /// This end's index.
+    pub fn index(&self) -> ContextIndex {
+        self.config.index
+    }
+
+    /// When the peer was last heard.
+    pub fn last_heard(&self) -> Option<Instant> {
+        self.last_heard
+    }
+
+    /// The paths, for a user interface.
+    pub fn paths(&self) -> impl Iterator<Item = PathView> + '_ {
+        self.paths.iter().map(|p| PathView {
+            key: p.key,
+            id: p.id,
+            local: p.local,
+            state: p.state,
+            active: self.active == Some(p.id),
+            srtt: p.rtt.smoothed(),
+            loss: p.loss.share(),
+            mtu: p.mtu.saturating_sub(DATA_OVERHEAD),
+            rx_bytes: p.rx_bytes,
+            tx_bytes: p.tx_bytes,
+        })
+    }
+
+    /// The path that carries this end's data now.
+    pub fn active_path(&self) -> Option<PathKey> {
+        self.active_at().and_then(|at| self.paths.get(at)).map(|p| p.key)
+    }
+
+    /// Remote addresses that answered, worth remembering for the next start; the active path's first.
+    pub fn known_remotes(&self) -> Vec<SocketAddr> {
+        let active = self.active_path().map(|k| k.remote);
+        let others = self.remotes.iter().filter(|r| r.known && Some(r.at) != active).map(|r| r.at);
+        active.into_iter().chain(others).collect()
+    }
+
+    /// Bytes held, and datagrams that were held and given up.
+    pub fn held(&self) -> (usize, u64) {
+        (self.hold.bytes(), self.hold.dropped())
+    }
+
+    /// The next thing to send.
+    pub fn poll_transmit(&mut self, now: Instant) -> Option<Transmit> {
+        self.transmits.pop_front().or_else(|| self.release(now))
+    }
+
+    /// The next thing to tell.
+    pub fn poll_event(&mut self) -> Option<Event> {
+        self.events.pop_front()
+    }
+
+    /// When [`Context::handle_timeout`] must be called next.
+    pub fn poll_timeout(&self, now: Instant) -> Option<Instant> {
+        [
+            self.contact_timeout(),
+            self.control_timeout(),
+            self.liveness_timeout(now),
+            self.select_timeout(now),
+        ]
+        .into_iter()
+        .flatten()
+        .min()
+    }
+
+    /// Does what is due. Call it at the time [`Context::poll_timeout`] names, or at any other.
+    pub fn handle_timeout(&mut self, now: Instant) {
+        self.drive_liveness(now);
+        self.drive_contact(now);
+        self.drive_control(now);
+        self.drive_select(now);
+    }
+
+    /// Whether any path is usable.
+    fn answers(&self) -> bool {
+        self.paths.iter().any(Path::carries)
+    }
+
+    fn busy(&self, now: Instant) -> bool {
+        self.last_data.is_some_and(|at| now.saturating_duration_since(at) < timing::BUSY)
+    }
+
+    fn active_at(&self) -> Option<usize> {
+        self.active.and_then(|id| self.paths.iter().position(|p| p.id == id))
+    }
+
+    fn interface(&self, id: InterfaceId) -> Option<&Interface> {
+        self.interfaces.iter().find(|i| i.id == id)
+    }
+
+    fn emit(&mut self, event: Event) {
+        // An owner that never asks must not make this grow.
+        if self.events.len() < 256 {
+            self.events.push_back(event);
+        }
+    }
+
+    fn number_address(&mut self, interface: InterfaceId, ip: IpAddr) {
+        if self.own.len() >= crate::wire::MAX_ADDRESSES {
+            return;
+        }
+        let id = (0..=u8::MAX)
+            .map(|n| self.set.next_address.wrapping_add(n))
+            .find(|n| !self.own.iter().any(|o| o.id.0 == *n));
+        if let Some(id) = id {
+            self.set.next_address = id.wrapping_add(1);
+            self.own.push(OwnAddress { id: AddressId(id), interface, ip, reflexive: None });
+        }
+    }
+
+    fn note_remote(&mut self, at: SocketAddr, configured: bool) {
+        if at.port() == 0 || at.ip().is_unspecified() || at.ip().is_multicast() {
+            return;
+        }
+        if let Some(remote) = self.remotes.iter_mut().find(|r| r.at == at) {
+            remote.configured |= configured;
+            return;
+        }
+        if self.remotes.len() >= Self::MAX_REMOTES {
+            let Some(idle) = self.remotes.iter().position(|r| !r.configured && !r.known) else { return };
+            self.remotes.remove(idle);
+        }
+        self.remotes.push(Remote { at, configured, known: false });
+    }
+
+    /// Makes the paths that are possible and missing.
+    fn make_paths(&mut self, now: Instant) {
+        let own: Vec<_> = self.own.iter().map(|o| (o.interface, o.ip)).collect();
+        let remotes: Vec<_> = self.remotes.iter().map(|r| r.at).collect();
+        for remote in remotes {
+            for &(interface, ip) in own.iter().filter(|(_, ip)| ip.is_ipv6() == remote.is_ipv6()) {
+                let key = PathKey { interface, remote };
+                // An address of this very host, as a peer on the same network may list it.
+                if remote.ip() == ip || self.paths.iter().any(|p| p.key == key) {
+                    continue;
+                }
+                if let Some(at) = self.add_path(key) {
+                    self.send_probe(now, at);
+                }
+            }
+        }
+    }
+
+    fn add_path(&mut self, key: PathKey) -> Option<usize> {
+        if let Some(at) = self.paths.iter().position(|p| p.key == key) {
+            return Some(at);
+        }
+        let own =
+            self.own.iter().find(|o| o.interface == key.interface && o.ip.is_ipv6() == key.remote.is_ipv6())?;
+        if self.paths.len() >= Self::MAX_PATHS {
+            let worst = self.paths.iter().position(|p| !p.carries() && p.state != PathState::Validating)?;
+            self.paths.remove(worst);
+        }
+        let id = (0..=u8::MAX).map(PathId).find(|id| !self.paths.iter().any(|p| p.id == *id))?;
+        let mut path = Path::new(key, id, own.ip, own.id);
+        path.remote_known = self.remotes.iter().any(|r| r.at == key.remote && r.known);
+        if let Some(scar) = self.scars.iter().find(|s| s.interface == key.interface) {
+            path.failures = scar.failures;
+            path.failed_at = Some(scar.at);
+        }
+        self.paths.push(path);
+        Some(self.paths.len() - 1)
+    }
+
+    fn remove_path(&mut self, now: Instant, at: usize) {
+        if at >= self.paths.len() {
+            return;
+        }
+        let mut path = self.paths.remove(at);
+        let was_active = self.active == Some(path.id);
+        if was_active {
+            self.open_gap(path.heard);
+        }
+        if path.carries() {
+            path.note_failed(now);
+            self.scars.retain(|s| s.interface != path.key.interface);
+            self.scars.push(Scar { interface: path.key.interface, failures: path.failures, at: now });
+            if self.scars.len() > 16 {
+                self.scars.remove(0);
+            }
+        }
+        if was_active {
+            self.switching.lost = Some(path.key);
+            self.active = None;
+        }
+    }
+
+    /// Back to how it was made, but for what was agreed for good.
+    fn forget(&mut self) {
+        self.epochs.clear();
+        self.sending = None;
+        self.shutting = None;
+        self.set = OwnSet { next_address: self.set.next_address, ..OwnSet::default() };
+        self.peer_set = None;
+        self.peer_instance = None;
+        self.active = None;
+        self.last_heard = None;
+        self.last_data = None;
+        self.outage_since = None;
+        self.switching = Switching::default();
+        self.contact.stop();
+        let keys: Vec<_> = self.paths.drain(..).map(|p| p.key).collect();
+        for key in keys.into_iter().filter(|k| self.remotes.iter().any(|r| r.at == k.remote)) {
+            self.add_path(key);
+        }
+        self.transmits.retain(|t| matches!(t, Transmit::Datagram { .. }));
+        while self.hold.pop(self.started).is_some() {}
+    }
+}

@@ -1,0 +1,270 @@
+//! One path: a local interface, a remote address, and what is known of the road between them.
+//!
+//! ```text
+//!                 PROBE-ACK                    silence, no PROBE-ACK, "silent" in a report
+//! candidate ─► validating ─► validated (active or standby) ─► suspect
+//!                  ▲  │            ▲                            │  │
+//!      retry with  │  │ no answer  └──── heard again, PROBE-ACK ┘  │ no answer, and another path answers
+//!      backoff     │  ▼                                            ▼
+//!                 failed ◄─────────────────────────────────────────┘
+//! ```
+//!
+//! A path is gone, whatever its state, with its interface, with the local address that it used, or when the other
+//! end's SET no longer lists the address that it leads to.
+
+use std::collections::VecDeque;
+use std::net::{IpAddr, SocketAddr};
+use std::time::{Duration, Instant};
+
+use crate::estimate::{LossEstimator, RttEstimator};
+use crate::interface::InterfaceId;
+use crate::wire::{AddressId, Epoch, PathId, PathReport};
+
+/// The two ends of a path.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct PathKey {
+    /// The local interface, which its socket is bound to.
+    pub interface: InterfaceId,
+    /// The remote address.
+    pub remote: SocketAddr,
+}
+
+/// Where a path is in its life.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum PathState {
+    /// Known, not tried yet.
+    Candidate,
+    /// A PROBE is under way, none was answered yet.
+    Validating,
+    /// A PROBE was answered over it: it may carry data.
+    Validated,
+    /// It fell silent when something was to be heard.
+    Suspect,
+    /// It does not answer; it is tried again now and then.
+    Failed,
+}
+
+impl PathState {
+    /// The word used in output.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Candidate => "candidate",
+            Self::Validating => "validating",
+            Self::Validated => "validated",
+            Self::Suspect => "suspect",
+            Self::Failed => "failed",
+        }
+    }
+}
+
+/// A PROBE that was not answered yet.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Outstanding {
+    pub sent: Instant,
+    pub timeout: Duration,
+    /// How many were sent without an answer, this one included.
+    pub tries: u32,
+}
+
+#[derive(Debug)]
+pub(super) struct Path {
+    pub key: PathKey,
+    pub id: PathId,
+    /// The interface's address that datagrams leave from.
+    pub local: IpAddr,
+    /// This end's number for that address.
+    pub address: AddressId,
+    /// The other end's number for this path, from the header of what it sends.
+    pub peer_path: Option<PathId>,
+    /// The other end's number for the address that the path leads to, from its PROBEs.
+    pub peer_address: Option<AddressId>,
+    /// The other end answered a PROBE from the remote address, over this or another interface of this end, so
+    /// that nobody else can be flooded through it.
+    pub remote_known: bool,
+    /// Bytes that may be sent to an address that has not been validated: what came from it, less what went to it.
+    pub credit: usize,
+    pub state: PathState,
+    /// Since when the state is suspect.
+    pub suspect_since: Option<Instant>,
+    /// The other end says that it hears nothing over this path: only a PROBE-ACK clears that.
+    pub peer_silent: bool,
+    pub rtt: RttEstimator,
+    pub loss: LossEstimator,
+    pub probe: Option<Outstanding>,
+    /// The latest PROBEs, so that a late answer is measured as what it is: slow, not lost.
+    pub nonces: VecDeque<(u64, Instant)>,
+    /// When a failed path is tried again.
+    pub retry: Option<Instant>,
+    pub retry_pause: Duration,
+    /// When the last PROBE-ACK came.
+    pub acknowledged: Option<Instant>,
+    /// When the last PROBE or PROBE-ACK round trip began or ended here: what keeps the NAT binding fresh.
+    pub probed: Option<Instant>,
+    pub heard: Option<Instant>,
+    /// When data was first sent after the path was last heard.
+    pub awaiting: Option<Instant>,
+    /// By when the other end must hear something, because it sent data.
+    pub owed: Option<Instant>,
+    /// Since when it has been validated without a break.
+    pub good_since: Option<Instant>,
+    pub failed_at: Option<Instant>,
+    /// Failures in a row, each within [`Path::FORGIVEN`] of the one before.
+    pub failures: u32,
+    /// The largest UDP payload in bytes that is known to fit.
+    pub mtu: usize,
+    pub rx_bytes: u64,
+    pub tx_bytes: u64,
+    /// Counters at the latest report about this path: epoch, highest, received.
+    pub reported: Option<(Epoch, u64, u64)>,
+    /// Bytes of copies sent here while the active path was suspect.
+    pub copied: usize,
+    /// What [`super::Context::select`] saw as better than the active path, and since when.
+    pub better_since: Option<Instant>,
+}
+
+impl Path {
+    /// The UDP payload that fits an Ethernet frame of 1,500 bytes under IPv4 and IPv6.
+    const MTU: [usize; 2] = [1500 - 28, 1500 - 48];
+    /// No link carries less: IPv6's minimum MTU, less the headers.
+    pub const MIN_MTU: usize = 1280 - 48;
+    /// A path that was good for so long has lived down its failures.
+    pub const FORGIVEN: Duration = Duration::from_secs(600);
+    /// Back to a failed path only after it has been good for so long; doubled with each failure in a row.
+    const HYSTERESIS: Duration = Duration::from_secs(3);
+    /// But not beyond this.
+    const MAX_HYSTERESIS: Duration = Duration::from_secs(60);
+    /// The most bytes of copies to a path while another is suspect: a burst, not a second stream.
+    pub const MAX_COPIED: usize = 256 * 1024;
+
+    pub fn new(key: PathKey, id: PathId, local: IpAddr, address: AddressId) -> Self {
+        Self {
+            key,
+            id,
+            local,
+            address,
+            peer_path: None,
+            peer_address: None,
+            remote_known: false,
+            credit: 0,
+            state: PathState::Candidate,
+            suspect_since: None,
+            peer_silent: false,
+            rtt: RttEstimator::default(),
+            loss: LossEstimator::default(),
+            probe: None,
+            nonces: VecDeque::new(),
+            retry: None,
+            retry_pause: Duration::ZERO,
+            acknowledged: None,
+            probed: None,
+            heard: None,
+            awaiting: None,
+            owed: None,
+            good_since: None,
+            failed_at: None,
+            failures: 0,
+            mtu: Self::MTU[usize::from(key.remote.is_ipv6())],
+            rx_bytes: 0,
+            tx_bytes: 0,
+            reported: None,
+            copied: 0,
+            better_since: None,
+        }
+    }
+
+    /// Whether it may carry data: validated, or suspect and not yet given up.
+    pub fn carries(&self) -> bool {
+        matches!(self.state, PathState::Validated | PathState::Suspect)
+    }
+
+    /// How long it must have been good before data goes back to it.
+    pub fn hysteresis(&self) -> Duration {
+        match self.failures {
+            0 => Self::HYSTERESIS,
+            n => (Self::HYSTERESIS * (1 << (n - 1).min(5))).min(Self::MAX_HYSTERESIS),
+        }
+    }
+
+    /// When an RTT of this path should be over, with room for the other end's delay in reporting.
+    pub fn silence_limit(&self) -> Duration {
+        (self.rtt.expected() + super::timing::REPORT_DELAY + super::timing::SCHEDULING)
+            .max(super::timing::MIN_SILENCE)
+    }
+
+    pub fn note_validated(&mut self, now: Instant) {
+        if self.state != PathState::Validated {
+            let since_failure = self.failed_at.map(|at| now.saturating_duration_since(at));
+            if self.state != PathState::Suspect || self.good_since.is_none() {
+                self.good_since = Some(now);
+            }
+            if since_failure.is_some_and(|d| d > Self::FORGIVEN) {
+                self.failures = 0;
+            }
+            self.state = PathState::Validated;
+        }
+        self.suspect_since = None;
+        self.peer_silent = false;
+        self.probe = None;
+        self.retry = None;
+        self.retry_pause = Duration::ZERO;
+        self.copied = 0;
+        self.remote_known = true;
+    }
+
+    pub fn note_failed(&mut self, now: Instant) {
+        if self.carries() {
+            let again = self.failed_at.is_some_and(|at| now.saturating_duration_since(at) < Self::FORGIVEN);
+            self.failures = if again { self.failures.saturating_add(1) } else { 1 };
+            self.failed_at = Some(now);
+        }
+        self.state = PathState::Failed;
+        self.suspect_since = None;
+        self.good_since = None;
+        self.better_since = None;
+        self.awaiting = None;
+        self.probe = None;
+        self.copied = 0;
+    }
+
+    /// Takes in what the other end says has arrived.
+    pub fn note_report(&mut self, report: &PathReport) {
+        let epoch = Epoch(report.epoch);
+        if let Some((old_epoch, highest, received)) = self.reported
+            && old_epoch == epoch
+        {
+            let sent = report.highest.saturating_sub(highest);
+            let arrived = report.received.saturating_sub(received);
+            // Small samples say more about chance than about the path.
+            if sent < 10 {
+                return;
+            }
+            self.loss.sample(sent, sent.saturating_sub(arrived));
+        }
+        self.reported = Some((epoch, report.highest, report.received));
+    }
+}
+
+/// What a user interface shows of a path.
+#[derive(Debug, Clone, PartialEq)]
+pub struct PathView {
+    /// Its ends.
+    pub key: PathKey,
+    /// This end's number for it.
+    pub id: PathId,
+    /// The local address.
+    pub local: IpAddr,
+    /// Its state.
+    pub state: PathState,
+    /// Whether it carries this end's data now.
+    pub active: bool,
+    /// Smoothed round trip, once measured.
+    pub srtt: Option<Duration>,
+    /// Share of datagrams lost, from 0 to 1, once known.
+    pub loss: Option<f64>,
+    /// The largest datagram between EIDs that fits, in bytes.
+    pub mtu: usize,
+    /// Bytes of UDP payload received.
+    pub rx_bytes: u64,
+    /// Bytes of UDP payload sent.
+    pub tx_bytes: u64,
+}

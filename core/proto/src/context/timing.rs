@@ -1,0 +1,77 @@
+//! Every duration of the protocol, with its reason.
+
+use std::time::Duration;
+
+/// Who receives data over a path and sends nothing over it says so after this long. It bounds how soon the sender
+/// can tell silence from a quiet application, and costs at most 50 small datagrams a second, under load only.
+pub const REPORT_DELAY: Duration = Duration::from_millis(20);
+/// Room for the hosts' own scheduling, at both ends.
+pub const SCHEDULING: Duration = Duration::from_millis(12);
+/// No shorter silence means anything, however short the round trip: hosts and radios pause for this long.
+pub const MIN_SILENCE: Duration = Duration::from_millis(60);
+/// Suspicion sends this many PROBEs over the suspect path in quick succession, so that random loss alone does not
+/// condemn it.
+pub const SUSPECT_BURST: u32 = 3;
+/// The pause between them.
+pub const SUSPECT_SPACING: Duration = Duration::from_millis(15);
+/// PROBEs without an answer until a path counts as failed when no other path answers either.
+pub const PROBE_TRIES: u32 = 4;
+/// A context is busy for this long after data: its paths are measured and kept ready.
+pub const BUSY: Duration = Duration::from_secs(10);
+/// How often the active path of a busy context is measured.
+pub const ACTIVE_INTERVAL: Duration = Duration::from_secs(1);
+/// How often a standby path of a busy context is measured.
+pub const STANDBY_INTERVAL: Duration = Duration::from_secs(2);
+/// How often a metered standby path of a busy context is measured: 9 bytes a second.
+pub const METERED_INTERVAL: Duration = Duration::from_secs(15);
+/// A path that nothing was heard over for this long gets a PROBE: NATs forget UDP after 30 s (RFC 4787 asks for 120).
+pub const KEEPALIVE: Duration = Duration::from_secs(25);
+/// The target of a context waits a little longer, so that only one end sends it.
+pub const TARGET_EXTRA: Duration = Duration::from_secs(4);
+/// Pauses between tries of a failed path: the first, and the most while another path works.
+pub const RETRY: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(8));
+/// The most while another path works and the context is idle.
+pub const IDLE_RETRY: Duration = Duration::from_secs(60);
+/// A path that never answered is most likely one that cannot be: its pauses grow beyond the others', up to this.
+pub const HOPELESS_RETRY: Duration = Duration::from_secs(300);
+/// Pauses between tries while no path works, by how long that has lasted: a blackhole heals without any sign from
+/// the system, and somebody is waiting; but not for hours at this rate.
+pub const OUTAGE_RETRY: [(Duration, Duration); 4] = [
+    (Duration::from_secs(10), Duration::from_millis(250)),
+    (Duration::from_secs(120), Duration::from_secs(1)),
+    (Duration::from_secs(600), Duration::from_secs(5)),
+    (Duration::MAX, Duration::from_secs(15)),
+];
+/// While no path works for this long, the other end may have restarted: shake hands again.
+pub const RECONTACT: Duration = Duration::from_secs(1);
+/// Between two addresses of one round of first contact: long enough not to flood, short enough not to be noticed
+/// (RFC 8305 uses 250 ms; a handshake message is 148 bytes, so this can be quicker).
+pub const STAGGER: Duration = Duration::from_millis(50);
+/// Pauses between rounds of first contact: the first, and the most.
+pub const CONTACT_RETRY: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(15));
+/// Not more than one new handshake in this time, whatever happens.
+pub const CONTACT_MIN: Duration = Duration::from_millis(200);
+/// Pauses before INIT is sent again; without an answer after the last, the peer speaks plain WireGuard.
+pub const INIT_RETRY: [Duration; 4] = [
+    Duration::from_millis(300),
+    Duration::from_millis(600),
+    Duration::from_millis(1200),
+    Duration::from_millis(2400),
+];
+/// The end that answered the handshake waits this long for an INIT before it sends its own.
+pub const TARGET_INIT: Duration = Duration::from_secs(3);
+/// A new epoch after this much time with traffic (WireGuard's REKEY-AFTER-TIME).
+pub const REKEY: Duration = Duration::from_secs(120);
+/// The end that did not begin the epoch waits this much longer before it begins the next.
+pub const REKEY_EXTRA: Duration = Duration::from_secs(15);
+/// An older epoch is still accepted for this long after a newer one is in use.
+pub const EPOCH_OVERLAP: Duration = Duration::from_secs(10);
+/// Pause before SET and SHUT are sent again where no path has been measured.
+pub const CONTROL_RETRY: Duration = Duration::from_millis(250);
+/// SHUT is sent this many times at most.
+pub const SHUT_TRIES: u32 = 3;
+/// With WireGuard peers: data out and nothing in for this long starts a handshake over all paths. WireGuard's own
+/// keepalive answers only after 10 s, so a handshake, which is answered at once, takes the place of a PROBE.
+pub const PLAIN_SILENCE: Duration = Duration::from_secs(2);
+/// The peer counts as answering for this long after it was last heard, when idle: a keepalive and its tries.
+pub const FRESH: Duration = Duration::from_secs(35);

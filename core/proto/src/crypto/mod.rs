@@ -1,0 +1,9 @@
+//! Keys, replay windows, and random values.
+
+mod keys;
+mod random;
+mod replay;
+
+pub use keys::{Aead, EpochKeys, Role, SealError, TAG_LEN};
+pub use random::Random;
+pub use replay::{Replay, ReplayWindow, SequenceWindow};

@@ -1,0 +1,231 @@
+//! What is held while no path works.
+//!
+//! A transport that sends into a void backs off: TCP would sit out 11 s after an outage of 20 s. So the newest
+//! datagrams of each flow are kept and go out with the first path that works; the other end answers at once, and
+//! the transport resumes. Everything is bounded: flows, datagrams and bytes of a flow, bytes in all, age.
+
+use std::collections::VecDeque;
+use std::time::{Duration, Instant};
+
+/// Bounds of a [`Hold`].
+#[derive(Debug, Clone, Copy)]
+pub struct HoldLimits {
+    /// The most flows; the one that was silent longest gives way.
+    pub flows: usize,
+    /// The most datagrams of one flow; the oldest give way.
+    pub per_flow: usize,
+    /// The most bytes in all; the oldest datagrams give way.
+    pub bytes: usize,
+    /// Older datagrams of TCP are dropped: longer than its longest pause between retransmissions (120 s).
+    pub tcp_age: Duration,
+    /// Older datagrams of anything else are dropped: a call does not want the sound of a minute ago.
+    pub other_age: Duration,
+}
+
+impl Default for HoldLimits {
+    fn default() -> Self {
+        Self {
+            flows: 64,
+            per_flow: 64,
+            bytes: 512 * 1024,
+            tcp_age: Duration::from_secs(150),
+            other_age: Duration::from_secs(3),
+        }
+    }
+}
+
+/// Holds the newest datagrams of each flow.
+#[derive(Debug, Default)]
+pub struct Hold {
+    limits: HoldLimits,
+    /// In order of arrival.
+    queue: VecDeque<Held>,
+    bytes: usize,
+    dropped: u64,
+}
+
+#[derive(Debug)]
+struct Held {
+    at: Instant,
+    flow: Flow,
+    datagram: Vec<u8>,
+}
+
+/// Protocol, addresses and ports of a datagram, as far as it has them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Flow {
+    protocol: u8,
+    addresses: [u8; 32],
+    ports: [u8; 4],
+}
+
+impl Flow {
+    const TCP: u8 = 6;
+    const UDP: u8 = 17;
+
+    fn of(datagram: &[u8]) -> Self {
+        let mut flow = Self { protocol: 0, addresses: [0; 32], ports: [0; 4] };
+        let (protocol, addresses, transport) = match datagram.first().map(|b| b >> 4) {
+            Some(4) => {
+                let length = usize::from(datagram[0] & 15) * 4;
+                (datagram.get(9), datagram.get(12..20), datagram.get(length..))
+            }
+            Some(6) => (datagram.get(6), datagram.get(8..40), datagram.get(40..)),
+            _ => (None, None, None),
+        };
+        flow.protocol = protocol.copied().unwrap_or(0);
+        if let Some(addresses) = addresses {
+            flow.addresses[..addresses.len()].copy_from_slice(addresses);
+        }
+        if let (Self::TCP | Self::UDP, Some(ports)) = (flow.protocol, transport.and_then(|t| t.first_chunk())) {
+            flow.ports = *ports;
+        }
+        flow
+    }
+}
+
+impl Hold {
+    /// An empty hold with bounds of its own.
+    pub fn new(limits: HoldLimits) -> Self {
+        Self { limits, ..Self::default() }
+    }
+
+    /// Keeps a datagram.
+    pub fn push(&mut self, now: Instant, datagram: &[u8]) {
+        self.expire(now);
+        if datagram.len() > self.limits.bytes {
+            self.dropped += 1;
+            return;
+        }
+        let flow = Flow::of(datagram);
+        if self.queue.iter().filter(|h| h.flow == flow).count() >= self.limits.per_flow {
+            self.remove(self.queue.iter().position(|h| h.flow == flow));
+        }
+        while self.bytes + datagram.len() > self.limits.bytes {
+            self.remove(Some(0));
+        }
+        self.queue.push_back(Held { at: now, flow, datagram: datagram.to_vec() });
+        self.bytes += datagram.len();
+        self.bound_flows();
+    }
+
+    /// Takes the oldest datagram.
+    pub fn pop(&mut self, now: Instant) -> Option<Vec<u8>> {
+        self.expire(now);
+        let held = self.queue.pop_front()?;
+        self.bytes -= held.datagram.len();
+        Some(held.datagram)
+    }
+
+    /// Whether nothing is held.
+    pub fn is_empty(&self) -> bool {
+        self.queue.is_empty()
+    }
+
+    /// Bytes held.
+    pub fn bytes(&self) -> usize {
+        self.bytes
+    }
+
+    /// Datagrams that gave way or grew too old.
+    pub fn dropped(&self) -> u64 {
+        self.dropped
+    }
+
+    fn bound_flows(&mut self) {
+        let mut newest: Vec<Flow> = Vec::with_capacity(self.limits.flows + 1);
+        for held in self.queue.iter().rev() {
+            if !newest.contains(&held.flow) {
+                newest.push(held.flow);
+            }
+        }
+        if newest.len() > self.limits.flows
+            && let Some(quiet) = newest.pop()
+        {
+            let (bytes, count) = (&mut self.bytes, &mut self.dropped);
+            self.queue.retain(|h| {
+                let keep = h.flow != quiet;
+                if !keep {
+                    *bytes -= h.datagram.len();
+                    *count += 1;
+                }
+                keep
+            });
+        }
+    }
+
+    fn expire(&mut self, now: Instant) {
+        while let Some(at) = self.queue.iter().position(|h| {
+            let most = if h.flow.protocol == Flow::TCP { self.limits.tcp_age } else { self.limits.other_age };
+            now.saturating_duration_since(h.at) > most
+        }) {
+            self.remove(Some(at));
+        }
+    }
+
+    fn remove(&mut self, at: Option<usize>) {
+        if let Some(held) = at.and_then(|at| self.queue.remove(at)) {
+            self.bytes -= held.datagram.len();
+            self.dropped += 1;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn datagram(protocol: u8, port: u16, mark: u8, length: usize) -> Vec<u8> {
+        let mut d = vec![0; length.max(29)];
+        d[0] = 0x45;
+        d[9] = protocol;
+        d[20..22].copy_from_slice(&port.to_be_bytes());
+        d[28] = mark;
+        d
+    }
+
+    #[test]
+    fn keeps_the_newest_of_each_flow() {
+        let now = Instant::now();
+        let mut hold = Hold::new(HoldLimits { per_flow: 2, ..HoldLimits::default() });
+        for mark in 0..5 {
+            hold.push(now, &datagram(6, 1, mark, 40));
+        }
+        hold.push(now, &datagram(6, 2, 9, 40));
+        let marks: Vec<_> = std::iter::from_fn(|| hold.pop(now)).map(|d| d[28]).collect();
+        assert_eq!(marks, [3, 4, 9]);
+        assert_eq!(hold.dropped(), 3);
+        assert_eq!(hold.bytes(), 0);
+    }
+
+    #[test]
+    fn ages_by_protocol() {
+        let now = Instant::now();
+        let mut hold = Hold::default();
+        hold.push(now, &datagram(6, 1, 1, 40));
+        hold.push(now, &datagram(17, 1, 2, 40));
+        let later = now + Duration::from_secs(120);
+        assert_eq!(hold.pop(later).map(|d| d[28]), Some(1));
+        assert_eq!(hold.pop(later), None);
+    }
+
+    #[test]
+    fn stays_within_its_bounds() {
+        let now = Instant::now();
+        let limits = HoldLimits { flows: 4, bytes: 10_000, ..HoldLimits::default() };
+        let mut hold = Hold::new(limits);
+        for i in 0..2_000_u16 {
+            hold.push(now, &datagram(17, i % 50, 0, usize::from(i % 1400)));
+            assert!(hold.bytes() <= limits.bytes);
+        }
+        hold.push(now, &vec![0x45; 20_000]);
+        let mut flows: Vec<_> = hold.queue.iter().map(|h| h.flow.ports).collect();
+        flows.dedup();
+        flows.sort_unstable();
+        flows.dedup();
+        assert!(flows.len() <= 4);
+        for garbage in [&[][..], &[0x45], &[0x60; 10], &[0x4f; 21], &[0xff; 1400]] {
+            hold.push(now, garbage);
+        }
+    }
+}
