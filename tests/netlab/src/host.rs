@@ -1,0 +1,173 @@
+//! Hosts and routers.
+
+use std::{
+    net::{IpAddr, Ipv4Addr},
+    path::Path,
+    process::Command,
+    sync::Arc,
+};
+
+use nix::{
+    ifaddrs::{InterfaceAddress, getifaddrs},
+    net::if_::InterfaceFlags,
+};
+
+use crate::{
+    error::{Context, Error, Result},
+    namespace::Namespace,
+    process::Process,
+    route::{self, Route},
+};
+
+/// A host, or a router: a network namespace with its loopback interface up.
+///
+/// Clones are handles to the same host, which exists until the last of them, and the last of its
+/// links and processes, is dropped.
+#[derive(Clone)]
+pub struct Host {
+    namespace: Arc<Namespace>,
+}
+
+impl std::fmt::Debug for Host {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Host({:?})", self.name())
+    }
+}
+
+impl Host {
+    /// Creates a host whose settings do not depend on the machine it runs on.
+    pub(crate) fn new(name: &str, forwarding: bool) -> Result<Self> {
+        let namespace = Arc::new(Namespace::new(name)?);
+        let forward = if forwarding { "1" } else { "0" };
+        // Hosts accept packets on any of their interfaces as long as there is some route back, like systemd's.
+        let filter = if forwarding { "0" } else { "2" };
+        // The order matters: writing ip_forward resets others to their defaults.
+        namespace.set("net/ipv4/ip_forward", forward)?;
+        for scope in ["all", "default"] {
+            namespace.set(&format!("net/ipv4/conf/{scope}/rp_filter"), filter)?;
+        }
+        if Path::new("/proc/sys/net/ipv6").exists() {
+            namespace.set("net/ipv6/conf/all/forwarding", forward)?;
+            for scope in ["all", "default"] {
+                namespace.set(&format!("net/ipv6/conf/{scope}/disable_ipv6"), "0")?;
+                namespace.set(&format!("net/ipv6/conf/{scope}/accept_dad"), "0")?;
+                namespace.set(&format!("net/ipv6/conf/{scope}/accept_ra"), "0")?;
+            }
+        }
+        // The kernel may not have cubic, or not let us choose it; see `set_congestion`.
+        let _ = namespace.set("net/ipv4/tcp_congestion_control", "cubic");
+        Ok(Self { namespace })
+    }
+
+    /// The name given at creation.
+    pub fn name(&self) -> &str {
+        self.namespace.name()
+    }
+
+    pub(crate) fn namespace(&self) -> &Arc<Namespace> {
+        &self.namespace
+    }
+
+    /// Adds an address such as `10.0.0.1/24` or `fd00::1/64` to an interface; it is usable at once.
+    pub fn add_address(&self, interface: &str, address: &str) -> Result<()> {
+        let index = self.namespace.index(interface)?;
+        self.namespace.netlink(|netlink| route::address(netlink, index, address, true))
+    }
+
+    /// Removes an address, and with it the routes that depend on it.
+    pub fn del_address(&self, interface: &str, address: &str) -> Result<()> {
+        let index = self.namespace.index(interface)?;
+        self.namespace.netlink(|netlink| route::address(netlink, index, address, false))
+    }
+
+    /// Adds a route to a prefix, or to `default` (of the gateway's family; use `::/0` when there is no
+    /// gateway). A metric of 0 is the kernel's default.
+    pub fn add_route(&self, prefix: &str, via: Option<&str>, interface: &str, metric: u32) -> Result<()> {
+        self.change_route(prefix, via, interface, metric, true)
+    }
+
+    /// Removes a route described as it was added.
+    pub fn del_route(&self, prefix: &str, via: Option<&str>, interface: &str, metric: u32) -> Result<()> {
+        self.change_route(prefix, via, interface, metric, false)
+    }
+
+    fn change_route(
+        &self,
+        prefix: &str,
+        via: Option<&str>,
+        interface: &str,
+        metric: u32,
+        add: bool,
+    ) -> Result<()> {
+        let via =
+            via.map(|text| text.parse::<IpAddr>().map_err(|_| Error::Prefix(text.to_owned()))).transpose()?;
+        let index = self.namespace.index(interface)?;
+        self.namespace.netlink(|netlink| route::route(netlink, &Route { prefix, via, index, metric }, add))
+    }
+
+    /// Silently discards packets for a prefix that are routed here; nobody gets an ICMP message.
+    ///
+    /// Only the destination counts. Packets for the host's own addresses still arrive. Programs of this
+    /// very host that send there get an error from the kernel (`EINVAL`).
+    pub fn blackhole(&self, prefix: &str) -> Result<()> {
+        self.namespace.netlink(|netlink| route::blackhole(netlink, prefix, true))
+    }
+
+    /// Ends what [`blackhole`](Self::blackhole) began.
+    pub fn unblackhole(&self, prefix: &str) -> Result<()> {
+        self.namespace.netlink(|netlink| route::blackhole(netlink, prefix, false))
+    }
+
+    /// Sets an interface's administrative state. Going down, it loses its routes and IPv6 addresses.
+    pub fn set_up(&self, interface: &str, up: bool) -> Result<()> {
+        self.namespace.netlink(|netlink| route::set_up(netlink, interface, up))
+    }
+
+    /// Sets the MTU of an interface, up to 1500 on a link.
+    pub fn set_mtu(&self, interface: &str, mtu: u32) -> Result<()> {
+        self.namespace.netlink(|netlink| route::set_mtu(netlink, interface, mtu))
+    }
+
+    /// Writes a setting of this host, for example `net/ipv4/icmp_echo_ignore_all`.
+    pub fn sysctl(&self, path: &str, value: &str) -> Result<()> {
+        self.namespace.set(path, value)
+    }
+
+    /// The first IPv4 address of an interface, if any.
+    pub fn ipv4_address(&self, interface: &str) -> Result<Option<Ipv4Addr>> {
+        let entries = self.interfaces()?;
+        let mut addresses = entries.iter().filter(|entry| entry.interface_name == interface);
+        Ok(addresses.find_map(|entry| Some(entry.address?.as_sockaddr_in()?.ip())))
+    }
+
+    fn interfaces(&self) -> Result<Vec<InterfaceAddress>> {
+        let list = || getifaddrs().map(Iterator::collect::<Vec<_>>);
+        self.namespace.call(list)?.context("list interfaces")
+    }
+
+    /// Whether an interface is up and has carrier.
+    pub fn is_running(&self, interface: &str) -> Result<bool> {
+        let entries = self.interfaces()?;
+        let entry = entries.iter().find(|entry| entry.interface_name == interface);
+        let entry = entry.ok_or_else(|| Error::NoInterface {
+            host: self.name().to_owned(),
+            interface: interface.to_owned(),
+        })?;
+        Ok(entry.flags.contains(InterfaceFlags::IFF_UP | InterfaceFlags::IFF_RUNNING))
+    }
+
+    /// Runs a closure on a new thread inside the host's network namespace and waits for its result.
+    ///
+    /// Sockets opened there belong to the host for good, wherever they are used. Threads started from
+    /// the closure are in the namespace too. A panic is passed on.
+    pub fn run<T: Send>(&self, action: impl FnOnce() -> T + Send) -> Result<T> {
+        self.namespace.run(action)
+    }
+
+    /// Starts a child process in the host's network namespace.
+    ///
+    /// The kernel kills it when this process dies, however that happens.
+    pub fn spawn(&self, command: Command) -> Result<Process> {
+        Process::spawn(self, command)
+    }
+}

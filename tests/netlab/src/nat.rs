@@ -1,0 +1,179 @@
+//! Network address translation, by way of nftables.
+
+use std::{
+    io::Write,
+    net::Ipv4Addr,
+    process::{Command, Stdio},
+    sync::{
+        Arc,
+        atomic::{AtomicU16, Ordering},
+    },
+    time::Duration,
+};
+
+use crate::{
+    error::{Context, Error, Result},
+    host::Host,
+    netlink::{Message, Netlink},
+};
+
+/// `NFNL_SUBSYS_CTNETLINK << 8 | IPCTNL_MSG_CT_DELETE`.
+const DELETE_CONNECTIONS: u16 = 1 << 8 | 2;
+/// Where port ranges begin, and how far apart they are after each rebinding.
+const FIRST_PORT: u16 = 20_000;
+const RANGES: u16 = 20;
+
+/// How a NAT maps and filters, in the words of RFC 4787.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum NatKind {
+    /// Endpoint-independent mapping, address- and port-dependent filtering ("port-restricted cone").
+    EndpointIndependent,
+    /// Endpoint-independent mapping and, for UDP, endpoint-independent filtering: anyone may send to a
+    /// mapping.
+    FullCone,
+    /// A new random port for each destination, address- and port-dependent filtering.
+    Symmetric,
+    /// A carrier's NAT: like [`EndpointIndependent`](Self::EndpointIndependent), with few ports and
+    /// a short life of UDP mappings.
+    Cgnat {
+        /// How many outside ports there are.
+        ports: u16,
+        /// For how long an idle UDP mapping lasts; the kernel rounds to seconds.
+        udp_timeout: Duration,
+    },
+}
+
+/// A NAT on a router. It stays in force as long as the router exists.
+#[derive(Clone, Debug)]
+pub struct Nat {
+    router: Host,
+    inside: String,
+    outside: String,
+    kind: NatKind,
+    range: Arc<AtomicU16>,
+}
+
+impl Nat {
+    pub(crate) fn new(router: &Host, inside: &str, outside: &str, kind: NatKind) -> Result<Self> {
+        let nat = Self {
+            router: router.clone(),
+            inside: inside.to_owned(),
+            outside: outside.to_owned(),
+            kind,
+            range: Arc::new(AtomicU16::new(0)),
+        };
+        nat.apply()?;
+        if let NatKind::Cgnat { udp_timeout, .. } = kind {
+            let seconds = udp_timeout.as_secs().max(1).to_string();
+            for name in ["nf_conntrack_udp_timeout", "nf_conntrack_udp_timeout_stream"] {
+                router.sysctl(&format!("net/netfilter/{name}"), &seconds)?;
+            }
+        }
+        Ok(nat)
+    }
+
+    /// Forgets all mappings and continues with other outside ports, as after a NAT's restart, and with
+    /// the address the outside interface has now.
+    pub fn rebind(&self) -> Result<()> {
+        self.range.fetch_add(1, Ordering::Relaxed);
+        self.apply()?;
+        self.flush()
+    }
+
+    /// Forgets all mappings; the same ports may be used again.
+    pub fn flush(&self) -> Result<()> {
+        self.router.run(|| {
+            // `struct nfgenmsg`: any family, version 0, no resource. No attributes: everything.
+            Netlink::netfilter()?
+                .request("forget the connections of a NAT", Message::new(DELETE_CONNECTIONS, 0, &[0; 4]))
+        })?
+    }
+
+    fn apply(&self) -> Result<()> {
+        let address = self.router.ipv4_address(&self.outside)?.ok_or_else(|| Error::NoAddress {
+            host: self.router.name().to_owned(),
+            interface: self.outside.clone(),
+        })?;
+        nft(&self.router, &self.rules(address))
+    }
+
+    fn rules(&self, address: Ipv4Addr) -> String {
+        let (inside, outside) = (&self.inside, &self.outside);
+        let ports = match self.kind {
+            NatKind::Cgnat { ports, .. } => ports.clamp(1, 2000),
+            _ => 2000,
+        };
+        let first = FIRST_PORT + 2000 * (self.range.load(Ordering::Relaxed) % RANGES);
+        let last = first + ports - 1;
+        let (definitions, learn, forward_in, source) = match self.kind {
+            NatKind::FullCone => {
+                let port = format!("jhash ip saddr . udp sport mod {ports} seed 1 offset {first}");
+                (
+                    "map cone { type inet_service : ipv4_addr . inet_service; flags dynamic, timeout; timeout 5m; }"
+                        .to_owned(),
+                    format!(
+                        "chain learn {{ type filter hook prerouting priority -150; policy accept; \
+                         iifname \"{inside}\" meta l4proto udp update @cone {{ {port} : ip saddr . udp sport }}; }}"
+                    ),
+                    format!(
+                        "iifname \"{outside}\" meta l4proto udp dnat ip to udp dport map @cone"
+                    ),
+                    format!("meta l4proto udp snat ip to {address} : {port}; oifname \"{outside}\" snat ip to {address}:{first}-{last}"),
+                )
+            }
+            NatKind::Symmetric => (
+                String::new(),
+                String::new(),
+                String::new(),
+                format!("meta l4proto {{ tcp, udp }} snat ip to {address}:{first}-{last} fully-random"),
+            ),
+            NatKind::EndpointIndependent | NatKind::Cgnat { .. } => (
+                String::new(),
+                String::new(),
+                String::new(),
+                format!("meta l4proto {{ tcp, udp }} snat ip to {address}:{first}-{last}"),
+            ),
+        };
+        format!(
+            "table ip netlab_{outside} {{}}\ndelete table ip netlab_{outside}\n\
+             table ip netlab_{outside} {{\n{definitions}\n{learn}\n\
+             chain into {{ type nat hook prerouting priority -100; policy accept; {forward_in}\n}}\n\
+             chain out {{ type nat hook postrouting priority 100; policy accept;\n\
+             oifname != \"{outside}\" return\n{source}\nsnat ip to {address}\n}}\n\
+             chain guard {{ type filter hook forward priority 0; policy accept;\n\
+             iifname \"{outside}\" oifname \"{inside}\" ct state new ct status & dnat == 0 drop\n}}\n}}\n"
+        )
+    }
+}
+
+/// Feeds rules to `nft` inside a host.
+fn nft(host: &Host, rules: &str) -> Result<()> {
+    const MISSING: Error =
+        Error::MissingProgram { program: "nft", remedy: "for example: apt-get install nftables" };
+    let mut command = Command::new("nft");
+    command.args(["-f", "-"]).stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::piped());
+    if let Some(path) = std::env::var_os("PATH") {
+        // An ordinary user's path often lacks the directories of nft.
+        let mut path = path;
+        path.push(":/usr/sbin:/sbin");
+        command.env("PATH", path);
+    }
+    let mut process = host.spawn(command).map_err(|error| match error {
+        Error::Io { source, .. } if source.kind() == std::io::ErrorKind::NotFound => MISSING,
+        error => error,
+    })?;
+    let child = process.child();
+    if let Some(mut input) = child.stdin.take() {
+        input.write_all(rules.as_bytes()).context("write to nft")?;
+    }
+    let mut output = String::new();
+    if let Some(mut errors) = child.stderr.take() {
+        std::io::Read::read_to_string(&mut errors, &mut output).context("read from nft")?;
+    }
+    let status = process.wait(Duration::from_secs(10))?;
+    if status.success() {
+        Ok(())
+    } else {
+        Err(Error::Program { program: "nft", output: format!("{output}\nfor these rules:\n{rules}") })
+    }
+}
