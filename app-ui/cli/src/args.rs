@@ -1,0 +1,195 @@
+//! The command line's words.
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand};
+use clap_complete::Shell;
+
+const EXIT_CODES: &str = "\
+Exit codes:
+  0  it worked; a drill passed; doctor found nothing wrong
+  1  it failed, or the verdict is negative
+  2  the command line does not make sense
+  3  the service is not running
+  4  not permitted";
+
+/// Keeps connections alive while this machine moves between networks.
+#[derive(Debug, Parser)]
+#[command(name = "mast", version, after_help = EXIT_CODES, propagate_version = false, disable_help_subcommand = true)]
+pub struct Cli {
+    /// The service's control socket
+    #[arg(long, global = true, value_name = "SOCKET", env = "MAST_CONTROL", hide_env_values = true)]
+    #[arg(default_value = mast_control::DEFAULT_SOCKET)]
+    pub control: PathBuf,
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// How data is printed.
+#[derive(Debug, Clone, Copy, Args)]
+pub struct Format {
+    /// Print JSON
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// What to do.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Start carrying traffic
+    Up,
+    /// Stop carrying traffic and take back every change to the system, even after a crash of the service
+    Down,
+    /// Show whether peers answer, over which paths, and what happened lately
+    Status(Format),
+    /// Show every path in detail
+    Paths(Format),
+    /// List the peers
+    Peers(Format),
+    /// Add or remove a peer
+    #[command(subcommand)]
+    Peer(PeerCommand),
+    /// Make a link with which another host becomes a peer; it holds a secret
+    Invite(InviteArgs),
+    /// Choose which interfaces carry traffic, in order
+    Pin(PinArgs),
+    /// Let the service choose again
+    Unpin(UnpinArgs),
+    /// Show what happened
+    Events(EventsArgs),
+    /// Silence each path in turn, for a moment, and measure what traffic notices
+    Drill(DrillArgs),
+    /// Look for what is wrong
+    Doctor(Format),
+    /// Show on this machine alone what MAST does
+    Demo(Format),
+    /// Print a completion script for a shell
+    Completions {
+        /// Which shell
+        shell: Shell,
+    },
+    /// Show the versions of this program and of the running service
+    Version(Format),
+}
+
+/// What to do with a peer.
+#[derive(Debug, Subcommand)]
+pub enum PeerCommand {
+    /// Accept an invite, or add the peers of a WireGuard file
+    Add {
+        /// An invite (mast://…), a WireGuard configuration file, or - to read either from standard input
+        #[arg(value_name = "LINK|FILE")]
+        source: String,
+        /// What to call the peer
+        #[arg(long)]
+        name: Option<String>,
+        /// How to print the result.
+        #[command(flatten)]
+        format: Format,
+    },
+    /// Forget a peer
+    Remove {
+        /// The peer's name
+        name: String,
+    },
+}
+
+/// Arguments of `invite`.
+#[derive(Debug, Args)]
+pub struct InviteArgs {
+    /// How long the link may be accepted: 30s, 15m, 1h, 7d
+    #[arg(long, value_name = "TIME", default_value = "1h", value_parser = seconds)]
+    pub expires: u64,
+    /// What to call the peer that accepts it
+    #[arg(long)]
+    pub name: Option<String>,
+    /// How to print the result.
+    #[command(flatten)]
+    pub format: Format,
+}
+
+/// Arguments of `pin`.
+#[derive(Debug, Args)]
+pub struct PinArgs {
+    /// Interfaces (wlan0), kinds (wifi, cellular, ethernet) or networks (network:Train), the most wanted first
+    #[arg(value_name = "IFACE", required = true, num_args = 1..=16)]
+    pub interfaces: Vec<String>,
+    /// Only for this peer; otherwise for all, and for those to come
+    #[arg(long)]
+    pub peer: Option<String>,
+    /// Rather no traffic than traffic over anything else
+    #[arg(long)]
+    pub only: bool,
+}
+
+/// Arguments of `unpin`.
+#[derive(Debug, Args)]
+pub struct UnpinArgs {
+    /// Only for this peer; otherwise for all, and for those to come
+    #[arg(long)]
+    pub peer: Option<String>,
+}
+
+/// Arguments of `events`.
+#[derive(Debug, Args)]
+pub struct EventsArgs {
+    /// Keep waiting for more
+    #[arg(long, short)]
+    pub follow: bool,
+    /// How to print them; one object a line with --follow.
+    #[command(flatten)]
+    pub format: Format,
+}
+
+/// Arguments of `drill`.
+#[derive(Debug, Args)]
+pub struct DrillArgs {
+    /// Which peer; not needed when there is only one
+    #[arg(long)]
+    pub peer: Option<String>,
+    /// How to print the result.
+    #[command(flatten)]
+    pub format: Format,
+}
+
+/// Reads a time span.
+fn seconds(text: &str) -> Result<u64, String> {
+    let help = || "write a number and s, m, h or d, such as 15m".to_owned();
+    let digits = text.trim_end_matches(|c: char| c.is_ascii_alphabetic());
+    let unit: u64 = match text.get(digits.len()..) {
+        Some("s") => 1,
+        Some("m" | "min") => 60,
+        Some("h") => 3600,
+        Some("d") => 24 * 3600,
+        _ => return Err(help()),
+    };
+    let number: u64 = digits.parse().map_err(|_| help())?;
+    match number.checked_mul(unit) {
+        Some(total @ 1..=604_800) => Ok(total),
+        _ => Err("it must be between 1s and 7d".to_owned()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_sound() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn time_spans() {
+        assert_eq!(seconds("90s"), Ok(90));
+        assert_eq!(seconds("15m"), Ok(900));
+        assert_eq!(seconds("1h"), Ok(3600));
+        assert_eq!(seconds("7d"), Ok(604_800));
+        for wrong in ["", "h", "0s", "8d", "1", "-1h", "1.5h", "99999999999999999999d", "1é"] {
+            assert!(seconds(wrong).is_err(), "{wrong}");
+        }
+    }
+}

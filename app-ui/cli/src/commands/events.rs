@@ -1,0 +1,50 @@
+//! `events`.
+
+use std::process::ExitCode;
+
+use mast_control::{ClientError, Event, Notice};
+
+use super::{Context, Outcome};
+use crate::args::EventsArgs;
+use crate::output::events;
+use crate::output::text::cleaned;
+
+pub async fn show(context: &mut Context, args: &EventsArgs) -> Outcome {
+    // Subscribing first: nothing is missed between the list and the stream, and the list removes what comes twice.
+    let mut subscription = match args.follow {
+        true => Some(context.client().await?.subscribe().await?),
+        false => None,
+    };
+    let past = context.client().await?.status().await?.events;
+    if args.format.json && !args.follow {
+        context.out.json(&past)?;
+        return Ok(ExitCode::SUCCESS);
+    }
+    for event in &past {
+        one(context, event, args.format.json)?;
+    }
+    if past.is_empty() && !args.format.json && !args.follow {
+        context.out.line("Nothing happened yet.")?;
+    }
+    while let Some(stream) = &mut subscription {
+        match stream.next().await {
+            Ok(Notice::Event(event)) if past.contains(&event) => {}
+            Ok(Notice::Event(event)) => one(context, &event, args.format.json)?,
+            Ok(Notice::StatusChanged) => {}
+            Err(ClientError::Lagged { missed }) => {
+                eprintln!("mast: {missed} events were missed");
+                subscription = Some(context.client().await?.subscribe().await?);
+            }
+            Err(error) => return Err(error.into()),
+        }
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+fn one(context: &mut Context, event: &Event, json: bool) -> std::io::Result<()> {
+    if json {
+        context.out.json_line(event)
+    } else {
+        context.out.line(events::sentence(&cleaned(event.clone()), true))
+    }
+}

@@ -1,0 +1,85 @@
+//! What each command does; one file per group.
+
+mod diagnose;
+mod events;
+mod invite;
+mod paths;
+mod peers;
+mod pin;
+mod power;
+mod status;
+mod version;
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::CommandFactory;
+use mast_control::Client;
+
+use crate::args::{Cli, Command, PeerCommand};
+use crate::failure::{FAILED, Failure};
+use crate::output::Out;
+use crate::{args, demo};
+
+/// How a command ended: well, or with a negative verdict that it has already told.
+pub type Outcome = Result<ExitCode, Failure>;
+
+/// Where the service is and where the words go.
+pub struct Context {
+    /// The control socket.
+    pub socket: PathBuf,
+    /// Standard output.
+    pub out: Out,
+}
+
+impl Context {
+    /// Connects to the service.
+    pub async fn client(&self) -> Result<Client, Failure> {
+        let name = concat!("mast ", env!("CARGO_PKG_VERSION"));
+        Ok(Client::connect_as(&self.socket, name).await?)
+    }
+}
+
+/// Does what the command line says.
+pub fn run(cli: Cli) -> ExitCode {
+    let context = Context { socket: cli.control, out: Out::new() };
+    let command = match cli.command {
+        // The demonstration brings its own runtime and its own service.
+        Command::Demo(format) => return demo::run(format.json),
+        command => command,
+    };
+    let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => return Failure::Other(FAILED, format!("cannot start: {error}")).report(),
+    };
+    runtime.block_on(dispatch(command, context)).unwrap_or_else(Failure::report)
+}
+
+async fn dispatch(command: Command, mut context: Context) -> Outcome {
+    let context = &mut context;
+    match command {
+        Command::Up => power::up(context).await,
+        Command::Down => power::down(context).await,
+        Command::Status(format) => status::show(context, format).await,
+        Command::Paths(format) => paths::show(context, format).await,
+        Command::Peers(format) => peers::list(context, format).await,
+        Command::Peer(PeerCommand::Add { source, name, format }) => {
+            peers::add(context, &source, name, format).await
+        }
+        Command::Peer(PeerCommand::Remove { name }) => peers::remove(context, &name).await,
+        Command::Invite(args) => invite::make(context, args).await,
+        Command::Pin(args) => pin::pin(context, args).await,
+        Command::Unpin(args) => pin::unpin(context, args).await,
+        Command::Events(args) => events::show(context, &args).await,
+        Command::Drill(args) => diagnose::drill(context, args).await,
+        Command::Doctor(format) => diagnose::doctor(context, format).await,
+        Command::Demo(format) => Ok(demo::run(format.json)),
+        Command::Version(format) => version::show(context, format).await,
+        Command::Completions { shell } => {
+            let mut script = Vec::new();
+            clap_complete::generate(shell, &mut args::Cli::command(), "mast", &mut script);
+            context.out.line(String::from_utf8_lossy(&script).trim_end())?;
+            Ok(ExitCode::SUCCESS)
+        }
+    }
+}

@@ -1,0 +1,105 @@
+//! `paths`, and the table that `status` shares with it.
+
+use std::process::ExitCode;
+
+use mast_control::{PathState, PathStatus, PeerStatus, Status};
+use serde_json::json;
+
+use super::{Context, Outcome};
+use crate::args::Format;
+use crate::output::table::Table;
+use crate::output::text::cleaned;
+use crate::output::{Style, units};
+
+pub async fn show(context: &mut Context, format: Format) -> Outcome {
+    let status = context.client().await?.status().await?;
+    if format.json {
+        let peers: Vec<_> =
+            status.peers.iter().map(|peer| json!({"peer": peer.name, "paths": peer.paths})).collect();
+        context.out.json(&peers)?;
+        return Ok(ExitCode::SUCCESS);
+    }
+    let status = cleaned(status);
+    if status.peers.iter().all(|peer| peer.paths.is_empty()) {
+        context.out.line("There is no path now: `mast status` says why.")?;
+        return Ok(ExitCode::SUCCESS);
+    }
+    full(&status).print(&mut context.out)?;
+    context.out.line(context.out.paint(Style::Faint, "* carries the traffic now"))?;
+    Ok(ExitCode::SUCCESS)
+}
+
+/// The paths of one peer, as much as fits beside a sentence.
+pub fn brief(peer: &PeerStatus, status: &Status) -> Table {
+    let mut table = Table::new(&["", "INTERFACE", "NETWORK", "REMOTE", "STATE", ">RTT", ">LOSS"]);
+    for path in &peer.paths {
+        let cells = vec![
+            mark(path),
+            path.interface.clone(),
+            network(path, status),
+            path.remote.clone(),
+            path.state.to_string(),
+            path.srtt_ms.map(units::millis).unwrap_or_default(),
+            path.loss.map(units::percent).unwrap_or_default(),
+        ];
+        table.row(style(path), cells);
+    }
+    table
+}
+
+/// Every path with everything.
+fn full(status: &Status) -> Table {
+    let mut table = Table::new(&[
+        "",
+        "PEER",
+        ">PATH",
+        "INTERFACE",
+        "NETWORK",
+        "LOCAL",
+        "REMOTE",
+        "STATE",
+        ">RTT",
+        ">LOSS",
+        ">MTU",
+        ">RECEIVED",
+        ">SENT",
+    ]);
+    for peer in &status.peers {
+        for path in &peer.paths {
+            let cells = vec![
+                mark(path),
+                peer.name.clone(),
+                path.id.to_string(),
+                path.interface.clone(),
+                network(path, status),
+                path.local.clone(),
+                path.remote.clone(),
+                path.state.to_string(),
+                path.srtt_ms.map(units::millis).unwrap_or_default(),
+                path.loss.map(units::percent).unwrap_or_default(),
+                path.mtu.to_string(),
+                units::bytes(path.rx_bytes),
+                units::bytes(path.tx_bytes),
+            ];
+            table.row(style(path), cells);
+        }
+    }
+    table
+}
+
+fn mark(path: &PathStatus) -> String {
+    if path.active { "*" } else { " " }.to_owned()
+}
+
+fn style(path: &PathStatus) -> Option<Style> {
+    match path.state {
+        _ if path.active => Some(Style::Strong),
+        PathState::Failed => Some(Style::Faint),
+        _ => None,
+    }
+}
+
+fn network(path: &PathStatus, status: &Status) -> String {
+    let interface = status.interfaces.iter().find(|interface| interface.name == path.interface);
+    interface.and_then(|interface| interface.network.clone()).unwrap_or_default()
+}

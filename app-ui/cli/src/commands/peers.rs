@@ -1,0 +1,106 @@
+//! `peers`, `peer add` and `peer remove`.
+
+use std::fs::File;
+use std::io::{self, Read};
+use std::path::Path;
+use std::process::ExitCode;
+
+use mast_control::{PeerAdd, PeerFile};
+
+use super::{Context, Outcome};
+use crate::args::Format;
+use crate::failure::{FAILED, Failure};
+use crate::output::table::Table;
+use crate::output::text::{clean, cleaned};
+use crate::output::{summary, units};
+
+/// The longest file that is sent; a WireGuard file with hundreds of peers fits.
+const MAX_FILE: u64 = 128 * 1024;
+
+pub async fn list(context: &mut Context, format: Format) -> Outcome {
+    let status = context.client().await?.status().await?;
+    if format.json {
+        context.out.json(&status.peers)?;
+        return Ok(ExitCode::SUCCESS);
+    }
+    let status = cleaned(status);
+    if status.peers.is_empty() {
+        context.out.line("There is no peer yet: `mast peer add LINK` or `mast invite`.")?;
+        return Ok(ExitCode::SUCCESS);
+    }
+    let mut table =
+        Table::new(&["PEER", "STATE", "KIND", "EID", "", "POLICY", "HEARD", ">RECEIVED", ">SENT"]);
+    for peer in status.peers {
+        let cells = vec![
+            peer.name,
+            peer.state.to_string(),
+            peer.kind.to_string(),
+            peer.eid.remote_v4.unwrap_or_default(),
+            peer.eid.remote_v6.unwrap_or_default(),
+            summary::policy(&peer.policy),
+            peer.last_heard_ms.map_or_else(|| "never".to_owned(), units::ago),
+            units::bytes(peer.rx_bytes),
+            units::bytes(peer.tx_bytes),
+        ];
+        table.row(None, cells);
+    }
+    table.print(&mut context.out)?;
+    Ok(ExitCode::SUCCESS)
+}
+
+pub async fn add(context: &mut Context, source: &str, name: Option<String>, format: Format) -> Outcome {
+    let request = request_of(source, name)?;
+    let added = context.client().await?.peer_add(request).await?;
+    if format.json {
+        context.out.json(&added)?;
+        return Ok(ExitCode::SUCCESS);
+    }
+    let added = cleaned(added);
+    let eids: Vec<_> = [added.eid.remote_v4, added.eid.remote_v6].into_iter().flatten().collect();
+    let place = if eids.is_empty() { String::new() } else { format!(" It is at {}.", eids.join(", ")) };
+    context.out.line(format!("Added {}.{place}", added.name))?;
+    Ok(ExitCode::SUCCESS)
+}
+
+pub async fn remove(context: &mut Context, name: &str) -> Outcome {
+    context.client().await?.peer_remove(name).await?;
+    context.out.line(format!("Removed {}.", clean(name)))?;
+    Ok(ExitCode::SUCCESS)
+}
+
+fn request_of(source: &str, name: Option<String>) -> Result<PeerAdd, Failure> {
+    let link = |link: &str| PeerAdd { link: Some(link.trim().to_owned()), file: None, name: name.clone() };
+    if source.starts_with("mast:") {
+        return Ok(link(source));
+    }
+    let (file_name, contents) = if source == "-" {
+        ("stdin.conf".to_owned(), read(io::stdin()).map_err(|why| unreadable("standard input", &why))?)
+    } else {
+        let path = Path::new(source);
+        let contents = File::open(path).and_then(read).map_err(|why| match why.kind() {
+            io::ErrorKind::NotFound => Failure::Other(
+                FAILED,
+                format!("`{source}` is neither an invite (mast://…) nor a file that exists"),
+            ),
+            _ => unreadable(source, &why),
+        })?;
+        (path.file_name().unwrap_or_default().to_string_lossy().into_owned(), contents)
+    };
+    if contents.trim_start().starts_with("mast:") {
+        return Ok(link(&contents));
+    }
+    Ok(PeerAdd { link: None, file: Some(PeerFile { name: file_name, contents }), name })
+}
+
+fn unreadable(source: &str, why: &io::Error) -> Failure {
+    Failure::Other(FAILED, format!("cannot read {source}: {why}"))
+}
+
+fn read(stream: impl Read) -> io::Result<String> {
+    let mut contents = String::new();
+    stream.take(MAX_FILE + 1).read_to_string(&mut contents)?;
+    if contents.len() as u64 > MAX_FILE {
+        return Err(io::Error::other("it is too long for a WireGuard file"));
+    }
+    Ok(contents)
+}

@@ -1,0 +1,42 @@
+//! Events in plain words.
+
+use mast_control::Event;
+
+use super::units;
+
+/// One line: "12:04:31 wifi went silent → cell, gap 140 ms".
+pub fn sentence(event: &Event, with_peer: bool) -> String {
+    let mut line = units::clock(&event.time);
+    if with_peer && !event.peer.is_empty() {
+        line += &format!(" {}:", event.peer);
+    }
+    if let Some(from) = &event.from {
+        line += &format!(" {from}");
+    }
+    line += &format!(" {}", event.reason);
+    if let Some(to) = &event.to {
+        line += &format!(" → {to}");
+    }
+    if let Some(gap) = event.gap_ms {
+        line += &format!(", gap {}", units::millis(gap));
+    }
+    line
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn plain_words() {
+        let mut event = Event::now("home", "went silent");
+        event.time = "garbled".into();
+        event.from = Some("wifi".into());
+        event.to = Some("cell".into());
+        event.gap_ms = Some(140.2);
+        assert_eq!(sentence(&event, false), "--:--:-- wifi went silent → cell, gap 140 ms");
+        assert_eq!(sentence(&event, true), "--:--:-- home: wifi went silent → cell, gap 140 ms");
+        let plain = Event { time: "x".into(), ..Event::now("home", "restarted") };
+        assert_eq!(sentence(&plain, true), "--:--:-- home: restarted");
+    }
+}

@@ -1,0 +1,140 @@
+//! The one honest sentence.
+
+use mast_control::{InterfaceKind, InterfaceStatus, PeerState, PeerStatus, PolicyMode, PolicyStatus, Status};
+
+use super::{Style, units};
+
+/// How things stand, in a sentence, and whether that is well.
+pub fn of_all(status: &Status) -> (Style, String) {
+    if !status.up {
+        return (Style::Bad, "MAST is down: no traffic is carried. Start it with `mast up`.".to_owned());
+    }
+    match status.peers.as_slice() {
+        [] => (
+            Style::Strong,
+            "MAST is up, but there is no peer yet: add one with `mast peer add LINK`, or make an invite with \
+             `mast invite`."
+                .to_owned(),
+        ),
+        [peer] => of_peer(peer, status),
+        peers => {
+            let connected = peers.iter().filter(|peer| peer.state == PeerState::Connected).count();
+            let style = if connected == peers.len() { Style::Good } else { Style::Bad };
+            let silent: Vec<_> =
+                peers.iter().filter(|p| p.state != PeerState::Connected).map(|p| p.name.as_str()).collect();
+            let rest = match silent.as_slice() {
+                [] => String::new(),
+                names => format!("; not to {}", names.join(", ")),
+            };
+            (style, format!("Connected to {connected} of {} peers{rest}.", peers.len()))
+        }
+    }
+}
+
+/// How things stand with one peer.
+pub fn of_peer(peer: &PeerStatus, status: &Status) -> (Style, String) {
+    let name = &peer.name;
+    match peer.state {
+        PeerState::Connected => connected(peer, status),
+        PeerState::Connecting => {
+            let over = interfaces_of(peer);
+            let over = if over.is_empty() { String::new() } else { format!(" over {over}") };
+            (Style::Strong, format!("Connecting to {name}{over}: no answer yet."))
+        }
+        PeerState::Unreachable => {
+            let heard = match peer.last_heard_ms {
+                Some(ms) => format!("last heard {}", units::ago(ms)),
+                None => "never heard yet".to_owned(),
+            };
+            let hint = if is_strict(&peer.policy) {
+                format!(" Only {} may be used: `mast unpin` allows the others.", peer.policy.pin.join(", "))
+            } else {
+                String::new()
+            };
+            (Style::Bad, format!("{name} does not answer on any path, {heard}.{hint}"))
+        }
+        PeerState::Down => {
+            let why = if !status.up {
+                "MAST is down"
+            } else if !status.interfaces.iter().any(|interface| interface.usable) {
+                "this machine has no usable network"
+            } else {
+                "no address of it is known, or no allowed interface is there"
+            };
+            (Style::Bad, format!("{name} is not being tried: {why}."))
+        }
+        PeerState::Unknown => {
+            (Style::Strong, format!("The state of {name} has no name in this version of mast: upgrade it."))
+        }
+    }
+}
+
+fn connected(peer: &PeerStatus, status: &Status) -> (Style, String) {
+    let name = &peer.name;
+    let Some(path) = peer.paths.iter().find(|path| path.active) else {
+        return (Style::Strong, format!("{name} answers, but no path is active at this moment."));
+    };
+    let interface = status.interfaces.iter().find(|interface| interface.name == path.interface);
+    let place = interface.map_or_else(|| path.interface.clone(), describe);
+    let rtt = path.srtt_ms.map(|ms| format!(", {}", units::millis(ms))).unwrap_or_default();
+    let pinned = &peer.policy;
+    let astray = pinned.mode == PolicyMode::Pin
+        && !pinned.pin.iter().any(|wish| grants(wish, &path.interface, interface));
+    let astray = if astray {
+        format!(", because nothing pinned ({}) works now", pinned.pin.join(", "))
+    } else {
+        String::new()
+    };
+    (Style::Good, format!("Connected to {name} over {place}{rtt}{astray}."))
+}
+
+/// An interface with what it is attached to: "wlan0 (Wi-Fi 'Train')".
+fn describe(interface: &InterfaceStatus) -> String {
+    let kind = match interface.kind {
+        InterfaceKind::Wifi => "Wi-Fi",
+        InterfaceKind::Cellular => "cellular",
+        InterfaceKind::Ethernet => "Ethernet",
+        InterfaceKind::Other => "",
+    };
+    let network = interface.network.as_ref().map(|network| format!("'{network}'")).unwrap_or_default();
+    let attached = [kind, &network].iter().filter(|s| !s.is_empty()).copied().collect::<Vec<_>>().join(" ");
+    let notes: Vec<_> = [attached.as_str(), if interface.metered { "metered" } else { "" }]
+        .into_iter()
+        .filter(|s| !s.is_empty())
+        .collect();
+    if notes.is_empty() {
+        interface.name.clone()
+    } else {
+        format!("{} ({})", interface.name, notes.join(", "))
+    }
+}
+
+fn grants(wish: &str, name: &str, interface: Option<&InterfaceStatus>) -> bool {
+    wish == name
+        || interface.is_some_and(|interface| {
+            wish == interface.kind.as_str()
+                || wish
+                    .strip_prefix("network:")
+                    .is_some_and(|network| interface.network.as_deref() == Some(network))
+        })
+}
+
+fn is_strict(policy: &PolicyStatus) -> bool {
+    policy.mode == PolicyMode::Pin && !policy.fallback
+}
+
+fn interfaces_of(peer: &PeerStatus) -> String {
+    let mut names: Vec<_> = peer.paths.iter().map(|path| path.interface.as_str()).collect();
+    names.dedup();
+    names.join(", ")
+}
+
+/// A policy in words.
+pub fn policy(policy: &PolicyStatus) -> String {
+    match policy.mode {
+        PolicyMode::Auto => "auto".to_owned(),
+        PolicyMode::Pin if policy.fallback => format!("pinned to {}", policy.pin.join(", ")),
+        PolicyMode::Pin => format!("only {}", policy.pin.join(", ")),
+        PolicyMode::Unknown => "unknown".to_owned(),
+    }
+}

@@ -1,0 +1,162 @@
+//! What the commands that change something ask of the service, and how refusals are told.
+
+mod common;
+
+use std::path::Path;
+
+use common::{Ran, Stage, command, status};
+use mast_control::{Access, Invite, PeerAdd, PeerFile, PeerRemove, PolicyMode, PolicySet, Request};
+
+fn run(socket: &Path, words: &[&str]) -> Ran {
+    Ran::of(command(socket, words).output().expect("the program runs"))
+}
+
+#[test]
+fn pin_and_unpin() {
+    let stage = Stage::new(status());
+    let ran = stage.run(&["pin", "wifi", "network:Train", "--peer", "home"]);
+    assert_eq!((ran.code, ran.err.as_str()), (0, ""));
+    assert!(ran.out.starts_with("Traffic with home is pinned to wifi, then network:Train."), "{}", ran.out);
+    assert_eq!(stage.run(&["pin", "wwan0", "--only"]).code, 0);
+    assert_eq!(stage.run(&["unpin"]).code, 0);
+    let policy = |peer: Option<&str>, mode, pin: &[&str], fallback| {
+        Request::PolicySet(PolicySet {
+            peer: peer.map(Into::into),
+            mode,
+            pin: pin.iter().map(|p| (*p).to_owned()).collect(),
+            fallback,
+        })
+    };
+    let expected = [
+        policy(Some("home"), PolicyMode::Pin, &["wifi", "network:Train"], true),
+        policy(None, PolicyMode::Pin, &["wwan0"], false),
+        policy(None, PolicyMode::Auto, &[], true),
+    ];
+    assert_eq!(stage.asked(), expected);
+}
+
+#[test]
+fn an_unknown_interface_is_told_with_those_there_are() {
+    let ran = Stage::new(status()).run(&["pin", "wlan9"]);
+    assert_eq!((ran.code, ran.out.as_str()), (1, ""));
+    assert_eq!(
+        ran.err,
+        "mast: there is no interface, kind or network `wlan9`\n      there is: wlan0, wwan0, network:Tr[31main\n"
+    );
+}
+
+#[test]
+fn peers_come_and_go() {
+    let stage = Stage::new(status());
+    let file = stage.directory.path().join("wg0.conf");
+    std::fs::write(&file, "[Interface]\n").unwrap();
+    let link = stage.directory.path().join("link.txt");
+    std::fs::write(&link, "mast://from-file\n").unwrap();
+
+    assert_eq!(
+        stage.run(&["peer", "add", "mast://x", "--name", "home"]).out,
+        "Added home. It is at 100.64.0.1.\n"
+    );
+    assert_eq!(
+        stage.run(&["peer", "add", file.to_str().unwrap(), "--json"]).json()["eid"]["remote_v4"],
+        "100.64.0.1"
+    );
+    assert_eq!(stage.run(&["peer", "add", link.to_str().unwrap()]).code, 0);
+    assert_eq!(stage.run(&["peer", "remove", "home"]).out, "Removed home.\n");
+    let missing = stage.run(&["peer", "add", "nowhere.conf"]);
+    assert_eq!(missing.code, 1);
+    assert!(missing.err.contains("neither an invite (mast://…) nor a file"), "{}", missing.err);
+    let unknown = stage.run(&["peer", "remove", "hom"]);
+    assert_eq!(unknown.code, 1);
+    assert!(unknown.err.contains("there is: home"), "{}", unknown.err);
+
+    let add = |link: Option<&str>, name: Option<&str>| PeerAdd {
+        link: link.map(Into::into),
+        file: None,
+        name: name.map(Into::into),
+    };
+    let contents = PeerFile { name: "wg0.conf".into(), contents: "[Interface]\n".into() };
+    let expected = [
+        Request::PeerAdd(add(Some("mast://x"), Some("home"))),
+        Request::PeerAdd(PeerAdd { file: Some(contents), ..add(None, None) }),
+        Request::PeerAdd(add(Some("mast://from-file"), None)),
+        Request::PeerRemove(PeerRemove { name: "home".into() }),
+        Request::PeerRemove(PeerRemove { name: "hom".into() }),
+    ];
+    assert_eq!(stage.asked(), expected);
+}
+
+#[test]
+fn an_invite_alone_is_on_standard_output() {
+    let stage = Stage::new(status());
+    let ran = stage.run(&["invite", "--expires", "15m", "--name", "phone"]);
+    assert_eq!(ran.out, "mast://secret\n");
+    assert!(ran.err.contains("Valid until 2026-01-01 00:00:00"), "{}", ran.err);
+    assert_eq!(stage.asked(), [Request::Invite(Invite { expires_s: 900, name: Some("phone".into()) })]);
+    assert_eq!(stage.run(&["invite", "--expires", "soon"]).code, 2);
+}
+
+#[test]
+fn up_and_down() {
+    let stage = Stage::new(status());
+    assert_eq!(stage.run(&["up"]).out, "MAST is up.\n");
+    assert_eq!(stage.run(&["down"]).out, "MAST is down.\n");
+    assert_eq!(stage.asked(), [Request::Up, Request::Down]);
+}
+
+#[test]
+fn without_permission_the_way_to_get_it_is_told() {
+    let stage = Stage::with(status(), |_| {}, Access::custom(|_| false));
+    for words in [&["up"][..], &["pin", "wifi"], &["invite"], &["drill"]] {
+        let ran = stage.run(words);
+        assert_eq!(ran.code, 4, "{words:?}");
+        assert!(ran.err.contains("sudo usermod -aG mast"), "{}", ran.err);
+    }
+    assert_eq!(stage.run(&["status"]).code, 0);
+}
+
+#[test]
+fn without_a_service_the_way_to_start_it_is_told() {
+    let directory = tempfile::tempdir().unwrap();
+    let socket = directory.path().join("control.sock");
+    for words in [&["status"][..], &["up"], &["paths"], &["doctor"], &["events", "--follow"]] {
+        let ran = run(&socket, words);
+        assert_eq!(ran.code, 3, "{words:?}");
+        assert!(ran.err.contains("sudo systemctl start mastd"), "{}", ran.err);
+    }
+    assert!(run(&socket, &["version"]).out.contains("mastd is not running"));
+}
+
+#[test]
+fn down_clears_what_a_killed_service_left() {
+    let directory = tempfile::tempdir().unwrap();
+    let socket = directory.path().join("control.sock");
+    drop(std::os::unix::net::UnixListener::bind(&socket).unwrap());
+    let ran = run(&socket, &["down"]);
+    assert_eq!(ran.code, 0);
+    assert!(ran.out.contains("Removed what it had left: the control socket"), "{}", ran.out);
+    assert!(!socket.exists());
+    let ran = run(&socket, &["down"]);
+    assert_eq!(ran.code, 0);
+    assert!(ran.out.contains("left nothing behind"), "{}", ran.out);
+}
+
+#[test]
+fn nonsense_is_a_usage_error() {
+    let nowhere = Path::new("/nonexistent/control.sock");
+    for words in [&["frobnicate"][..], &[], &["pin"], &["peer"], &["completions", "basic"]] {
+        assert_eq!(run(nowhere, words).code, 2, "{words:?}");
+    }
+    let help = run(nowhere, &["--help"]);
+    assert_eq!(help.code, 0);
+    assert!(help.out.contains("Exit codes:") && help.out.contains("not permitted"), "{}", help.out);
+}
+
+#[test]
+fn completions_are_printed() {
+    for shell in ["bash", "zsh", "fish"] {
+        let ran = run(Path::new("/nonexistent"), &["completions", shell]);
+        assert_eq!(ran.code, 0);
+        assert!(ran.out.contains("mast") && ran.out.contains("doctor"));
+    }
+}

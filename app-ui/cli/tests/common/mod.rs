@@ -1,0 +1,253 @@
+//! A scripted service behind a real socket, and the program run against it.
+#![allow(dead_code, reason = "each test file uses its own part")]
+#![allow(clippy::unwrap_used, reason = "a failure here fails the test")]
+
+use std::path::PathBuf;
+use std::process::{Command, Output, Stdio};
+use std::sync::{Arc, Mutex};
+use std::thread::JoinHandle;
+
+use mast_control::{
+    Access, Caller, Check, ControlError, DoctorReport, Drill, DrillProgress, DrillReport, DrillStep, Eids,
+    Event, InterfaceKind, InterfaceStatus, Invited, Notice, PathState, PathStatus, PeerAdded, PeerKind,
+    PeerState, PeerStatus, PolicyStatus, Request, Response, Server, ServerOptions, Service, Status, Verdict,
+};
+use tokio::sync::{broadcast, mpsc, oneshot};
+
+/// What the service answers and what it was asked.
+pub struct Script {
+    pub status: Status,
+    pub verdict: Verdict,
+    pub doctor: DoctorReport,
+    pub asked: Mutex<Vec<Request>>,
+    pub notices: broadcast::Sender<Notice>,
+}
+
+impl Service for Script {
+    async fn call(&self, request: Request, _caller: &Caller) -> Result<Response, ControlError> {
+        self.asked.lock().unwrap().push(request.clone());
+        match request {
+            Request::Status => Ok(self.status.clone().into()),
+            Request::Up | Request::Down => Ok(Response::DONE),
+            Request::PeerAdd(_) => Ok(Response::PeerAdded(PeerAdded {
+                name: "home".into(),
+                eid: Eids { remote_v4: Some("100.64.0.1".into()), ..Eids::default() },
+            })),
+            Request::PeerRemove(peer) if peer.name == "home" => Ok(Response::DONE),
+            Request::PeerRemove(peer) => {
+                Err(ControlError::not_found(format!("there is no peer `{}`", peer.name)).with_known(["home"]))
+            }
+            Request::Invite(_) => Ok(Response::Invited(Invited {
+                link: "mast://secret".into(),
+                expires: "2026-01-01T00:00:00Z".into(),
+            })),
+            Request::PolicySet(policy) if policy.pin.iter().any(|pin| pin == "wlan9") => {
+                Err(ControlError::not_found("there is no interface, kind or network `wlan9`").with_known([
+                    "wlan0",
+                    "wwan0",
+                    "network:Tr\u{1b}[31main",
+                ]))
+            }
+            Request::PolicySet(_) => Ok(Response::DONE),
+            Request::Doctor => Ok(Response::Doctor(self.doctor.clone())),
+        }
+    }
+
+    async fn drill(
+        &self,
+        drill: Drill,
+        progress: mpsc::Sender<DrillProgress>,
+        _caller: &Caller,
+    ) -> Result<DrillReport, ControlError> {
+        let _ = progress
+            .send(DrillProgress { message: format!("silencing wlan0 to {}", drill.peer), step: None })
+            .await;
+        let step = DrillStep {
+            path: 1,
+            interface: "wlan0".into(),
+            to: Some("wwan0".into()),
+            gap_ms: Some(87.0),
+            sent: 200,
+            lost: 0,
+        };
+        Ok(DrillReport { steps: vec![step], verdict: self.verdict, detail: "no datagram was lost".into() })
+    }
+
+    fn subscribe(&self) -> broadcast::Receiver<Notice> {
+        let receiver = self.notices.subscribe();
+        self.notices.send(Notice::Event(moved("13:00"))).unwrap();
+        receiver
+    }
+}
+
+/// A status with one peer, connected over Wi-Fi, with cellular standing by.
+pub fn status() -> Status {
+    Status {
+        up: true,
+        name: "laptop".into(),
+        version: "0.1.0".into(),
+        public_key: "a2V5".into(),
+        interfaces: vec![
+            interface("wlan0", InterfaceKind::Wifi, Some("Tr\u{1b}[31main")),
+            interface("wwan0", InterfaceKind::Cellular, None),
+        ],
+        peers: vec![peer("home", PeerState::Connected)],
+        events: vec![moved("12:04:31")],
+    }
+}
+
+pub fn moved(time: &str) -> Event {
+    Event {
+        time: format!("2026-01-01T{time}Z"),
+        from: Some("wifi".into()),
+        to: Some("cell".into()),
+        gap_ms: Some(140.0),
+        ..Event::now("home", "went silent")
+    }
+}
+
+pub fn interface(name: &str, kind: InterfaceKind, network: Option<&str>) -> InterfaceStatus {
+    InterfaceStatus {
+        name: name.into(),
+        kind,
+        network: network.map(Into::into),
+        addresses: vec!["192.0.2.2".into()],
+        metered: kind == InterfaceKind::Cellular,
+        usable: true,
+    }
+}
+
+pub fn peer(name: &str, state: PeerState) -> PeerStatus {
+    let up = state == PeerState::Connected;
+    let path = |id, interface: &str, active| PathStatus {
+        id,
+        interface: interface.into(),
+        local: "192.0.2.2:6278".into(),
+        remote: "198.51.100.1:6278".into(),
+        state: if up { PathState::Validated } else { PathState::Failed },
+        active,
+        srtt_ms: up.then_some(41.3),
+        loss: up.then_some(0.0),
+        mtu: 1420,
+        rx_bytes: 1_234_567,
+        tx_bytes: 89,
+    };
+    PeerStatus {
+        name: name.into(),
+        public_key: "cGVlcg==".into(),
+        state,
+        kind: PeerKind::Mast,
+        eid: Eids { remote_v4: Some("100.64.0.1".into()), ..Eids::default() },
+        policy: PolicyStatus::default(),
+        rx_bytes: 1_234_567,
+        tx_bytes: 89,
+        last_heard_ms: Some(12_000),
+        paths: vec![path(1, "wlan0", up), path(2, "wwan0", false)],
+    }
+}
+
+/// A running service; it goes with this.
+pub struct Stage {
+    pub directory: tempfile::TempDir,
+    pub socket: PathBuf,
+    pub script: Arc<Script>,
+    stop: Option<oneshot::Sender<()>>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Stage {
+    pub fn new(status: Status) -> Self {
+        Self::with(status, |_| {}, Access::custom(|_| true))
+    }
+
+    pub fn with(status: Status, change: impl FnOnce(&mut Script), access: Access) -> Self {
+        let directory = tempfile::tempdir().unwrap();
+        let socket = directory.path().join("control.sock");
+        let check = |name: &str, ok, remedy: Option<&str>| Check {
+            name: name.into(),
+            ok,
+            detail: "looked at it".into(),
+            remedy: remedy.map(Into::into),
+        };
+        let doctor = DoctorReport {
+            checks: vec![check("tun", true, None), check("firewall", false, Some("open UDP port 6278"))],
+            counters: [("replayed".to_owned(), 3)].into(),
+        };
+        let mut script = Script {
+            status,
+            verdict: Verdict::Passed,
+            doctor,
+            asked: Mutex::default(),
+            notices: broadcast::channel(64).0,
+        };
+        change(&mut script);
+        let script = Arc::new(script);
+        let (stop, stopped) = oneshot::channel::<()>();
+        let (ready, is_ready) = std::sync::mpsc::channel();
+        let options = ServerOptions::new("laptop", "0.1.0").at(&socket).with_access(access);
+        let service = Arc::clone(&script);
+        let thread = std::thread::spawn(move || {
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+            runtime.block_on(async {
+                let server = Server::bind(options).unwrap();
+                ready.send(()).unwrap();
+                server.run(service, async { drop(stopped.await) }).await;
+            });
+        });
+        is_ready.recv().unwrap();
+        Self { directory, socket, script, stop: Some(stop), thread: Some(thread) }
+    }
+
+    pub fn command(&self, words: &[&str]) -> Command {
+        command(&self.socket, words)
+    }
+
+    pub fn run(&self, words: &[&str]) -> Ran {
+        Ran::of(self.command(words).output().unwrap())
+    }
+
+    /// The requests so far, except for the status.
+    pub fn asked(&self) -> Vec<Request> {
+        self.script.asked.lock().unwrap().iter().filter(|r| **r != Request::Status).cloned().collect()
+    }
+
+    pub fn stop(&mut self) {
+        drop(self.stop.take());
+        if let Some(thread) = self.thread.take() {
+            thread.join().unwrap();
+        }
+    }
+}
+
+impl Drop for Stage {
+    fn drop(&mut self) {
+        self.stop();
+    }
+}
+
+/// The program against a socket.
+pub fn command(socket: &std::path::Path, words: &[&str]) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_mast"));
+    command.args(words).env("MAST_CONTROL", socket).env("TZ", "UTC").stdin(Stdio::null());
+    command
+}
+
+/// How the program ended.
+#[derive(Debug)]
+pub struct Ran {
+    pub code: i32,
+    pub out: String,
+    pub err: String,
+}
+
+impl Ran {
+    pub fn of(output: Output) -> Self {
+        let text = |bytes| String::from_utf8(bytes).unwrap();
+        Self { code: output.status.code().unwrap(), out: text(output.stdout), err: text(output.stderr) }
+    }
+
+    pub fn json(&self) -> serde_json::Value {
+        assert_eq!(self.code, 0, "{self:?}");
+        serde_json::from_str(&self.out).unwrap()
+    }
+}

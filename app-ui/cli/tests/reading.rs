@@ -1,0 +1,168 @@
+//! What the commands that only read print.
+
+mod common;
+
+use std::io::{BufRead, BufReader};
+use std::process::Stdio;
+
+use common::{Stage, moved, peer, status};
+use mast_control::{Access, Notice, PeerState, PolicyMode, PolicyStatus, Status, Verdict};
+
+#[test]
+fn status_begins_with_one_honest_sentence() {
+    let stage = Stage::new(status());
+    let ran = stage.run(&["status"]);
+    assert_eq!((ran.code, ran.err.as_str()), (0, ""));
+    let lines: Vec<_> = ran.out.lines().collect();
+    assert_eq!(
+        lines,
+        [
+            "Connected to home over wlan0 (Wi-Fi 'Tr[31main'), 41 ms.",
+            "home is at 100.64.0.1; policy: auto",
+            "",
+            "   INTERFACE  NETWORK    REMOTE             STATE        RTT  LOSS",
+            "*  wlan0      Tr[31main  198.51.100.1:6278  validated  41 ms   0 %",
+            "   wwan0                 198.51.100.1:6278  validated  41 ms   0 %",
+            "",
+            "2026-01-01 12:04:31 wifi went silent → cell, gap 140 ms",
+        ]
+    );
+}
+
+#[test]
+fn silence_is_not_called_connected() {
+    let mut silent = status();
+    silent.peers = vec![peer("home", PeerState::Unreachable)];
+    let ran = Stage::new(silent.clone()).run(&["status"]);
+    assert!(ran.out.starts_with("home does not answer on any path, last heard 12 s ago.\n"), "{}", ran.out);
+    assert!(!ran.out.contains('*'));
+
+    silent.peers[0].policy =
+        PolicyStatus { mode: PolicyMode::Pin, pin: vec!["wifi".into()], fallback: false };
+    let ran = Stage::new(silent.clone()).run(&["status"]);
+    assert!(ran.out.contains("Only wifi may be used: `mast unpin`"), "{}", ran.out);
+
+    silent.peers[0].state = PeerState::Connecting;
+    let ran = Stage::new(silent.clone()).run(&["status"]);
+    assert!(ran.out.starts_with("Connecting to home over wlan0, wwan0: no answer yet."), "{}", ran.out);
+
+    silent.peers[0].state = PeerState::Down;
+    silent.interfaces.clear();
+    let ran = Stage::new(silent).run(&["status"]);
+    assert!(
+        ran.out.starts_with("home is not being tried: this machine has no usable network."),
+        "{}",
+        ran.out
+    );
+}
+
+#[test]
+fn a_pin_that_does_not_hold_is_said() {
+    let mut astray = status();
+    astray.peers[0].policy =
+        PolicyStatus { mode: PolicyMode::Pin, pin: vec!["cellular".into()], fallback: true };
+    let ran = Stage::new(astray.clone()).run(&["status"]);
+    assert!(ran.out.contains("41 ms, because nothing pinned (cellular) works now."), "{}", ran.out);
+    astray.peers[0].policy.pin = vec!["wifi".into()];
+    let ran = Stage::new(astray).run(&["status"]);
+    assert!(ran.out.contains("41 ms.\n"), "{}", ran.out);
+}
+
+#[test]
+fn none_and_several_peers() {
+    let none = Status { peers: vec![], ..status() };
+    assert!(
+        Stage::new(none.clone()).run(&["status"]).out.starts_with("MAST is up, but there is no peer yet")
+    );
+    assert!(Stage::new(Status { up: false, ..none }).run(&["status"]).out.starts_with("MAST is down"));
+    let mut several = status();
+    several.peers.push(peer("work", PeerState::Unreachable));
+    let ran = Stage::new(several).run(&["status"]);
+    assert!(ran.out.starts_with("Connected to 1 of 2 peers; not to work.\n"), "{}", ran.out);
+    assert!(ran.out.contains("12:04:31 home: wifi went silent"), "{}", ran.out);
+}
+
+#[test]
+fn paths_show_everything() {
+    let ran = Stage::new(status()).run(&["paths"]);
+    assert_eq!(ran.code, 0);
+    for word in ["192.0.2.2:6278", "1420", "1.2 MB", "89 B", "* carries the traffic now"] {
+        assert!(ran.out.contains(word), "{word} is not in {}", ran.out);
+    }
+    let marked: Vec<_> = ran.out.lines().filter(|line| line.starts_with("*  ")).collect();
+    assert_eq!(marked.len(), 1);
+}
+
+#[test]
+fn json_is_the_data_itself() {
+    let stage = Stage::new(status());
+    let read: Status = serde_json::from_value(stage.run(&["status", "--json"]).json()).unwrap();
+    assert_eq!(read, status());
+    assert_eq!(stage.run(&["paths", "--json"]).json()[0]["paths"][0]["active"], true);
+    assert_eq!(stage.run(&["peers", "--json"]).json()[0]["name"], "home");
+    assert_eq!(stage.run(&["events", "--json"]).json()[0]["gap_ms"], 140.0);
+    assert_eq!(stage.run(&["version", "--json"]).json()["mastd"], "0.1.0");
+}
+
+#[test]
+fn peers_are_listed() {
+    let ran = Stage::new(status()).run(&["peers"]);
+    assert!(ran.out.contains("home  connected  mast  100.64.0.1"), "{}", ran.out);
+}
+
+#[test]
+fn events_follow_until_the_service_stops() {
+    let mut stage = Stage::new(status());
+    assert_eq!(stage.run(&["events"]).out, "2026-01-01 12:04:31 home: wifi went silent → cell, gap 140 ms\n");
+
+    let mut child = stage
+        .command(&["events", "--follow", "--json"])
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
+    let mut next = || serde_json::from_str::<mast_control::Event>(&lines.next().unwrap().unwrap()).unwrap();
+    assert_eq!(next(), moved("12:04:31"));
+    assert_eq!(next(), moved("13:00"));
+    stage.script.notices.send(Notice::Event(moved("14:00"))).unwrap();
+    assert_eq!(next(), moved("14:00"));
+    stage.stop();
+    assert_eq!(child.wait().unwrap().code(), Some(3));
+}
+
+#[test]
+fn verdicts_are_exit_codes() {
+    let stage = Stage::new(status());
+    let ran = stage.run(&["drill"]);
+    assert_eq!(ran.code, 0, "{ran:?}");
+    assert!(ran.out.contains("Passed: no datagram was lost") && ran.out.contains("87 ms"), "{}", ran.out);
+    assert_eq!(ran.err, "silencing wlan0 to home\n");
+    assert_eq!(stage.run(&["drill", "--peer", "home", "--json"]).json()["steps"][0]["to"], "wwan0");
+
+    let ran = stage.run(&["doctor"]);
+    assert_eq!(ran.code, 1);
+    assert!(ran.out.contains("BAD  firewall") && ran.out.contains("→ open UDP port 6278"), "{}", ran.out);
+    assert!(ran.out.contains("replayed") && ran.out.ends_with("One thing is wrong.\n"), "{}", ran.out);
+
+    let failing = |script: &mut common::Script| {
+        script.verdict = Verdict::Failed;
+        script.doctor.checks.pop();
+        script.status.peers.push(peer("work", PeerState::Connected));
+    };
+    let stage = Stage::with(status(), failing, Access::custom(|_| true));
+    assert_eq!(stage.run(&["drill", "--peer", "home"]).code, 1);
+    assert_eq!(stage.run(&["doctor"]).code, 0);
+    let ran = stage.run(&["drill"]);
+    assert_eq!(ran.code, 2);
+    assert!(ran.err.contains("--peer: home, work"), "{}", ran.err);
+}
+
+#[test]
+fn output_that_nobody_reads_is_no_error() {
+    let stage = Stage::new(status());
+    let mut child = stage.command(&["status"]).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    drop(child.stdout.take());
+    let ran = common::Ran::of(child.wait_with_output().unwrap());
+    assert_eq!((ran.code, ran.err.as_str()), (0, ""));
+}
