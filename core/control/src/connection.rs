@@ -19,7 +19,7 @@ use tokio::time::timeout;
 
 use crate::access::Caller;
 use crate::error::{ControlError, ErrorCode};
-use crate::request::{Drill, Hello, Method};
+use crate::request::{Drill, Hello, Method, Request};
 use crate::response::{DrillReport, HelloReply, Notice, Response};
 use crate::server::{Service, Shared};
 use crate::wire::{self, Incoming, Lines, Next};
@@ -132,7 +132,7 @@ impl<S: Service> Session<S> {
                 self.answer(&id, report).await
             }
             Ok(Method::Call(call)) => {
-                let result = self.service.call(call, &self.caller).await;
+                let result = self.call(call).await;
                 self.answer(&id, result).await
             }
         }
@@ -169,6 +169,16 @@ impl<S: Service> Session<S> {
         self.caller.client = hello.client.chars().filter(|c| !c.is_control()).take(64).collect();
         tracing::debug!(client = %self.caller.client, uid = self.caller.uid, "control client connected");
         Ok(self.shared.greeting.clone())
+    }
+
+    /// A change that has begun is finished, whether or not the client is still there: hence a task of its own.
+    async fn call(&self, call: Request) -> Result<Response, ControlError> {
+        let (service, caller, method) = (Arc::clone(&self.service), self.caller.clone(), call.method());
+        let task = tokio::spawn(async move { service.call(call, &caller).await });
+        task.await.unwrap_or_else(|error| {
+            tracing::error!(%error, method, "a control request broke down");
+            Err(ControlError::internal(format!("`{method}` broke down inside the service: see its log")))
+        })
     }
 
     async fn drill(&self, drill: Drill) -> Result<Result<DrillReport, ControlError>, Gone> {

@@ -4,6 +4,13 @@
 //! compares protocol versions. Requests of one connection are answered in order. Anyone on the machine may
 //! read; changes need root, the service's own user, or membership in the group [`GROUP`].
 //!
+//! ```text
+//! → {"jsonrpc":"2.0","id":1,"method":"hello","params":{"protocol":1,"client":"mast 0.1.0"}}
+//! ← {"jsonrpc":"2.0","id":1,"result":{"protocol":1,"version":"0.1.0","name":"laptop"}}
+//! → {"jsonrpc":"2.0","id":2,"method":"peer.remove","params":{"name":"hom"}}
+//! ← {"jsonrpc":"2.0","id":2,"error":{"code":-32002,"message":"…","data":{"known":["home"]}}}
+//! ```
+//!
 //! Fields and words that a reader does not know are ignored in answers, so that a newer service can talk to an
 //! older interface; in requests they are errors, so that a wish is never half understood.
 //!

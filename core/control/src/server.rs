@@ -35,7 +35,8 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 pub trait Service: Send + Sync + 'static {
     /// Answers a request with the [`Response`] that belongs to it.
     ///
-    /// The future is dropped when the client disappears and cannot be answered any more, and at shutdown.
+    /// Runs in a task of its own and is finished even when the client disappears. Requests of one connection come
+    /// one after the other, those of several connections at the same time.
     fn call(
         &self,
         request: Request,
@@ -44,7 +45,7 @@ pub trait Service: Send + Sync + 'static {
 
     /// Silences each path of a peer in turn and reports what became of the traffic.
     ///
-    /// The future is dropped when the client disappears: whatever was silenced must come back then, too.
+    /// The future is dropped when the client disappears, and at shutdown: whatever was silenced must come back then, too.
     /// A full `progress` means a slow reader; `try_send` and forget, or wait, as it suits the drill.
     fn drill(
         &self,

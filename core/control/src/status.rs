@@ -268,3 +268,42 @@ words! {
         Pin = "pin",
     } else Unknown = "unknown"
 }
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{from_value, json};
+
+    use super::*;
+
+    #[test]
+    fn words_on_the_wire_are_the_words_in_output() {
+        for word in ["connected", "connecting", "unreachable", "down", "unknown"] {
+            let state: PeerState = from_value(json!(word)).unwrap();
+            assert_eq!((state.as_str(), json!(state)), (word, json!(word)));
+        }
+        for word in ["wifi", "cellular", "ethernet", "other"] {
+            assert_eq!(from_value::<InterfaceKind>(json!(word)).unwrap().as_str(), word);
+        }
+        for word in ["mast", "wireguard", "unknown"] {
+            assert_eq!(from_value::<PeerKind>(json!(word)).unwrap().as_str(), word);
+        }
+        for word in ["candidate", "validating", "validated", "suspect", "failed", "unknown"] {
+            assert_eq!(from_value::<PathState>(json!(word)).unwrap().as_str(), word);
+        }
+    }
+
+    #[test]
+    fn a_newer_services_status_can_be_read() {
+        let status: Status = from_value(json!({
+            "up": true, "name": "laptop", "version": "9.0", "public_key": "", "weather": "fine",
+            "peers": [{
+                "name": "home", "public_key": "", "state": "dreaming", "kind": "quic", "eid": {"local_v8": "x"},
+                "policy": {"mode": "bonded"}, "paths": [],
+            }],
+        }))
+        .unwrap();
+        let peer = &status.peers[0];
+        assert_eq!((peer.state, peer.kind), (PeerState::Unknown, PeerKind::Unknown));
+        assert_eq!(peer.policy.mode, PolicyMode::Unknown);
+    }
+}

@@ -162,13 +162,22 @@ async fn a_drill_ends_with_its_client() {
 }
 
 #[tokio::test]
-async fn a_panic_in_one_call_ends_one_connection() {
+async fn a_panic_in_one_call_is_answered() {
     let stage = Stage::new();
     let mut other = stage.greeted().await;
     let mut raw = stage.greeted().await;
-    raw.write(b"{\"jsonrpc\":\"2.0\",\"id\":1,\"method\":\"down\"}\n").await;
-    assert_eq!(raw.read().await, None);
+    assert_eq!(raw.code("down", json!({})).await, -32603);
+    assert_eq!(raw.ask("up", json!({})).await["result"], json!({}));
     assert_eq!(other.ask("status", json!({})).await["result"]["name"], "laptop");
+}
+
+#[tokio::test]
+async fn a_change_is_finished_though_its_client_is_gone() {
+    let mut stage = Stage::new();
+    let mut raw = stage.greeted().await;
+    raw.write(b"{\"jsonrpc\":\"2.0\",\"id\":1,\"method\":\"invite\"}\n").await;
+    drop(raw);
+    timeout(PATIENCE, stage.finished.recv()).await.unwrap().unwrap();
 }
 
 #[tokio::test]

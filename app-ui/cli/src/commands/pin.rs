@@ -11,14 +11,16 @@ use crate::output::text::clean;
 pub async fn pin(context: &mut Context, args: PinArgs) -> Outcome {
     let whose = whose(args.peer.as_deref());
     let list = clean(&args.interfaces.join(", then "));
+    let (them, work) =
+        if args.interfaces.len() == 1 { ("it", "it does not work") } else { ("them", "none of them works") };
+    let rest = if args.only {
+        format!("Without {them}, there is no traffic.")
+    } else {
+        format!("Other paths are used only while {work}.")
+    };
     let policy =
         PolicySet { peer: args.peer, mode: PolicyMode::Pin, pin: args.interfaces, fallback: !args.only };
     context.client().await?.policy_set(policy).await?;
-    let rest = if args.only {
-        "Without it, there is no traffic."
-    } else {
-        "Other paths are used only while it does not work."
-    };
     context.out.line(format!("{whose} is pinned to {list}. {rest}"))?;
     Ok(ExitCode::SUCCESS)
 }

@@ -25,6 +25,8 @@ pub struct Fake {
     pub notices: broadcast::Sender<Notice>,
     /// Told when a drill was dropped before its end.
     pub drill_dropped: mpsc::UnboundedSender<()>,
+    /// Told when an invite, which takes its time, is finished.
+    pub finished: mpsc::UnboundedSender<()>,
 }
 
 struct OnDrop(mpsc::UnboundedSender<()>);
@@ -47,6 +49,11 @@ impl Service for Fake {
                 name: peer.name.unwrap_or_default(),
                 eid: mast_control::Eids::default(),
             })),
+            Request::Invite(_) => {
+                tokio::time::sleep(Duration::from_millis(50)).await;
+                let _ = self.finished.send(());
+                Err(ControlError::unavailable("too late"))
+            }
             Request::Down => panic!("a fault of the service"),
             _ => Err(ControlError::unavailable("not here")),
         }
@@ -84,6 +91,7 @@ pub struct Stage {
     pub path: PathBuf,
     pub notices: broadcast::Sender<Notice>,
     pub dropped_drills: mpsc::UnboundedReceiver<()>,
+    pub finished: mpsc::UnboundedReceiver<()>,
     stop: oneshot::Sender<()>,
     server: JoinHandle<()>,
 }
@@ -100,12 +108,13 @@ impl Stage {
         let server = Server::bind(options).unwrap();
         let (notices, _) = broadcast::channel(64);
         let (drill_dropped, dropped_drills) = mpsc::unbounded_channel();
-        let service = Arc::new(Fake { notices: notices.clone(), drill_dropped });
+        let (finish, finished) = mpsc::unbounded_channel();
+        let service = Arc::new(Fake { notices: notices.clone(), drill_dropped, finished: finish });
         let (stop, stopped) = oneshot::channel();
         let server = tokio::spawn(server.run(service, async {
             let _ = stopped.await;
         }));
-        Self { directory, path, notices, dropped_drills, stop, server }
+        Self { directory, path, notices, dropped_drills, finished, stop, server }
     }
 
     pub async fn raw(&self) -> Raw {
