@@ -7,7 +7,6 @@ use std::time::Duration;
 pub struct RttEstimator {
     smoothed: Option<Duration>,
     variation: Duration,
-    minimum: Option<Duration>,
     samples: u32,
 }
 
@@ -28,7 +27,6 @@ impl RttEstimator {
     /// Takes in one measurement.
     pub fn sample(&mut self, rtt: Duration) {
         self.samples = self.samples.saturating_add(1);
-        self.minimum = Some(self.minimum.map_or(rtt, |m| m.min(rtt)));
         match self.smoothed {
             None => {
                 self.smoothed = Some(rtt);
@@ -45,11 +43,6 @@ impl RttEstimator {
     /// SRTT, once measured.
     pub fn smoothed(&self) -> Option<Duration> {
         self.smoothed
-    }
-
-    /// The least round trip seen.
-    pub fn minimum(&self) -> Option<Duration> {
-        self.minimum
     }
 
     /// SRTT + 4·RTTVAR, within bounds.

@@ -117,6 +117,12 @@ impl Hold {
         Some(held.datagram)
     }
 
+    /// The length of the oldest datagram in bytes.
+    pub fn next_len(&mut self, now: Instant) -> Option<usize> {
+        self.expire(now);
+        self.queue.front().map(|h| h.datagram.len())
+    }
+
     /// Whether nothing is held.
     pub fn is_empty(&self) -> bool {
         self.queue.is_empty()

@@ -31,6 +31,7 @@ use crate::policy::Policy;
 use crate::wire::{Address, AddressId, ContextIndex, EidPair, Epoch, PathId, ShutReason};
 
 pub use data::{DATA_HEADROOM, DATA_OVERHEAD, DATA_TAILROOM, Drop, Outgoing, Received};
+pub use liveness::SendError;
 pub use path::{PathKey, PathState, PathView};
 pub use select::Reason;
 
@@ -190,6 +191,10 @@ pub struct Context {
     peer_eid_v6: Option<Ipv6Addr>,
     peer_shut: bool,
     eid_v4: Option<EidPair>,
+    /// What to propose where nothing is agreed.
+    proposal: Option<EidPair>,
+    /// A drill takes this path away.
+    excluded: Option<PathKey>,
 
     interfaces: Vec<Interface>,
     own: Vec<OwnAddress>,
@@ -236,6 +241,8 @@ impl Context {
             peer_eid_v6: None,
             peer_shut: false,
             eid_v4: config.eid_v4,
+            proposal: None,
+            excluded: None,
             interfaces: Vec::new(),
             own: Vec::new(),
             remotes: Vec::new(),
@@ -608,7 +615,8 @@ impl Context {
         self.epochs.clear();
         self.sending = None;
         self.shutting = None;
-        self.set = OwnSet { next_address: self.set.next_address, ..OwnSet::default() };
+        // The sequence goes on: the other end may not have heard of the end.
+        self.set.unacknowledged();
         self.peer_set = None;
         self.peer_instance = None;
         self.active = None;
@@ -618,8 +626,10 @@ impl Context {
         self.switching = Switching::default();
         self.contact.stop();
         let keys: Vec<_> = self.paths.drain(..).map(|p| p.key).collect();
-        for key in keys.into_iter().filter(|k| self.remotes.iter().any(|r| r.at == k.remote)) {
-            self.add_path(key);
+        for key in keys {
+            if self.knows(key.remote) {
+                self.add_path(key);
+            }
         }
         self.transmits.retain(|t| matches!(t, Transmit::Datagram { .. }));
         while self.hold.pop(self.started).is_some() {}

@@ -49,6 +49,15 @@ pub const RECONTACT: Duration = Duration::from_secs(1);
 pub const STAGGER: Duration = Duration::from_millis(50);
 /// Pauses between rounds of first contact: the first, and the most.
 pub const CONTACT_RETRY: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(15));
+/// After so many rounds (about ten minutes) without an answer, the pauses grow once more: a peer that is off for the
+/// night costs 150 bytes a minute.
+pub const PATIENT_ROUNDS: u32 = 40;
+/// To this.
+pub const CONTACT_PATIENT: Duration = Duration::from_secs(60);
+/// First contact is tried again so long after the other end ended the context.
+pub const SHUT_PAUSE: Duration = Duration::from_secs(5);
+/// Data for a peer that does not answer starts a round of first contact, if the last one is so old.
+pub const HURRY: Duration = Duration::from_secs(2);
 /// Not more than one new handshake in this time, whatever happens.
 pub const CONTACT_MIN: Duration = Duration::from_millis(200);
 /// Pauses before INIT is sent again; without an answer after the last, the peer speaks plain WireGuard.

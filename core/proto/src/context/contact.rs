@@ -1,0 +1,503 @@
+//! First contact, and the agreement on keys: from a WireGuard handshake to an epoch of MAST.
+//!
+//! ```text
+//! initiator                                             target
+//!   handshake initiation, raced over all addresses  ──►
+//!                                                   ◄──  handshake response         (WireGuard)
+//!   INIT {index, random, AEADs, EIDs}               ──►
+//!                                                   ◄──  INIT-ACK {index, random, AEAD, EIDs}
+//!   PROBE, sealed with the new epoch                ──►  (confirms the epoch)
+//! ```
+//!
+//! A new epoch is made the same way inside the context: a new handshake, for forward secrecy, then INIT.
+
+use std::collections::VecDeque;
+use std::net::SocketAddr;
+use std::time::{Duration, Instant};
+
+use super::epoch::EpochState;
+use super::{Context, Event, PathKey, PeerKind, Transmit, timing};
+use crate::crypto::{Aead, EpochKeys, Role};
+use crate::eid::EidBook;
+use crate::wire::{Capabilities, ContextIndex, EidPair, Epoch, Init, InitAck, Message, VERSION};
+
+/// The race for first contact, and an INIT under way.
+#[derive(Default)]
+pub(super) struct Contact {
+    /// Addresses that this round has still to try.
+    queue: VecDeque<PathKey>,
+    next: Option<Instant>,
+    round: u32,
+    /// The next message begins a new handshake.
+    fresh: bool,
+    last_fresh: Option<Instant>,
+    /// Where the WireGuard session answers.
+    secure: Option<PathKey>,
+    init: Option<PendingInit>,
+    /// When to send an INIT although the other end began.
+    init_due: Option<Instant>,
+    /// The answer to the latest INIT, to be repeated when the INIT is.
+    answered: Option<([u8; 32], Vec<u8>)>,
+    next_epoch: Option<u8>,
+    /// A proposal of EIDs clashed; INIT is tried again with another, this many times so far.
+    counters: u32,
+}
+
+struct PendingInit {
+    bytes: Vec<u8>,
+    random: [u8; 32],
+    epoch: Epoch,
+    eid_v4: Option<EidPair>,
+    tries: usize,
+    next: Instant,
+}
+
+impl Contact {
+    pub(super) fn stop(&mut self) {
+        self.queue.clear();
+        self.next = None;
+        self.init = None;
+        self.init_due = None;
+        self.round = 0;
+    }
+
+    fn running(&self) -> bool {
+        self.next.is_some() || self.init.is_some()
+    }
+}
+
+impl Drop for PendingInit {
+    fn drop(&mut self) {
+        zeroize::Zeroize::zeroize(&mut self.random);
+        zeroize::Zeroize::zeroize(&mut self.bytes);
+    }
+}
+
+impl Context {
+    /// Begins a race over all addresses, or begins it anew because there are others now.
+    pub(super) fn start_contact(&mut self, now: Instant) {
+        self.contact.round = 0;
+        self.contact.init = None;
+        self.begin_round(now);
+    }
+
+    /// After the other end ended the context it is asked again now and then: it may be back, and not know where
+    /// this host is now.
+    pub(super) fn contact_later(&mut self, now: Instant) {
+        self.contact.next = Some(now + timing::SHUT_PAUSE);
+    }
+
+    /// Somebody sends to a peer that is not there: ask now rather than at the end of a long pause.
+    pub(super) fn hurry(&mut self, now: Instant) {
+        let idle = self.contact.queue.is_empty() && self.contact.init.is_none();
+        let waited = self.contact.last_fresh.is_none_or(|at| now.saturating_duration_since(at) > timing::HURRY);
+        if self.wanted && idle && waited && !self.answers() {
+            self.begin_round(now);
+        }
+    }
+
+    fn begin_round(&mut self, now: Instant) {
+        let mut order: Vec<_> = self.paths.iter().collect();
+        // What worked last comes first, then what the policy prefers, then the rest.
+        order.sort_by_key(|p| {
+            let rank = self.interface(p.key.interface).and_then(|i| self.config.policy.rank(i));
+            (self.active != Some(p.id), rank.is_none(), p.heard.is_none(), rank, !p.remote_known)
+        });
+        self.contact.queue =
+            order.iter().filter(|p| self.permitted(p)).map(|p| p.key).take(Self::MAX_PATHS).collect();
+        self.contact.fresh = true;
+        let earliest = self.contact.last_fresh.map_or(now, |at| at + timing::CONTACT_MIN);
+        self.contact.next = (!self.contact.queue.is_empty()).then_some(now.max(earliest));
+        self.drive_contact(now);
+    }
+
+    pub(super) fn contact_running(&self) -> bool {
+        self.contact.running()
+    }
+
+    pub(super) fn contact_timeout(&self) -> Option<Instant> {
+        let rekey = self.rekey_due();
+        let init = self.contact.init.as_ref().map(|i| i.next);
+        [self.contact.next, init, self.contact.init_due, rekey].into_iter().flatten().min()
+    }
+
+    pub(super) fn drive_contact(&mut self, now: Instant) {
+        if self.contact.next.is_some_and(|at| at <= now) {
+            self.race(now);
+        }
+        if self.contact.init.as_ref().is_some_and(|i| i.next <= now) {
+            self.retry_init(now);
+        }
+        if self.contact.init_due.is_some_and(|at| at <= now) {
+            self.contact.init_due = None;
+            self.send_init(now);
+        }
+        if self.rekey_due().is_some_and(|at| at <= now) && !self.contact.running() {
+            self.rekey(now);
+        }
+        self.epochs.retain(|e| {
+            e.superseded.is_none_or(|at| now.saturating_duration_since(at) < timing::EPOCH_OVERLAP)
+        });
+    }
+
+    fn race(&mut self, now: Instant) {
+        let Some(path) = self.contact.queue.pop_front() else {
+            self.begin_round(now);
+            return;
+        };
+        let fresh = std::mem::take(&mut self.contact.fresh);
+        if fresh {
+            self.contact.last_fresh = Some(now);
+        }
+        self.transmits.push_back(Transmit::Contact { path, fresh });
+        let pause = if self.contact.queue.is_empty() {
+            let (first, most) = timing::CONTACT_RETRY;
+            let most = if self.contact.round > timing::PATIENT_ROUNDS { timing::CONTACT_PATIENT } else { most };
+            let pause = (first * (1 << self.contact.round.min(6))).min(most);
+            self.contact.round = self.contact.round.saturating_add(1);
+            // Two hosts that were cut off together must not call in step.
+            pause + pause.mul_f64(0.2 * (self.random.u64() >> 11) as f64 / (1_u64 << 53) as f64)
+        } else {
+            timing::STAGGER
+        };
+        self.contact.next = Some(now + pause);
+    }
+
+    /// A WireGuard handshake was completed over `path`: both ends are who they claim to be, and the path works
+    /// both ways.
+    pub fn secure_up(&mut self, now: Instant, path: PathKey, role: Role) {
+        self.contact.queue.clear();
+        self.contact.next = None;
+        self.contact.round = 0;
+        self.contact.secure = Some(path);
+        let was_new = !self.paths.iter().any(|p| p.key == path);
+        if let Some(at) = self.add_path(path) {
+            self.note_heard(now, at, 0, false);
+            self.note_answer(now, at);
+            self.plain_answer(now, path);
+        }
+        if was_new && self.config.expect != Some(PeerKind::WireGuard) {
+            self.note_remote(path.remote, false);
+        }
+        match role {
+            Role::Initiator if self.kind != Some(PeerKind::WireGuard) || self.last_init_was_long_ago() => {
+                self.send_init(now);
+            }
+            Role::Initiator => {}
+            Role::Target => {
+                if self.kind.is_none() {
+                    self.contact.init_due = Some(now + timing::TARGET_INIT);
+                }
+            }
+        }
+        self.select(now, super::Reason::Better);
+    }
+
+    /// A peer that spoke plain WireGuard is asked again on each connect only: it would say INIT itself.
+    fn last_init_was_long_ago(&self) -> bool {
+        self.contact.next_epoch.is_none()
+    }
+
+    fn send_init(&mut self, now: Instant) {
+        let Some(path) = self.contact.secure else { return };
+        let number = self.contact.next_epoch.unwrap_or(u8::from(!self.config.lower));
+        self.contact.next_epoch = Some(number.wrapping_add(2));
+        let random = self.random.bytes();
+        let init = Init {
+            version: VERSION,
+            instance: self.config.instance,
+            index: self.config.index.0,
+            random,
+            aeads: self.config.aeads.iter().map(|a| a.number()).collect(),
+            capabilities: Capabilities::default(),
+            epoch: number,
+            eid_v6: self.config.eid_v6,
+            eid_v4: self.eid_v4.or(self.proposal),
+            name: self.config.name.clone(),
+        };
+        let eid_v4 = init.eid_v4;
+        let bytes = Message::Init(init).encode();
+        self.transmits.push_back(Transmit::Secure { path, payload: bytes.clone() });
+        self.contact.init_due = None;
+        self.contact.init = Some(PendingInit {
+            bytes,
+            random,
+            epoch: Epoch(number),
+            eid_v4,
+            tries: 1,
+            next: now + timing::INIT_RETRY[0],
+        });
+    }
+
+    fn retry_init(&mut self, now: Instant) {
+        let Some(init) = self.contact.init.as_mut() else { return };
+        if let Some(&pause) = timing::INIT_RETRY.get(init.tries) {
+            init.tries += 1;
+            init.next = now + pause;
+            let payload = init.bytes.clone();
+            if let Some(path) = self.contact.secure {
+                self.transmits.push_back(Transmit::Secure { path, payload });
+            }
+            return;
+        }
+        self.contact.init = None;
+        if self.kind != Some(PeerKind::Mast) && self.config.expect != Some(PeerKind::Mast) {
+            if self.kind != Some(PeerKind::WireGuard) {
+                self.kind = Some(PeerKind::WireGuard);
+                self.emit(Event::Kind(PeerKind::WireGuard));
+            }
+            self.select(now, super::Reason::Better);
+        } else if self.sending.is_none() && self.wanted {
+            self.start_contact(now);
+        }
+    }
+
+    /// Takes in a message from inside the WireGuard session.
+    pub fn handle_secure(&mut self, now: Instant, path: PathKey, payload: &[u8], eids: &mut dyn EidBook) {
+        if let Some(at) = self.add_path(path) {
+            self.note_heard(now, at, payload.len(), false);
+        }
+        match Message::decode(payload) {
+            Ok(Message::Init(init)) => self.handle_init(now, path, &init, payload, eids),
+            Ok(Message::InitAck(ack)) => self.handle_init_ack(now, path, &ack, payload, eids),
+            // Whatever else may travel here is for a later version, or for the owner.
+            _ => {}
+        }
+        if self.eid_v4.is_none() && self.proposal.is_none() {
+            self.proposal = eids.propose();
+        }
+    }
+
+    /// Proposes IPv4 EIDs in the next INIT, where none were agreed earlier.
+    pub fn propose_eids(&mut self, pair: Option<EidPair>) {
+        self.proposal = pair;
+    }
+
+    fn handle_init(
+        &mut self,
+        now: Instant,
+        path: PathKey,
+        init: &Init,
+        init_bytes: &[u8],
+        eids: &mut dyn EidBook,
+    ) {
+        self.contact.secure = Some(path);
+        self.contact.init_due = None;
+        if let Some((random, answer)) = &self.contact.answered
+            && *random == init.random
+        {
+            let payload = answer.clone();
+            self.transmits.push_back(Transmit::Secure { path, payload });
+            return;
+        }
+        let offered: Vec<_> = init.aeads.iter().filter_map(|n| Aead::from_number(*n)).collect();
+        // The initiator's order counts: it is most likely the smaller machine.
+        let Some(&aead) = offered.iter().find(|a| self.config.aeads.contains(a)) else { return };
+        // Epochs of this end's own parity are its own to begin.
+        let theirs = u8::from(self.config.lower);
+        if init.version == 0 || init.index == 0 || init.epoch & 1 != theirs || init.instance == self.config.instance
+        {
+            return;
+        }
+        let eid_v4 = self.settle_eids(init.eid_v4.map(EidPair::flipped), eids);
+        let random = self.random.bytes();
+        let ack = InitAck {
+            version: VERSION,
+            instance: self.config.instance,
+            index: self.config.index.0,
+            random,
+            aead: aead.number(),
+            capabilities: Capabilities::default(),
+            epoch: init.epoch,
+            eid_v6: self.config.eid_v6,
+            eid_v4,
+            name: self.config.name.clone(),
+            answers: init.random,
+        };
+        let ack_bytes = Message::InitAck(ack).encode();
+        let keys = EpochKeys::derive(
+            Role::Target,
+            aead,
+            Epoch(init.epoch),
+            (init_bytes, &init.random),
+            (&ack_bytes, &random),
+        );
+        let Ok(keys) = keys else { return };
+        self.contact.answered = Some((init.random, ack_bytes.clone()));
+        self.transmits.push_back(Transmit::Secure { path, payload: ack_bytes });
+        let peer = (init.instance, ContextIndex(init.index), init.name.as_str(), init.eid_v6);
+        self.establish(now, peer, eid_v4, EpochState::new(Epoch(init.epoch), keys, now, false));
+    }
+
+    fn handle_init_ack(
+        &mut self,
+        now: Instant,
+        path: PathKey,
+        ack: &InitAck,
+        ack_bytes: &[u8],
+        eids: &mut dyn EidBook,
+    ) {
+        let Some(init) = self.contact.init.take_if(|i| i.random == ack.answers && i.epoch.0 == ack.epoch) else {
+            return;
+        };
+        let aead = Aead::from_number(ack.aead).filter(|a| self.config.aeads.contains(a));
+        let (Some(aead), true) = (aead, ack.index != 0 && ack.instance != self.config.instance) else { return };
+        let keys = EpochKeys::derive(
+            Role::Initiator,
+            aead,
+            init.epoch,
+            (&init.bytes, &init.random),
+            (ack_bytes, &ack.random),
+        );
+        let Ok(keys) = keys else { return };
+        let mut eid_v4 = ack.eid_v4.map(EidPair::flipped);
+        let mut clash = false;
+        if eid_v4 != init.eid_v4
+            && let Some(countered) = eid_v4
+            && self.eid_v4 != Some(countered)
+            && !eids.is_free(countered)
+        {
+            // Neither end can use what the other proposes: another INIT proposes another pair.
+            eid_v4 = None;
+            self.eid_v4 = None;
+            self.proposal = eids.propose();
+            self.contact.counters += 1;
+            clash = self.contact.counters < 4;
+        }
+        let peer = (ack.instance, ContextIndex(ack.index), ack.name.as_str(), ack.eid_v6);
+        self.establish(now, peer, eid_v4, EpochState::new(init.epoch, keys, now, true));
+        if let Some(at) = self.paths.iter().position(|p| p.key == path) {
+            // Confirms the epoch to the target, and measures the path.
+            self.send_probe(now, at);
+        }
+        if clash {
+            self.send_init(now);
+        }
+    }
+
+    /// The pair that both ends shall use, given what the initiator proposes (seen from this end).
+    fn settle_eids(&mut self, proposed: Option<EidPair>, eids: &mut dyn EidBook) -> Option<EidPair> {
+        match proposed {
+            Some(pair) if self.eid_v4 == Some(pair) => return Some(pair),
+            Some(pair) if self.eid_v4.is_none() => {
+                // Both ends proposed at once: the proposal of the lower key wins.
+                let own = self.contact.init.as_ref().and_then(|i| i.eid_v4);
+                if let Some(own) = own
+                    && self.config.lower
+                {
+                    return Some(own);
+                }
+                if eids.is_free(pair) {
+                    return Some(pair);
+                }
+            }
+            _ => {}
+        }
+        self.eid_v4.or_else(|| eids.propose())
+    }
+
+    fn establish(
+        &mut self,
+        now: Instant,
+        (instance, index, name, eid_v6): (u64, ContextIndex, &str, std::net::Ipv6Addr),
+        eid_v4: Option<EidPair>,
+        epoch: EpochState,
+    ) {
+        let restarted = self.peer_instance.is_some_and(|old| old != instance);
+        let first = self.peer_instance.is_none();
+        if restarted || first {
+            self.epochs.clear();
+            self.sending = None;
+            self.peer_set = None;
+            self.set.unacknowledged();
+            self.received = crate::crypto::SequenceWindow::default();
+            for path in &mut self.paths {
+                path.peer_path = None;
+                path.peer_address = None;
+                path.reported = None;
+                path.peer_silent = false;
+            }
+        }
+        self.peer_instance = Some(instance);
+        self.peer_index = index;
+        self.peer_shut = false;
+        let changed = self.peer_name != name || self.peer_eid_v6 != Some(eid_v6) || self.eid_v4 != eid_v4;
+        self.peer_name = name.to_owned();
+        self.peer_eid_v6 = Some(eid_v6);
+        self.eid_v4 = eid_v4;
+        if self.kind != Some(PeerKind::Mast) {
+            self.kind = Some(PeerKind::Mast);
+            self.emit(Event::Kind(PeerKind::Mast));
+        }
+        let id = epoch.id;
+        let confirmed = epoch.confirmed;
+        self.epochs.retain(|e| e.id != id);
+        // Three at once are enough: the one in use and one begun by each end.
+        while self.epochs.len() >= 3 {
+            let sending = self.sending;
+            let Some(oldest) = self.epochs.iter().position(|e| Some(e.id) != sending) else { break };
+            self.epochs.remove(oldest);
+        }
+        self.epochs.push(epoch);
+        if confirmed || self.sending.is_none() {
+            self.use_epoch(now, id);
+        }
+        if restarted || first || changed {
+            let name = self.peer_name.clone();
+            self.emit(Event::Established { name, eid_v6, eid_v4, restarted });
+        }
+        if restarted || first {
+            for at in 0..self.paths.len() {
+                self.send_probe(now, at);
+            }
+        }
+        self.announce(now);
+        self.select(now, super::Reason::Better);
+    }
+
+    /// Seals with this epoch from now on.
+    pub(super) fn use_epoch(&mut self, now: Instant, id: Epoch) {
+        if self.sending == Some(id) {
+            return;
+        }
+        self.sending = Some(id);
+        for epoch in &mut self.epochs {
+            if epoch.id == id {
+                epoch.superseded = None;
+            } else if epoch.confirmed && epoch.superseded.is_none() {
+                epoch.superseded = Some(now);
+            }
+        }
+    }
+
+    fn rekey_due(&self) -> Option<Instant> {
+        let sending = self.sending?;
+        let epoch = self.epochs.iter().find(|e| e.id == sending)?;
+        // An epoch that carried nothing is kept: an idle context costs nothing.
+        if !epoch.used || !self.wanted || self.contact.running() || self.active.is_none() {
+            return None;
+        }
+        let extra = if epoch.initiator { Duration::ZERO } else { timing::REKEY_EXTRA };
+        let due = epoch.since + timing::REKEY + extra;
+        Some(self.contact.last_fresh.map_or(due, |at| due.max(at + Duration::from_secs(5))))
+    }
+
+    fn rekey(&mut self, now: Instant) {
+        // Idle since: wait for traffic.
+        if !self.busy(now) {
+            if let Some(epoch) = self.epochs.iter_mut().find(|e| Some(e.id) == self.sending) {
+                epoch.used = false;
+            }
+            return;
+        }
+        if let Some(path) = self.active_path() {
+            self.contact.last_fresh = Some(now);
+            self.transmits.push_back(Transmit::Contact { path, fresh: true });
+        }
+    }
+
+    /// Whether a remote address is one that the peer was configured with or answered from.
+    pub fn knows(&self, remote: SocketAddr) -> bool {
+        self.remotes.iter().any(|r| r.at == remote)
+    }
+}

@@ -1,0 +1,339 @@
+//! The control exchange inside an established context: SET, PROBE, REPORT, SHUT, and their acknowledgements.
+
+use std::net::SocketAddr;
+use std::time::Instant;
+
+use super::path::Path;
+use super::{Context, Event, PathKey, PeerKind, Reason, timing};
+use crate::crypto::TAG_LEN;
+use crate::wire::{
+    Address, AddressFlags, AddressId, AddressKind, HEADER_LEN, Kind, MAX_ADDRESSES, MAX_REPORTS, Message, PathReport,
+    ProbeAck, Report, Set, SetAck, Shut, ShutAck, ShutReason,
+};
+
+/// This end's list of addresses, as told to the other.
+#[derive(Debug, Default)]
+pub(super) struct OwnSet {
+    sequence: u64,
+    acknowledged: bool,
+    sent: Option<Instant>,
+    tries: u32,
+    list: Vec<Address>,
+    pub next_address: u8,
+}
+
+impl OwnSet {
+    /// The other end has forgotten the list.
+    pub fn unacknowledged(&mut self) {
+        self.acknowledged = false;
+        self.sent = None;
+        self.tries = 0;
+        self.list.clear();
+    }
+
+    /// After so many tries only a path that is validated anew brings another.
+    const TRIES: u32 = 8;
+
+    fn pending(&self) -> bool {
+        self.sequence > 0 && !self.acknowledged
+    }
+}
+
+impl Context {
+    /// Seals a control message and queues it; `false` when it cannot go over this path now.
+    pub(super) fn send_message(&mut self, now: Instant, at: usize, message: &Message) -> bool {
+        let content = message.encode();
+        let mut payload = vec![0; HEADER_LEN];
+        payload.extend(&content);
+        payload.resize(payload.len() + TAG_LEN, 0);
+        let Some(path) = self.paths.get(at) else { return false };
+        // An address that nobody vouches for gets no more than came from it.
+        let vouched = path.remote_known || self.knows(path.key.remote);
+        if !vouched && path.credit < payload.len() || self.excluded == Some(path.key) {
+            return false;
+        }
+        match self.seal(now, at, Kind::Control, &mut payload) {
+            Some(path) => {
+                self.transmits.push_back(super::Transmit::Datagram { path, payload });
+                true
+            }
+            None => false,
+        }
+    }
+
+    /// What has arrived over the other end's paths.
+    pub(super) fn reports(&self) -> Vec<PathReport> {
+        let Some(epoch) = self.epochs.iter().find(|e| Some(e.id) == self.sending) else { return Vec::new() };
+        let mut seen = Vec::new();
+        self.paths
+            .iter()
+            .filter_map(|p| {
+                let id = p.peer_path.filter(|id| !seen.contains(id))?;
+                seen.push(id);
+                epoch.report(id, p.suspect_since.is_some() && !p.peer_silent)
+            })
+            .take(MAX_REPORTS)
+            .collect()
+    }
+
+    /// Sends what is owed over a path: a REPORT of it.
+    pub(super) fn send_report(&mut self, now: Instant, at: usize) {
+        let reports = self.reports();
+        if !self.send_message(now, at, &Message::Report(Report { reports }))
+            && let Some(path) = self.paths.get_mut(at)
+        {
+            path.owed = None;
+        }
+    }
+
+    pub(super) fn handle_control(&mut self, now: Instant, at: Option<usize>, key: PathKey, message: Message) {
+        match message {
+            Message::Probe(probe) => {
+                if let Some(path) = at.and_then(|at| self.paths.get_mut(at)) {
+                    path.peer_address = Some(probe.address);
+                    path.probed = Some(now);
+                }
+                self.handle_reports(now, &probe.reports);
+                if let Some(at) = at {
+                    let ack = ProbeAck {
+                        nonce: probe.nonce,
+                        observed: key.remote,
+                        time: probe.time,
+                        reports: self.reports(),
+                    };
+                    self.send_message(now, at, &Message::ProbeAck(ack));
+                }
+                self.select(now, Reason::Better);
+            }
+            Message::ProbeAck(ack) => {
+                self.handle_reports(now, &ack.reports);
+                if let Some(at) = at {
+                    self.handle_probe_ack(now, at, &ack);
+                }
+            }
+            Message::Set(set) => self.handle_set(now, at, set),
+            Message::SetAck(ack) => {
+                if ack.sequence == self.set.sequence {
+                    self.set.acknowledged = true;
+                    self.set.sent = None;
+                }
+            }
+            Message::Report(report) => self.handle_reports(now, &report.reports),
+            Message::Shut(shut) => {
+                if let Some(at) = at {
+                    self.send_message(now, at, &Message::ShutAck(ShutAck {}));
+                }
+                self.emit(Event::Shut(shut.reason));
+                self.forget();
+                self.peer_shut = true;
+                if self.wanted && shut.reason != ShutReason::Removed {
+                    self.contact_later(now);
+                }
+            }
+            Message::ShutAck(_) => {
+                if self.shutting.is_some() {
+                    self.forget();
+                }
+            }
+            // INIT belongs into the WireGuard session: only there it is bound to the other end's identity anew.
+            Message::Init(_) | Message::InitAck(_) => {}
+        }
+    }
+
+    fn handle_probe_ack(&mut self, now: Instant, at: usize, ack: &ProbeAck) {
+        let Some(path) = self.paths.get_mut(at) else { return };
+        let Some(asked) = path.nonces.iter().position(|(nonce, _)| *nonce == ack.nonce) else { return };
+        let Some((_, sent)) = path.nonces.remove(asked) else { return };
+        path.rtt.sample(now.saturating_duration_since(sent));
+        path.loss.sample(1, 0);
+        let (local, interface, id) = (path.local, path.key.interface, path.address);
+        let mapped = ack.observed.ip() != local || ack.observed.port() != self.config.port;
+        if let Some(own) = self.own.iter_mut().find(|o| o.id == id && o.interface == interface) {
+            own.reflexive = mapped.then_some(ack.observed);
+        }
+        self.note_answer(now, at);
+        self.announce(now);
+    }
+
+    fn handle_reports(&mut self, now: Instant, reports: &[PathReport]) {
+        for report in reports {
+            let Some(at) = self.paths.iter().position(|p| p.id.0 == report.path) else { continue };
+            if let Some(path) = self.paths.get_mut(at) {
+                path.note_report(report);
+            }
+            if report.silent && self.active_at() == Some(at) {
+                self.suspect(now, at, true);
+            }
+        }
+    }
+
+    fn handle_set(&mut self, now: Instant, at: Option<usize>, set: Set) {
+        let newer = self.peer_set.as_ref().is_none_or(|(sequence, _)| set.sequence > *sequence);
+        let sequence = set.sequence;
+        if newer {
+            self.peer_set = Some((set.sequence, set.addresses));
+            self.apply_peer_set(now);
+        }
+        if let Some(at) = at.filter(|at| *at < self.paths.len()) {
+            self.send_message(now, at, &Message::SetAck(SetAck { sequence }));
+        }
+    }
+
+    fn apply_peer_set(&mut self, now: Instant) {
+        let Some((_, list)) = self.peer_set.clone() else { return };
+        self.remotes.retain(|r| r.configured || r.known || list.iter().any(|a| a.at == r.at));
+        for address in &list {
+            if address.kind != AddressKind::Relayed && !address.flags.contains(AddressFlags::DO_NOT_USE) {
+                self.note_remote(address.at, false);
+            }
+        }
+        let mut why = Reason::PeerWish;
+        let gone: Vec<_> = self
+            .paths
+            .iter()
+            .filter(|p| p.peer_address.is_some_and(|id| !list.iter().any(|a| a.id == id)))
+            .map(|p| p.key)
+            .collect();
+        for key in gone {
+            if self.active_path() == Some(key) {
+                why = Reason::PeerAddressGone;
+            }
+            self.remotes.retain(|r| r.at != key.remote || r.configured);
+            if let Some(at) = self.paths.iter().position(|p| p.key == key) {
+                self.remove_path(now, at);
+            }
+        }
+        self.make_paths(now);
+        self.select(now, why);
+    }
+
+    /// Tells the other end this end's addresses, if the list or the wishes in it have changed.
+    pub(super) fn announce(&mut self, now: Instant) {
+        if self.sending.is_none() || self.kind != Some(PeerKind::Mast) {
+            return;
+        }
+        let list = self.own_addresses();
+        if list == self.set.list && self.set.sequence > 0 {
+            return;
+        }
+        self.set.list = list;
+        self.set.sequence += 1;
+        self.set.acknowledged = false;
+        self.set.tries = 0;
+        self.send_set(now, None);
+    }
+
+    fn own_addresses(&self) -> Vec<Address> {
+        let active = self.active_at().and_then(|at| self.paths.get(at)).map(|p| p.address);
+        let mut list = Vec::new();
+        for own in &self.own {
+            let interface = self.interface(own.interface);
+            let rank = interface.and_then(|i| self.config.policy.rank(i));
+            let mut paths = self.paths.iter().filter(|p| p.address == own.id).peekable();
+            let excluded = paths.peek().is_some() && paths.clone().all(|p| self.excluded == Some(p.key));
+            let priority = if active == Some(own.id) {
+                200
+            } else if paths.any(Path::carries) {
+                100_u8.saturating_sub(u8::try_from(rank.unwrap_or(90).min(90)).unwrap_or(90))
+            } else {
+                5
+            };
+            let mut flags = AddressFlags::default();
+            if rank.is_none() || excluded {
+                flags = AddressFlags::DO_NOT_USE;
+            }
+            let entry = Address {
+                id: own.id,
+                at: SocketAddr::new(own.ip, self.config.port),
+                kind: AddressKind::Host,
+                priority,
+                metered: interface.is_some_and(|i| i.metered),
+                flags,
+            };
+            list.push(entry);
+            // Seen from outside; its number keeps apart from the host's.
+            if let Some(at) = own.reflexive {
+                let id = AddressId(own.id.0.wrapping_add(128));
+                list.push(Address { id, at, kind: AddressKind::Reflexive, ..entry });
+            }
+        }
+        list.truncate(MAX_ADDRESSES);
+        list
+    }
+
+    /// Sends SET over one path, or over all that carry.
+    pub(super) fn send_set(&mut self, now: Instant, only: Option<usize>) {
+        if !self.set.pending() {
+            return;
+        }
+        let message = Message::Set(Set { sequence: self.set.sequence, addresses: self.set.list.clone() });
+        let mut order: Vec<usize> = match only {
+            Some(at) => vec![at],
+            None => (0..self.paths.len()).filter(|at| self.paths.get(*at).is_some_and(Path::carries)).collect(),
+        };
+        let active = self.active_at();
+        order.sort_by_key(|at| Some(*at) != active);
+        let sent = order.into_iter().filter(|at| self.send_message(now, *at, &message)).count();
+        if sent > 0 {
+            self.set.sent = Some(now);
+            self.set.tries += 1;
+        }
+    }
+
+    fn control_pause(&self, tries: u32) -> std::time::Duration {
+        let rto = self.active_at().and_then(|at| self.paths.get(at)).map_or(timing::CONTROL_RETRY, |p| p.rtt.rto());
+        rto * (1 << tries.saturating_sub(1).min(6))
+    }
+
+    pub(super) fn control_timeout(&self) -> Option<Instant> {
+        let set = self
+            .set
+            .sent
+            .filter(|_| self.set.pending() && self.set.tries < OwnSet::TRIES)
+            .map(|at| at + self.control_pause(self.set.tries));
+        let shut = self.shutting.map(|(at, tries, _)| at + self.control_pause(tries));
+        [set, shut].into_iter().flatten().min()
+    }
+
+    pub(super) fn drive_control(&mut self, now: Instant) {
+        if let Some(at) = self.set.sent
+            && self.set.pending()
+            && self.set.tries < OwnSet::TRIES
+            && at + self.control_pause(self.set.tries) <= now
+        {
+            self.set.sent = Some(now);
+            self.send_set(now, None);
+        }
+        if let Some((at, tries, _)) = self.shutting
+            && at + self.control_pause(tries) <= now
+        {
+            self.drive_shut(now);
+        }
+    }
+
+    pub(super) fn drive_shut(&mut self, now: Instant) {
+        let Some((_, tries, reason)) = self.shutting else { return };
+        if tries >= timing::SHUT_TRIES {
+            self.forget();
+            return;
+        }
+        self.shutting = Some((now, tries + 1, reason));
+        let message = Message::Shut(Shut { reason });
+        for at in 0..self.paths.len() {
+            if self.paths.get(at).is_some_and(Path::carries) {
+                self.send_message(now, at, &message);
+            }
+        }
+    }
+
+    /// Whether a SHUT is still waiting for its acknowledgement.
+    pub fn is_shutting(&self) -> bool {
+        self.shutting.is_some()
+    }
+
+    /// Why the other end ended the context, while it has not come back.
+    pub fn was_shut(&self) -> bool {
+        self.peer_shut
+    }
+}
+

@@ -1,0 +1,308 @@
+//! Datagrams between EIDs: sealed on the way out, opened on the way in.
+//!
+//! A data frame is the header, a 32-bit sequence number of the whole context, the IP datagram, and the tag. The
+//! sequence number lets the receiver drop what came twice: by copy, or by being sent again over another path.
+
+use std::ops::Range;
+use std::time::Instant;
+
+use super::path::Path;
+use super::{Context, PathKey, PathState, Transmit, timing};
+use crate::crypto::{Replay, TAG_LEN};
+use crate::wire::{HEADER_LEN, Header, Kind};
+
+const SEQUENCE_LEN: usize = 4;
+/// Room that [`Context::seal_data`] needs before the datagram, in bytes.
+pub const DATA_HEADROOM: usize = HEADER_LEN + SEQUENCE_LEN;
+/// Room that it needs after the datagram, in bytes.
+pub const DATA_TAILROOM: usize = TAG_LEN;
+/// What a data frame adds to a datagram, in bytes of UDP payload.
+pub const DATA_OVERHEAD: usize = DATA_HEADROOM + DATA_TAILROOM;
+
+/// What became of a datagram from the host.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Outgoing {
+    /// The frame is sealed: send it over this path.
+    Send(PathKey),
+    /// No path works: it is held, or something older gave way to it.
+    Held,
+    /// It fits no frame of the active path, which carries datagrams of up to `mtu` bytes.
+    TooBig {
+        /// In bytes.
+        mtu: usize,
+    },
+}
+
+/// What became of a datagram from the network.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Received {
+    /// It holds an IP datagram, in this range of the buffer.
+    Data(Range<usize>),
+    /// It was a control message.
+    Control,
+    /// It was dropped.
+    Dropped(Drop),
+}
+
+/// Why a datagram from the network was dropped.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Drop {
+    /// Too short, of another type, or with unknown flags.
+    Malformed,
+    /// For another context.
+    WrongContext,
+    /// Of an epoch that is over or was never agreed.
+    UnknownEpoch,
+    /// Its counter was seen before, or is too old to tell.
+    Replayed,
+    /// Not sealed by the other end.
+    NotAuthentic,
+    /// Authentic, but came before by another path.
+    Duplicate,
+    /// Authentic, but not to be understood.
+    BadMessage,
+}
+
+impl Drop {
+    /// The name of its counter.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Malformed => "malformed",
+            Self::WrongContext => "unknown_context",
+            Self::UnknownEpoch => "unknown_epoch",
+            Self::Replayed => "replayed",
+            Self::NotAuthentic => "not_authentic",
+            Self::Duplicate => "duplicate",
+            Self::BadMessage => "bad_message",
+        }
+    }
+}
+
+impl Context {
+    /// Takes in a sealed datagram that came over `path`, and opens it in place.
+    pub fn handle_datagram(&mut self, now: Instant, path: PathKey, datagram: &mut [u8]) -> Received {
+        let Ok(header) = Header::decode(datagram) else { return Received::Dropped(Drop::Malformed) };
+        if header.index != self.config.index {
+            return Received::Dropped(Drop::WrongContext);
+        }
+        let length = datagram.len();
+        let Some(epoch) = self.epochs.iter_mut().find(|e| e.id == header.epoch) else {
+            return Received::Dropped(Drop::UnknownEpoch);
+        };
+        if !epoch.may_be_new(header.path, header.counter) {
+            return Received::Dropped(Drop::Replayed);
+        }
+        let Ok(content) = epoch.keys.open(&header, datagram) else {
+            return Received::Dropped(Drop::NotAuthentic);
+        };
+        if !epoch.accept(header.path, header.counter) {
+            return Received::Dropped(Drop::Replayed);
+        }
+        // From here on the datagram is authentic and new.
+        let fresh_epoch = !std::mem::replace(&mut epoch.confirmed, true);
+        epoch.used |= header.kind == Kind::Data;
+        let end = HEADER_LEN + content.len();
+        if fresh_epoch {
+            self.use_epoch(now, header.epoch);
+        }
+        if self.excluded == Some(path) {
+            return Received::Control;
+        }
+        let at = self.learn_path(now, path, header.path, length, header.kind == Kind::Data);
+        match header.kind {
+            Kind::Control => {
+                let Some(content) = datagram.get(HEADER_LEN..end) else {
+                    return Received::Dropped(Drop::Malformed);
+                };
+                match crate::wire::Message::decode(content) {
+                    Ok(message) => {
+                        self.handle_control(now, at, path, message);
+                        Received::Control
+                    }
+                    Err(crate::wire::MessageError::Unknown(_)) => Received::Control,
+                    Err(_) => Received::Dropped(Drop::BadMessage),
+                }
+            }
+            Kind::Data => {
+                let Some(sequence) = datagram.get(HEADER_LEN..end).and_then(|c| c.first_chunk()) else {
+                    return Received::Dropped(Drop::Malformed);
+                };
+                self.last_data = Some(now);
+                self.close_gap(now);
+                if self.received.accept(u32::from_be_bytes(*sequence)) == Replay::Replayed {
+                    return Received::Dropped(Drop::Duplicate);
+                }
+                Received::Data(DATA_HEADROOM..end)
+            }
+        }
+    }
+
+    /// Seals a datagram of the host in place, for the path that carries data now.
+    ///
+    /// `frame` is [`DATA_HEADROOM`] bytes of room, the IP datagram, and [`DATA_TAILROOM`] bytes of room. Copies for
+    /// another path, while the active one is suspect, come from [`Context::poll_transmit`].
+    pub fn seal_data(&mut self, now: Instant, frame: &mut [u8]) -> Outgoing {
+        let Some(datagram) = frame.get(DATA_HEADROOM..frame.len().saturating_sub(DATA_TAILROOM)) else {
+            return Outgoing::Held;
+        };
+        let Some(at) = self.data_path(frame.len()) else {
+            self.hold.push(now, datagram);
+            self.last_data = Some(now);
+            self.hurry(now);
+            return Outgoing::Held;
+        };
+        // What was held goes first; it is about to be released.
+        if !self.hold.is_empty() {
+            self.hold.push(now, datagram);
+            return Outgoing::Held;
+        }
+        let Some(path) = self.paths.get(at) else { return Outgoing::Held };
+        if frame.len() > path.mtu {
+            return Outgoing::TooBig { mtu: path.mtu - DATA_OVERHEAD };
+        }
+        let suspect = path.state == PathState::Suspect && self.active == Some(path.id);
+        let sequence = self.next_sequence();
+        if let Some(room) = frame.get_mut(HEADER_LEN..DATA_HEADROOM) {
+            room.copy_from_slice(&sequence.to_be_bytes());
+        }
+        if suspect {
+            self.copy(now, frame);
+        }
+        match self.seal(now, at, Kind::Data, frame) {
+            Some(key) => {
+                self.note_data_sent(now, at);
+                Outgoing::Send(key)
+            }
+            None => Outgoing::Held,
+        }
+    }
+
+    /// Releases one held datagram, if a path works now.
+    pub(super) fn release(&mut self, now: Instant) -> Option<Transmit> {
+        if self.hold.is_empty() || self.sending.is_none() {
+            return None;
+        }
+        loop {
+            let length = self.hold.next_len(now)?;
+            self.data_path(length + DATA_OVERHEAD)?;
+            let datagram = self.hold.pop(now)?;
+            let mut payload = vec![0; DATA_HEADROOM];
+            payload.extend(&datagram);
+            payload.resize(payload.len() + DATA_TAILROOM, 0);
+            let at = self.data_path(payload.len())?;
+            if self.paths.get(at).is_none_or(|p| payload.len() > p.mtu) {
+                continue;
+            }
+            let sequence = self.next_sequence();
+            if let Some(room) = payload.get_mut(HEADER_LEN..DATA_HEADROOM) {
+                room.copy_from_slice(&sequence.to_be_bytes());
+            }
+            if let Some(path) = self.seal(now, at, Kind::Data, &mut payload) {
+                self.note_data_sent(now, at);
+                return Some(Transmit::Datagram { path, payload });
+            }
+        }
+    }
+
+    /// The next datagram that was held before it was known that the peer speaks plain WireGuard.
+    pub fn take_held(&mut self, now: Instant) -> Option<Vec<u8>> {
+        self.hold.pop(now)
+    }
+
+    fn next_sequence(&mut self) -> u32 {
+        let sequence = self.sequence;
+        self.sequence = sequence.wrapping_add(1);
+        sequence
+    }
+
+    /// The path that data takes: the active one; or, while none is validated, one that is being validated, as far
+    /// as that can flood nobody.
+    fn data_path(&self, length: usize) -> Option<usize> {
+        self.sending?;
+        if let Some(at) = self.active_at() {
+            return Some(at);
+        }
+        let usable = |p: &&Path| {
+            p.state == PathState::Validating
+                && p.probe.is_some_and(|o| o.tries <= 2)
+                && self.permitted(p)
+                && (p.remote_known || p.credit >= length)
+        };
+        let best = self.paths.iter().filter(usable).min_by_key(|p| self.merit(p).key())?.id;
+        self.paths.iter().position(|p| p.id == best)
+    }
+
+    fn note_data_sent(&mut self, now: Instant, at: usize) {
+        self.last_data = Some(now);
+        let sending = self.sending;
+        if let Some(epoch) = self.epochs.iter_mut().find(|e| Some(e.id) == sending) {
+            epoch.used = true;
+        }
+        if let Some(path) = self.paths.get_mut(at) {
+            path.awaiting.get_or_insert(now);
+        }
+    }
+
+    /// Sends a copy of a frame over the best standby path.
+    fn copy(&mut self, now: Instant, frame: &[u8]) {
+        let Some(at) = self.standby() else { return };
+        let Some(path) = self.paths.get_mut(at) else { return };
+        if path.copied + frame.len() > Path::MAX_COPIED || frame.len() > path.mtu {
+            return;
+        }
+        path.copied += frame.len();
+        let mut payload = frame.to_vec();
+        if let Some(path) = self.seal(now, at, Kind::Data, &mut payload) {
+            self.transmits.push_back(Transmit::Datagram { path, payload });
+        }
+    }
+
+    /// Seals a frame for a path, and notes that it was sent.
+    pub(super) fn seal(&mut self, now: Instant, at: usize, kind: Kind, frame: &mut [u8]) -> Option<PathKey> {
+        let sending = self.sending?;
+        let path = self.paths.get_mut(at)?;
+        let epoch = self.epochs.iter_mut().find(|e| e.id == sending)?;
+        let counter = epoch.next_counter(path.id)?;
+        let header = Header { kind, path: path.id, epoch: sending, index: self.peer_index, counter };
+        epoch.keys.seal(&header, frame).ok()?;
+        path.tx_bytes += frame.len() as u64;
+        path.credit = path.credit.saturating_sub(frame.len());
+        path.owed = None;
+        debug_assert!(now >= self.started);
+        Some(path.key)
+    }
+
+    /// The path over which an authentic datagram came; a new one where it came from a new source.
+    fn learn_path(
+        &mut self,
+        now: Instant,
+        key: PathKey,
+        peer_path: crate::wire::PathId,
+        length: usize,
+        data: bool,
+    ) -> Option<usize> {
+        let known = self.paths.iter().position(|p| p.key == key);
+        let at = known.or_else(|| self.add_path(key))?;
+        self.note_heard(now, at, length, data);
+        // The other end's path may have come from elsewhere before: a NAT gave it a new address. What was known
+        // of the address then holds for the new one.
+        let moved = self
+            .paths
+            .iter()
+            .position(|p| p.key.interface == key.interface && p.key != key && p.peer_path == Some(peer_path));
+        let address = moved.and_then(|m| self.paths.get(m)).and_then(|p| p.peer_address);
+        let path = self.paths.get_mut(at)?;
+        path.peer_path = Some(peer_path);
+        if path.peer_address.is_none() {
+            path.peer_address = address;
+        }
+        if known.is_none() || path.state == PathState::Failed && path.probe.is_none() {
+            let wait = path.probed.is_some_and(|p| now.saturating_duration_since(p) < timing::MIN_SILENCE);
+            if !wait {
+                path.state = PathState::Validating;
+                self.send_probe(now, at);
+            }
+        }
+        Some(at)
+    }
+}

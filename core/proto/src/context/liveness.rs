@@ -1,0 +1,430 @@
+//! Whether paths live: probing, suspicion, failure, and trying again.
+//!
+//! Silence is judged per path. Whoever receives data over a path sends *something* over it within
+//! [`timing::REPORT_DELAY`]; so whoever sends data over a path and hears nothing over it for a round trip and that
+//! delay has reason to suspect it. Suspicion costs little and decides nothing: PROBEs go out over the suspect path
+//! and all others, and data is copied to the best standby. Only when another path has answered since and the
+//! suspect one has not, data moves.
+
+use std::time::{Duration, Instant};
+
+use super::path::{Outstanding, Path};
+use super::{Context, PathKey, PathState, PeerKind, Reason, Transmit, timing};
+use crate::estimate::RttEstimator;
+use crate::wire::{Message, Probe};
+
+/// What the system said when a datagram was handed to it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum SendError {
+    /// Larger than the link's MTU.
+    TooBig,
+    /// No route, or no such address any more.
+    Unreachable,
+}
+
+impl Context {
+    /// Notes that something authentic came over a path.
+    pub(super) fn note_heard(&mut self, now: Instant, at: usize, length: usize, data: bool) {
+        self.last_heard = Some(now);
+        let active = self.active_at() == Some(at);
+        let Some(path) = self.paths.get_mut(at) else { return };
+        path.heard = Some(now);
+        path.awaiting = None;
+        path.rx_bytes += length as u64;
+        // Enough for any number of probes; a bound, so that it cannot overflow.
+        path.credit = (path.credit + length).min(1 << 20);
+        if data {
+            path.owed.get_or_insert(now + timing::REPORT_DELAY);
+        }
+        if path.state == PathState::Suspect && !path.peer_silent {
+            path.state = PathState::Validated;
+            path.suspect_since = None;
+            path.probe = None;
+            if active {
+                self.discard_gap();
+            }
+        }
+    }
+
+    /// Notes that a round trip over a path was completed.
+    pub(super) fn note_answer(&mut self, now: Instant, at: usize) {
+        let outage = self.active.is_none();
+        let Some(path) = self.paths.get_mut(at) else { return };
+        let new = !path.carries();
+        let (key, peer_path) = (path.key, path.peer_path);
+        path.note_validated(now);
+        path.acknowledged = Some(now);
+        path.probed = Some(now);
+        if self.remotes.iter().all(|r| r.at != key.remote) {
+            self.note_remote(key.remote, false);
+        }
+        if let Some(remote) = self.remotes.iter_mut().find(|r| r.at == key.remote) {
+            remote.known = true;
+        }
+        if new {
+            self.send_set(now, Some(at));
+            // The other end's path came from elsewhere before and has not since: a NAT moved it.
+            let old = self.paths.iter().find(|p| {
+                p.key.interface == key.interface
+                    && p.key != key
+                    && p.peer_path.is_some()
+                    && p.peer_path == peer_path
+                    && p.heard < self.paths.get(at).and_then(|n| n.heard)
+                    && p.awaiting.is_some() | (p.state != PathState::Validated)
+            });
+            if let Some(old) = old.map(|p| p.key)
+                && let Some(gone) = self.paths.iter().position(|p| p.key == old)
+            {
+                self.remove_path(now, gone);
+                self.remotes.retain(|r| r.at != old.remote || r.configured);
+                self.select(now, Reason::PeerAddressGone);
+            }
+        }
+        self.judge(now);
+        self.select(now, if outage { Reason::Restored } else { Reason::Better });
+    }
+
+    /// Sends a PROBE over a path.
+    pub(super) fn send_probe(&mut self, now: Instant, at: usize) {
+        if self.kind == Some(PeerKind::WireGuard) {
+            if let Some(path) = self.paths.get_mut(at)
+                && path.state == PathState::Failed
+            {
+                path.probe = Some(Outstanding { sent: now, timeout: RttEstimator::MAX_RTO, tries: 1 });
+                let path = path.key;
+                self.transmits.push_back(Transmit::Contact { path, fresh: true });
+            }
+            return;
+        }
+        if self.sending.is_none() {
+            return;
+        }
+        let nonce = self.random.u64();
+        let reports = self.reports();
+        let active = self.active_at() == Some(at);
+        let Some(path) = self.paths.get_mut(at) else { return };
+        if self.excluded == Some(path.key) {
+            return;
+        }
+        if path.state == PathState::Candidate {
+            path.state = PathState::Validating;
+        }
+        let tries = path.probe.map_or(0, |o| o.tries) + 1;
+        let burst = active && path.state == PathState::Suspect && tries < timing::SUSPECT_BURST;
+        let timeout = if burst {
+            timing::SUSPECT_SPACING
+        } else {
+            (path.rtt.rto() * (1 << (tries - 1).min(4))).min(RttEstimator::MAX_RTO)
+        };
+        path.probe = Some(Outstanding { sent: now, timeout, tries });
+        path.probed = Some(now);
+        path.nonces.push_back((nonce, now));
+        if path.nonces.len() > 6 {
+            path.nonces.pop_front();
+        }
+        let address = path.address;
+        let time = now.saturating_duration_since(self.started).as_micros() as u64;
+        self.send_message(now, at, &Message::Probe(Probe { nonce, address, time, reports }));
+    }
+
+    /// A path fell silent, as this end (`peer` false) or the other (`peer` true) sees it.
+    pub(super) fn suspect(&mut self, now: Instant, at: usize, peer: bool) {
+        let active = self.active_at() == Some(at);
+        let Some(path) = self.paths.get_mut(at) else { return };
+        path.peer_silent |= peer && path.carries();
+        if path.state != PathState::Validated {
+            return;
+        }
+        path.state = PathState::Suspect;
+        path.suspect_since = Some(now);
+        path.probe = None;
+        let heard = path.heard;
+        self.send_probe(now, at);
+        if !active {
+            return;
+        }
+        self.open_gap(heard);
+        for other in 0..self.paths.len() {
+            let standby = self.paths.get(other).is_some_and(|p| {
+                p.state == PathState::Validated && p.probe.is_none_or(|o| now > o.sent + timing::SUSPECT_SPACING)
+            });
+            if other != at && standby {
+                self.send_probe(now, other);
+            }
+        }
+    }
+
+    /// When a suspect active path has had its time.
+    fn verdict_due(path: &Path) -> Option<Instant> {
+        let since = path.suspect_since?;
+        Some(since + (path.rtt.expected() + timing::SCHEDULING).max(RttEstimator::MIN_RTO))
+    }
+
+    /// Leaves the active path if it had its time and another has answered since.
+    fn judge(&mut self, now: Instant) {
+        let Some(at) = self.active_at() else { return };
+        let Some(path) = self.paths.get(at) else { return };
+        let (Some(since), Some(due)) = (path.suspect_since, Self::verdict_due(path)) else { return };
+        let other_answers = self.paths.iter().any(|p| {
+            p.id != path.id
+                && p.state == PathState::Validated
+                && self.permitted(p)
+                && p.acknowledged.is_some_and(|a| a >= since)
+        });
+        if now >= due && other_answers {
+            let reason = if path.peer_silent { Reason::PeerSilent } else { Reason::Silent };
+            self.fail(now, at, reason);
+        }
+    }
+
+    fn fail(&mut self, now: Instant, at: usize, reason: Reason) {
+        let active = self.active_at() == Some(at);
+        let Some(path) = self.paths.get_mut(at) else { return };
+        let (heard, key) = (path.heard, path.key);
+        let tries = path.probe.map_or(0, |o| o.tries);
+        path.note_failed(now);
+        path.loss.sample(u64::from(tries), u64::from(tries));
+        self.schedule_retry(now, at);
+        if active {
+            self.open_gap(heard);
+            self.switching.lost = Some(key);
+            self.active = None;
+            self.select(now, reason);
+        } else {
+            self.select(now, Reason::Better);
+        }
+        self.announce(now);
+    }
+
+    fn schedule_retry(&mut self, now: Instant, at: usize) {
+        let outage = self.outage_since.or((!self.answers()).then_some(now));
+        let busy = self.busy(now);
+        let vouched = self.paths.get(at).is_some_and(|p| self.knows(p.key.remote));
+        let Some(path) = self.paths.get_mut(at) else { return };
+        if path.acknowledged.is_none() && !vouched {
+            // Nobody vouches for the address, and it never answered: forget it.
+            let id = path.id;
+            self.paths.retain(|p| p.id != id);
+            return;
+        }
+        let (first, most) = timing::RETRY;
+        let hopeless = path.acknowledged.is_none();
+        path.retry_pause = match outage {
+            Some(since) if !hopeless => {
+                let lasted = now.saturating_duration_since(since);
+                timing::OUTAGE_RETRY.iter().find(|(until, _)| lasted < *until).map_or(most, |(_, pause)| *pause)
+            }
+            _ => {
+                let most = match (hopeless, busy) {
+                    (true, _) => timing::HOPELESS_RETRY,
+                    (false, true) => most,
+                    (false, false) => timing::IDLE_RETRY,
+                };
+                (path.retry_pause * 2).clamp(first, most)
+            }
+        };
+        path.retry = Some(now + path.retry_pause);
+    }
+
+    fn probe_due(&self, now: Instant, path: &Path) -> Option<Instant> {
+        if self.sending.is_none() && self.kind != Some(PeerKind::WireGuard) || self.excluded == Some(path.key) {
+            return None;
+        }
+        if let Some(outstanding) = path.probe {
+            return Some(outstanding.sent + outstanding.timeout);
+        }
+        if self.kind == Some(PeerKind::WireGuard) {
+            return if path.state == PathState::Failed { path.retry } else { None };
+        }
+        match path.state {
+            PathState::Candidate | PathState::Validating => Some(now),
+            PathState::Failed => path.retry,
+            PathState::Validated | PathState::Suspect => {
+                let since = path.probed.unwrap_or(self.started);
+                let metered = self.interface(path.key.interface).is_some_and(|i| i.metered);
+                if self.busy(now) && self.permitted(path) {
+                    let interval = match (self.active == Some(path.id), metered) {
+                        (true, _) => timing::ACTIVE_INTERVAL,
+                        (false, false) => timing::STANDBY_INTERVAL,
+                        (false, true) => timing::METERED_INTERVAL,
+                    };
+                    return Some(since + interval);
+                }
+                let extra = if self.config.lower { Duration::ZERO } else { timing::TARGET_EXTRA };
+                Some(path.heard.map_or(since, |h| h.max(since)) + timing::KEEPALIVE + extra)
+            }
+        }
+    }
+
+    fn silence_due(&self, path: &Path) -> Option<Instant> {
+        if path.state != PathState::Validated || self.active != Some(path.id) {
+            return None;
+        }
+        Some(path.awaiting? + path.silence_limit())
+    }
+
+    pub(super) fn liveness_timeout(&self, now: Instant) -> Option<Instant> {
+        let paths = self.paths.iter().flat_map(|p| {
+            let verdict = Self::verdict_due(p).filter(|at| self.active == Some(p.id) && *at > now);
+            [self.probe_due(now, p), self.silence_due(p), p.owed, verdict]
+        });
+        let recontact = self.recontact_due();
+        let plain = self.plain_due();
+        paths.chain([recontact, plain]).flatten().min()
+    }
+
+    fn recontact_due(&self) -> Option<Instant> {
+        if !self.wanted || self.contact_running() || !self.paths.iter().any(|p| self.permitted(p)) {
+            return None;
+        }
+        self.outage_since.map(|at| at + timing::RECONTACT)
+    }
+
+    pub(super) fn drive_liveness(&mut self, now: Instant) {
+        let ids: Vec<_> = self.paths.iter().map(|p| p.id).collect();
+        for id in ids {
+            // Each step may remove paths.
+            let Some(at) = self.paths.iter().position(|p| p.id == id) else { continue };
+            if self.paths.get(at).is_some_and(|p| p.owed.is_some_and(|due| due <= now)) {
+                self.send_report(now, at);
+            }
+            if self.paths.get(at).and_then(|p| self.silence_due(p)).is_some_and(|due| due <= now) {
+                self.suspect(now, at, false);
+            }
+            if self.paths.get(at).and_then(|p| self.probe_due(now, p)).is_some_and(|due| due <= now) {
+                self.probe_timeout(now, at);
+            }
+        }
+        self.judge(now);
+        if self.recontact_due().is_some_and(|due| due <= now) {
+            self.start_contact(now);
+        }
+        if self.plain_due().is_some_and(|due| due <= now) {
+            self.plain_suspect(now);
+        }
+    }
+
+    /// A PROBE is due, either the first or because the one before was not answered in time.
+    fn probe_timeout(&mut self, now: Instant, at: usize) {
+        let active = self.active_at() == Some(at);
+        let Some(path) = self.paths.get_mut(at) else { return };
+        let Some(outstanding) = path.probe else {
+            self.send_probe(now, at);
+            return;
+        };
+        let tries = timing::PROBE_TRIES + if active { timing::SUSPECT_BURST - 1 } else { 0 };
+        let exhausted = outstanding.tries >= tries;
+        match path.state {
+            PathState::Failed => {
+                path.probe = None;
+                self.schedule_retry(now, at);
+            }
+            PathState::Candidate | PathState::Validating | PathState::Suspect if exhausted => {
+                self.fail(now, at, Reason::Silent);
+            }
+            PathState::Validated => {
+                path.loss.sample(1, 1);
+                // Heard since: the path lives, only the PROBE or its answer was lost; unless that goes on, for
+                // then only one direction lives.
+                if path.heard.is_some_and(|h| h >= outstanding.sent) && !exhausted {
+                    self.send_probe(now, at);
+                } else {
+                    self.suspect(now, at, exhausted);
+                }
+            }
+            _ => self.send_probe(now, at),
+        }
+    }
+
+    /// Takes in what the system said when a datagram was to be sent over a path.
+    pub fn handle_send_error(&mut self, now: Instant, key: PathKey, error: SendError) {
+        let Some(at) = self.paths.iter().position(|p| p.key == key) else { return };
+        match error {
+            SendError::TooBig => {
+                if let Some(path) = self.paths.get_mut(at) {
+                    path.mtu = Path::MIN_MTU;
+                }
+            }
+            SendError::Unreachable => {
+                if self.paths.get(at).is_some_and(|p| p.state != PathState::Failed) {
+                    self.fail(now, at, Reason::Unreachable);
+                }
+            }
+        }
+    }
+
+    // Plain WireGuard peers: a handshake takes the place of a PROBE.
+
+    /// Where data for a plain WireGuard peer shall go.
+    pub fn plain_path(&mut self, now: Instant) -> Option<PathKey> {
+        if self.active.is_none() {
+            self.select(now, Reason::Better);
+        }
+        self.active_path()
+    }
+
+    /// Notes that data went to a plain WireGuard peer.
+    pub fn note_plain_sent(&mut self, now: Instant, key: PathKey, bytes: usize) {
+        self.last_data = Some(now);
+        if let Some(path) = self.paths.iter_mut().find(|p| p.key == key) {
+            path.tx_bytes += bytes as u64;
+            path.awaiting.get_or_insert(now);
+        }
+    }
+
+    /// Notes that an authentic WireGuard message came from the peer.
+    pub fn note_plain_received(&mut self, now: Instant, key: PathKey, bytes: usize) {
+        let Some(at) = self.add_path(key) else { return };
+        self.note_heard(now, at, bytes, false);
+        self.close_gap(now);
+        if self.kind == Some(PeerKind::WireGuard)
+            && let Some(path) = self.paths.get_mut(at)
+        {
+            path.note_validated(now);
+            if let Some(remote) = self.remotes.iter_mut().find(|r| r.at == key.remote) {
+                remote.known = true;
+            }
+            if self.active.is_none() {
+                self.select(now, Reason::Restored);
+            }
+        }
+    }
+
+    pub(super) fn plain_silent(&self, now: Instant) -> bool {
+        let waiting = self.active_at().and_then(|at| self.paths.get(at)).and_then(|p| p.awaiting);
+        self.active.is_none()
+            || waiting.is_some_and(|at| now.saturating_duration_since(at) > 2 * timing::PLAIN_SILENCE)
+    }
+
+    fn plain_due(&self) -> Option<Instant> {
+        if self.kind != Some(PeerKind::WireGuard) || self.contact_running() {
+            return None;
+        }
+        let path = self.paths.get(self.active_at()?).filter(|p| self.permitted(p))?;
+        Some(path.awaiting? + timing::PLAIN_SILENCE)
+    }
+
+    fn plain_suspect(&mut self, now: Instant) {
+        if let Some(at) = self.active_at()
+            && let Some(path) = self.paths.get_mut(at)
+        {
+            let heard = path.heard;
+            path.state = PathState::Suspect;
+            path.suspect_since = Some(now);
+            self.open_gap(heard);
+        }
+        self.start_contact(now);
+    }
+
+    /// A handshake over `key` was answered: a suspect path, which had its chance in the same race, has failed.
+    pub(super) fn plain_answer(&mut self, now: Instant, key: PathKey) {
+        let Some(at) = self.active_at() else { return };
+        let failed = self
+            .paths
+            .get(at)
+            .is_some_and(|p| p.key != key && matches!(p.state, PathState::Suspect | PathState::Candidate));
+        if self.kind == Some(PeerKind::WireGuard) && failed {
+            self.fail(now, at, Reason::Silent);
+        }
+    }
+}

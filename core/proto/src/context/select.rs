@@ -1,0 +1,315 @@
+//! Which path carries this end's data, and when to move.
+//!
+//! A path that works is left for three reasons only: the user's policy, the other end's wish, and a path that is
+//! clearly better *and* has been so for some seconds. A path that does not work is left at once.
+
+use std::time::{Duration, Instant};
+
+use super::path::Path;
+use super::{Context, Event, PathKey, PathState, PeerKind, Scar, timing};
+use crate::policy::{Advantage, Merit};
+use crate::wire::{AddressFlags, PathId};
+
+/// Why data moved to another path.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Reason {
+    /// The interface, or its carrier, is gone.
+    InterfaceDown,
+    /// The interface lost the address.
+    AddressGone,
+    /// Nothing came back.
+    Silent,
+    /// The other end says that it hears nothing.
+    PeerSilent,
+    /// The other end no longer has the address.
+    PeerAddressGone,
+    /// The system says that there is no route.
+    Unreachable,
+    /// This end's policy.
+    Policy,
+    /// The other end's wish.
+    PeerWish,
+    /// Cheaper, healthier or quicker.
+    Better,
+    /// A path works again, after none did.
+    Restored,
+    /// A drill took the path away.
+    Drill,
+}
+
+impl Reason {
+    /// In plain words, as in "wifi: went silent → cell".
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::InterfaceDown => "link down",
+            Self::AddressGone => "address gone",
+            Self::Silent => "went silent",
+            Self::PeerSilent => "peer hears nothing",
+            Self::PeerAddressGone => "peer's address gone",
+            Self::Unreachable => "no route",
+            Self::Policy => "policy",
+            Self::PeerWish => "peer's wish",
+            Self::Better => "better path",
+            Self::Restored => "path back",
+            Self::Drill => "drill",
+        }
+    }
+}
+
+/// For so long after the user changed the policy it is followed without hysteresis.
+pub(super) const FORCE: Duration = Duration::from_secs(5);
+/// A switch is told without its gap when nothing was heard for so long.
+const TELL: Duration = Duration::from_secs(3);
+
+/// A move under way, and the silence that came with it.
+#[derive(Debug, Default)]
+pub(super) struct Switching {
+    pub force_until: Option<Instant>,
+    /// The active path that was lost, until another takes over.
+    pub lost: Option<PathKey>,
+    /// When data was last heard before the active path became suspect or was lost.
+    gap_from: Option<Instant>,
+    /// The latest silence, once over.
+    gap: Option<Duration>,
+    told: Option<(Option<PathKey>, Option<PathKey>, Reason, Instant)>,
+}
+
+impl Context {
+    /// Whether policy and the other end allow a path at all.
+    pub(super) fn permitted(&self, path: &Path) -> bool {
+        self.excluded != Some(path.key)
+            && self.interface(path.key.interface).is_some_and(|i| self.config.policy.rank(i).is_some())
+            && !self.peer_wish(path).1.contains(AddressFlags::DO_NOT_USE)
+    }
+
+    /// What the other end's SET says of the address that a path leads to: priority, flags, metered.
+    fn peer_wish(&self, path: &Path) -> (u8, AddressFlags, bool) {
+        let entry = self.peer_set.as_ref().and_then(|(_, list)| {
+            list.iter()
+                .find(|a| Some(a.id) == path.peer_address)
+                .or_else(|| list.iter().find(|a| a.at == path.key.remote))
+        });
+        entry.map_or((0, AddressFlags::default(), false), |a| (a.priority, a.flags, a.metered))
+    }
+
+    pub(super) fn merit(&self, path: &Path) -> Merit {
+        let interface = self.interface(path.key.interface);
+        let (priority, flags, peer_metered) = self.peer_wish(path);
+        Merit {
+            rank: interface.and_then(|i| self.config.policy.rank(i)).unwrap_or(usize::MAX),
+            wish: u16::from(u8::MAX - priority) + if flags.contains(AddressFlags::BACKUP) { 256 } else { 0 },
+            metered: peer_metered || interface.is_some_and(|i| i.metered),
+            sickness: Merit::sickness(path.loss.share()),
+            rtt: path.rtt.smoothed().unwrap_or(Duration::from_secs(1)),
+        }
+    }
+
+    /// The best validated path beside the active one.
+    pub(super) fn standby(&self) -> Option<usize> {
+        let best = self
+            .paths
+            .iter()
+            .filter(|p| Some(p.id) != self.active && p.state == PathState::Validated && self.permitted(p))
+            .min_by_key(|p| self.merit(p).key())?
+            .id;
+        self.paths.iter().position(|p| p.id == best)
+    }
+
+    /// Looks at all paths, and moves data to another where there is reason to. `why` is the reason if the active
+    /// path is gone or not allowed any more.
+    pub(super) fn select(&mut self, now: Instant, why: Reason) {
+        let current = self
+            .active_at()
+            .and_then(|at| self.paths.get(at))
+            .filter(|p| p.carries() && self.permitted(p))
+            .map(|p| (p.id, self.merit(p)));
+        let Some((current, merit)) = current else {
+            let next = self
+                .standby()
+                .or_else(|| {
+                    self.paths.iter().position(|p| p.state == PathState::Suspect && self.permitted(p))
+                })
+                .or_else(|| self.plain_candidate());
+            self.move_to(now, next.and_then(|at| self.paths.get(at)).map(|p| p.id), why);
+            return;
+        };
+        let forced = self.switching.force_until.is_some_and(|until| now < until);
+        let mut best: Option<(Merit, PathId, Reason)> = None;
+        for at in 0..self.paths.len() {
+            let Some(path) = self.paths.get(at) else { break };
+            if path.id == current {
+                continue;
+            }
+            let candidate = self.merit(path);
+            let advantage = if path.state == PathState::Validated && self.permitted(path) {
+                candidate.advantage_over(&merit)
+            } else {
+                None
+            };
+            let id = path.id;
+            let long_enough = |since: Option<Instant>| {
+                since.is_some_and(|s| now.saturating_duration_since(s) >= path.hysteresis())
+            };
+            let (move_now, reason) = match advantage {
+                None => (false, Reason::Better),
+                Some(Advantage::Policy) => {
+                    (forced || path.failures == 0 || long_enough(path.good_since), Reason::Policy)
+                }
+                Some(Advantage::Wish) => (true, Reason::PeerWish),
+                Some(Advantage::Quality) => {
+                    (long_enough(path.good_since) && long_enough(path.better_since), Reason::Better)
+                }
+            };
+            if let Some(path) = self.paths.get_mut(at) {
+                match advantage {
+                    None => path.better_since = None,
+                    Some(_) => {
+                        path.better_since.get_or_insert(now);
+                    }
+                }
+            }
+            if move_now && best.as_ref().is_none_or(|(m, ..)| candidate.key() < m.key()) {
+                best = Some((candidate, id, reason));
+            }
+        }
+        if let Some((_, id, reason)) = best {
+            self.move_to(now, Some(id), reason);
+        }
+    }
+
+    fn move_to(&mut self, now: Instant, to: Option<PathId>, why: Reason) {
+        if self.active == to && (to.is_some() || self.switching.lost.is_none()) {
+            self.note_outage(now);
+            return;
+        }
+        let from = self.active_path().or_else(|| self.switching.lost.take());
+        if let Some(at) = self.active_at()
+            && let Some(path) = self.paths.get_mut(at)
+        {
+            // Where data no longer goes, silence says nothing.
+            path.awaiting = None;
+        }
+        self.switching.lost = None;
+        self.active = to;
+        let to_key = self.active_path();
+        let reason = if from.is_none() && why == Reason::Better { Reason::Restored } else { why };
+        if let Some(at) = self.active_at() {
+            self.outage_since = None;
+            let stale = self.paths.get_mut(at).is_some_and(|p| {
+                p.better_since = None;
+                p.copied = 0;
+                p.acknowledged.is_none_or(|a| now.saturating_duration_since(a) > timing::ACTIVE_INTERVAL)
+            });
+            if stale {
+                self.send_probe(now, at);
+            }
+        }
+        self.note_outage(now);
+        // The move before this one is told as it stands.
+        self.tell(now, true);
+        self.switching.told = Some((from, to_key, reason, now));
+        self.tell(now, false);
+        self.announce(now);
+    }
+
+    fn note_outage(&mut self, now: Instant) {
+        if self.active.is_none() && self.last_heard.is_some() {
+            self.outage_since.get_or_insert(now);
+        }
+    }
+
+    /// The active path fell silent or is gone: from when on nothing was heard.
+    pub(super) fn open_gap(&mut self, heard: Option<Instant>) {
+        if self.switching.gap_from.is_none() {
+            self.switching.gap_from = heard;
+            self.switching.gap = None;
+        }
+    }
+
+    /// The active path is not suspect after all.
+    pub(super) fn discard_gap(&mut self) {
+        if self.switching.told.is_none() && self.switching.lost.is_none() {
+            self.switching.gap_from = None;
+        }
+    }
+
+    /// Data was heard: whatever silence there was is over.
+    pub(super) fn close_gap(&mut self, now: Instant) {
+        if let Some(from) = self.switching.gap_from.take() {
+            self.switching.gap = Some(now.saturating_duration_since(from));
+        }
+        if self.switching.told.is_some() {
+            self.tell(now, false);
+        }
+    }
+
+    fn tell(&mut self, now: Instant, anyway: bool) {
+        let Some((from, to, reason, at)) = self.switching.told else { return };
+        let waiting = self.switching.gap_from.is_some() && to.is_some() && self.busy(now);
+        if waiting && !anyway && now.saturating_duration_since(at) < TELL {
+            return;
+        }
+        self.switching.told = None;
+        let gap = self.switching.gap.take();
+        if from != to {
+            self.emit(Event::Switched { from, to, reason, gap });
+        }
+    }
+
+    pub(super) fn select_timeout(&self, now: Instant) -> Option<Instant> {
+        let tell = self.switching.told.map(|(.., at)| at + TELL);
+        let better = self.paths.iter().filter_map(|p| {
+            let since = p.better_since?.max(p.good_since?);
+            Some(since + p.hysteresis())
+        });
+        better.chain(tell).filter(|at| *at > now).min().or_else(|| tell.filter(|at| *at <= now))
+    }
+
+    pub(super) fn drive_select(&mut self, now: Instant) {
+        self.tell(now, false);
+        if self.paths.iter().any(|p| p.better_since.is_some()) {
+            self.select(now, Reason::Better);
+        }
+    }
+
+    /// Treats a path as gone (`Some`), for a drill, or ends that (`None`).
+    pub fn exclude(&mut self, now: Instant, path: Option<PathKey>) {
+        self.excluded = path;
+        if let Some(key) = path {
+            if let Some(at) = self.paths.iter().position(|p| p.key == key) {
+                if self.active_path() == Some(key) {
+                    let heard = self.paths.get(at).and_then(|p| p.heard);
+                    self.open_gap(heard);
+                }
+                if let Some(path) = self.paths.get_mut(at) {
+                    // A drill is not a failure: it leaves no scar.
+                    path.state = PathState::Failed;
+                    path.probe = None;
+                    path.awaiting = None;
+                    path.retry = None;
+                    path.good_since = None;
+                }
+            }
+            self.select(now, Reason::Drill);
+        } else {
+            self.scars.retain(|s: &Scar| now.saturating_duration_since(s.at) < Path::FORGIVEN);
+            self.revalidate(now);
+            self.switching.force_until = Some(now + FORCE);
+        }
+        self.announce(now);
+    }
+
+    /// With a plain WireGuard peer no PROBE can validate a path, so one that was not tried is as good as any.
+    fn plain_candidate(&self) -> Option<usize> {
+        if self.kind != Some(PeerKind::WireGuard) {
+            return None;
+        }
+        let best = self
+            .paths
+            .iter()
+            .filter(|p| p.state != PathState::Failed && self.permitted(p))
+            .min_by_key(|p| (self.merit(p).key(), p.id))?
+            .id;
+        self.paths.iter().position(|p| p.id == best)
+    }
+}
