@@ -2,8 +2,8 @@
 
 use std::{
     collections::VecDeque,
-    io::{self, Read, Write},
-    os::{fd::AsFd, unix::net::UnixStream},
+    io,
+    os::fd::AsFd,
     sync::{
         Mutex, PoisonError,
         atomic::{AtomicBool, AtomicU64, Ordering},
@@ -11,16 +11,13 @@ use std::{
     time::{Duration, Instant},
 };
 
-use nix::{
-    errno::Errno,
-    poll::{PollFd, PollFlags, ppoll},
-    sys::{prctl, time::TimeSpec},
-};
+use nix::{errno::Errno, sys::prctl};
 
 use crate::{
     packet::{BATCH, Frame, PacketSocket},
     profile::{DirectionStats, LinkProfile},
     random::Random,
+    wake::Wake,
 };
 
 /// No link holds more packets than this in one direction, whatever its profile.
@@ -55,24 +52,18 @@ pub(crate) struct Emulator {
     sockets: [PacketSocket; 2],
     orders: Mutex<[Orders; 2]>,
     changed: AtomicBool,
-    stop: AtomicBool,
-    /// Writing to the first wakes the thread, which waits for the second.
-    wake: [UnixStream; 2],
+    wake: Wake,
     counters: [Counters; 2],
 }
 
 impl Emulator {
     pub(crate) fn new(sockets: [PacketSocket; 2], profile: &LinkProfile) -> io::Result<Self> {
-        let (waker, sleeper) = UnixStream::pair()?;
-        waker.set_nonblocking(true)?;
-        sleeper.set_nonblocking(true)?;
         let orders = Orders { profile: profile.clone(), discard: false };
         Ok(Self {
             sockets,
             orders: Mutex::new([orders.clone(), orders]),
             changed: AtomicBool::new(false),
-            stop: AtomicBool::new(false),
-            wake: [waker, sleeper],
+            wake: Wake::new()?,
             counters: Default::default(),
         })
     }
@@ -91,18 +82,12 @@ impl Emulator {
     fn order(&self, change: impl FnOnce(&mut [Orders; 2])) {
         change(&mut self.orders.lock().unwrap_or_else(PoisonError::into_inner));
         self.changed.store(true, Ordering::Release);
-        self.wake_up();
+        self.wake.wake();
     }
 
     /// Ends the thread.
     pub(crate) fn stop(&self) {
-        self.stop.store(true, Ordering::Release);
-        self.wake_up();
-    }
-
-    fn wake_up(&self) {
-        // It only fails when much is waiting to be read, and then the thread is awake anyway.
-        let _ = (&self.wake[0]).write(&[0]);
+        self.wake.stop();
     }
 
     pub(crate) fn stats(&self, direction: usize) -> DirectionStats {
@@ -130,7 +115,7 @@ impl Emulator {
         let mut lanes = [Lane::new(first, now, seed), Lane::new(second, now, seed ^ 0x5555_5555)];
         let mut frames: Vec<Frame> = (0..BATCH).map(|_| Frame::new()).collect();
         let mut pool = Vec::new();
-        while !self.stop.load(Ordering::Acquire) {
+        while !self.wake.stopped() {
             if self.changed.swap(false, Ordering::AcqRel) {
                 let orders = self.orders.lock().unwrap_or_else(PoisonError::into_inner).clone();
                 for (lane, orders) in lanes.iter_mut().zip(orders) {
@@ -150,23 +135,9 @@ impl Emulator {
                 more |= lane.deliver(&self.sockets[1 - i], &self.counters[i], &mut pool);
             }
             if !more {
-                self.sleep(lanes.iter().filter_map(Lane::next_due).min());
+                let due = lanes.iter().filter_map(Lane::next_due).min();
+                self.wake.wait([self.sockets[0].as_fd(), self.sockets[1].as_fd()], due);
             }
-        }
-    }
-
-    fn sleep(&self, until: Option<Instant>) {
-        let timeout = until.map(|due| TimeSpec::from_duration(due.saturating_duration_since(Instant::now())));
-        let mut fds = [
-            PollFd::new(self.sockets[0].as_fd(), PollFlags::POLLIN),
-            PollFd::new(self.sockets[1].as_fd(), PollFlags::POLLIN),
-            PollFd::new(self.wake[1].as_fd(), PollFlags::POLLIN),
-        ];
-        // An interrupted wait is only a shorter one.
-        let _ = ppoll(&mut fds, timeout, None);
-        if fds[2].any() == Some(true) {
-            // Whoever wrote to it has set a flag first.
-            let _ = (&self.wake[1]).read(&mut [0; 64]);
         }
     }
 }

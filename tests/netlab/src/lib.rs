@@ -1,5 +1,4 @@
 //! Hosts, routers, links and NATs in network namespaces
-//! (under construction)
 mod emulator;
 mod error;
 mod ethtool;
@@ -16,6 +15,8 @@ mod profile;
 mod random;
 mod route;
 mod sockopt;
+pub mod traffic;
+mod wake;
 
 pub use error::{Error, Result};
 pub use host::Host;

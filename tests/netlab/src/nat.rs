@@ -19,8 +19,9 @@ use crate::{
 
 /// `NFNL_SUBSYS_CTNETLINK << 8 | IPCTNL_MSG_CT_DELETE`.
 const DELETE_CONNECTIONS: u16 = 1 << 8 | 2;
-/// Where port ranges begin, and how far apart they are after each rebinding.
+/// The outside ports: `RANGES` ranges of `RANGE` ports from this one on.
 const FIRST_PORT: u16 = 20_000;
+const RANGE: u16 = 2000;
 const RANGES: u16 = 20;
 
 /// How a NAT maps and filters, in the words of RFC 4787.
@@ -29,14 +30,14 @@ pub enum NatKind {
     /// Endpoint-independent mapping, address- and port-dependent filtering ("port-restricted cone").
     EndpointIndependent,
     /// Endpoint-independent mapping and, for UDP, endpoint-independent filtering: anyone may send to a
-    /// mapping.
+    /// mapping. (Two inside ports are given the same outside port once in 40 000 cases.)
     FullCone,
     /// A new random port for each destination, address- and port-dependent filtering.
     Symmetric,
     /// A carrier's NAT: like [`EndpointIndependent`](Self::EndpointIndependent), with few ports and
     /// a short life of UDP mappings.
     Cgnat {
-        /// How many outside ports there are.
+        /// How many outside ports there are, at most 2000.
         ports: u16,
         /// For how long an idle UDP mapping lasts; the kernel rounds to seconds.
         udp_timeout: Duration,
@@ -50,7 +51,8 @@ pub struct Nat {
     inside: String,
     outside: String,
     kind: NatKind,
-    range: Arc<AtomicU16>,
+    /// How often it was rebound.
+    generation: Arc<AtomicU16>,
 }
 
 impl Nat {
@@ -60,7 +62,7 @@ impl Nat {
             inside: inside.to_owned(),
             outside: outside.to_owned(),
             kind,
-            range: Arc::new(AtomicU16::new(0)),
+            generation: Arc::new(AtomicU16::new(0)),
         };
         nat.apply()?;
         if let NatKind::Cgnat { udp_timeout, .. } = kind {
@@ -75,7 +77,7 @@ impl Nat {
     /// Forgets all mappings and continues with other outside ports, as after a NAT's restart, and with
     /// the address the outside interface has now.
     pub fn rebind(&self) -> Result<()> {
-        self.range.fetch_add(1, Ordering::Relaxed);
+        self.generation.fetch_add(1, Ordering::Relaxed);
         self.apply()?;
         self.flush()
     }
@@ -98,50 +100,60 @@ impl Nat {
     }
 
     fn rules(&self, address: Ipv4Addr) -> String {
-        let (inside, outside) = (&self.inside, &self.outside);
+        let Self { inside, outside, .. } = self;
+        let generation = self.generation.load(Ordering::Relaxed);
+        let first = FIRST_PORT + RANGE * (generation % RANGES);
         let ports = match self.kind {
-            NatKind::Cgnat { ports, .. } => ports.clamp(1, 2000),
-            _ => 2000,
+            NatKind::Cgnat { ports, .. } => ports.clamp(1, RANGE),
+            _ => RANGE,
         };
-        let first = FIRST_PORT + 2000 * (self.range.load(Ordering::Relaxed) % RANGES);
         let last = first + ports - 1;
-        let (definitions, learn, forward_in, source) = match self.kind {
+        let source = format!("meta l4proto {{ tcp, udp }} snat ip to {address}:{first}-{last}");
+        // Rules are consulted for the first packet of a connection only, but for every packet in a filter chain.
+        let (learn, enter, leave) = match self.kind {
+            NatKind::EndpointIndependent | NatKind::Cgnat { .. } => (String::new(), String::new(), source),
+            NatKind::Symmetric => (String::new(), String::new(), format!("{source} fully-random")),
             NatKind::FullCone => {
-                let port = format!("jhash ip saddr . udp sport mod {ports} seed 1 offset {first}");
+                // The port is a function of the inside address, so that the map back can be learned beforehand.
+                let port = format!(
+                    "jhash ip saddr . udp sport mod {} seed {} offset {FIRST_PORT}",
+                    RANGE * RANGES,
+                    u32::from(generation) + 1
+                );
                 (
-                    "map cone { type inet_service : ipv4_addr . inet_service; flags dynamic, timeout; timeout 5m; }"
-                        .to_owned(),
                     format!(
-                        "chain learn {{ type filter hook prerouting priority -150; policy accept; \
-                         iifname \"{inside}\" meta l4proto udp update @cone {{ {port} : ip saddr . udp sport }}; }}"
+                        "iifname \"{inside}\" meta l4proto udp update @cone {{ {port} : ip saddr . udp sport }}"
                     ),
-                    format!(
-                        "iifname \"{outside}\" meta l4proto udp dnat ip to udp dport map @cone"
-                    ),
-                    format!("meta l4proto udp snat ip to {address} : {port}; oifname \"{outside}\" snat ip to {address}:{first}-{last}"),
+                    format!("iifname \"{outside}\" meta l4proto udp dnat ip to udp dport map @cone"),
+                    format!("meta l4proto udp snat ip to {address} : {port}\n{source}"),
                 )
             }
-            NatKind::Symmetric => (
-                String::new(),
-                String::new(),
-                String::new(),
-                format!("meta l4proto {{ tcp, udp }} snat ip to {address}:{first}-{last} fully-random"),
-            ),
-            NatKind::EndpointIndependent | NatKind::Cgnat { .. } => (
-                String::new(),
-                String::new(),
-                String::new(),
-                format!("meta l4proto {{ tcp, udp }} snat ip to {address}:{first}-{last}"),
-            ),
         };
         format!(
-            "table ip netlab_{outside} {{}}\ndelete table ip netlab_{outside}\n\
-             table ip netlab_{outside} {{\n{definitions}\n{learn}\n\
-             chain into {{ type nat hook prerouting priority -100; policy accept; {forward_in}\n}}\n\
-             chain out {{ type nat hook postrouting priority 100; policy accept;\n\
-             oifname != \"{outside}\" return\n{source}\nsnat ip to {address}\n}}\n\
-             chain guard {{ type filter hook forward priority 0; policy accept;\n\
-             iifname \"{outside}\" oifname \"{inside}\" ct state new ct status & dnat == 0 drop\n}}\n}}\n"
+            r#"table ip netlab_{outside} {{}}
+            delete table ip netlab_{outside}
+            table ip netlab_{outside} {{
+                map cone {{ type inet_service : ipv4_addr . inet_service; flags dynamic, timeout; timeout 5m; }}
+                chain learn {{
+                    type filter hook prerouting priority -150; policy accept;
+                    {learn}
+                }}
+                chain enter {{
+                    type nat hook prerouting priority -100; policy accept;
+                    {enter}
+                }}
+                chain leave {{
+                    type nat hook postrouting priority 100; policy accept;
+                    oifname != "{outside}" return
+                    {leave}
+                    snat ip to {address}
+                }}
+                chain guard {{
+                    type filter hook forward priority 0; policy accept;
+                    iifname "{outside}" oifname "{inside}" ct state new ct status & dnat == 0 drop
+                }}
+            }}
+            "#
         )
     }
 }
