@@ -39,6 +39,7 @@ const RTPROT_STATIC: u8 = 4;
 const RTN_UNICAST: u8 = 1;
 const RT_SCOPE_UNIVERSE: u8 = 0;
 const RT_SCOPE_LINK: u8 = 253;
+const RT_SCOPE_NOWHERE: u8 = 255;
 const FRA_DST: u16 = 1;
 const FRA_PRIORITY: u16 = 6;
 const FR_ACT_BLACKHOLE: u8 = 6;
@@ -167,12 +168,18 @@ pub(crate) fn route(netlink: &Netlink, route: &Route<'_>, add: bool) -> Result<(
     {
         return Err(Error::Family { address, prefix: route.prefix.to_owned() });
     }
-    let scope =
-        if route.via.is_none() && prefix.address.is_ipv4() { RT_SCOPE_LINK } else { RT_SCOPE_UNIVERSE };
+    let direct = route.via.is_none() && prefix.address.is_ipv4();
+    let scope = if direct { RT_SCOPE_LINK } else { RT_SCOPE_UNIVERSE };
+    // To delete, any protocol, scope and type will do.
+    let (kind, flags, verb, [protocol, scope, nature]) = if add {
+        (RTM_NEWROUTE, CREATE, "add", [RTPROT_STATIC, scope, RTN_UNICAST])
+    } else {
+        (RTM_DELROUTE, 0, "delete", [0, RT_SCOPE_NOWHERE, 0])
+    };
     // `struct rtmsg`: family, destination length, source length, TOS, table, protocol, scope, type, flags.
-    let header =
-        [prefix.family(), prefix.length, 0, 0, RT_TABLE_MAIN, RTPROT_STATIC, scope, RTN_UNICAST, 0, 0, 0, 0];
-    let (kind, flags, verb) = if add { (RTM_NEWROUTE, CREATE, "add") } else { (RTM_DELROUTE, 0, "delete") };
+    let mut header = [0; 12];
+    header[..2].copy_from_slice(&[prefix.family(), prefix.length]);
+    header[4..8].copy_from_slice(&[RT_TABLE_MAIN, protocol, scope, nature]);
     let mut message = Message::new(kind, flags, &header).number(RTA_OIF, route.index);
     if prefix.length > 0 {
         message = message.attribute(RTA_DST, &octets(prefix.address));

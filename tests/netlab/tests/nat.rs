@@ -1,5 +1,7 @@
 //! NATs map and filter as their kinds promise. Needs the program `nft`.
 
+#![allow(clippy::unwrap_used, reason = "a test fails where it happens")]
+
 use std::{
     net::{SocketAddr, UdpSocket},
     time::Duration,

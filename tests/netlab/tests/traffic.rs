@@ -1,5 +1,7 @@
 //! The traffic tools measure what happens to the network.
 
+#![allow(clippy::unwrap_used, reason = "a test fails where it happens")]
+
 use std::{
     net::SocketAddr,
     thread::sleep,
