@@ -1,0 +1,157 @@
+//! What lies between hosts: access links, and NATs in front of them.
+
+use std::collections::BTreeMap;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::time::Duration;
+
+/// A small deterministic generator (xorshift64*).
+#[derive(Debug, Clone)]
+pub struct Rng(u64);
+
+impl Rng {
+    /// From a seed.
+    pub fn new(seed: u64) -> Self {
+        // Neighbouring seeds must not give neighbouring sequences (splitmix64).
+        let mut z = seed.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        Self((z ^ (z >> 31)) | 1)
+    }
+
+    /// The next number.
+    pub fn next(&mut self) -> u64 {
+        self.0 ^= self.0 >> 12;
+        self.0 ^= self.0 << 25;
+        self.0 ^= self.0 >> 27;
+        self.0.wrapping_mul(0x2545_f491_4f6c_dd1d)
+    }
+
+    /// Below `n`.
+    pub fn below(&mut self, n: u64) -> u64 {
+        (self.next() >> 11) % n.max(1)
+    }
+
+    /// True with probability `p`.
+    pub fn chance(&mut self, p: f64) -> bool {
+        ((self.next() >> 11) as f64 / (1_u64 << 53) as f64) < p
+    }
+}
+
+/// One interface of a host and the link behind it.
+#[derive(Debug, Clone)]
+pub struct Access {
+    /// The interface's name.
+    pub name: String,
+    /// One-way delay between the host and the core of the network.
+    pub delay: Duration,
+    /// Extra delay, random up to this, per datagram.
+    pub jitter: Duration,
+    /// Share of datagrams lost, each way.
+    pub loss: f64,
+    /// Share of datagrams that arrive twice.
+    pub duplication: f64,
+    /// Whether it costs money.
+    pub metered: bool,
+    /// Whether a NAT stands before it.
+    pub nat: bool,
+    /// Datagrams leave and vanish.
+    pub deaf_out: bool,
+    /// Datagrams for it vanish.
+    pub deaf_in: bool,
+    /// Whether the system sees it up.
+    pub up: bool,
+    pub(crate) ip: Ipv4Addr,
+    pub(crate) id: u32,
+    nat_ip: Ipv4Addr,
+    nat_next: u16,
+    nat_ports: BTreeMap<u16, u16>,
+}
+
+impl Access {
+    /// A clean link of a one-way delay.
+    pub fn new(name: &str, delay: Duration) -> Self {
+        Self {
+            name: name.into(),
+            delay,
+            jitter: Duration::ZERO,
+            loss: 0.0,
+            duplication: 0.0,
+            metered: false,
+            nat: false,
+            deaf_out: false,
+            deaf_in: false,
+            up: true,
+            ip: Ipv4Addr::UNSPECIFIED,
+            id: 0,
+            nat_ip: Ipv4Addr::UNSPECIFIED,
+            nat_next: 20_000,
+            nat_ports: BTreeMap::new(),
+        }
+    }
+
+    /// With a price.
+    pub fn metered(mut self) -> Self {
+        self.metered = true;
+        self
+    }
+
+    /// Behind a NAT with endpoint-independent mapping, which lets in what comes to a mapping.
+    pub fn nat(mut self) -> Self {
+        self.nat = true;
+        self
+    }
+
+    /// With a share of datagrams lost, each way.
+    pub fn loss(mut self, share: f64) -> Self {
+        self.loss = share;
+        self
+    }
+
+    /// With random extra delay, and so reordering.
+    pub fn jitter(mut self, most: Duration) -> Self {
+        self.jitter = most;
+        self
+    }
+
+    /// Moves it to another subnet.
+    pub(crate) fn renumber(&mut self, number: u32) {
+        self.nat_ip = Ipv4Addr::from_bits(Ipv4Addr::new(203, 0, 0, 0).to_bits() + number);
+        self.ip = if self.nat {
+            Ipv4Addr::from_bits(Ipv4Addr::new(10, 0, 0, 2).to_bits() + (number << 8))
+        } else {
+            Ipv4Addr::from_bits(Ipv4Addr::new(198, 18, 0, 0).to_bits() + number)
+        };
+        self.nat_ports.clear();
+    }
+
+    /// The NAT forgets its mappings and gives out others.
+    pub(crate) fn rebind(&mut self) {
+        self.nat_ports.clear();
+        self.nat_next = self.nat_next.wrapping_add(100).max(20_000);
+    }
+
+    /// The source that the network sees.
+    pub(crate) fn outside(&mut self, port: u16) -> SocketAddr {
+        if !self.nat {
+            return SocketAddr::new(IpAddr::V4(self.ip), port);
+        }
+        let mapped = self.nat_ports.iter().find(|(_, inner)| **inner == port).map(|(outer, _)| *outer);
+        let outer = mapped.unwrap_or_else(|| {
+            self.nat_next += 1;
+            self.nat_ports.insert(self.nat_next, port);
+            self.nat_next
+        });
+        SocketAddr::new(IpAddr::V4(self.nat_ip), outer)
+    }
+
+    /// The port behind it that a datagram from the network reaches.
+    pub(crate) fn inside(&self, to: SocketAddr) -> Option<u16> {
+        if !self.nat {
+            return (to.ip() == IpAddr::V4(self.ip)).then_some(to.port());
+        }
+        if to.ip() != IpAddr::V4(self.nat_ip) {
+            return None;
+        }
+        self.nat_ports.get(&to.port()).copied()
+    }
+}
