@@ -224,14 +224,14 @@ impl Context {
     }
 
     fn own_addresses(&self) -> Vec<Address> {
-        let active = self.active_at().and_then(|at| self.paths.get(at)).map(|p| p.address);
+        let preferred = self.paths.iter().find(|p| Some(p.id) == self.preferred).map(|p| p.address);
         let mut list = Vec::new();
         for own in &self.own {
             let interface = self.interface(own.interface);
             let rank = interface.and_then(|i| self.config.policy.rank(i));
             let mut paths = self.paths.iter().filter(|p| p.address == own.id).peekable();
             let excluded = paths.peek().is_some() && paths.clone().all(|p| self.excluded == Some(p.key));
-            let priority = if active == Some(own.id) {
+            let priority = if preferred == Some(own.id) {
                 200
             } else if paths.any(Path::carries) {
                 100_u8.saturating_sub(u8::try_from(rank.unwrap_or(90).min(90)).unwrap_or(90))

@@ -202,6 +202,8 @@ pub struct Context {
     paths: Vec<Path>,
     scars: Vec<Scar>,
     active: Option<PathId>,
+    /// What would carry data if the other end had no wish.
+    preferred: Option<PathId>,
     switching: Switching,
 
     contact: Contact,
@@ -249,6 +251,7 @@ impl Context {
             paths: Vec::new(),
             scars: Vec::new(),
             active: None,
+            preferred: None,
             switching: Switching::default(),
             contact: Contact::default(),
             epochs: Vec::new(),
@@ -620,6 +623,7 @@ impl Context {
         self.peer_set = None;
         self.peer_instance = None;
         self.active = None;
+        self.preferred = None;
         self.last_heard = None;
         self.last_data = None;
         self.outage_since = None;

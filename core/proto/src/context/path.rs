@@ -118,8 +118,8 @@ pub(super) struct Path {
     pub reported: Option<(Epoch, u64, u64)>,
     /// Bytes of copies sent here while the active path was suspect.
     pub copied: usize,
-    /// What [`super::Context::select`] saw as better than the active path, and since when.
-    pub better_since: Option<Instant>,
+    /// Since when [`super::Context::select`] saw it as better than the path chosen, for each of its two choices.
+    pub better_since: [Option<Instant>; 2],
 }
 
 impl Path {
@@ -168,7 +168,7 @@ impl Path {
             tx_bytes: 0,
             reported: None,
             copied: 0,
-            better_since: None,
+            better_since: [None; 2],
         }
     }
 
@@ -220,7 +220,7 @@ impl Path {
         self.state = PathState::Failed;
         self.suspect_since = None;
         self.good_since = None;
-        self.better_since = None;
+        self.better_since = [None; 2];
         self.awaiting = None;
         self.probe = None;
         self.copied = 0;

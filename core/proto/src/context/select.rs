@@ -61,6 +61,13 @@ pub(super) const FORCE: Duration = Duration::from_secs(5);
 /// A switch is told without its gap when nothing was heard for so long.
 const TELL: Duration = Duration::from_secs(3);
 
+/// Which of the two choices of [`Context::select`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Choice {
+    Preferred,
+    Active,
+}
+
 /// A move under way, and the silence that came with it.
 #[derive(Debug, Default)]
 pub(super) struct Switching {
@@ -117,22 +124,54 @@ impl Context {
 
     /// Looks at all paths, and moves data to another where there is reason to. `why` is the reason if the active
     /// path is gone or not allowed any more.
+    ///
+    /// Two choices are made in the same way: the *preferred* path, by what this end knows and wants alone, whose
+    /// local address is this end's wish in its SET; and the *active* path, which honours the other end's wish as
+    /// well. Were the wish taken from the active path, two ends could follow each other in circles.
     pub(super) fn select(&mut self, now: Instant, why: Reason) {
-        let current = self
-            .active_at()
-            .and_then(|at| self.paths.get(at))
-            .filter(|p| p.carries() && self.permitted(p))
-            .map(|p| (p.id, self.merit(p)));
-        let Some((current, merit)) = current else {
-            let next = self
-                .standby()
-                .or_else(|| {
-                    self.paths.iter().position(|p| p.state == PathState::Suspect && self.permitted(p))
-                })
-                .or_else(|| self.plain_candidate());
-            self.move_to(now, next.and_then(|at| self.paths.get(at)).map(|p| p.id), why);
-            return;
+        self.preferred = match self.stands(self.preferred) {
+            Some(current) => self.better(now, current, Choice::Preferred).map_or(Some(current), |(id, _)| Some(id)),
+            None => self.afresh(Choice::Preferred),
         };
+        match self.stands(self.active) {
+            Some(current) => {
+                if let Some((id, reason)) = self.better(now, current, Choice::Active) {
+                    self.move_to(now, Some(id), reason);
+                }
+            }
+            None => {
+                let next = self.afresh(Choice::Active);
+                self.move_to(now, next, why);
+            }
+        }
+        self.announce(now);
+    }
+
+    /// A path that was chosen, if it may still carry data.
+    fn stands(&self, id: Option<PathId>) -> Option<PathId> {
+        self.paths.iter().find(|p| Some(p.id) == id && p.carries() && self.permitted(p)).map(|p| p.id)
+    }
+
+    fn merit_for(&self, path: &Path, choice: Choice) -> Merit {
+        let merit = self.merit(path);
+        match choice {
+            Choice::Active => merit,
+            Choice::Preferred => Merit { wish: 0, ..merit },
+        }
+    }
+
+    /// The best path, without regard for what was chosen before.
+    fn afresh(&self, choice: Choice) -> Option<PathId> {
+        let best = |state: PathState| {
+            let all = self.paths.iter().filter(move |p| p.state == state && self.permitted(p));
+            all.min_by_key(|p| self.merit_for(p, choice).key()).map(|p| p.id)
+        };
+        best(PathState::Validated).or_else(|| best(PathState::Suspect)).or_else(|| self.plain_candidate())
+    }
+
+    /// A path that there is reason to leave the current one for.
+    fn better(&mut self, now: Instant, current: PathId, choice: Choice) -> Option<(PathId, Reason)> {
+        let merit = self.paths.iter().find(|p| p.id == current).map(|p| self.merit_for(p, choice))?;
         let forced = self.switching.force_until.is_some_and(|until| now < until);
         let mut best: Option<(Merit, PathId, Reason)> = None;
         for at in 0..self.paths.len() {
@@ -140,13 +179,9 @@ impl Context {
             if path.id == current {
                 continue;
             }
-            let candidate = self.merit(path);
-            let advantage = if path.state == PathState::Validated && self.permitted(path) {
-                candidate.advantage_over(&merit)
-            } else {
-                None
-            };
-            let id = path.id;
+            let candidate = self.merit_for(path, choice);
+            let eligible = path.state == PathState::Validated && self.permitted(path);
+            let advantage = candidate.advantage_over(&merit).filter(|_| eligible);
             let long_enough = |since: Option<Instant>| {
                 since.is_some_and(|s| now.saturating_duration_since(s) >= path.hysteresis())
             };
@@ -156,15 +191,18 @@ impl Context {
                     (forced || path.failures == 0 || long_enough(path.good_since), Reason::Policy)
                 }
                 Some(Advantage::Wish) => (true, Reason::PeerWish),
-                Some(Advantage::Quality) => {
-                    (long_enough(path.good_since) && long_enough(path.better_since), Reason::Better)
-                }
+                Some(Advantage::Quality) => (
+                    long_enough(path.good_since) && long_enough(path.better_since[choice as usize]),
+                    Reason::Better,
+                ),
             };
+            let id = path.id;
             if let Some(path) = self.paths.get_mut(at) {
+                let since = &mut path.better_since[choice as usize];
                 match advantage {
-                    None => path.better_since = None,
+                    None => *since = None,
                     Some(_) => {
-                        path.better_since.get_or_insert(now);
+                        since.get_or_insert(now);
                     }
                 }
             }
@@ -172,9 +210,7 @@ impl Context {
                 best = Some((candidate, id, reason));
             }
         }
-        if let Some((_, id, reason)) = best {
-            self.move_to(now, Some(id), reason);
-        }
+        best.map(|(_, id, reason)| (id, reason))
     }
 
     fn move_to(&mut self, now: Instant, to: Option<PathId>, why: Reason) {
@@ -196,7 +232,7 @@ impl Context {
         if let Some(at) = self.active_at() {
             self.outage_since = None;
             let stale = self.paths.get_mut(at).is_some_and(|p| {
-                p.better_since = None;
+                p.better_since = [None; 2];
                 p.copied = 0;
                 p.acknowledged.is_none_or(|a| now.saturating_duration_since(a) > timing::ACTIVE_INTERVAL)
             });
@@ -258,16 +294,16 @@ impl Context {
 
     pub(super) fn select_timeout(&self, now: Instant) -> Option<Instant> {
         let tell = self.switching.told.map(|(.., at)| at + TELL);
-        let better = self.paths.iter().filter_map(|p| {
-            let since = p.better_since?.max(p.good_since?);
-            Some(since + p.hysteresis())
+        let better = self.paths.iter().flat_map(|p| {
+            let due = |since: Option<Instant>| Some(since?.max(p.good_since?) + p.hysteresis());
+            p.better_since.map(due).into_iter().flatten()
         });
         better.chain(tell).filter(|at| *at > now).min().or_else(|| tell.filter(|at| *at <= now))
     }
 
     pub(super) fn drive_select(&mut self, now: Instant) {
         self.tell(now, false);
-        if self.paths.iter().any(|p| p.better_since.is_some()) {
+        if self.paths.iter().any(|p| p.better_since.iter().any(Option::is_some)) {
             self.select(now, Reason::Better);
         }
     }
@@ -300,16 +336,11 @@ impl Context {
     }
 
     /// With a plain WireGuard peer no PROBE can validate a path, so one that was not tried is as good as any.
-    fn plain_candidate(&self) -> Option<usize> {
+    fn plain_candidate(&self) -> Option<PathId> {
         if self.kind != Some(PeerKind::WireGuard) {
             return None;
         }
-        let best = self
-            .paths
-            .iter()
-            .filter(|p| p.state != PathState::Failed && self.permitted(p))
-            .min_by_key(|p| (self.merit(p).key(), p.id))?
-            .id;
-        self.paths.iter().position(|p| p.id == best)
+        let untried = self.paths.iter().filter(|p| p.state != PathState::Failed && self.permitted(p));
+        untried.min_by_key(|p| (self.merit(p).key(), p.id)).map(|p| p.id)
     }
 }
