@@ -1,0 +1,88 @@
+//! Linux: TUN, rtnetlink, device-bound sockets.
+//!
+//! # Which interfaces are uplinks
+//! Only interfaces that can lead out of the host are listed. Physical ones are told from virtual ones by what the
+//! kernel says of a device (`ip -d link`): virtual devices have a type, hardware has none.
+//! - **Always**: hardware, modem channels (`wwan`, `rmnet`), and VLANs and bonds, which stand for hardware.
+//! - **Bridges** if a port is one of those (a desktop's `br0` over `eth0`) or a default route leads through them.
+//!   `docker0` and `virbr0` have neither.
+//! - **Other virtual devices** such as `veth`, `macvlan`, `ppp` if a default route leads through them, or if the
+//!   network namespace has no hardware at all: inside a container or a test lab a `veth` end is all there is.
+//!   On the host, the outer ends of containers' `veth` pairs have neither.
+//! - **Never**: loopback, TUN and TAP devices (MAST's own, other VPNs', virtual machines'), WireGuard and other
+//!   tunnels, dummies, ports of a bridge or bond (their master counts instead), and those that
+//!   [`Overrides::ignore`](crate::Overrides::ignore) names.
+//!
+//! # What an interface is attached to
+//! `/sys/class/net` tells Wi-Fi, modems and phone tethering apart. It may show another network namespace than the
+//! one the process is in, so that an entry counts only if its index and address are those that netlink tells. What
+//! remains is decided by the usual names: `wl*`, `wifi*`; `ww*`, `cell*`, `rmnet*`; `en*`, `eth*`.
+//! [`Overrides::kind`](crate::Overrides::kind) wins.
+//!
+//! # Limits
+//! The SSID comes from nl80211 and is missing on drivers that do not report it; the names of mobile operators and
+//! NetworkManager's idea of what is metered are not read.
+
+mod classify;
+mod configure;
+mod leftovers;
+mod monitor;
+mod netlink;
+mod nl80211;
+mod probe;
+mod readiness;
+mod rtnl;
+mod sockopt;
+mod sysfs;
+mod tun;
+mod udp;
+
+use std::io;
+use std::net::UdpSocket;
+
+use mast_engine::os::{Family, InterfaceList, Platform};
+use mast_proto::Interface;
+use tokio::sync::watch;
+
+use crate::Overrides;
+
+pub use leftovers::clear_leftovers;
+pub use probe::probe;
+pub use tun::LinuxTun;
+
+/// Linux, in the network namespace of the thread that calls it.
+#[derive(Debug, Clone, Default)]
+pub struct Linux {
+    overrides: Overrides,
+}
+
+impl Linux {
+    /// The platform, with what the configuration says of interfaces.
+    pub fn new(overrides: Overrides) -> Self {
+        Self { overrides }
+    }
+}
+
+impl Platform for Linux {
+    type Tun = LinuxTun;
+
+    /// Must be called within a Tokio runtime, on which the device's readiness is then reported.
+    fn create_tun(&self, name: &str, mtu: u16) -> io::Result<LinuxTun> {
+        LinuxTun::create(name, mtu)
+    }
+
+    fn bind_udp(&self, interface: &Interface, family: Family, port: u16) -> io::Result<UdpSocket> {
+        udp::bind(interface, family, port)
+    }
+
+    /// The watching is done by a thread of its own: the kernel holds up requests about interfaces while a driver
+    /// is busy, and that must not hold up datagrams. The first list is there when this returns.
+    fn watch_interfaces(&self, exclude: &str) -> io::Result<watch::Receiver<InterfaceList>> {
+        monitor::watch(self.overrides.clone(), exclude)
+    }
+}
+
+/// Puts what was tried, and possibly a remedy, before an error's own words.
+fn context(error: &io::Error, kind: io::ErrorKind, text: impl std::fmt::Display) -> io::Error {
+    io::Error::new(kind, format!("{text}: {error}"))
+}

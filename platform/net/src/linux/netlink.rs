@@ -1,0 +1,326 @@
+//! Netlink requests, replies and events.
+//!
+//! Messages are read attribute by attribute, and attributes that nobody asks for are passed over: a kernel or driver
+//! newer than this program must not make an interface invisible by a message that cannot be decoded in full.
+
+use std::io;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+
+use nix::errno::Errno;
+use nix::sys::socket::{
+    AddressFamily, MsgFlags, NetlinkAddr, SockFlag, SockProtocol, SockType, bind, recv, send, setsockopt,
+    socket, sockopt::ReceiveTimeout,
+};
+use nix::sys::time::{TimeVal, TimeValLike};
+
+use super::sockopt;
+
+const HEADER: usize = 16;
+const ERROR: u16 = 2;
+const DONE: u16 = 3;
+const FLAG_REQUEST: u16 = 0x1;
+const FLAG_ACK: u16 = 0x4;
+const FLAG_DUMP_INTERRUPTED: u16 = 0x10;
+const FLAG_DUMP: u16 = 0x300;
+const FLAG_ACK_ATTRIBUTES: u16 = 0x200;
+/// Fail if the object exists.
+pub(super) const EXCLUSIVE: u16 = 0x200;
+/// Replace the object if it exists.
+pub(super) const REPLACE: u16 = 0x100;
+/// Make the object if it does not exist.
+pub(super) const CREATE: u16 = 0x400;
+const ATTRIBUTE_NESTED: u16 = 0x8000;
+/// The bits of an attribute's type that are flags.
+const ATTRIBUTE_FLAGS: u16 = 0xc000;
+const OPTION_CAP_ACK: libc::c_int = 10;
+const OPTION_EXT_ACK: libc::c_int = 11;
+const OPTION_STRICT_CHECK: libc::c_int = 12;
+const ERROR_ATTRIBUTE_MESSAGE: u16 = 1;
+/// The kernel writes at most 32 KiB at once.
+pub(super) const BUFFER: usize = 64 * 1024;
+/// How often a dump is repeated when the objects changed while they were read.
+const DUMP_ATTEMPTS: u32 = 4;
+/// How long a reply may take. The kernel answers at once, but may have to wait for a driver first.
+const REPLY_TIMEOUT_SECONDS: i64 = 10;
+
+/// Why a request was not carried out.
+#[derive(Debug, thiserror::Error)]
+#[error("{}{}", .errno.desc(), .detail.as_ref().map(|d| format!(" ({d})")).unwrap_or_default())]
+pub(super) struct NetlinkError {
+    pub(super) errno: Errno,
+    /// The kernel's own words, where it has some.
+    pub(super) detail: Option<String>,
+}
+
+impl From<Errno> for NetlinkError {
+    fn from(errno: Errno) -> Self {
+        Self { errno, detail: None }
+    }
+}
+
+impl From<NetlinkError> for io::Error {
+    fn from(error: NetlinkError) -> Self {
+        Self::new(Self::from(error.errno).kind(), error.to_string())
+    }
+}
+
+/// A request being put together: a fixed header of its own and attributes.
+#[derive(Debug, Clone)]
+pub(super) struct Request {
+    bytes: Vec<u8>,
+}
+
+impl Request {
+    pub(super) fn new(kind: u16, flags: u16, header: &[u8]) -> Self {
+        let mut bytes = vec![0; HEADER];
+        bytes[4..6].copy_from_slice(&kind.to_ne_bytes());
+        bytes[6..8].copy_from_slice(&(flags | FLAG_REQUEST).to_ne_bytes());
+        bytes.extend_from_slice(header);
+        Self { bytes }
+    }
+
+    pub(super) fn attribute(mut self, kind: u16, value: &[u8]) -> Self {
+        let length = (value.len() + 4) as u16;
+        self.bytes.extend_from_slice(&length.to_ne_bytes());
+        self.bytes.extend_from_slice(&kind.to_ne_bytes());
+        self.bytes.extend_from_slice(value);
+        self.bytes.resize(self.bytes.len().next_multiple_of(4), 0);
+        self
+    }
+
+    /// An attribute that holds what `fill` adds.
+    pub(super) fn nested(mut self, kind: u16, fill: impl FnOnce(Self) -> Self) -> Self {
+        let start = self.bytes.len();
+        self.bytes.extend_from_slice(&[0; 2]);
+        self.bytes.extend_from_slice(&(kind | ATTRIBUTE_NESTED).to_ne_bytes());
+        let mut filled = fill(self);
+        let length = (filled.bytes.len() - start) as u16;
+        filled.bytes[start..start + 2].copy_from_slice(&length.to_ne_bytes());
+        filled
+    }
+
+    fn finish(mut self, sequence: u32, flags: u16) -> Vec<u8> {
+        let length = self.bytes.len() as u32;
+        let flags = u16_at(&self.bytes, 6).unwrap_or(0) | flags;
+        self.bytes[0..4].copy_from_slice(&length.to_ne_bytes());
+        self.bytes[6..8].copy_from_slice(&flags.to_ne_bytes());
+        self.bytes[8..12].copy_from_slice(&sequence.to_ne_bytes());
+        self.bytes
+    }
+}
+
+/// A message from the kernel.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Message {
+    pub(super) kind: u16,
+    flags: u16,
+    sequence: u32,
+    pub(super) payload: Vec<u8>,
+}
+
+/// The messages of one datagram.
+fn messages(mut bytes: &[u8]) -> Vec<Message> {
+    let mut list = Vec::new();
+    while let (Some(length), Some(kind), Some(flags), Some(sequence)) =
+        (u32_at(bytes, 0), u16_at(bytes, 4), u16_at(bytes, 6), u32_at(bytes, 8))
+    {
+        let Some(payload) = bytes.get(HEADER..length as usize) else { break };
+        list.push(Message { kind, flags, sequence, payload: payload.to_vec() });
+        bytes = bytes.get((length as usize).next_multiple_of(4)..).unwrap_or(&[]);
+    }
+    list
+}
+
+/// The attributes in `bytes`, as type and value; ends at the first that is malformed.
+pub(super) fn attributes(mut bytes: &[u8]) -> impl Iterator<Item = (u16, &[u8])> {
+    std::iter::from_fn(move || {
+        let length = usize::from(u16_at(bytes, 0)?);
+        let kind = u16_at(bytes, 2)? & !ATTRIBUTE_FLAGS;
+        let value = bytes.get(4..length)?;
+        bytes = bytes.get(length.next_multiple_of(4)..).unwrap_or(&[]);
+        Some((kind, value))
+    })
+}
+
+pub(super) fn u16_at(bytes: &[u8], offset: usize) -> Option<u16> {
+    Some(u16::from_ne_bytes(bytes.get(offset..offset + 2)?.try_into().ok()?))
+}
+
+pub(super) fn u32_at(bytes: &[u8], offset: usize) -> Option<u32> {
+    Some(u32::from_ne_bytes(bytes.get(offset..offset + 4)?.try_into().ok()?))
+}
+
+/// A text value without its terminating zero.
+pub(super) fn text(value: &[u8]) -> String {
+    let end = value.iter().position(|&b| b == 0).unwrap_or(value.len());
+    String::from_utf8_lossy(&value[..end]).into_owned()
+}
+
+/// A socket for requests, which are answered in turn. It stays in the network namespace that it was opened in.
+#[derive(Debug)]
+pub(super) struct Requests {
+    socket: OwnedFd,
+    sequence: u32,
+    buffer: Vec<u8>,
+}
+
+impl Requests {
+    pub(super) fn open(protocol: SockProtocol) -> io::Result<Self> {
+        let socket = socket(AddressFamily::Netlink, SockType::Raw, SockFlag::SOCK_CLOEXEC, protocol)?;
+        setsockopt(&socket, ReceiveTimeout, &TimeVal::seconds(REPLY_TIMEOUT_SECONDS))?;
+        // Kernels that lack one of these do without: errors are less telling, dumps are larger.
+        for option in [OPTION_CAP_ACK, OPTION_EXT_ACK, OPTION_STRICT_CHECK] {
+            let _ = sockopt::set(&socket, libc::SOL_NETLINK, option, 1);
+        }
+        Ok(Self { socket, sequence: 0, buffer: vec![0; BUFFER] })
+    }
+
+    /// Sends a request and waits until it is carried out.
+    pub(super) fn execute(&mut self, request: Request) -> Result<(), NetlinkError> {
+        self.exchange(request, FLAG_ACK).map(drop)
+    }
+
+    /// Sends a request for one object and waits for it.
+    pub(super) fn get(&mut self, request: Request) -> Result<Option<Message>, NetlinkError> {
+        Ok(self.exchange(request, FLAG_ACK)?.0.into_iter().next())
+    }
+
+    /// Asks for all objects of a sort. If they keep changing meanwhile, the last answer is returned: changes are
+    /// announced as events, too.
+    pub(super) fn dump(&mut self, request: &Request) -> Result<Vec<Message>, NetlinkError> {
+        let mut attempt = 1;
+        loop {
+            let (list, interrupted) = self.exchange(request.clone(), FLAG_DUMP)?;
+            if !interrupted || attempt == DUMP_ATTEMPTS {
+                return Ok(list);
+            }
+            attempt += 1;
+        }
+    }
+
+    fn exchange(&mut self, request: Request, flags: u16) -> Result<(Vec<Message>, bool), NetlinkError> {
+        self.sequence = self.sequence.wrapping_add(1);
+        let bytes = request.finish(self.sequence, flags);
+        send(self.socket.as_raw_fd(), &bytes, MsgFlags::empty())?;
+        let mut list = Vec::new();
+        let mut interrupted = false;
+        loop {
+            let length = match recv(self.socket.as_raw_fd(), &mut self.buffer, MsgFlags::empty()) {
+                Err(Errno::EINTR) => continue,
+                other => other?,
+            };
+            for message in messages(&self.buffer[..length]) {
+                if message.sequence != self.sequence {
+                    continue;
+                }
+                interrupted |= message.flags & FLAG_DUMP_INTERRUPTED != 0;
+                match message.kind {
+                    ERROR | DONE => return outcome(&message).map(|()| (list, interrupted)),
+                    _ => list.push(message),
+                }
+            }
+        }
+    }
+}
+
+/// What the message that ends an exchange says.
+fn outcome(message: &Message) -> Result<(), NetlinkError> {
+    let code = u32_at(&message.payload, 0).map_or(0, |c| c as i32);
+    if code >= 0 {
+        return Ok(());
+    }
+    let attributes_at = if message.kind == ERROR { 4 + HEADER } else { 4 };
+    let detail = (message.flags & FLAG_ACK_ATTRIBUTES != 0)
+        .then(|| {
+            attributes(message.payload.get(attributes_at..).unwrap_or(&[]))
+                .find(|a| a.0 == ERROR_ATTRIBUTE_MESSAGE)
+        })
+        .flatten()
+        .map(|(_, value)| text(value));
+    Err(NetlinkError { errno: Errno::from_raw(-code), detail })
+}
+
+/// A non-blocking socket on which the kernel announces changes.
+#[derive(Debug)]
+pub(super) struct Events {
+    socket: OwnedFd,
+}
+
+/// What was announced.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Announced {
+    /// These messages.
+    Messages(Vec<Message>),
+    /// More than fitted: something was lost.
+    Lost,
+    /// Nothing further at present.
+    Nothing,
+}
+
+impl Events {
+    /// Subscribes to multicast groups of rtnetlink, given by number (at most 31).
+    pub(super) fn open(groups: &[u32]) -> io::Result<Self> {
+        let flags = SockFlag::SOCK_CLOEXEC | SockFlag::SOCK_NONBLOCK;
+        let socket = socket(AddressFamily::Netlink, SockType::Raw, flags, SockProtocol::NetlinkRoute)?;
+        let mask = groups.iter().fold(0, |mask, group| mask | 1 << (group - 1));
+        bind(socket.as_raw_fd(), &NetlinkAddr::new(0, mask))?;
+        Ok(Self { socket })
+    }
+
+    /// Takes what was announced, by way of a buffer of [`BUFFER`] bytes.
+    pub(super) fn receive(&self, buffer: &mut [u8]) -> io::Result<Announced> {
+        match recv(self.socket.as_raw_fd(), buffer, MsgFlags::MSG_TRUNC) {
+            Ok(length) if length > buffer.len() => Ok(Announced::Lost),
+            Ok(length) => Ok(Announced::Messages(messages(&buffer[..length]))),
+            Err(Errno::EAGAIN) => Ok(Announced::Nothing),
+            Err(Errno::ENOBUFS) => Ok(Announced::Lost),
+            Err(Errno::EINTR) => Ok(Announced::Messages(Vec::new())),
+            Err(errno) => Err(errno.into()),
+        }
+    }
+}
+
+impl AsFd for Events {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.socket.as_fd()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn attributes_survive_a_round_trip_and_padding() {
+        let request = Request::new(16, 0, &[0; 16])
+            .attribute(3, b"eth0\0")
+            .nested(18, |r| r.attribute(1, b"veth\0").attribute(2, &[]));
+        let bytes = request.finish(7, 0);
+        let message = &messages(&bytes)[0];
+        assert_eq!((message.kind, message.sequence), (16, 7));
+        let found: Vec<_> = attributes(&message.payload[16..]).collect();
+        assert_eq!(found[0], (3, &b"eth0\0"[..]));
+        assert_eq!(found[1].0, 18);
+        let inner: Vec<_> = attributes(found[1].1).collect();
+        assert_eq!(inner, [(1, &b"veth\0"[..]), (2, &[][..])]);
+    }
+
+    #[test]
+    fn malformed_input_ends_quietly() {
+        for bytes in [&[][..], &[1], &[3, 0, 1, 0], &[200, 0, 1, 0, 9], &[0; 40]] {
+            assert_eq!(attributes(bytes).count(), 0);
+            assert!(messages(bytes).is_empty());
+        }
+    }
+
+    #[test]
+    fn an_error_carries_the_kernels_words() {
+        let mut payload = (-17i32).to_ne_bytes().to_vec();
+        payload.extend_from_slice(&[0; HEADER]);
+        payload.extend_from_slice(&Request::new(0, 0, &[]).attribute(1, b"busy\0").bytes[HEADER..]);
+        let message = Message { kind: ERROR, flags: FLAG_ACK_ATTRIBUTES, sequence: 1, payload };
+        let error = outcome(&message).unwrap_err();
+        assert_eq!((error.errno, error.detail.as_deref()), (Errno::EEXIST, Some("busy")));
+        assert_eq!(io::Error::from(error).kind(), io::ErrorKind::AlreadyExists);
+    }
+}

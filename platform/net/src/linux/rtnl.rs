@@ -1,0 +1,477 @@
+//! Links, addresses and routes: read from and changed through rtnetlink.
+
+use std::collections::BTreeSet;
+use std::io;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+
+use mast_engine::os::Prefix;
+use nix::errno::Errno;
+use nix::sys::socket::SockProtocol;
+
+use super::netlink::{
+    self, Announced, CREATE, EXCLUSIVE, Message, NetlinkError, REPLACE, Request, Requests, attributes, text,
+    u16_at, u32_at,
+};
+
+pub(super) const NEW_LINK: u16 = 16;
+pub(super) const DEL_LINK: u16 = 17;
+const GET_LINK: u16 = 18;
+const SET_LINK: u16 = 19;
+const NEW_ADDRESS: u16 = 20;
+const DEL_ADDRESS: u16 = 21;
+const GET_ADDRESS: u16 = 22;
+const NEW_ROUTE: u16 = 24;
+const DEL_ROUTE: u16 = 25;
+const GET_ROUTE: u16 = 26;
+
+const IFLA_ADDRESS: u16 = 1;
+const IFLA_IFNAME: u16 = 3;
+const IFLA_MTU: u16 = 4;
+const IFLA_MASTER: u16 = 10;
+const IFLA_OPERSTATE: u16 = 16;
+const IFLA_LINKINFO: u16 = 18;
+const IFLA_AF_SPEC: u16 = 26;
+const IFLA_EXT_MASK: u16 = 29;
+const IFLA_INFO_KIND: u16 = 1;
+const IFLA_INET6_ADDR_GEN_MODE: u16 = 8;
+const ADDR_GEN_MODE_NONE: u8 = 1;
+/// Leave out the counters.
+const EXT_MASK_SKIP_STATS: u32 = 1 << 3;
+
+const IFA_ADDRESS: u16 = 1;
+const IFA_LOCAL: u16 = 2;
+const IFA_FLAGS: u16 = 8;
+const IFA_F_NODAD: u32 = 0x02;
+const IFA_F_OPTIMISTIC: u32 = 0x04;
+const IFA_F_DADFAILED: u32 = 0x08;
+const IFA_F_DEPRECATED: u32 = 0x20;
+const IFA_F_TENTATIVE: u32 = 0x40;
+const IFA_F_NOPREFIXROUTE: u32 = 0x200;
+
+const RTA_DST: u16 = 1;
+const RTA_OIF: u16 = 4;
+const RTA_GATEWAY: u16 = 5;
+const RTA_PRIORITY: u16 = 6;
+const RTA_PREFSRC: u16 = 7;
+const RTA_MULTIPATH: u16 = 9;
+const RTA_TABLE: u16 = 15;
+const RTA_VIA: u16 = 18;
+const TABLE_MAIN: u8 = 254;
+const PROTOCOL_STATIC: u8 = 4;
+const SCOPE_UNIVERSE: u8 = 0;
+const SCOPE_LINK: u8 = 253;
+const TYPE_UNICAST: u8 = 1;
+/// A route made for one destination in passing.
+const ROUTE_CLONED: u32 = 0x200;
+
+const AF_INET: u8 = libc::AF_INET as u8;
+const AF_INET6: u8 = libc::AF_INET6 as u8;
+const AF_BRIDGE: u8 = libc::AF_BRIDGE as u8;
+
+/// The multicast groups that announce links, addresses and routes.
+pub(super) const GROUPS: [u32; 5] = [1, 5, 7, 9, 11];
+
+/// A network device.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Link {
+    pub(super) index: u32,
+    pub(super) name: String,
+    /// `IFF_*`.
+    pub(super) flags: u32,
+    /// `ARPHRD_*`.
+    pub(super) hardware_type: u16,
+    /// RFC 2863; 0 is unknown, 6 is up.
+    pub(super) operstate: u8,
+    /// The type of a virtual device (`veth`, `tun`, ...); hardware has none.
+    pub(super) virtual_type: Option<String>,
+    /// The device that this one is a port of.
+    pub(super) master: Option<u32>,
+    /// The hardware address.
+    pub(super) address: Vec<u8>,
+}
+
+impl Link {
+    pub(super) fn is_up(&self) -> bool {
+        self.flags & libc::IFF_UP as u32 != 0
+    }
+
+    pub(super) fn is_loopback(&self) -> bool {
+        self.flags & libc::IFF_LOOPBACK as u32 != 0
+    }
+
+    /// Administratively up, with carrier, and not waiting for anything such as an association.
+    pub(super) fn can_carry(&self) -> bool {
+        self.is_up() && self.flags & libc::IFF_LOWER_UP as u32 != 0 && matches!(self.operstate, 0 | 6)
+    }
+
+    fn parse(message: &Message) -> Option<Self> {
+        let payload = &message.payload;
+        if message.kind != NEW_LINK || *payload.first()? == AF_BRIDGE {
+            return None;
+        }
+        let mut link = Self {
+            index: u32_at(payload, 4)?,
+            name: String::new(),
+            flags: u32_at(payload, 8)?,
+            hardware_type: u16_at(payload, 2)?,
+            operstate: 0,
+            virtual_type: None,
+            master: None,
+            address: Vec::new(),
+        };
+        for (kind, value) in attributes(payload.get(16..)?) {
+            match kind {
+                IFLA_IFNAME => link.name = text(value),
+                IFLA_ADDRESS => link.address = value.to_vec(),
+                IFLA_OPERSTATE => link.operstate = *value.first()?,
+                IFLA_MASTER => link.master = u32_at(value, 0).filter(|&m| m != 0),
+                IFLA_LINKINFO => {
+                    link.virtual_type = attributes(value).find(|a| a.0 == IFLA_INFO_KIND).map(|a| text(a.1));
+                }
+                _ => {}
+            }
+        }
+        (!link.name.is_empty()).then_some(link)
+    }
+}
+
+/// An address of a device.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct Assigned {
+    pub(super) index: u32,
+    pub(super) address: IpAddr,
+    pub(super) prefix_length: u8,
+    /// `IFA_F_*`.
+    flags: u32,
+    scope: u8,
+}
+
+impl Assigned {
+    /// Whether datagrams to the world may have this source now.
+    pub(super) fn can_source(&self) -> bool {
+        let blocked = IFA_F_DADFAILED | IFA_F_DEPRECATED;
+        let tentative = self.flags & (IFA_F_TENTATIVE | IFA_F_OPTIMISTIC) == IFA_F_TENTATIVE;
+        self.scope < SCOPE_LINK && self.flags & blocked == 0 && !tentative && is_routable(self.address)
+    }
+
+    fn parse(message: &Message) -> Option<Self> {
+        let payload = &message.payload;
+        if message.kind != NEW_ADDRESS {
+            return None;
+        }
+        let (family, prefix_length, scope) = (*payload.first()?, *payload.get(1)?, *payload.get(3)?);
+        let mut flags = u32::from(*payload.get(2)?);
+        let (mut local, mut address) = (None, None);
+        for (kind, value) in attributes(payload.get(8..)?) {
+            match kind {
+                IFA_LOCAL => local = ip(family, value),
+                IFA_ADDRESS => address = ip(family, value),
+                IFA_FLAGS => flags = u32_at(value, 0)?,
+                _ => {}
+            }
+        }
+        Some(Self { index: u32_at(payload, 4)?, address: local.or(address)?, prefix_length, flags, scope })
+    }
+}
+
+/// Whether an address is of more than its own host or link.
+fn is_routable(address: IpAddr) -> bool {
+    match address {
+        IpAddr::V4(a) => !(a.is_loopback() || a.is_link_local() || a.is_multicast() || a.is_unspecified()),
+        IpAddr::V6(a) => {
+            !(a.is_loopback() || a.is_unicast_link_local() || a.is_multicast() || a.is_unspecified())
+        }
+    }
+}
+
+/// A unicast route of the main table through one device.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct Route {
+    pub(super) index: u32,
+    pub(super) prefix: Prefix,
+    pub(super) gateway: Option<IpAddr>,
+    pub(super) source: Option<IpAddr>,
+    pub(super) metric: u32,
+}
+
+impl Route {
+    pub(super) fn is_default(&self) -> bool {
+        self.prefix.length == 0
+    }
+
+    /// One route per device that the message names; none if the route is of another sort.
+    fn parse(message: &Message, into: &mut BTreeSet<Self>) -> Option<()> {
+        let payload = &message.payload;
+        let family = *payload.first()?;
+        if !matches!(message.kind, NEW_ROUTE | DEL_ROUTE)
+            || !matches!(family, AF_INET | AF_INET6)
+            || *payload.get(7)? != TYPE_UNICAST
+            || u32_at(payload, 8)? & ROUTE_CLONED != 0
+        {
+            return None;
+        }
+        let mut table = u32::from(*payload.get(4)?);
+        let any = if family == AF_INET {
+            IpAddr::V4(Ipv4Addr::UNSPECIFIED)
+        } else {
+            IpAddr::V6(Ipv6Addr::UNSPECIFIED)
+        };
+        let mut route = Self {
+            index: 0,
+            prefix: Prefix { address: any, length: *payload.get(1)? },
+            gateway: None,
+            source: None,
+            metric: 0,
+        };
+        let mut hops = Vec::new();
+        for (kind, value) in attributes(payload.get(12..)?) {
+            match kind {
+                RTA_DST => route.prefix.address = ip(family, value)?,
+                RTA_OIF => route.index = u32_at(value, 0)?,
+                RTA_GATEWAY => route.gateway = ip(family, value),
+                RTA_VIA => route.gateway = via(value),
+                RTA_PREFSRC => route.source = ip(family, value),
+                RTA_PRIORITY => route.metric = u32_at(value, 0)?,
+                RTA_TABLE => table = u32_at(value, 0)?,
+                RTA_MULTIPATH => hops = next_hops(family, value),
+                _ => {}
+            }
+        }
+        if table != u32::from(TABLE_MAIN) {
+            return None;
+        }
+        if route.index != 0 {
+            into.insert(route);
+        }
+        into.extend(hops.into_iter().map(|(index, gateway)| Self { index, gateway, ..route }));
+        Some(())
+    }
+}
+
+fn next_hops(family: u8, mut bytes: &[u8]) -> Vec<(u32, Option<IpAddr>)> {
+    let mut list = Vec::new();
+    while let (Some(length), Some(index)) = (u16_at(bytes, 0), u32_at(bytes, 4)) {
+        let length = usize::from(length);
+        let Some(inner) = bytes.get(8..length) else { break };
+        let gateway = attributes(inner).find_map(|(kind, value)| match kind {
+            RTA_GATEWAY => ip(family, value),
+            RTA_VIA => via(value),
+            _ => None,
+        });
+        list.push((index, gateway));
+        bytes = bytes.get(length.next_multiple_of(4)..).unwrap_or(&[]);
+    }
+    list
+}
+
+/// A gateway of another family than the route's.
+fn via(value: &[u8]) -> Option<IpAddr> {
+    ip(u8::try_from(u16_at(value, 0)?).ok()?, value.get(2..)?)
+}
+
+fn ip(family: u8, value: &[u8]) -> Option<IpAddr> {
+    match family {
+        AF_INET => Some(IpAddr::from(<[u8; 4]>::try_from(value).ok()?)),
+        AF_INET6 => Some(IpAddr::from(<[u8; 16]>::try_from(value).ok()?)),
+        _ => None,
+    }
+}
+
+fn octets(address: IpAddr) -> Vec<u8> {
+    match address {
+        IpAddr::V4(a) => a.octets().to_vec(),
+        IpAddr::V6(a) => a.octets().to_vec(),
+    }
+}
+
+fn family(address: IpAddr) -> u8 {
+    if address.is_ipv4() { AF_INET } else { AF_INET6 }
+}
+
+/// What an announcement means for somebody who keeps links, addresses and routes in mind.
+pub(super) fn concerns(announced: &Announced) -> bool {
+    match announced {
+        Announced::Nothing => false,
+        Announced::Lost => true,
+        Announced::Messages(list) => list.iter().any(|message| match message.kind {
+            NEW_LINK | DEL_LINK => message.payload.first() != Some(&AF_BRIDGE),
+            NEW_ADDRESS | DEL_ADDRESS => true,
+            NEW_ROUTE | DEL_ROUTE => Route::parse(message, &mut BTreeSet::new()).is_some(),
+            _ => false,
+        }),
+    }
+}
+
+/// A connection to rtnetlink, in the network namespace in which it was opened.
+#[derive(Debug)]
+pub(super) struct Rtnl {
+    requests: Requests,
+}
+
+impl Rtnl {
+    pub(super) fn open() -> io::Result<Self> {
+        Ok(Self { requests: Requests::open(SockProtocol::NetlinkRoute)? })
+    }
+
+    /// Every device.
+    pub(super) fn links(&mut self) -> Result<Vec<Link>, NetlinkError> {
+        let request = Request::new(GET_LINK, 0, &link_header(0, 0, 0))
+            .attribute(IFLA_EXT_MASK, &EXT_MASK_SKIP_STATS.to_ne_bytes());
+        Ok(self.requests.dump(&request)?.iter().filter_map(Link::parse).collect())
+    }
+
+    /// The device of a name, if there is one.
+    pub(super) fn link(&mut self, name: &str) -> Result<Option<Link>, NetlinkError> {
+        let request =
+            Request::new(GET_LINK, 0, &link_header(0, 0, 0)).attribute(IFLA_IFNAME, &terminated(name));
+        match self.requests.get(request) {
+            Ok(message) => Ok(message.as_ref().and_then(Link::parse)),
+            Err(error) if error.errno == Errno::ENODEV => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Every address of every device.
+    pub(super) fn addresses(&mut self) -> Result<Vec<Assigned>, NetlinkError> {
+        let list = self.requests.dump(&Request::new(GET_ADDRESS, 0, &[0; 8]))?;
+        Ok(list.iter().filter_map(Assigned::parse).collect())
+    }
+
+    /// Every unicast route of the main table.
+    pub(super) fn routes(&mut self) -> Result<BTreeSet<Route>, NetlinkError> {
+        let mut routes = BTreeSet::new();
+        for family in [AF_INET, AF_INET6] {
+            let header = [family, 0, 0, 0, TABLE_MAIN, 0, 0, 0, 0, 0, 0, 0];
+            match self.requests.dump(&Request::new(GET_ROUTE, 0, &header)) {
+                Ok(list) => {
+                    for message in &list {
+                        Route::parse(message, &mut routes);
+                    }
+                }
+                // No table yet, or no such protocol in this kernel.
+                Err(error)
+                    if matches!(error.errno, Errno::ENOENT | Errno::EAFNOSUPPORT | Errno::EOPNOTSUPP) => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(routes)
+    }
+
+    /// Takes a device up.
+    pub(super) fn set_up(&mut self, index: u32) -> Result<(), NetlinkError> {
+        let up = libc::IFF_UP as u32;
+        self.requests.execute(Request::new(SET_LINK, 0, &link_header(index, up, up)))
+    }
+
+    /// Sets a device's MTU, in bytes.
+    pub(super) fn set_mtu(&mut self, index: u32, mtu: u32) -> Result<(), NetlinkError> {
+        let request =
+            Request::new(SET_LINK, 0, &link_header(index, 0, 0)).attribute(IFLA_MTU, &mtu.to_ne_bytes());
+        self.requests.execute(request)
+    }
+
+    /// Makes the kernel give the device no IPv6 link-local address, and so send nothing of its own from it.
+    pub(super) fn no_generated_addresses(&mut self, index: u32) -> Result<(), NetlinkError> {
+        let request = Request::new(SET_LINK, 0, &link_header(index, 0, 0)).nested(IFLA_AF_SPEC, |spec| {
+            spec.nested(u16::from(AF_INET6), |inet6| {
+                inet6.attribute(IFLA_INET6_ADDR_GEN_MODE, &[ADDR_GEN_MODE_NONE])
+            })
+        });
+        self.requests.execute(request)
+    }
+
+    /// Removes a device.
+    pub(super) fn delete_link(&mut self, index: u32) -> Result<(), NetlinkError> {
+        self.requests.execute(Request::new(DEL_LINK, 0, &link_header(index, 0, 0)))
+    }
+
+    /// Gives a device a host address that is usable at once and brings no route.
+    pub(super) fn add_address(&mut self, index: u32, address: IpAddr) -> Result<(), NetlinkError> {
+        let flags = IFA_F_NOPREFIXROUTE | if address.is_ipv6() { IFA_F_NODAD } else { 0 };
+        let request = address_request(NEW_ADDRESS, CREATE | EXCLUSIVE, index, address);
+        self.requests.execute(request.attribute(IFA_FLAGS, &flags.to_ne_bytes()))
+    }
+
+    /// Takes a host address from a device.
+    pub(super) fn delete_address(&mut self, index: u32, address: IpAddr) -> Result<(), NetlinkError> {
+        self.requests.execute(address_request(DEL_ADDRESS, 0, index, address))
+    }
+
+    /// Makes a route to a device. With `replace`, in the place of one of the same prefix; otherwise it fails if there
+    /// is one.
+    pub(super) fn put_route(
+        &mut self,
+        index: u32,
+        prefix: Prefix,
+        source: Option<IpAddr>,
+        replace: bool,
+    ) -> Result<(), NetlinkError> {
+        let flags = CREATE | if replace { REPLACE } else { EXCLUSIVE };
+        self.requests.execute(route_request(NEW_ROUTE, flags, index, prefix, source))
+    }
+
+    /// Removes a route to a device.
+    pub(super) fn delete_route(
+        &mut self,
+        index: u32,
+        prefix: Prefix,
+        source: Option<IpAddr>,
+    ) -> Result<(), NetlinkError> {
+        self.requests.execute(route_request(DEL_ROUTE, 0, index, prefix, source))
+    }
+}
+
+fn terminated(name: &str) -> Vec<u8> {
+    let mut bytes = name.as_bytes().to_vec();
+    bytes.push(0);
+    bytes
+}
+
+/// `struct ifinfomsg`.
+fn link_header(index: u32, flags: u32, change: u32) -> [u8; 16] {
+    let mut header = [0; 16];
+    header[4..8].copy_from_slice(&index.to_ne_bytes());
+    header[8..12].copy_from_slice(&flags.to_ne_bytes());
+    header[12..16].copy_from_slice(&change.to_ne_bytes());
+    header
+}
+
+fn address_request(kind: u16, flags: u16, index: u32, address: IpAddr) -> netlink::Request {
+    // `struct ifaddrmsg`
+    let mut header = [family(address), Prefix::host(address).length, 0, SCOPE_UNIVERSE, 0, 0, 0, 0];
+    header[4..8].copy_from_slice(&index.to_ne_bytes());
+    let bytes = octets(address);
+    Request::new(kind, flags, &header).attribute(IFA_LOCAL, &bytes).attribute(IFA_ADDRESS, &bytes)
+}
+
+fn route_request(
+    kind: u16,
+    flags: u16,
+    index: u32,
+    prefix: Prefix,
+    source: Option<IpAddr>,
+) -> netlink::Request {
+    let scope = if prefix.address.is_ipv4() { SCOPE_LINK } else { SCOPE_UNIVERSE };
+    // `struct rtmsg`
+    let header = [
+        family(prefix.address),
+        prefix.length,
+        0,
+        0,
+        TABLE_MAIN,
+        PROTOCOL_STATIC,
+        scope,
+        TYPE_UNICAST,
+        0,
+        0,
+        0,
+        0,
+    ];
+    let request = Request::new(kind, flags, &header)
+        .attribute(RTA_DST, &octets(prefix.address))
+        .attribute(RTA_OIF, &index.to_ne_bytes());
+    match source {
+        Some(source) => request.attribute(RTA_PREFSRC, &octets(source)),
+        None => request,
+    }
+}

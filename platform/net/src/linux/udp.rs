@@ -1,0 +1,76 @@
+//! UDP sockets that keep to one interface.
+
+use std::io;
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
+
+use mast_engine::os::Family;
+use mast_proto::Interface;
+use nix::errno::Errno;
+use nix::sys::socket::{setsockopt, sockopt as options};
+use socket2::{Domain, Protocol, Socket, Type};
+
+use super::{context, sockopt};
+
+/// What the kernel is asked to hold for a socket while the program is busy, in bytes per direction.
+const BUFFER: usize = 4 << 20;
+
+pub(super) fn bind(interface: &Interface, family: Family, port: u16) -> io::Result<UdpSocket> {
+    try_bind(interface, family, port).map_err(|error| explain(&error, interface, family, port))
+}
+
+fn try_bind(interface: &Interface, family: Family, port: u16) -> io::Result<UdpSocket> {
+    let (domain, any): (_, SocketAddr) = match family {
+        Family::V4 => (Domain::IPV4, (Ipv4Addr::UNSPECIFIED, port).into()),
+        Family::V6 => (Domain::IPV6, (Ipv6Addr::UNSPECIFIED, port).into()),
+    };
+    let socket = Socket::new(domain, Type::DGRAM, Some(Protocol::UDP))?;
+    // First of all, so that every interface can have the same port.
+    socket.bind_device(Some(interface.name.as_bytes()))?;
+    // A name may have passed on to another device.
+    if nix::net::if_::if_nametoindex(interface.name.as_str())? != interface.id.0 {
+        return Err(Errno::ENODEV.into());
+    }
+    if family == Family::V6 {
+        socket.set_only_v6(true)?;
+    }
+    socket.set_nonblocking(true)?;
+    enlarge(&socket);
+    // Never fragment, and never believe a cached path MTU: the protocol probes for itself.
+    let (level, name, probe) = match family {
+        Family::V4 => (libc::IPPROTO_IP, libc::IP_MTU_DISCOVER, libc::IP_PMTUDISC_PROBE),
+        Family::V6 => (libc::IPPROTO_IPV6, libc::IPV6_MTU_DISCOVER, libc::IPV6_PMTUDISC_PROBE),
+    };
+    sockopt::set(&socket, level, name, probe)?;
+    socket.bind(&any.into())?;
+    Ok(socket.into())
+}
+
+/// As large as asked where privileged, else as large as the system allows.
+fn enlarge(socket: &Socket) {
+    let received = setsockopt(socket, options::RcvBufForce, &BUFFER).is_ok()
+        || socket.set_recv_buffer_size(BUFFER).is_ok();
+    let sent = setsockopt(socket, options::SndBufForce, &BUFFER).is_ok()
+        || socket.set_send_buffer_size(BUFFER).is_ok();
+    if !received || !sent {
+        tracing::debug!("socket buffers left as they are");
+    }
+}
+
+fn explain(error: &io::Error, interface: &Interface, family: Family, port: u16) -> io::Error {
+    let version = if family == Family::V4 { "IPv4" } else { "IPv6" };
+    let (kind, remedy) = match error.raw_os_error().map(Errno::from_raw) {
+        Some(Errno::ENODEV | Errno::ENXIO) => (io::ErrorKind::NotFound, "the interface is gone"),
+        Some(Errno::EADDRINUSE) => (io::ErrorKind::AddrInUse, "another program has the port; choose another"),
+        Some(Errno::EPERM) => {
+            (io::ErrorKind::PermissionDenied, "run as root or with the capability CAP_NET_RAW")
+        }
+        Some(Errno::EACCES) => (
+            io::ErrorKind::PermissionDenied,
+            "choose a port above 1023, or run as root or with the capability CAP_NET_BIND_SERVICE",
+        ),
+        Some(Errno::EAFNOSUPPORT) => (io::ErrorKind::Unsupported, "the system lacks this version of IP"),
+        _ => (error.kind(), "the system refused"),
+    };
+    let name = &interface.name;
+    context(error, kind, format_args!("cannot open {version} UDP port {port} on `{name}`: {remedy}"))
+}

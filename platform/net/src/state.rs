@@ -1,0 +1,291 @@
+//! The state directory: lock, private key, and the daemon's files.
+//!
+//! The directory belongs to one daemon at a time and to its user only. Every file is written whole: after a crash or
+//! a power cut it has its old or its new content.
+
+use std::ffi::OsStr;
+use std::fs::{self, DirBuilder, File, OpenOptions, TryLockError};
+use std::io::{self, Read, Seek, Write};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use ring::rand::{SecureRandom, SystemRandom};
+use zeroize::{Zeroize, Zeroizing};
+
+const LOCK: &str = "lock";
+const KEY: &str = "private.key";
+/// The bits of a mode by which others than the owner could change something.
+const OTHERS_WRITE: u32 = 0o022;
+/// The bits of a mode by which others than the owner have any access.
+const OTHERS: u32 = 0o077;
+/// No file that is read whole is larger, in bytes.
+const LARGEST: u64 = 64 << 20;
+
+/// Why the state directory, or something in it, cannot be used. The text says what to do.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum StateError {
+    /// Something could not be read or written.
+    #[error("cannot {action} {}: {source}; {remedy}", .path.display())]
+    Io {
+        /// What was tried.
+        action: &'static str,
+        /// With what.
+        path: PathBuf,
+        /// What the system said.
+        source: io::Error,
+        /// What to do about it.
+        remedy: String,
+    },
+    /// The path leads to something else.
+    #[error("{} is not a directory; choose another state directory or remove it", .0.display())]
+    NotADirectory(PathBuf),
+    /// Others than the owner could change the directory.
+    #[error("others can write to {0} (mode {mode:03o}), and so change its files; run `chmod go-w {0}`", .path.display())]
+    Writable {
+        /// The directory.
+        path: PathBuf,
+        /// Its permissions.
+        mode: u32,
+    },
+    /// The directory or the key is another user's.
+    #[error("{0} belongs to user {owner}, not to user {user} that runs this program; run `chown -R {user} {0}`", .path.display())]
+    Owner {
+        /// The directory or file.
+        path: PathBuf,
+        /// The number of the user that owns it.
+        owner: u32,
+        /// The number of the user that runs this program.
+        user: u32,
+    },
+    /// Another daemon uses the directory.
+    #[error("another mastd{} uses {}; stop it, or give this one a state directory of its own",
+        .pid.map(|pid| format!(" (process {pid})")).unwrap_or_default(), .path.display())]
+    Locked {
+        /// The directory.
+        path: PathBuf,
+        /// The process that holds it, where it could be told.
+        pid: Option<u32>,
+    },
+    /// Others than the owner could read the private key.
+    #[error("others can read the private key {0} (mode {mode:03o}); if nobody has, run `chmod 600 {0}`, else remove \
+        it to get a new key and a new identity", .path.display())]
+    KeyExposed {
+        /// The file.
+        path: PathBuf,
+        /// Its permissions.
+        mode: u32,
+    },
+    /// The file of the private key holds something else.
+    #[error("{} does not hold a private key (32 bytes in base64); restore it, or remove it to get a new key and a \
+        new identity", .0.display())]
+    KeyMalformed(PathBuf),
+    /// The system gave no random bytes.
+    #[error("the system gave no random bytes for the private key; try again")]
+    Random,
+    /// Not the name of a file in the directory.
+    #[error("`{0}` cannot be the name of a state file")]
+    Name(String),
+}
+
+/// A state directory, locked for as long as this lives.
+#[derive(Debug)]
+pub struct StateDir {
+    path: PathBuf,
+    /// Holds the lock.
+    _lock: File,
+}
+
+impl StateDir {
+    /// Opens the directory, making it and its parents if needed, and locks it.
+    ///
+    /// # Errors
+    /// When it cannot be made or written to, when others can write to it, or when another daemon uses it.
+    pub fn open(path: impl AsRef<Path>) -> Result<Self, StateError> {
+        let path = path.as_ref().to_path_buf();
+        make(&path)?;
+        let metadata = fs::metadata(&path).map_err(|e| failed("look at", &path, e))?;
+        if !metadata.is_dir() {
+            return Err(StateError::NotADirectory(path));
+        }
+        own(&path, &metadata)?;
+        let mode = metadata.mode() & 0o7777;
+        if mode & OTHERS_WRITE != 0 {
+            return Err(StateError::Writable { path, mode });
+        }
+        let lock = lock(&path)?;
+        Ok(Self { path, _lock: lock })
+    }
+
+    /// Where it is.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// The private key (X25519, clamped), made at the first call. It is wiped from memory when dropped.
+    ///
+    /// # Errors
+    /// When it cannot be read or written, when others can read it, or when the file holds something else. An existing
+    /// file is never replaced: the key is the identity.
+    pub fn load_or_create_private_key(&self) -> Result<Zeroizing<[u8; 32]>, StateError> {
+        let path = self.path.join(KEY);
+        if let Some(mut file) = open_existing(&path)? {
+            let metadata = file.metadata().map_err(|e| failed("look at", &path, e))?;
+            own(&path, &metadata)?;
+            let mode = metadata.mode() & 0o7777;
+            if mode & OTHERS != 0 {
+                return Err(StateError::KeyExposed { path, mode });
+            }
+            return read_key(&mut file, &path);
+        }
+        let mut key = Zeroizing::new([0; 32]);
+        SystemRandom::new().fill(&mut *key).map_err(|_| StateError::Random)?;
+        key[0] &= 248;
+        key[31] = (key[31] & 127) | 64;
+        let mut text = Zeroizing::new(STANDARD.encode(*key));
+        text.push('\n');
+        self.write_atomic(KEY, text.as_bytes())?;
+        Ok(key)
+    }
+
+    /// The content of a file, or nothing if there is none.
+    ///
+    /// # Errors
+    /// When it cannot be read.
+    pub fn read(&self, name: &str) -> Result<Option<Vec<u8>>, StateError> {
+        let path = self.file(name)?;
+        let Some(file) = open_existing(&path)? else { return Ok(None) };
+        let mut content = Vec::new();
+        file.take(LARGEST).read_to_end(&mut content).map_err(|e| failed("read", &path, e))?;
+        Ok(Some(content))
+    }
+
+    /// Makes `content` the whole content of a file that only its owner can read, and returns when that would survive
+    /// a power cut. On an error the file is as it was.
+    ///
+    /// # Errors
+    /// When it cannot be written.
+    pub fn write_atomic(&self, name: &str, content: &[u8]) -> Result<(), StateError> {
+        let path = self.file(name)?;
+        let temporary = self.path.join(format!(".{name}.new"));
+        let written = write_new(&temporary, content)
+            .map_err(|e| failed("write", &temporary, e))
+            .and_then(|()| fs::rename(&temporary, &path).map_err(|e| failed("replace", &path, e)));
+        if let Err(error) = written {
+            let _ = fs::remove_file(&temporary);
+            return Err(error);
+        }
+        let synced = File::open(&self.path).and_then(|directory| directory.sync_all());
+        synced.map_err(|e| failed("save", &self.path, e))
+    }
+
+    fn file(&self, name: &str) -> Result<PathBuf, StateError> {
+        let plain = !name.is_empty() && !name.starts_with('.') && name != LOCK && !name.contains(['/', '\0']);
+        if plain { Ok(self.path.join(name)) } else { Err(StateError::Name(name.to_owned())) }
+    }
+}
+
+/// Makes the directory, for its owner only, and its parents with the usual permissions.
+fn make(path: &Path) -> Result<(), StateError> {
+    if let Some(parent) = path.parent().filter(|p| *p != Path::new("")) {
+        fs::create_dir_all(parent).map_err(|e| failed("make", parent, e))?;
+    }
+    match DirBuilder::new().mode(0o700).create(path) {
+        Err(error) if error.kind() != io::ErrorKind::AlreadyExists => Err(failed("make", path, error)),
+        _ => Ok(()),
+    }
+}
+
+/// Refuses what is another user's. Root's own is everybody's business: it could read and change everything anyway.
+fn own(path: &Path, metadata: &fs::Metadata) -> Result<(), StateError> {
+    let (owner, user) = (metadata.uid(), nix::unistd::geteuid().as_raw());
+    if owner == user || owner == 0 {
+        return Ok(());
+    }
+    Err(StateError::Owner { path: path.to_path_buf(), owner, user })
+}
+
+fn lock(directory: &Path) -> Result<File, StateError> {
+    let path = directory.join(LOCK);
+    let mut file = OpenOptions::new()
+        .read(true)
+        .write(true)
+        .create(true)
+        .truncate(false)
+        .mode(0o600)
+        .custom_flags(nix::libc::O_NOFOLLOW)
+        .open(&path)
+        .map_err(|e| failed("write", &path, e))?;
+    match file.try_lock() {
+        Ok(()) => {}
+        Err(TryLockError::WouldBlock) => {
+            let mut text = String::new();
+            let pid = file.read_to_string(&mut text).ok().and_then(|_| text.trim().parse().ok());
+            return Err(StateError::Locked { path: directory.to_path_buf(), pid });
+        }
+        Err(TryLockError::Error(error)) => return Err(failed("lock", &path, error)),
+    }
+    let noted =
+        file.set_len(0).and_then(|()| file.rewind()).and_then(|()| writeln!(file, "{}", std::process::id()));
+    noted.map_err(|e| failed("write", &path, e))?;
+    Ok(file)
+}
+
+fn open_existing(path: &Path) -> Result<Option<File>, StateError> {
+    match OpenOptions::new().read(true).custom_flags(nix::libc::O_NOFOLLOW).open(path) {
+        Ok(file) => Ok(Some(file)),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(failed("read", path, error)),
+    }
+}
+
+fn read_key(file: &mut File, path: &Path) -> Result<Zeroizing<[u8; 32]>, StateError> {
+    // Large enough never to grow, which would leave a copy behind.
+    let mut text = Zeroizing::new([0u8; 64]);
+    let mut length = 0;
+    while length < text.len() {
+        match file.read(&mut text[length..]).map_err(|e| failed("read", path, e))? {
+            0 => break,
+            count => length += count,
+        }
+    }
+    let malformed = || StateError::KeyMalformed(path.to_path_buf());
+    let mut decoded = Zeroizing::new([0u8; 64]);
+    let count = STANDARD.decode_slice(text[..length].trim_ascii(), &mut *decoded).map_err(|_| malformed())?;
+    let mut key = <[u8; 32]>::try_from(&decoded[..count]).map_err(|_| malformed())?;
+    let wrapped = Zeroizing::new(key);
+    key.zeroize();
+    Ok(wrapped)
+}
+
+/// Writes a file that must not exist; one of that name is what a crash left.
+fn write_new(path: &Path, content: &[u8]) -> io::Result<()> {
+    match fs::remove_file(path) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+        _ => {}
+    }
+    let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(path)?;
+    file.write_all(content)?;
+    file.sync_all()
+}
+
+fn failed(action: &'static str, path: &Path, source: io::Error) -> StateError {
+    let shown = path.parent().filter(|_| path.file_name() != Some(OsStr::new(""))).unwrap_or(path).display();
+    let remedy = match source.kind() {
+        io::ErrorKind::PermissionDenied => {
+            format!(
+                "run as root, or give this user the directory, or choose another state directory than in {shown}"
+            )
+        }
+        io::ErrorKind::ReadOnlyFilesystem => {
+            format!(
+                "the file system of {shown} is read-only; make it writable or choose another state directory"
+            )
+        }
+        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => "make room on the disk".to_owned(),
+        _ => "choose another state directory if this one cannot be mended".to_owned(),
+    };
+    StateError::Io { action, path: path.to_path_buf(), source, remedy }
+}

@@ -1,0 +1,78 @@
+//! Stands in on systems that are not supported yet: it compiles, and says so when used.
+
+use std::io;
+use std::net::UdpSocket;
+
+use mast_engine::os::{Family, InterfaceList, Platform, Tun, VirtualNetwork};
+use mast_proto::Interface;
+use tokio::sync::watch;
+
+use crate::{Check, Overrides};
+
+fn unsupported<T>() -> io::Result<T> {
+    Err(io::Error::new(
+        io::ErrorKind::Unsupported,
+        format!("MAST does not support {} yet; it runs on Linux", std::env::consts::OS),
+    ))
+}
+
+/// The platform of a system that is not supported yet.
+#[derive(Debug, Clone, Default)]
+pub struct Native;
+
+impl Native {
+    /// Makes the stand-in; what it is asked for fails.
+    pub fn new(_overrides: Overrides) -> Self {
+        Self
+    }
+}
+
+/// A virtual interface that cannot exist.
+#[derive(Debug)]
+pub enum NoTun {}
+
+impl Tun for NoTun {
+    fn name(&self) -> &str {
+        match *self {}
+    }
+    async fn readable(&self) -> io::Result<()> {
+        match *self {}
+    }
+    fn try_recv(&self, _buffer: &mut [u8]) -> io::Result<usize> {
+        match *self {}
+    }
+    fn try_send(&self, _datagram: &[u8]) -> io::Result<usize> {
+        match *self {}
+    }
+    async fn configure(&self, _network: &VirtualNetwork) -> io::Result<()> {
+        match *self {}
+    }
+}
+
+impl Platform for Native {
+    type Tun = NoTun;
+
+    fn create_tun(&self, _name: &str, _mtu: u16) -> io::Result<NoTun> {
+        unsupported()
+    }
+    fn bind_udp(&self, _interface: &Interface, _family: Family, _port: u16) -> io::Result<UdpSocket> {
+        unsupported()
+    }
+    fn watch_interfaces(&self, _exclude: &str) -> io::Result<watch::Receiver<InterfaceList>> {
+        unsupported()
+    }
+}
+
+/// Says that the system is not supported yet.
+pub fn probe() -> Vec<Check> {
+    let text = format!("MAST does not support {} yet; it runs on Linux.", std::env::consts::OS);
+    vec![Check::fail("system", text)]
+}
+
+/// Removes what a killed predecessor left: nothing here.
+///
+/// # Errors
+/// None yet.
+pub fn clear_leftovers(_tun_name: &str) -> io::Result<Vec<String>> {
+    Ok(Vec::new())
+}
