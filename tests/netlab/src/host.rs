@@ -5,6 +5,8 @@ use std::{
     path::Path,
     process::Command,
     sync::Arc,
+    thread,
+    time::{Duration, Instant},
 };
 
 use nix::{
@@ -147,13 +149,31 @@ impl Host {
 
     /// Whether an interface is up and has carrier.
     pub fn is_running(&self, interface: &str) -> Result<bool> {
+        Ok(self.flags(interface)?.contains(InterfaceFlags::IFF_UP | InterfaceFlags::IFF_RUNNING))
+    }
+
+    fn flags(&self, interface: &str) -> Result<InterfaceFlags> {
         let entries = self.interfaces()?;
         let entry = entries.iter().find(|entry| entry.interface_name == interface);
-        let entry = entry.ok_or_else(|| Error::NoInterface {
+        entry.map(|entry| entry.flags).ok_or_else(|| Error::NoInterface {
             host: self.name().to_owned(),
             interface: interface.to_owned(),
-        })?;
-        Ok(entry.flags.contains(InterfaceFlags::IFF_UP | InterfaceFlags::IFF_RUNNING))
+        })
+    }
+
+    /// Waits until the kernel has noticed a change of carrier, normally far below a millisecond. An
+    /// interface that is down or gone is not waited for.
+    pub(crate) fn settle(&self, interface: &str, carrier: bool) {
+        let deadline = Instant::now() + Duration::from_secs(2);
+        let settled = |flags: InterfaceFlags| {
+            !flags.contains(InterfaceFlags::IFF_UP) || flags.contains(InterfaceFlags::IFF_RUNNING) == carrier
+        };
+        while Instant::now() < deadline && !self.flags(interface).map_or(true, settled) {
+            thread::sleep(Duration::from_micros(200));
+        }
+        // The flags change a moment before the interface starts to send; a packet in between would be
+        // lost, and if it is to resolve an address, cost a second. An interface that is gone is settled.
+        let _ = self.namespace.netlink(|netlink| route::settle(netlink, interface));
     }
 
     /// Runs a closure on a new thread inside the host's network namespace and waits for its result.

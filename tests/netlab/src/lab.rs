@@ -1,12 +1,8 @@
 //! The lab itself: the owner of links.
 
-use std::{
-    sync::{
-        Arc, Mutex, PoisonError,
-        atomic::{AtomicU32, Ordering},
-    },
-    thread,
-    time::{Duration, Instant},
+use std::sync::{
+    Arc, Mutex, PoisonError,
+    atomic::{AtomicU32, Ordering},
 };
 
 use crate::{
@@ -68,8 +64,8 @@ impl Lab {
         let seed = self.seed.wrapping_mul(1_000_003).wrapping_add(u64::from(number));
         let link = Link::new(&self.wire, number, (a, a_interface), (b, b_interface), profile, seed)?;
         self.links.lock().unwrap_or_else(PoisonError::into_inner).push(link.clone());
-        wait_for_operation(a, a_interface);
-        wait_for_operation(b, b_interface);
+        a.settle(a_interface, true);
+        b.settle(b_interface, true);
         Ok(link)
     }
 
@@ -82,8 +78,8 @@ impl Lab {
         })?;
         prepare(a, a_interface)?;
         prepare(b, b_interface)?;
-        wait_for_operation(a, a_interface);
-        wait_for_operation(b, b_interface);
+        a.settle(a_interface, true);
+        b.settle(b_interface, true);
         Ok(())
     }
 
@@ -107,13 +103,5 @@ impl std::fmt::Debug for Lab {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let links = self.links.lock().unwrap_or_else(PoisonError::into_inner);
         f.debug_struct("Lab").field("links", &*links).finish()
-    }
-}
-
-/// Waits until the kernel has noticed a new carrier, normally a few milliseconds.
-fn wait_for_operation(host: &Host, interface: &str) {
-    let deadline = Instant::now() + Duration::from_secs(2);
-    while Instant::now() < deadline && !host.is_running(interface).unwrap_or(true) {
-        thread::sleep(Duration::from_millis(1));
     }
 }

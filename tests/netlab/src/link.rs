@@ -107,7 +107,8 @@ impl Link {
         self.inner.emulator.set_discard([a_to_b, b_to_a]);
     }
 
-    /// Gives or takes the carrier of both ends; their administrative state stays.
+    /// Gives or takes the carrier of both ends, and returns when their hosts' kernels have noticed; the
+    /// administrative state stays.
     pub fn set_carrier(&self, carrier: bool) -> Result<()> {
         self.set_carrier_a(carrier)?;
         self.set_carrier_b(carrier)
@@ -152,7 +153,10 @@ pub(crate) fn prepare(host: &Host, interface: &str) -> Result<()> {
 
 impl Inner {
     fn set_carrier(&self, end: usize, carrier: bool) -> Result<()> {
-        self.wire.netlink(|netlink| route::set_up(netlink, &self.hidden[end], carrier))
+        self.wire.netlink(|netlink| route::set_up(netlink, &self.hidden[end], carrier))?;
+        let (host, interface) = &self.ends[end];
+        host.settle(interface, carrier);
+        Ok(())
     }
 
     fn stop(&self) {

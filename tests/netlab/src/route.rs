@@ -127,6 +127,12 @@ pub(crate) fn set_up(netlink: &Netlink, name: &str, up: bool) -> Result<()> {
     netlink.request(format!("set interface {name} {}", if up { "up" } else { "down" }), message)
 }
 
+/// Changes nothing, but waits for changes under way: the kernel handles them one at a time.
+pub(crate) fn settle(netlink: &Netlink, name: &str) -> Result<()> {
+    let message = Message::new(RTM_SETLINK, 0, &link_header(0, 0, 0)).text(IFLA_IFNAME, name);
+    netlink.request(format!("look at interface {name}"), message)
+}
+
 pub(crate) fn set_mtu(netlink: &Netlink, name: &str, mtu: u32) -> Result<()> {
     let message =
         Message::new(RTM_SETLINK, 0, &link_header(0, 0, 0)).text(IFLA_IFNAME, name).number(IFLA_MTU, mtu);

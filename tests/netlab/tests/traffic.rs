@@ -117,7 +117,8 @@ fn a_download_ends_at_its_deadline() {
         let running = Download::start(&a, server.address(), u64::MAX, 5, 500 * MS).unwrap();
         sleep(200 * MS);
         link.set_drop(true, true);
-        assert!(matches!(running.finish(), Err(Error::Deadline { .. })));
+        let result = running.finish();
+        assert!(matches!(result, Err(Error::Deadline { .. })), "{result:?}");
         assert!(start.elapsed() < 1500 * MS, "{:?}", start.elapsed());
     });
 }

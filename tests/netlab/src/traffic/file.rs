@@ -192,7 +192,15 @@ impl Download {
             .name("download".to_owned())
             .spawn(move || {
                 let connect = || TcpStream::connect_timeout(&server, timeout);
-                let stream = host.run(connect)?.context(format!("connect to {server}"))?;
+                let stream = match host.run(connect)? {
+                    Err(error) if error.kind() == ErrorKind::TimedOut => {
+                        return Err(Error::Deadline {
+                            what: "a download",
+                            progress: "connecting".to_owned(),
+                        });
+                    }
+                    result => result.context(format!("connect to {server}"))?,
+                };
                 receive(stream, length, seed, &inner, start + timeout)
             })
             .context("start a thread")?;
