@@ -12,7 +12,7 @@ use crate::os::Prefix;
 pub type PublicKey = [u8; 32];
 
 /// What the engine needs to start.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct EngineConfig {
     /// This host's private key.
     pub private_key: zeroize::Zeroizing<[u8; 32]>,
@@ -37,7 +37,7 @@ pub struct EngineConfig {
 }
 
 /// A peer, as it is kept.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq)]
 pub struct PeerConfig {
     /// What the user calls it; unique.
     pub name: String,
@@ -58,7 +58,7 @@ pub struct PeerConfig {
 }
 
 /// What a wg-quick file says of a plain WireGuard peer beyond its key and endpoint.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
+#[derive(Clone, PartialEq, Eq, Default)]
 pub struct PlainPeer {
     /// `Address` of the interface section.
     pub addresses: Vec<Prefix>,
@@ -71,7 +71,7 @@ pub struct PlainPeer {
 }
 
 /// An invite that was given out.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq)]
 pub struct InviteRecord {
     /// The one-time secret.
     pub secret: [u8; 32],
@@ -85,6 +85,7 @@ pub struct InviteRecord {
 
 /// What the service must keep, so that a restart finds it again.
 #[derive(Debug, Clone, PartialEq)]
+#[allow(clippy::large_enum_variant, reason = "changes are rare")]
 pub enum Change {
     /// A peer is new, or something of it changed.
     Peer(PeerConfig),
@@ -237,4 +238,59 @@ pub enum EngineError {
     /// The engine has ended.
     #[error("the engine has stopped")]
     Stopped,
+}
+
+// What holds secrets says nothing of them in logs.
+
+impl std::fmt::Debug for EngineConfig {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let Self { name, port, tun_name, mtu, policy, peers, invites, up, .. } = self;
+        f.debug_struct("EngineConfig")
+            .field("name", name)
+            .field("port", port)
+            .field("tun_name", tun_name)
+            .field("mtu", mtu)
+            .field("policy", policy)
+            .field("peers", peers)
+            .field("invites", invites)
+            .field("up", up)
+            .finish_non_exhaustive()
+    }
+}
+
+impl std::fmt::Debug for PeerConfig {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let Self { name, public_key, endpoints, kind, eid_v4, plain, policy, .. } = self;
+        f.debug_struct("PeerConfig")
+            .field("name", name)
+            .field("public_key", public_key)
+            .field("endpoints", endpoints)
+            .field("kind", kind)
+            .field("eid_v4", eid_v4)
+            .field("plain", plain)
+            .field("policy", policy)
+            .finish_non_exhaustive()
+    }
+}
+
+impl std::fmt::Debug for PlainPeer {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let Self { addresses, allowed, keepalive, .. } = self;
+        f.debug_struct("PlainPeer")
+            .field("addresses", addresses)
+            .field("allowed", allowed)
+            .field("keepalive", keepalive)
+            .finish_non_exhaustive()
+    }
+}
+
+impl std::fmt::Debug for InviteRecord {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let Self { name, expires, used, .. } = self;
+        f.debug_struct("InviteRecord")
+            .field("name", name)
+            .field("expires", expires)
+            .field("used", used)
+            .finish_non_exhaustive()
+    }
 }

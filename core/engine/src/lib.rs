@@ -1,3 +1,72 @@
-//! Drives the MAST protocol: sockets, timers, virtual interface, WireGuard sessions
+//! Drives the MAST protocol: sockets, timers, virtual interface, WireGuard sessions.
+//!
+//! [`Engine::start`] spawns one task that owns everything. It waits for the interfaces to change, for a command, for
+//! a timer, for a datagram; does what follows; and then sends and tells what the contexts it touched have to send
+//! and to tell. There are no locks, and nothing else runs. The protocol itself is `mast-proto`; what differs between
+//! operating systems is behind the traits of [`os`].
+//!
+//! # The road of one datagram out
+//!
+//! 1. `data::pump_tun` reads it from the virtual interface into the frame buffer, behind room for the headers.
+//! 2. `routing` finds the peer by the destination.
+//! 3. The context seals the frame in place and names the path. With no path it holds the datagram; where it does not
+//!    fit, `icmp` answers the host. To a plain WireGuard peer, `wireguard` seals it instead.
+//! 4. `sockets` sends the frame from the socket bound to the path's interface. What the system cannot take is lost,
+//!    as on any link; an error that tells of the path goes to the context.
+//!
+//! # The road of one datagram in
+//!
+//! 1. `data::pump_sockets` reads it from a socket into the receive buffer. The first byte tells MAST from WireGuard.
+//! 2. MAST: the index in the header names the peer, whose context opens the datagram in place.
+//!    WireGuard: the index names the session; an initiation is opened far enough to tell the sender's key (`secure`).
+//! 3. `routing` checks that the source is the peer's and the destination this host's own.
+//! 4. It is written to the virtual interface.
+//!
+//! Up to 64 datagrams of each source are taken at a time. Nothing on these roads allocates, but for plain WireGuard.
+//!
+//! # Who does what
+//!
+//! | file | idea |
+//! |---|---|
+//! | `engine` | the task: what it waits for, and the peers |
+//! | `settle` | what contexts have to send and to tell |
+//! | `data`, `routing`, `icmp`, `inner` | the roads above |
+//! | `sockets` | one UDP socket per interface and family |
+//! | `secure`, `wireguard` | WireGuard messages and sessions |
+//! | `eids` | IPv4 EIDs of all contexts together |
+//! | `invite`, `pairing`, `meet` | links, the pairing protocol, and the engine's side of it |
+//! | `drill`, `drilling` | taking paths away, to see what happens |
+//! | `commands`, `handle` | what the service asks |
+//! | `story`, `counters` | what is told of it all |
+//!
+//! # What must be kept
+//!
+//! The engine writes nothing to disk. Whatever must survive a restart comes as [`api::Change`].
+
+mod commands;
+mod counters;
+mod data;
+mod drill;
+mod drilling;
+mod eids;
+mod engine;
+mod handle;
+mod icmp;
+mod inner;
+mod invite;
+mod meet;
+mod name;
+mod pairing;
+mod peer;
+mod routing;
+mod secure;
+mod settle;
+mod sockets;
+mod story;
+mod wireguard;
+
 pub mod api;
 pub mod os;
+
+pub use engine::Engine;
+pub use handle::{EngineHandle, Invite, NewPeer};

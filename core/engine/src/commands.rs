@@ -1,0 +1,268 @@
+//! What the service asks of the engine.
+
+use std::time::{Duration, Instant};
+
+use mast_proto::wire::ShutReason;
+use mast_proto::{PeerState, Policy, Selector};
+use tokio::sync::oneshot;
+
+use crate::api::{Change, EngineError, PeerConfig, Snapshot};
+use crate::engine::{Closing, Engine, touch};
+use crate::handle::Command;
+use crate::name;
+use crate::os::{Platform, Tun};
+use crate::peer::{Peer, PeerId};
+use crate::sockets::explain_bind;
+
+/// So long the peers have to acknowledge that this host takes leave.
+const LEAVE: Duration = Duration::from_millis(300);
+
+impl<P: Platform> Engine<P> {
+    pub(crate) async fn command(&mut self, now: Instant, command: Command) {
+        // Whoever asked may have gone: an answer that nobody takes is no error.
+        match command {
+            Command::Snapshot(reply) => drop(reply.send(Ok(self.snapshot(now)))),
+            Command::Up(reply) => {
+                let result = self.bring_up().await;
+                if result.is_ok() {
+                    self.tell_change(Change::Up(true));
+                }
+                drop(reply.send(result));
+            }
+            Command::Down(reply) => {
+                self.tell_change(Change::Up(false));
+                self.close(now, false, Some(reply));
+            }
+            Command::AddPeer(peer, reply) => {
+                let result = self.check_peer(&peer);
+                if result.is_ok() {
+                    self.adopt(*peer);
+                }
+                drop(reply.send(result));
+            }
+            Command::RemovePeer(name, reply) => drop(reply.send(self.remove_peer(now, &name))),
+            Command::Invite { expires, name, reply } => drop(reply.send(self.invite(expires, name))),
+            Command::Join { link, name, reply } => self.join(now, &link, name, reply),
+            Command::SetPolicy { peer, policy, reply } => {
+                drop(reply.send(self.set_policy(now, peer.as_deref(), policy)));
+            }
+            Command::Recent(reply) => drop(reply.send(Ok(self.story.recent()))),
+            Command::Drill { peer, reply } => drop(reply.send(self.start_drill(now, &peer))),
+            Command::Stop(reply) => self.close(now, true, Some(reply)),
+        }
+    }
+
+    fn snapshot(&mut self, now: Instant) -> Snapshot {
+        for (&id, peer) in &mut self.peers {
+            if self.up && peer.leaving.is_none() {
+                peer.context.check(now);
+                touch(&mut self.touched, id);
+            }
+        }
+        let present = self.peers.values().filter(|p| p.leaving.is_none());
+        Snapshot {
+            up: self.up,
+            name: self.settings.name.clone(),
+            public_key: self.identity.public(),
+            interfaces: self.list.interfaces.clone(),
+            peers: present.map(|p| p.snapshot(now, &self.names)).collect(),
+            counters: self.net.counters.list(),
+        }
+    }
+
+    /// Makes the virtual interface and the sockets, and connects.
+    pub(crate) async fn bring_up(&mut self) -> Result<(), EngineError> {
+        if let Some(Closing { stop: true, .. }) = self.closing {
+            return Err(EngineError::Stopped);
+        }
+        let now = Instant::now();
+        if self.closing.is_some() {
+            // It was taking leave: never mind the answers.
+            self.finish_closing();
+        }
+        if self.up {
+            return Ok(());
+        }
+        for failure in self.net.sockets.sync(&self.platform, &self.list.interfaces, now) {
+            if failure.error.kind() == std::io::ErrorKind::NotFound {
+                // The interface went in the meantime.
+                continue;
+            }
+            let error = explain_bind(failure, self.net.sockets.port());
+            self.net.sockets.clear();
+            return Err(error.into());
+        }
+        let tun = self.platform.create_tun(&self.settings.tun_name, self.settings.mtu);
+        let tun = tun.inspect_err(|_| self.net.sockets.clear())?;
+        if let Err(error) = tun.configure(&self.network).await {
+            self.net.sockets.clear();
+            return Err(error.into());
+        }
+        self.set_tun(tun);
+        self.up = true;
+        let now = Instant::now();
+        let ids: Vec<PeerId> = self.peers.keys().copied().collect();
+        for id in ids {
+            self.connect_peer(now, id);
+        }
+        Ok(())
+    }
+
+    /// Begins to take leave of all peers.
+    pub(crate) fn close(
+        &mut self,
+        now: Instant,
+        stop: bool,
+        reply: Option<oneshot::Sender<Result<(), EngineError>>>,
+    ) {
+        let closing =
+            self.closing.get_or_insert_with(|| Closing { deadline: now + LEAVE, replies: vec![], stop });
+        closing.stop |= stop;
+        closing.replies.extend(reply);
+        if !self.up {
+            return;
+        }
+        self.up = false;
+        self.clear_tun();
+        self.drill = None;
+        self.end_joining(Err(EngineError::Invite("MAST was switched off".into())));
+        for (&id, peer) in &mut self.peers {
+            peer.context.shut(now, ShutReason::Down);
+            touch(&mut self.touched, id);
+        }
+    }
+
+    /// Ends what [`Engine::close`] began, once all peers have answered or time is up. True ends the engine.
+    pub(crate) fn end_closing(&mut self, now: Instant) -> bool {
+        let Some(closing) = &self.closing else { return false };
+        let waiting = self.peers.values().any(|p| p.context.state(now) != PeerState::Down);
+        if waiting && now < closing.deadline {
+            return false;
+        }
+        self.finish_closing()
+    }
+
+    fn finish_closing(&mut self) -> bool {
+        self.net.sockets.clear();
+        let leaving: Vec<_> =
+            self.peers.iter().filter(|(_, p)| p.leaving.is_some()).map(|(id, _)| *id).collect();
+        for id in leaving {
+            self.drop_peer(id);
+        }
+        let now = Instant::now();
+        let mut changes = Vec::new();
+        for peer in self.peers.values_mut() {
+            if peer.learn() {
+                changes.push(Change::Peer(peer.config.clone()));
+            }
+            peer.context.handle_interfaces(now, &[]);
+            peer.timeout = None;
+            peer.tick = None;
+        }
+        for change in changes {
+            self.tell_change(change);
+        }
+        self.touched.clear();
+        let Some(closing) = self.closing.take() else { return false };
+        for reply in closing.replies {
+            drop(reply.send(Ok(())));
+        }
+        closing.stop
+    }
+
+    /// Whether a peer can be added.
+    pub(crate) fn check_peer(&self, peer: &PeerConfig) -> Result<(), EngineError> {
+        if name::clean(&peer.name).as_ref() != Some(&peer.name) {
+            return Err(EngineError::Invalid(format!(
+                "`{}` cannot be the name of a peer: up to 64 bytes, without control characters",
+                peer.name.escape_debug()
+            )));
+        }
+        if self.peer_named(&peer.name).is_some() {
+            return Err(EngineError::Conflict(format!("there is a peer `{}` already", peer.name)));
+        }
+        if peer.public_key == self.identity.public() {
+            return Err(EngineError::Invalid("that is this machine's own key".into()));
+        }
+        let same = |p: &&Peer| p.leaving.is_none() && p.config.public_key == peer.public_key;
+        if let Some(known) = self.peers.values().find(same) {
+            return Err(EngineError::Conflict(format!(
+                "that key is the peer `{}` already",
+                known.config.name
+            )));
+        }
+        Ok(())
+    }
+
+    /// Adds a peer that was checked, keeps it, and connects to it.
+    pub(crate) fn adopt(&mut self, config: PeerConfig) {
+        // One of the same key may still be taking leave.
+        let old =
+            self.peers.iter().find(|(_, p)| p.config.public_key == config.public_key).map(|(id, _)| *id);
+        if let Some(old) = old {
+            self.drop_peer(old);
+        }
+        self.tell_change(Change::Peer(config.clone()));
+        let id = self.insert_peer(config);
+        self.rebuild();
+        if self.up {
+            self.connect_peer(Instant::now(), id);
+        }
+    }
+
+    fn remove_peer(&mut self, now: Instant, name: &str) -> Result<(), EngineError> {
+        let id = self.find_peer(name)?;
+        let Some(peer) = self.peers.get_mut(&id) else { return Ok(()) };
+        peer.context.shut(now, ShutReason::Removed);
+        peer.leaving = Some(now + LEAVE);
+        peer.tick = None;
+        let key = peer.config.public_key;
+        touch(&mut self.touched, id);
+        self.tell_change(Change::PeerRemoved(key));
+        self.rebuild();
+        Ok(())
+    }
+
+    fn set_policy(&mut self, now: Instant, name: Option<&str>, policy: Policy) -> Result<(), EngineError> {
+        if let Policy::Pin { order, .. } = &policy {
+            if order.is_empty() {
+                return Err(EngineError::Invalid("a pin names at least one interface".into()));
+            }
+            for selector in order {
+                if let Selector::Interface(wanted) = selector
+                    && !self.list.interfaces.iter().any(|i| i.name == *wanted)
+                {
+                    let known: Vec<_> = self.list.interfaces.iter().map(|i| i.name.as_str()).collect();
+                    let known = if known.is_empty() { "none now".to_owned() } else { known.join(", ") };
+                    return Err(EngineError::NoInterface { name: wanted.clone(), known });
+                }
+            }
+        }
+        let one = name.map(|n| self.find_peer(n)).transpose()?;
+        for (&id, peer) in &mut self.peers {
+            let meant = one.map_or(peer.config.policy.is_none(), |one| one == id);
+            if meant {
+                peer.context.set_policy(now, policy.clone());
+                touch(&mut self.touched, id);
+            }
+        }
+        if let Some(peer) = one.and_then(|id| self.peers.get_mut(&id)) {
+            peer.config.policy = Some(policy);
+            let change = Change::Peer(peer.config.clone());
+            self.tell_change(change);
+        } else {
+            self.settings.policy = policy.clone();
+            self.tell_change(Change::Policy(policy));
+        }
+        Ok(())
+    }
+
+    pub(crate) fn find_peer(&self, name: &str) -> Result<PeerId, EngineError> {
+        self.peer_named(name).ok_or_else(|| {
+            let present = self.peers.values().filter(|p| p.leaving.is_none());
+            let known: Vec<_> = present.map(|p| p.config.name.as_str()).collect();
+            let known = if known.is_empty() { "none yet".to_owned() } else { known.join(", ") };
+            EngineError::NoPeer { name: name.to_owned(), known }
+        })
+    }
+}

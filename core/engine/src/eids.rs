@@ -1,0 +1,83 @@
+//! The IPv4 EIDs of all contexts of this host, seen by one of them.
+
+use std::net::{IpAddr, Ipv4Addr};
+
+use mast_proto::wire::EidPair;
+use mast_proto::{EidBook, EidPool, Interface, Random};
+
+use crate::peer::PeerId;
+use crate::routing::Routing;
+
+/// What a context may ask while it agrees on EIDs.
+pub(crate) struct Book<'a> {
+    pub routing: &'a Routing,
+    pub interfaces: &'a [Interface],
+    pub pool: EidPool,
+    pub random: &'a mut Random,
+    /// The peer that asks.
+    pub asking: PeerId,
+}
+
+impl Book<'_> {
+    /// Used by another peer, or by a physical interface: mobile networks give out addresses of 100.64.0.0/10 too.
+    fn is_taken(&self, address: Ipv4Addr) -> bool {
+        self.routing.is_taken(address, self.asking)
+            || self.interfaces.iter().any(|i| i.addresses.contains(&IpAddr::V4(address)))
+    }
+
+    /// Whether a peer may have this address at all. Without this check a peer could draw the traffic to any
+    /// address of the Internet or of the local network to itself.
+    fn is_eligible(&self, address: Ipv4Addr) -> bool {
+        let within = |pool: EidPool| {
+            // The first and the last pair of the pool.
+            let first = pool.pick(0, true).own;
+            let last = pool.pick(u64::MAX, true).other;
+            (first..=last).contains(&address)
+        };
+        within(self.pool) || within(EidPool::default())
+    }
+}
+
+impl EidBook for Book<'_> {
+    fn is_free(&self, pair: EidPair) -> bool {
+        pair.own.to_bits() ^ pair.other.to_bits() == 1
+            && [pair.own, pair.other].into_iter().all(|a| self.is_eligible(a) && !self.is_taken(a))
+    }
+
+    fn propose(&mut self) -> Option<EidPair> {
+        let draws: Vec<u64> = (0..64).map(|_| self.random.u64()).collect();
+        let mut draws = draws.into_iter();
+        self.pool.propose(|| draws.next().unwrap_or_default(), |a| self.is_taken(a))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn pair(own: &str, other: &str) -> EidPair {
+        EidPair { own: own.parse().unwrap(), other: other.parse().unwrap() }
+    }
+
+    #[test]
+    fn a_peer_cannot_claim_other_peoples_addresses() {
+        let routing = Routing::default();
+        let mut random = Random::new([1; 32]);
+        let mut book = Book {
+            routing: &routing,
+            interfaces: &[],
+            pool: EidPool::new(Ipv4Addr::new(10, 77, 0, 0), 16).unwrap(),
+            random: &mut random,
+            asking: PeerId(1),
+        };
+        assert!(book.is_free(pair("100.64.0.2", "100.64.0.3")));
+        assert!(book.is_free(pair("100.127.255.255", "100.127.255.254")));
+        assert!(book.is_free(pair("10.77.0.2", "10.77.0.3")));
+        assert!(!book.is_free(pair("10.78.0.2", "10.78.0.3")));
+        assert!(!book.is_free(pair("192.168.1.2", "192.168.1.3")));
+        assert!(!book.is_free(pair("8.8.8.8", "8.8.8.9")));
+        assert!(!book.is_free(pair("100.64.0.2", "100.64.0.4")));
+        let proposed = book.propose().unwrap();
+        assert!(book.is_free(proposed));
+    }
+}

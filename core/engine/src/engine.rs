@@ -1,0 +1,545 @@
+//! The engine's one task: it owns everything, waits for anything, and does what follows.
+
+use std::collections::{BTreeMap, HashMap};
+use std::future::{pending, poll_fn};
+use std::net::Ipv6Addr;
+use std::pin::pin;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use mast_proto::{
+    Aead, Context, ContextConfig, DATA_HEADROOM, DATA_TAILROOM, EidBook, EidPool, HoldLimits, PeerKind,
+    Policy, Random, eid_v6, wire,
+};
+use ring::rand::{SecureRandom, SystemRandom};
+use tokio::sync::{mpsc, oneshot, watch};
+
+use crate::api::{Change, EngineConfig, EngineError, PeerConfig};
+use crate::counters::Counters;
+use crate::data::{MAX_DATAGRAM, Net};
+use crate::drill::Drill;
+use crate::eids::Book;
+use crate::handle::{Command, EngineHandle};
+use crate::meet::{Accepting, Invited};
+use crate::name;
+use crate::os::{InterfaceList, Platform, Tun, VirtualNetwork};
+use crate::peer::{Names, Peer, PeerId};
+use crate::routing::Routing;
+use crate::settle::tick;
+use crate::sockets::{Sockets, is_plausible};
+use crate::story::Story;
+use crate::wireguard::{Identity, Indices, Session};
+
+/// Routes often change many at a time; once in so long is enough to try every path.
+const REVALIDATE: Duration = Duration::from_millis(100);
+/// A virtual interface that vanished is made again after so long.
+const TUN_RETRY: Duration = Duration::from_secs(2);
+const FOREVER: Duration = Duration::from_secs(24 * 3600);
+
+/// The settings that all peers share.
+pub(crate) struct Settings {
+    pub name: String,
+    pub tun_name: String,
+    pub mtu: u16,
+    pub pool: EidPool,
+    pub policy: Policy,
+}
+
+/// Taking leave of the peers.
+pub(crate) struct Closing {
+    pub deadline: Instant,
+    pub replies: Vec<oneshot::Sender<Result<(), EngineError>>>,
+    /// End the engine then.
+    pub stop: bool,
+}
+
+/// Drives the protocol. [`Engine::start`] is the only way in.
+pub struct Engine<P: Platform> {
+    pub(crate) platform: P,
+    pub(crate) settings: Settings,
+    pub(crate) identity: Arc<Identity>,
+    /// All key pairs of this host, its own first.
+    pub(crate) identities: Vec<Arc<Identity>>,
+    pub(crate) own_eid_v6: Ipv6Addr,
+    instance: u64,
+    pub(crate) random: Random,
+
+    pub(crate) peers: BTreeMap<PeerId, Peer>,
+    next_peer: u32,
+    pub(crate) by_index: HashMap<u32, PeerId>,
+    pub(crate) routing: Routing,
+    pub(crate) network: VirtualNetwork,
+    network_changed: bool,
+    pub(crate) net: Net,
+    pub(crate) tun: Option<P::Tun>,
+    tun_retry: Option<Instant>,
+
+    watch: watch::Receiver<InterfaceList>,
+    watching: bool,
+    pub(crate) list: InterfaceList,
+    pub(crate) names: Names,
+    revalidated: Instant,
+    revalidate: Option<Instant>,
+
+    commands: mpsc::Receiver<Command>,
+    changes: mpsc::UnboundedSender<Change>,
+    pub(crate) story: Story,
+    pub(crate) invites: Vec<Invited>,
+    pub(crate) next_invite: u64,
+    pub(crate) joining: Option<Accepting>,
+    pub(crate) drill: Option<Drill>,
+    pub(crate) up: bool,
+    pub(crate) closing: Option<Closing>,
+    /// Peers whose context may have something to send or to tell.
+    pub(crate) touched: Vec<PeerId>,
+
+    /// A datagram of the host, with room for the frame around it.
+    pub(crate) frame: Box<[u8]>,
+    /// A datagram of the network.
+    pub(crate) buffer: Box<[u8]>,
+}
+
+enum Wake {
+    Interfaces,
+    Command(Option<Command>),
+    Timer,
+    Data,
+}
+
+impl<P: Platform> Engine<P> {
+    /// Starts the engine as a task of the current runtime. Changes that must outlive a restart come out of the
+    /// second value.
+    ///
+    /// # Errors
+    /// When the configuration makes no sense, the port is in use, or the system refuses the virtual interface.
+    pub async fn start(
+        platform: P,
+        config: EngineConfig,
+    ) -> Result<(EngineHandle, mpsc::UnboundedReceiver<Change>), EngineError> {
+        let watch = platform.watch_interfaces(&config.tun_name)?;
+        let (commands, inbox) = mpsc::channel(32);
+        let (changes, outbox) = mpsc::unbounded_channel();
+        let mut engine = Self::new(platform, watch, inbox, changes, &config)?;
+        engine.names.learn(&engine.list.interfaces);
+        for peer in config.peers {
+            engine.check_peer(&peer)?;
+            engine.insert_peer(peer);
+        }
+        for invite in config.invites {
+            engine.add_invite(invite);
+        }
+        engine.rebuild();
+        if config.up {
+            engine.bring_up().await?;
+        }
+        let handle = EngineHandle { commands, listeners: engine.story.listeners() };
+        tokio::spawn(engine.run());
+        Ok((handle, outbox))
+    }
+
+    fn new(
+        platform: P,
+        watch: watch::Receiver<InterfaceList>,
+        commands: mpsc::Receiver<Command>,
+        changes: mpsc::UnboundedSender<Change>,
+        config: &EngineConfig,
+    ) -> Result<Self, EngineError> {
+        let mut seed = [0; 32];
+        SystemRandom::new()
+            .fill(&mut seed)
+            .map_err(|_| std::io::Error::other("the system has no random numbers"))?;
+        let mut random = Random::new(seed);
+        let identity = Arc::new(Identity::new(&config.private_key));
+        let now = Instant::now();
+        let list = watch.borrow().clone();
+        Ok(Self {
+            platform,
+            settings: Settings {
+                name: name::clean(&config.name).unwrap_or_else(|| "mast".into()),
+                tun_name: config.tun_name.clone(),
+                mtu: config.mtu,
+                pool: config.pool,
+                policy: config.policy.clone(),
+            },
+            identities: vec![Arc::clone(&identity)],
+            own_eid_v6: eid_v6(&identity.public()),
+            identity,
+            instance: random.u64(),
+            random,
+            peers: BTreeMap::new(),
+            next_peer: 0,
+            by_index: HashMap::new(),
+            routing: Routing::default(),
+            network: VirtualNetwork::default(),
+            network_changed: false,
+            net: Net {
+                sockets: Sockets::new(config.port)?,
+                indices: Indices::new(),
+                counters: Counters::default(),
+            },
+            tun: None,
+            tun_retry: None,
+            names: Names::default(),
+            list,
+            watch,
+            watching: true,
+            revalidated: now,
+            revalidate: None,
+            commands,
+            changes,
+            story: Story::new(),
+            invites: Vec::new(),
+            next_invite: 0,
+            joining: None,
+            drill: None,
+            up: false,
+            closing: None,
+            touched: Vec::new(),
+            frame: vec![0; DATA_HEADROOM + MAX_DATAGRAM + DATA_TAILROOM].into_boxed_slice(),
+            buffer: vec![0; MAX_DATAGRAM].into_boxed_slice(),
+        })
+    }
+
+    async fn run(mut self) {
+        let started = Instant::now();
+        let mut sleep = pin!(tokio::time::sleep(FOREVER));
+        let mut alarm = started + FOREVER;
+        loop {
+            let now = Instant::now();
+            self.settle(now);
+            if self.network_changed {
+                self.configure().await;
+            }
+            if self.end_closing(now) {
+                return;
+            }
+            let due = self.timeout(now).unwrap_or(now + FOREVER);
+            if due != alarm {
+                alarm = due;
+                sleep.as_mut().reset(due.into());
+            }
+            let wake = {
+                let Self { watch, commands, net, tun, watching, .. } = &mut self;
+                let readable = async {
+                    match tun {
+                        Some(tun) => tun.readable().await,
+                        None => pending().await,
+                    }
+                };
+                tokio::select! {
+                    // What the system says of the interfaces comes before everything else.
+                    biased;
+                    changed = watch.changed(), if *watching => {
+                        *watching = changed.is_ok();
+                        Wake::Interfaces
+                    }
+                    command = commands.recv() => Wake::Command(command),
+                    () = &mut sleep => Wake::Timer,
+                    () = poll_fn(|cx| net.sockets.poll_readable(cx)) => Wake::Data,
+                    _ = readable => Wake::Data,
+                }
+            };
+            let now = Instant::now();
+            match wake {
+                Wake::Interfaces => self.interfaces_changed(now),
+                Wake::Command(Some(command)) => self.command(now, command).await,
+                // Nobody is left who could ask for anything.
+                Wake::Command(None) => self.close(now, true, None),
+                Wake::Timer => {
+                    // It fires once; the next round sets it anew.
+                    alarm = started;
+                    self.timers(now);
+                }
+                Wake::Data => {
+                    self.pump_sockets(now);
+                    self.pump_tun(now);
+                }
+            }
+        }
+    }
+
+    /// When something is due that no event brings.
+    fn timeout(&self, now: Instant) -> Option<Instant> {
+        let peers = self.peers.values().flat_map(|p| [p.timeout, p.tick, p.leaving]).flatten();
+        let others = [
+            self.net.sockets.retry(now).filter(|_| self.up),
+            self.tun_retry,
+            self.revalidate,
+            self.joining.as_ref().map(|j| j.joining.timeout()),
+            self.drill.as_ref().map(Drill::timeout),
+            self.closing.as_ref().map(|c| c.deadline),
+        ];
+        peers.chain(others.into_iter().flatten()).min()
+    }
+
+    fn timers(&mut self, now: Instant) {
+        let due = |at: Option<Instant>| at.is_some_and(|at| now >= at);
+        for (&id, peer) in &mut self.peers {
+            if due(peer.timeout) {
+                peer.context.handle_timeout(now);
+                touch(&mut self.touched, id);
+            }
+            if due(peer.tick) {
+                tick(now, id, peer, &mut self.net);
+                touch(&mut self.touched, id);
+            }
+        }
+        let left: Vec<_> = self.peers.iter().filter(|(_, p)| due(p.leaving)).map(|(id, _)| *id).collect();
+        for id in left {
+            self.drop_peer(id);
+        }
+        if self.up && due(self.net.sockets.retry(now)) {
+            self.sync_sockets(now);
+        }
+        if due(self.tun_retry) {
+            self.restore_tun(now);
+        }
+        if due(self.revalidate) {
+            self.revalidate_all(now);
+        }
+        self.drive_joining(now);
+        self.drive_drill(now);
+    }
+
+    /// The interfaces changed, or routes, or the machine woke up.
+    fn interfaces_changed(&mut self, now: Instant) {
+        if !self.watching {
+            tracing::error!("the system no longer tells of changes of the network: restart the service");
+            self.story.note("", "the system no longer tells of network changes");
+            return;
+        }
+        let list = self.watch.borrow_and_update().clone();
+        let resumed = list.resumed != self.list.resumed;
+        let routes = list.routes_changed != self.list.routes_changed;
+        let interfaces = list.interfaces != self.list.interfaces;
+        self.list = list;
+        self.names.learn(&self.list.interfaces);
+        if !self.up {
+            return;
+        }
+        if interfaces {
+            self.sync_sockets(now);
+            for (&id, peer) in &mut self.peers {
+                peer.context.handle_interfaces(now, &self.list.interfaces);
+                touch(&mut self.touched, id);
+            }
+        }
+        if resumed {
+            self.revalidate_all(now);
+        } else if routes {
+            let due = self.revalidated + REVALIDATE;
+            if now >= due {
+                self.revalidate_all(now);
+            } else {
+                self.revalidate = Some(due);
+            }
+        }
+    }
+
+    fn revalidate_all(&mut self, now: Instant) {
+        self.revalidate = None;
+        self.revalidated = now;
+        if !self.up {
+            return;
+        }
+        for (&id, peer) in &mut self.peers {
+            peer.context.revalidate(now);
+            touch(&mut self.touched, id);
+        }
+    }
+
+    fn sync_sockets(&mut self, now: Instant) {
+        for failure in self.net.sockets.sync(&self.platform, &self.list.interfaces, now) {
+            let port = self.net.sockets.port();
+            let text = crate::sockets::explain_bind(failure, port).to_string();
+            tracing::warn!(reason = text, "no socket; trying again");
+            self.story.note("", text);
+        }
+    }
+
+    async fn configure(&mut self) {
+        self.network_changed = false;
+        let Some(tun) = &self.tun else { return };
+        if let Err(error) = tun.configure(&self.network).await {
+            tracing::error!(%error, "cannot set addresses and routes of the virtual interface");
+            self.story.note("", format!("cannot set addresses and routes: {error}"));
+        }
+    }
+
+    /// Routes to the peers as they are now.
+    pub(crate) fn rebuild(&mut self) {
+        let present = self.peers.iter().filter(|(_, p)| p.leaving.is_none()).map(|(id, p)| (*id, p));
+        let (routing, network) = Routing::build(present);
+        self.routing = routing;
+        if self.network != network {
+            self.network = network;
+            self.network_changed = true;
+        }
+    }
+
+    pub(crate) fn tell_change(&mut self, change: Change) {
+        if self.changes.send(change).is_err() {
+            tracing::debug!("nobody keeps the changes");
+        }
+    }
+
+    pub(crate) fn is_up(&self) -> bool {
+        self.up
+    }
+
+    pub(crate) fn peer_named(&self, name: &str) -> Option<PeerId> {
+        self.peers.iter().find(|(_, p)| p.leaving.is_none() && p.config.name == name).map(|(id, _)| *id)
+    }
+
+    /// Adds a peer that was checked, without connecting to it.
+    pub(crate) fn insert_peer(&mut self, config: PeerConfig) -> PeerId {
+        let now = Instant::now();
+        self.next_peer += 1;
+        let id = PeerId(self.next_peer);
+        let identity = self.identity_of(&config);
+        let index = loop {
+            let index = (self.random.u64() >> 32) as u32;
+            if index != 0 && !self.by_index.contains_key(&index) {
+                break index;
+            }
+        };
+        let context = Context::new(
+            ContextConfig {
+                index: wire::ContextIndex(index),
+                instance: self.instance,
+                lower: identity.public() < config.public_key,
+                name: self.settings.name.clone(),
+                aeads: aeads(),
+                eid_v6: self.own_eid_v6,
+                eid_v4: config.eid_v4,
+                port: self.net.sockets.port(),
+                expect: config.kind,
+                policy: config.policy.clone().unwrap_or_else(|| self.settings.policy.clone()),
+                hold: HoldLimits::default(),
+                seed: self.random.bytes(),
+            },
+            now,
+        );
+        let keepalive = config.plain.as_ref().and_then(|p| p.keepalive);
+        let mut session =
+            Session::new(identity, &config.public_key, config.preshared_key, keepalive, &self.net.indices);
+        session.ticking = config.kind == Some(PeerKind::WireGuard);
+        let peer = Peer {
+            own_eid_v6: self.own_eid_v6,
+            config,
+            context,
+            session,
+            rx_bytes: 0,
+            tx_bytes: 0,
+            timeout: None,
+            tick: None,
+            leaving: None,
+        };
+        self.by_index.insert(index, id);
+        self.peers.insert(id, peer);
+        id
+    }
+
+    fn identity_of(&mut self, config: &PeerConfig) -> Arc<Identity> {
+        let Some(private) = config.plain.as_ref().and_then(|p| p.private_key.as_ref()) else {
+            return Arc::clone(&self.identity);
+        };
+        let identity = Identity::new(private);
+        if let Some(known) = self.identities.iter().find(|i| i.public() == identity.public()) {
+            return Arc::clone(known);
+        }
+        let identity = Arc::new(identity);
+        self.identities.push(Arc::clone(&identity));
+        identity
+    }
+
+    /// Makes a context want its peer, on the interfaces that there are.
+    pub(crate) fn connect_peer(&mut self, now: Instant, id: PeerId) {
+        let Some(peer) = self.peers.get_mut(&id) else { return };
+        if peer.context.eid_v4().is_none() {
+            let mut book = Book {
+                routing: &self.routing,
+                interfaces: &self.list.interfaces,
+                pool: self.settings.pool,
+                random: &mut self.random,
+                asking: id,
+            };
+            peer.context.propose_eids(book.propose());
+        }
+        peer.context.handle_interfaces(now, &self.list.interfaces);
+        peer.context.add_remotes(now, peer.config.endpoints.iter().copied().filter(is_plausible));
+        peer.context.connect(now);
+        if peer.is_plain() {
+            peer.tick = Some(now);
+        }
+        touch(&mut self.touched, id);
+    }
+
+    pub(crate) fn drop_peer(&mut self, id: PeerId) {
+        if let Some(peer) = self.peers.remove(&id) {
+            self.by_index.remove(&peer.context.index().0);
+            let identity = Arc::clone(&peer.session.identity);
+            let own = Arc::ptr_eq(&identity, &self.identity);
+            if !own && !self.peers.values().any(|p| Arc::ptr_eq(&p.session.identity, &identity)) {
+                self.identities.retain(|i| !Arc::ptr_eq(i, &identity));
+            }
+        }
+    }
+
+    /// The virtual interface vanished underneath.
+    pub(crate) fn lose_tun(&mut self, now: Instant, error: &std::io::Error) {
+        tracing::error!(%error, "the virtual interface failed; making it again");
+        self.story.note("", format!("the virtual interface failed ({error}); making it again"));
+        self.tun = None;
+        self.tun_retry = Some(now + TUN_RETRY);
+    }
+
+    fn restore_tun(&mut self, now: Instant) {
+        self.tun_retry = None;
+        if !self.up || self.tun.is_some() {
+            return;
+        }
+        match self.platform.create_tun(&self.settings.tun_name, self.settings.mtu) {
+            Ok(tun) => {
+                self.tun = Some(tun);
+                self.network_changed = true;
+            }
+            Err(error) => {
+                tracing::debug!(%error, "the virtual interface cannot be made yet");
+                self.tun_retry = Some(now + TUN_RETRY);
+            }
+        }
+    }
+
+    pub(crate) fn clear_tun(&mut self) {
+        self.tun = None;
+        self.tun_retry = None;
+    }
+
+    pub(crate) fn set_tun(&mut self, tun: P::Tun) {
+        self.tun = Some(tun);
+        self.network_changed = false;
+    }
+}
+
+/// AEADs in order of preference: AES where the processor has instructions for it and for GHASH.
+fn aeads() -> Vec<Aead> {
+    #[cfg(any(target_arch = "x86_64", target_arch = "x86"))]
+    let fast = std::is_x86_feature_detected!("aes") && std::is_x86_feature_detected!("pclmulqdq");
+    #[cfg(target_arch = "aarch64")]
+    let fast = std::arch::is_aarch64_feature_detected!("aes");
+    #[cfg(not(any(target_arch = "x86_64", target_arch = "x86", target_arch = "aarch64")))]
+    let fast = false;
+    if fast {
+        vec![Aead::Aes256Gcm, Aead::ChaCha20Poly1305]
+    } else {
+        vec![Aead::ChaCha20Poly1305, Aead::Aes256Gcm]
+    }
+}
+
+/// Notes that a peer's context may have something to send or to tell.
+pub(crate) fn touch(touched: &mut Vec<PeerId>, id: PeerId) {
+    if !touched.contains(&id) {
+        touched.push(id);
+    }
+}

@@ -1,0 +1,155 @@
+//! How the service talks to the engine.
+
+use std::net::Ipv6Addr;
+use std::time::{Duration, SystemTime};
+
+use mast_proto::Policy;
+use tokio::sync::{broadcast, mpsc, oneshot};
+
+use crate::api::{DrillStep, EngineError, Happening, PeerConfig, PublicKey, Snapshot};
+
+type Reply<T> = oneshot::Sender<Result<T, EngineError>>;
+
+/// What the engine is asked.
+pub(crate) enum Command {
+    Snapshot(Reply<Snapshot>),
+    Up(Reply<()>),
+    Down(Reply<()>),
+    AddPeer(Box<PeerConfig>, Reply<()>),
+    RemovePeer(String, Reply<()>),
+    Invite { expires: Duration, name: Option<String>, reply: Reply<Invite> },
+    Join { link: String, name: Option<String>, reply: Reply<NewPeer> },
+    SetPolicy { peer: Option<String>, policy: Policy, reply: Reply<()> },
+    Recent(Reply<Vec<Happening>>),
+    Drill { peer: String, reply: Reply<mpsc::Receiver<DrillStep>> },
+    Stop(Reply<()>),
+}
+
+/// An invite to be handed to whoever shall become a peer.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Invite {
+    /// The link: `mast://1/…`. Whoever has it can become a peer, once.
+    pub link: String,
+    /// When it ends.
+    pub expires: SystemTime,
+}
+
+/// A peer that came by an invite.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NewPeer {
+    /// What it is called here.
+    pub name: String,
+    /// Its identity.
+    pub public_key: PublicKey,
+    /// This host's IPv6 EID and the peer's. The IPv4 EIDs are agreed a moment later.
+    pub eid_v6: (Ipv6Addr, Ipv6Addr),
+}
+
+/// Talks to a running engine. Cheap to clone; the engine ends when the last one is dropped.
+#[derive(Debug, Clone)]
+pub struct EngineHandle {
+    pub(crate) commands: mpsc::Sender<Command>,
+    pub(crate) listeners: broadcast::Sender<Happening>,
+}
+
+impl EngineHandle {
+    /// How everything stands. Asking makes the engine try what it has not heard of lately.
+    ///
+    /// # Errors
+    /// When the engine has stopped.
+    pub async fn snapshot(&self) -> Result<Snapshot, EngineError> {
+        self.ask(Command::Snapshot).await
+    }
+
+    /// Makes the virtual interface and the sockets, and connects to every peer.
+    ///
+    /// # Errors
+    /// When the system refuses; nothing is left behind.
+    pub async fn up(&self) -> Result<(), EngineError> {
+        self.ask(Command::Up).await
+    }
+
+    /// Takes leave of every peer and removes the virtual interface and the sockets.
+    ///
+    /// # Errors
+    /// When the engine has stopped.
+    pub async fn down(&self) -> Result<(), EngineError> {
+        self.ask(Command::Down).await
+    }
+
+    /// Adds a peer and connects to it.
+    ///
+    /// # Errors
+    /// When its name or key is there already.
+    pub async fn add_peer(&self, peer: PeerConfig) -> Result<(), EngineError> {
+        self.ask(|reply| Command::AddPeer(Box::new(peer), reply)).await
+    }
+
+    /// Takes leave of a peer and forgets it.
+    ///
+    /// # Errors
+    /// When there is none of that name.
+    pub async fn remove_peer(&self, name: &str) -> Result<(), EngineError> {
+        self.ask(|reply| Command::RemovePeer(name.to_owned(), reply)).await
+    }
+
+    /// Makes an invite. The new peer will be called `name`, or else what it calls itself.
+    ///
+    /// # Errors
+    /// When MAST is down, or has no address that the other end could reach.
+    pub async fn invite(&self, expires: Duration, name: Option<String>) -> Result<Invite, EngineError> {
+        self.ask(|reply| Command::Invite { expires, name, reply }).await
+    }
+
+    /// Accepts an invite. The inviter will be called `name`, or else what it calls itself.
+    ///
+    /// # Errors
+    /// [`EngineError::Invite`] with the reason and the remedy.
+    pub async fn join(&self, link: &str, name: Option<String>) -> Result<NewPeer, EngineError> {
+        self.ask(|reply| Command::Join { link: link.to_owned(), name, reply }).await
+    }
+
+    /// Sets the policy of a peer, or the default policy.
+    ///
+    /// # Errors
+    /// When there is no such peer, or the policy names an interface that does not exist.
+    pub async fn set_policy(&self, peer: Option<&str>, policy: Policy) -> Result<(), EngineError> {
+        let peer = peer.map(str::to_owned);
+        self.ask(|reply| Command::SetPolicy { peer, policy, reply }).await
+    }
+
+    /// What happens from now on.
+    pub fn happenings(&self) -> broadcast::Receiver<Happening> {
+        self.listeners.subscribe()
+    }
+
+    /// What happened lately, oldest first.
+    ///
+    /// # Errors
+    /// When the engine has stopped.
+    pub async fn recent(&self) -> Result<Vec<Happening>, EngineError> {
+        self.ask(Command::Recent).await
+    }
+
+    /// Takes each path of a peer away in turn, and tells of each. The drill ends when the receiver is dropped.
+    ///
+    /// # Errors
+    /// When there is no such peer, another drill runs, or the peer has fewer than two paths that work.
+    pub async fn drill(&self, peer: &str) -> Result<mpsc::Receiver<DrillStep>, EngineError> {
+        self.ask(|reply| Command::Drill { peer: peer.to_owned(), reply }).await
+    }
+
+    /// Ends the engine: takes leave of every peer, waits a moment for their answer, removes the virtual interface.
+    ///
+    /// # Errors
+    /// When it had stopped already.
+    pub async fn stop(&self) -> Result<(), EngineError> {
+        self.ask(Command::Stop).await
+    }
+
+    async fn ask<T>(&self, command: impl FnOnce(Reply<T>) -> Command) -> Result<T, EngineError> {
+        let (reply, answer) = oneshot::channel();
+        self.commands.send(command(reply)).await.map_err(|_| EngineError::Stopped)?;
+        answer.await.map_err(|_| EngineError::Stopped)?
+    }
+}

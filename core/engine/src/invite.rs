@@ -1,0 +1,258 @@
+//! Invites: what a link holds, and what both ends derive from its secret.
+//!
+//! ```text
+//! mast://1/ base64url( checksum || CBOR {0: key, 1: secret, 2: name, 3: [address…], 4: expiry} )
+//! checksum = first 4 bytes of SHA-256(CBOR)
+//! ```
+//!
+//! The secret is good for one pairing. From it come the temporary key pair of whoever accepts, the preshared key of
+//! the pairing session, and the preshared key that the two peers use ever after:
+//!
+//! ```text
+//! prk  = HKDF-Extract-SHA256(salt = "MAST v1 invite", ikm = secret)
+//! k    = HKDF-Expand(prk, label || context, 32)
+//! ```
+
+use std::net::{IpAddr, SocketAddr};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use minicbor::bytes::ByteVec;
+use minicbor::{Decode, Encode};
+use ring::{digest, hkdf};
+use zeroize::Zeroizing;
+
+use crate::api::{InviteRecord, PublicKey};
+use crate::name;
+use crate::sockets::is_plausible;
+
+/// What every link of this version begins with.
+const SCHEME: &str = "mast://1/";
+/// The most addresses in a link.
+pub(crate) const MAX_ADDRESSES: usize = 8;
+const MAX_LINK: usize = 4096;
+const CHECKSUM: usize = 4;
+
+/// What a link tells.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Link {
+    pub public_key: PublicKey,
+    pub secret: [u8; 32],
+    pub name: String,
+    pub addresses: Vec<SocketAddr>,
+    pub expires: SystemTime,
+}
+
+/// Why a link cannot be accepted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub(crate) enum LinkError {
+    #[error("this is not a MAST invite: one begins with `{SCHEME}`")]
+    Foreign,
+    #[error("this invite was made by another version of MAST: install the same version on both machines")]
+    Version,
+    #[error("this invite is not complete, or was altered on its way: copy the whole link, in one piece")]
+    Damaged,
+}
+
+#[derive(Encode, Decode)]
+#[cbor(map)]
+struct Body {
+    #[cbor(n(0), with = "minicbor::bytes")]
+    public_key: [u8; 32],
+    #[cbor(n(1), with = "minicbor::bytes")]
+    secret: [u8; 32],
+    #[n(2)]
+    name: String,
+    #[n(3)]
+    addresses: Vec<ByteVec>,
+    #[n(4)]
+    expires: u64,
+}
+
+impl Link {
+    /// The link's text.
+    pub fn encode(&self) -> String {
+        let addresses = self.addresses.iter().take(MAX_ADDRESSES).map(|at| {
+            let mut bytes = match at.ip() {
+                IpAddr::V4(ip) => ip.octets().to_vec(),
+                IpAddr::V6(ip) => ip.octets().to_vec(),
+            };
+            bytes.extend(at.port().to_be_bytes());
+            ByteVec::from(bytes)
+        });
+        let expires = self.expires.duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
+        let body = Body {
+            public_key: self.public_key,
+            secret: self.secret,
+            name: self.name.clone(),
+            addresses: addresses.collect(),
+            expires,
+        };
+        let mut bytes = vec![0; CHECKSUM];
+        // Writing to a vector cannot fail.
+        let encoded = minicbor::encode(&body, &mut bytes);
+        debug_assert!(encoded.is_ok());
+        let sum = checksum(bytes.get(CHECKSUM..).unwrap_or_default());
+        for (byte, sum) in bytes.iter_mut().zip(sum) {
+            *byte = sum;
+        }
+        format!("{SCHEME}{}", URL_SAFE_NO_PAD.encode(bytes))
+    }
+
+    /// Reads a link. Forgives what mail and chat programs do to one: space, line breaks, quotes, punctuation.
+    pub fn decode(text: &str) -> Result<Self, LinkError> {
+        if text.len() > MAX_LINK {
+            return Err(LinkError::Foreign);
+        }
+        let text: String = text.chars().filter(|c| !c.is_whitespace()).collect();
+        let text = text.trim_matches(|c: char| !c.is_ascii_alphanumeric() && c != '-' && c != '_');
+        let (scheme, rest) = text.split_once("://").ok_or(LinkError::Foreign)?;
+        if !scheme.eq_ignore_ascii_case("mast") {
+            return Err(LinkError::Foreign);
+        }
+        let (version, body) = rest.split_once('/').ok_or(LinkError::Damaged)?;
+        if version != "1" {
+            let number = version.parse::<u32>().is_ok();
+            return Err(if number { LinkError::Version } else { LinkError::Foreign });
+        }
+        let bytes = URL_SAFE_NO_PAD.decode(body).map_err(|_| LinkError::Damaged)?;
+        let (sum, cbor) = bytes.split_first_chunk::<CHECKSUM>().ok_or(LinkError::Damaged)?;
+        if *sum != checksum(cbor) {
+            return Err(LinkError::Damaged);
+        }
+        // Whole, and still not to be read.
+        let body: Body = minicbor::decode(cbor).map_err(|_| LinkError::Version)?;
+        let addresses = body.addresses.iter().filter_map(|b| address(b)).filter(is_plausible);
+        let expires = UNIX_EPOCH.checked_add(Duration::from_secs(body.expires)).ok_or(LinkError::Version)?;
+        Ok(Self {
+            public_key: body.public_key,
+            secret: body.secret,
+            name: name::clean(&body.name).unwrap_or_else(|| "peer".to_owned()),
+            addresses: addresses.take(MAX_ADDRESSES).collect(),
+            expires,
+        })
+    }
+}
+
+fn address(bytes: &[u8]) -> Option<SocketAddr> {
+    let (ip, port) = bytes.split_last_chunk::<2>()?;
+    let ip = match *ip {
+        [a, b, c, d] => IpAddr::from([a, b, c, d]),
+        _ => IpAddr::from(<[u8; 16]>::try_from(ip).ok()?),
+    };
+    Some(SocketAddr::new(ip, u16::from_be_bytes(*port)))
+}
+
+fn checksum(bytes: &[u8]) -> [u8; CHECKSUM] {
+    let hash = digest::digest(&digest::SHA256, bytes);
+    hash.as_ref().first_chunk().copied().unwrap_or_default()
+}
+
+/// What is derived from an invite's secret.
+pub(crate) struct Derived(hkdf::Prk);
+
+impl Derived {
+    pub fn new(secret: &[u8; 32]) -> Self {
+        Self(hkdf::Salt::new(hkdf::HKDF_SHA256, b"MAST v1 invite").extract(secret))
+    }
+
+    /// The private key that whoever accepts uses for the pairing session only.
+    pub fn temporary_key(&self) -> Zeroizing<[u8; 32]> {
+        self.expand(&[b"temporary key"])
+    }
+
+    /// The preshared key of the pairing session.
+    pub fn pairing_key(&self) -> Zeroizing<[u8; 32]> {
+        self.expand(&[b"pairing key"])
+    }
+
+    /// The preshared key of the two peers.
+    pub fn lasting_key(&self, inviter: &PublicKey, joiner: &PublicKey) -> [u8; 32] {
+        *self.expand(&[b"lasting key", inviter, joiner])
+    }
+
+    /// Proves that the joiner has the private key to the public key that it names: only it and the inviter know
+    /// the secret that their two keys share.
+    pub fn proof(&self, inviter: &PublicKey, joiner: &PublicKey, shared: &[u8; 32]) -> [u8; 32] {
+        *self.expand(&[b"proof", inviter, joiner, shared])
+    }
+
+    fn expand(&self, info: &[&[u8]]) -> Zeroizing<[u8; 32]> {
+        let mut out = Zeroizing::new([0; 32]);
+        let filled = self.0.expand(info, hkdf::HKDF_SHA256).and_then(|okm| okm.fill(&mut *out));
+        // 32 bytes are always to be had of HKDF-SHA256.
+        debug_assert!(filled.is_ok());
+        out
+    }
+}
+
+impl InviteRecord {
+    /// Whether the invite's time is over.
+    pub fn is_expired(&self, now: SystemTime) -> bool {
+        now >= self.expires
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn link() -> Link {
+        Link {
+            public_key: [1; 32],
+            secret: [2; 32],
+            name: "gate".into(),
+            addresses: vec!["192.0.2.1:6278".parse().unwrap(), "[2001:db8::1]:6278".parse().unwrap()],
+            expires: UNIX_EPOCH + Duration::from_secs(1_900_000_000),
+        }
+    }
+
+    #[test]
+    fn round_trip() {
+        let text = link().encode();
+        assert!(text.starts_with("mast://1/"));
+        assert_eq!(Link::decode(&text), Ok(link()));
+        let (a, b) = text.split_at(40);
+        assert_eq!(Link::decode(&format!("  \"<{a}\n  {b}>\". ")), Ok(link()));
+        assert_eq!(Link::decode(&text.replacen("mast", "MAST", 1)), Ok(link()));
+    }
+
+    #[test]
+    fn errors_are_told_apart() {
+        let text = link().encode();
+        for end in 10..text.len() {
+            assert_eq!(Link::decode(&text[..end]), Err(LinkError::Damaged), "{end}");
+        }
+        let mut altered = text.clone();
+        altered.replace_range(60..61, if &text[60..61] == "A" { "B" } else { "A" });
+        assert_eq!(Link::decode(&altered), Err(LinkError::Damaged));
+        for foreign in
+            ["", "hello", "https://example.com/1/abc", "mast", "mast://example/x", &"x".repeat(9999)]
+        {
+            assert_eq!(Link::decode(foreign), Err(LinkError::Foreign), "{foreign}");
+        }
+        assert_eq!(Link::decode(&text.replacen("//1/", "//2/", 1)), Err(LinkError::Version));
+        let odd = [&checksum(b"odd")[..], b"odd"].concat();
+        assert_eq!(
+            Link::decode(&format!("{SCHEME}{}", URL_SAFE_NO_PAD.encode(odd))),
+            Err(LinkError::Version)
+        );
+    }
+
+    #[test]
+    fn what_is_derived_differs() {
+        let derived = Derived::new(&[2; 32]);
+        let keys = [
+            *derived.temporary_key(),
+            *derived.pairing_key(),
+            derived.lasting_key(&[1; 32], &[3; 32]),
+            derived.lasting_key(&[3; 32], &[1; 32]),
+            derived.proof(&[1; 32], &[3; 32], &[0; 32]),
+        ];
+        for (at, key) in keys.iter().enumerate() {
+            assert!(!keys[at + 1..].contains(key));
+        }
+        assert_eq!(*Derived::new(&[2; 32]).pairing_key(), keys[1]);
+    }
+}

@@ -1,0 +1,124 @@
+//! A peer: its configuration, its context, its WireGuard session.
+
+use std::collections::BTreeMap;
+use std::net::{Ipv6Addr, SocketAddr};
+use std::time::Instant;
+
+use mast_proto::wire::EidPair;
+use mast_proto::{Context, Interface, InterfaceId, PeerKind, eid_v6};
+
+use crate::api::{PathSnapshot, PeerConfig, PeerSnapshot};
+use crate::sockets::is_plausible;
+use crate::wireguard::Session;
+
+/// Numbers peers in the order in which they came.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub(crate) struct PeerId(pub u32);
+
+/// The most addresses that are kept of a peer.
+const MAX_ENDPOINTS: usize = 8;
+
+pub(crate) struct Peer {
+    pub config: PeerConfig,
+    pub context: Context,
+    pub session: Session,
+    /// This host's IPv6 EID.
+    pub own_eid_v6: Ipv6Addr,
+    pub rx_bytes: u64,
+    pub tx_bytes: u64,
+    /// When the context wants to be called.
+    pub timeout: Option<Instant>,
+    /// When WireGuard wants to be called.
+    pub tick: Option<Instant>,
+    /// It was removed, and is told so until then.
+    pub leaving: Option<Instant>,
+}
+
+impl Peer {
+    /// Whether WireGuard carries its data.
+    pub fn is_plain(&self) -> bool {
+        self.context.kind() == Some(PeerKind::WireGuard)
+    }
+
+    /// This host's IPv6 EID and the peer's; a plain WireGuard peer has none. The peer's follows from its key,
+    /// whatever it claims.
+    pub fn eid_v6(&self) -> Option<(Ipv6Addr, Ipv6Addr)> {
+        let mast = !self.is_plain() && (self.config.plain.is_none() || self.context.kind().is_some());
+        mast.then(|| (self.own_eid_v6, eid_v6(&self.config.public_key)))
+    }
+
+    /// The IPv4 EIDs agreed.
+    pub fn eid_v4(&self) -> Option<EidPair> {
+        if self.is_plain() { None } else { self.context.eid_v4().or(self.config.eid_v4) }
+    }
+
+    /// Takes what was learned into the configuration; whether that changed it.
+    pub fn learn(&mut self) -> bool {
+        let before = self.config.clone();
+        self.config.kind = self.context.kind().or(self.config.kind);
+        if self.context.eid_v4().is_some() {
+            self.config.eid_v4 = self.context.eid_v4();
+        }
+        let known = self.context.known_remotes();
+        // The order follows the active path; that alone is not worth writing down.
+        if known.iter().any(|at| !self.config.endpoints.contains(at)) {
+            let mut endpoints: Vec<SocketAddr> = Vec::new();
+            for at in known.into_iter().chain(self.config.endpoints.iter().copied()) {
+                if is_plausible(&at) && !endpoints.contains(&at) && endpoints.len() < MAX_ENDPOINTS {
+                    endpoints.push(at);
+                }
+            }
+            self.config.endpoints = endpoints;
+        }
+        self.config != before
+    }
+
+    pub fn snapshot(&self, now: Instant, names: &Names) -> PeerSnapshot {
+        let paths = self.context.paths().map(|path| PathSnapshot {
+            id: path.id.0,
+            interface: names.of(path.key.interface),
+            local: path.local,
+            remote: path.key.remote,
+            state: path.state,
+            active: path.active,
+            srtt: path.srtt,
+            loss: path.loss,
+            mtu: path.mtu,
+            rx_bytes: path.rx_bytes,
+            tx_bytes: path.tx_bytes,
+        });
+        PeerSnapshot {
+            name: self.config.name.clone(),
+            public_key: self.config.public_key,
+            state: self.context.state(now),
+            kind: self.context.kind(),
+            eid_v6: self.eid_v6(),
+            eid_v4: self.eid_v4(),
+            policy: self.context.policy().clone(),
+            rx_bytes: self.rx_bytes,
+            tx_bytes: self.tx_bytes,
+            last_heard: self.context.last_heard().map(|at| now.saturating_duration_since(at)),
+            paths: paths.collect(),
+        }
+    }
+}
+
+/// The names of the interfaces that there are, and of those that were: a story tells of both.
+#[derive(Debug, Default)]
+pub(crate) struct Names(BTreeMap<InterfaceId, String>);
+
+impl Names {
+    /// Interfaces that are gone are forgotten when there are more than this.
+    const MAX: usize = 64;
+
+    pub fn learn(&mut self, interfaces: &[Interface]) {
+        if self.0.len() > Self::MAX {
+            self.0.clear();
+        }
+        self.0.extend(interfaces.iter().map(|i| (i.id, i.name.clone())));
+    }
+
+    pub fn of(&self, id: InterfaceId) -> String {
+        self.0.get(&id).cloned().unwrap_or_else(|| format!("interface {}", id.0))
+    }
+}

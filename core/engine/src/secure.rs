@@ -1,0 +1,159 @@
+//! WireGuard messages from the network: whose they are, and what follows from them.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use gotatun::packet::{Packet, WgKind};
+use mast_proto::PathKey;
+
+use crate::data::deliver;
+use crate::eids::Book;
+use crate::engine::{Engine, touch};
+use crate::inner;
+use crate::os::Platform;
+use crate::peer::PeerId;
+use crate::wireguard::{Outcome, Owner, Session, Verified};
+
+impl<P: Platform> Engine<P> {
+    /// A WireGuard message of this length in the receive buffer.
+    pub(crate) fn wireguard(&mut self, now: Instant, path: PathKey, length: usize) {
+        let Some(message) = self.buffer.get(..length) else { return };
+        if message.first() == Some(&1) {
+            self.initiation(now, path, length);
+            return;
+        }
+        let Some(owner) = self.net.indices.owner(message) else {
+            self.net.counters.add("wireguard_unknown_session");
+            return;
+        };
+        let message = if message.first() == Some(&2) {
+            let Some(identity) = self.session(owner).map(|s| Arc::clone(&s.identity)) else { return };
+            let Some(message) = self.buffer.get(..length) else { return };
+            match identity.verify(path.remote, message) {
+                Verified::Yes(message) => message,
+                Verified::Cookie(cookie) => {
+                    self.answer_cookie(path, &cookie);
+                    return;
+                }
+                Verified::No => {
+                    self.net.counters.add("wireguard_not_authentic");
+                    return;
+                }
+            }
+        } else if let Ok(message) = Packet::copy_from(message).try_into_wg() {
+            message
+        } else {
+            self.net.counters.add("wireguard_malformed");
+            return;
+        };
+        self.accept(now, path, owner, message, length);
+    }
+
+    /// A handshake initiation: from a peer, or from somebody who holds an invite.
+    fn initiation(&mut self, now: Instant, path: PathKey, length: usize) {
+        for at in 0..self.identities.len() {
+            let Some(identity) = self.identities.get(at).map(Arc::clone) else { return };
+            let Some(message) = self.buffer.get(..length) else { return };
+            let initiation = match identity.verify(path.remote, message) {
+                Verified::Yes(WgKind::HandshakeInit(initiation)) => initiation,
+                Verified::Cookie(cookie) => {
+                    self.answer_cookie(path, &cookie);
+                    return;
+                }
+                Verified::Yes(_) | Verified::No => continue,
+            };
+            let Some(key) = identity.sender(&initiation) else { break };
+            let peer = self.peers.iter().find(|(_, p)| {
+                p.leaving.is_none()
+                    && p.config.public_key == key
+                    && Arc::ptr_eq(&p.session.identity, &identity)
+            });
+            let own = Arc::ptr_eq(&identity, &self.identity);
+            let owner = if let Some((id, _)) = peer {
+                Owner::Peer(*id)
+            } else if let Some(invited) = self.invites.iter().find(|i| own && i.pairing.temporary == key) {
+                Owner::Invite(invited.pairing.number)
+            } else {
+                self.net.counters.add("handshake_of_stranger");
+                return;
+            };
+            self.accept(now, path, owner, WgKind::HandshakeInit(initiation), length);
+            return;
+        }
+        self.net.counters.add("wireguard_not_authentic");
+    }
+
+    fn answer_cookie(&mut self, path: PathKey, cookie: &Packet) {
+        self.net.counters.add("handshake_cookie");
+        let _ = self.net.sockets.send(path, cookie);
+    }
+
+    fn session(&mut self, owner: Owner) -> Option<&mut Session> {
+        match owner {
+            Owner::Peer(id) => self.peers.get_mut(&id).map(|p| &mut p.session),
+            Owner::Invite(number) => {
+                let invited = self.invites.iter_mut().find(|i| i.pairing.number == number)?;
+                Some(invited.pairing.session(&self.identity, &self.net.indices))
+            }
+            Owner::Joining => self.joining.as_mut().map(|j| &mut j.joining.session),
+        }
+    }
+
+    fn accept(&mut self, now: Instant, path: PathKey, owner: Owner, message: WgKind, length: usize) {
+        let Some(session) = self.session(owner) else {
+            self.net.counters.add("wireguard_unknown_session");
+            return;
+        };
+        let outcome = match session.receive(now, message) {
+            Ok(outcome) => outcome,
+            Err(reason) => {
+                self.net.counters.add(reason);
+                return;
+            }
+        };
+        self.net.indices.claim(outcome.index, owner);
+        match owner {
+            Owner::Peer(id) => self.hear_peer(now, path, id, outcome, length),
+            Owner::Invite(number) => self.hear_invited(path, number, outcome),
+            Owner::Joining => self.hear_inviter(now, path, outcome),
+        }
+    }
+
+    fn hear_peer(&mut self, now: Instant, path: PathKey, id: PeerId, outcome: Outcome, length: usize) {
+        let Some(peer) = self.peers.get_mut(&id) else { return };
+        touch(&mut self.touched, id);
+        if let Some(reply) = &outcome.reply {
+            self.net.send(now, peer, path, reply);
+        }
+        if outcome.authentic {
+            peer.rx_bytes += length as u64;
+            if peer.is_plain() {
+                peer.context.note_plain_received(now, path, length);
+            }
+        }
+        if let Some(role) = outcome.complete {
+            peer.context.secure_up(now, path, role);
+            if peer.is_plain() {
+                for message in peer.session.queued() {
+                    self.net.send_plain(now, peer, &message);
+                }
+            }
+            peer.tick.get_or_insert(now);
+        }
+        let Some(datagram) = outcome.inner else { return };
+        if let Some(payload) = inner::unwrap(&datagram) {
+            let mut book = Book {
+                routing: &self.routing,
+                interfaces: &self.list.interfaces,
+                pool: self.settings.pool,
+                random: &mut self.random,
+                asking: id,
+            };
+            peer.context.handle_secure(now, path, payload, &mut book);
+        } else if let (Some(datagram), Some(tun)) = (inner::trim(&datagram), &self.tun) {
+            deliver(now, id, datagram, &self.routing, self.drill.as_mut(), &mut self.net.counters, tun);
+        } else {
+            self.net.counters.add("inner_malformed");
+        }
+    }
+}

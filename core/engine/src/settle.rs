@@ -1,0 +1,134 @@
+//! What contexts and WireGuard sessions have to send and to tell.
+
+use std::time::{Duration, Instant, SystemTime};
+
+use mast_proto::{Event, PeerKind, Transmit, eid_v6, wire};
+
+use crate::api::{Change, Happening};
+use crate::data::Net;
+use crate::engine::Engine;
+use crate::inner;
+use crate::os::Platform;
+use crate::peer::{Names, Peer, PeerId};
+use crate::story::Story;
+use crate::wireguard::Owner;
+
+/// What is sent for one context before the others have their turn.
+const TRANSMITS: usize = 512;
+/// WireGuard's timers, where WireGuard carries the data.
+const TICK: Duration = Duration::from_secs(1);
+
+impl<P: Platform> Engine<P> {
+    /// Sends and tells what the contexts have to send and to tell.
+    pub(crate) fn settle(&mut self, now: Instant) {
+        let mut again = Vec::new();
+        while let Some(id) = self.touched.pop() {
+            let Some(peer) = self.peers.get_mut(&id) else { continue };
+            let mut left = TRANSMITS;
+            while left > 0
+                && let Some(transmit) = peer.context.poll_transmit(now)
+            {
+                left -= 1;
+                send(now, id, peer, &mut self.net, transmit);
+            }
+            let mut told = false;
+            while let Some(event) = peer.context.poll_event() {
+                told = true;
+                handle_event(now, id, peer, &mut self.net, &mut self.story, &self.names, event);
+            }
+            peer.timeout = peer.context.poll_timeout(now);
+            if left == 0 {
+                // The others have their turn first.
+                peer.timeout = Some(now);
+                again.push(id);
+            }
+            if told {
+                if peer.learn() && peer.leaving.is_none() {
+                    let change = Change::Peer(peer.config.clone());
+                    self.tell_change(change);
+                }
+                self.rebuild();
+                if left > 0 {
+                    // An event may have led to more to send.
+                    self.touched.push(id);
+                }
+            }
+        }
+        self.touched = again;
+    }
+}
+
+/// Does what WireGuard's clock wants.
+pub(crate) fn tick(now: Instant, id: PeerId, peer: &mut Peer, net: &mut Net) {
+    if !peer.is_plain() {
+        peer.tick = peer.session.forget(now);
+        return;
+    }
+    let (message, index) = peer.session.tick();
+    net.indices.claim(index, Owner::Peer(id));
+    if let Some(message) = message {
+        net.send_plain(now, peer, &message);
+    }
+    peer.tick = Some(now + TICK);
+}
+
+fn send(now: Instant, id: PeerId, peer: &mut Peer, net: &mut Net, transmit: Transmit) {
+    match transmit {
+        Transmit::Datagram { path, payload } => net.send(now, peer, path, &payload),
+        Transmit::Contact { path, fresh } => {
+            let (initiation, index) = peer.session.initiate(fresh);
+            let initiation = initiation.to_vec();
+            net.indices.claim(index, Owner::Peer(id));
+            net.send(now, peer, path, &initiation);
+        }
+        Transmit::Secure { path, payload } => match peer.session.seal(&inner::wrap(&payload)) {
+            Some(message) => net.send(now, peer, path, &message),
+            None => net.counters.add("no_session"),
+        },
+    }
+}
+
+fn handle_event(
+    now: Instant,
+    id: PeerId,
+    peer: &mut Peer,
+    net: &mut Net,
+    story: &mut Story,
+    names: &Names,
+    event: Event,
+) {
+    match event {
+        Event::Established { eid_v6: claimed, restarted, .. } => {
+            if claimed != eid_v6(&peer.config.public_key) {
+                // Its key decides.
+                net.counters.add("eid_claim_ignored");
+            }
+            if restarted {
+                story.note(&peer.config.name, "the peer started anew");
+            }
+        }
+        Event::Kind(kind) => {
+            let plain = kind == PeerKind::WireGuard;
+            peer.session.ticking = plain;
+            peer.tick = Some(now);
+            while plain && let Some(datagram) = peer.context.take_held(now) {
+                net.seal_plain(now, id, peer, &datagram);
+            }
+        }
+        Event::Switched { from, to, reason, gap } => story.tell(Happening {
+            time: SystemTime::now(),
+            peer: peer.config.name.clone(),
+            from: from.map(|p| names.of(p.interface)),
+            to: to.map(|p| names.of(p.interface)),
+            reason: reason.as_str().to_owned(),
+            gap,
+        }),
+        Event::Shut(reason) => story.note(
+            &peer.config.name,
+            match reason {
+                wire::ShutReason::Down => "the peer switched MAST off",
+                wire::ShutReason::Removed => "the peer removed this machine",
+            },
+        ),
+    }
+}

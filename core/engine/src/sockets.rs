@@ -1,0 +1,305 @@
+//! One UDP socket per interface and address family, each bound to its interface.
+//!
+//! A socket is bound to the wildcard address, so it outlives a change of the interface's address. What cannot be
+//! sent is dropped, as on any link: data because that is what a full queue does, control because it is repeated.
+
+use std::io;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::task::{Context, Poll};
+use std::time::{Duration, Instant};
+
+use mast_proto::{Interface, InterfaceId, PathKey, SendError};
+use tokio::net::UdpSocket;
+
+use crate::os::{Family, Platform};
+
+/// The first pause before a socket that could not be made is tried again.
+const RETRY_FIRST: Duration = Duration::from_millis(100);
+/// The longest one.
+const RETRY_MAX: Duration = Duration::from_secs(10);
+
+struct Bound {
+    interface: InterfaceId,
+    family: Family,
+    socket: UdpSocket,
+    /// The interface failed underneath it.
+    broken: bool,
+}
+
+/// A socket that should be there, and could not be made.
+struct Missing {
+    interface: InterfaceId,
+    family: Family,
+    failures: u32,
+    retry: Instant,
+}
+
+/// A socket that could not be made, for the first time in a row.
+pub(crate) struct Failure {
+    /// The interface's name.
+    pub interface: String,
+    /// Why.
+    pub error: io::Error,
+}
+
+/// What became of a datagram that was handed to the system.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Sent {
+    /// It is on its way.
+    Yes,
+    /// It is lost; the reason is the name of a counter.
+    Lost(&'static str),
+    /// The context must know.
+    Failed(SendError),
+}
+
+/// All sockets.
+pub(crate) struct Sockets {
+    port: u16,
+    bound: Vec<Bound>,
+    missing: Vec<Missing>,
+}
+
+impl Sockets {
+    /// None yet. All will use the same port; 0 picks one that is free now.
+    pub fn new(port: u16) -> io::Result<Self> {
+        let port = if port == 0 {
+            std::net::UdpSocket::bind((Ipv4Addr::UNSPECIFIED, 0))?.local_addr()?.port()
+        } else {
+            port
+        };
+        Ok(Self { port, bound: Vec::new(), missing: Vec::new() })
+    }
+
+    /// The port of all of them.
+    pub fn port(&self) -> u16 {
+        self.port
+    }
+
+    /// Closes all.
+    pub fn clear(&mut self) {
+        self.bound.clear();
+        self.missing.clear();
+    }
+
+    /// Makes what is missing and due, and drops what is no longer needed.
+    pub fn sync<P: Platform>(
+        &mut self,
+        platform: &P,
+        interfaces: &[Interface],
+        now: Instant,
+    ) -> Vec<Failure> {
+        for broken in self.bound.extract_if(.., |b| b.broken) {
+            let (interface, family) = (broken.interface, broken.family);
+            self.missing.push(Missing { interface, family, failures: 1, retry: now + RETRY_FIRST });
+        }
+        // An interface without carrier keeps its sockets: it may be back soon.
+        self.bound.retain(|b| interfaces.iter().any(|i| i.id == b.interface));
+        self.missing.retain(|m| interfaces.iter().any(|i| i.id == m.interface && needs(i, m.family)));
+        let mut failures = Vec::new();
+        for interface in interfaces {
+            for family in [Family::V4, Family::V6] {
+                let bound = self.bound.iter().any(|b| b.interface == interface.id && b.family == family);
+                let entry =
+                    self.missing.iter().position(|m| m.interface == interface.id && m.family == family);
+                let early = entry.and_then(|at| self.missing.get(at)).is_some_and(|m| now < m.retry);
+                if bound || early || !needs(interface, family) {
+                    continue;
+                }
+                let before = entry.map(|at| self.missing.swap_remove(at).failures).unwrap_or(0);
+                match platform.bind_udp(interface, family, self.port).and_then(UdpSocket::from_std) {
+                    Ok(socket) => {
+                        self.bound.push(Bound { interface: interface.id, family, socket, broken: false })
+                    }
+                    Err(error) => {
+                        let retry = now + RETRY_MAX.min(RETRY_FIRST * 2_u32.pow(before.min(8)));
+                        let failures_now = before.saturating_add(1);
+                        self.missing.push(Missing {
+                            interface: interface.id,
+                            family,
+                            failures: failures_now,
+                            retry,
+                        });
+                        if before == 0 {
+                            failures.push(Failure { interface: interface.name.clone(), error });
+                        }
+                    }
+                }
+            }
+        }
+        failures
+    }
+
+    /// When [`Sockets::sync`] must be called again.
+    pub fn retry(&self, now: Instant) -> Option<Instant> {
+        if self.bound.iter().any(|b| b.broken) {
+            return Some(now);
+        }
+        self.missing.iter().map(|m| m.retry).min()
+    }
+
+    /// Ready when any socket may have something.
+    pub fn poll_readable(&self, cx: &mut Context<'_>) -> Poll<()> {
+        let mut ready = Poll::Pending;
+        for bound in self.bound.iter().filter(|b| !b.broken) {
+            if bound.socket.poll_recv_ready(cx).is_ready() {
+                ready = Poll::Ready(());
+            }
+        }
+        ready
+    }
+
+    /// How many there are, for [`Sockets::receive`].
+    pub fn len(&self) -> usize {
+        self.bound.len()
+    }
+
+    /// One datagram from a socket, if it has one: its length and the path it came over.
+    pub fn receive(&mut self, at: usize, buffer: &mut [u8]) -> Option<(usize, PathKey)> {
+        let bound = self.bound.get_mut(at).filter(|b| !b.broken)?;
+        loop {
+            match bound.socket.try_recv_from(buffer) {
+                Ok((length, from)) => {
+                    // Without IPv6's scope and flow label, which would make two paths of one.
+                    let remote = SocketAddr::new(from.ip().to_canonical(), from.port());
+                    return Some((length, PathKey { interface: bound.interface, remote }));
+                }
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return None,
+                // An ICMP error for something sent earlier, or a datagram longer than the buffer (Windows).
+                Err(error) if is_transient(&error) => {}
+                Err(error) => {
+                    tracing::debug!(interface = bound.interface.0, %error, "a socket failed");
+                    bound.broken = true;
+                    return None;
+                }
+            }
+        }
+    }
+
+    /// Sends a datagram over a path.
+    pub fn send(&mut self, path: PathKey, datagram: &[u8]) -> Sent {
+        let family = Family::of(path.remote.ip());
+        let Some(bound) = self.bound.iter_mut().find(|b| b.interface == path.interface && b.family == family)
+        else {
+            return Sent::Lost("no_socket");
+        };
+        let error = match bound.socket.try_send_to(datagram, path.remote) {
+            Ok(_) => return Sent::Yes,
+            Err(error) => error,
+        };
+        if is_too_big(&error) {
+            return Sent::Failed(SendError::TooBig);
+        }
+        match error.kind() {
+            io::ErrorKind::WouldBlock => Sent::Lost("send_queue_full"),
+            io::ErrorKind::ConnectionRefused => Sent::Lost("send_refused_port"),
+            io::ErrorKind::NetworkUnreachable
+            | io::ErrorKind::HostUnreachable
+            | io::ErrorKind::AddrNotAvailable => Sent::Failed(SendError::Unreachable),
+            _ if is_gone(&error) => {
+                bound.broken = true;
+                Sent::Failed(SendError::Unreachable)
+            }
+            // A local firewall; whether it is for good shows in silence.
+            io::ErrorKind::PermissionDenied => Sent::Lost("send_not_permitted"),
+            _ => Sent::Lost("send_failed"),
+        }
+    }
+
+    /// The addresses that this host can be reached at, with the port, at most `limit`; each interface's first of
+    /// each family before any second.
+    pub fn addresses(&self, interfaces: &[Interface], limit: usize) -> Vec<SocketAddr> {
+        let usable = interfaces.iter().filter(|i| i.usable);
+        let reachable = |i: &Interface, a: &IpAddr| {
+            self.bound.iter().any(|b| b.interface == i.id && b.family == Family::of(*a))
+        };
+        let mut ranked: Vec<(usize, IpAddr)> = usable
+            .flat_map(|i| {
+                [true, false].into_iter().flat_map(move |v4| {
+                    let family = i.addresses.iter().filter(move |a| a.is_ipv4() == v4 && reachable(i, a));
+                    family.enumerate().map(|(rank, a)| (rank, *a))
+                })
+            })
+            .collect();
+        ranked.sort_by_key(|(rank, _)| *rank);
+        let mut out: Vec<SocketAddr> = Vec::new();
+        for (_, ip) in ranked {
+            let at = SocketAddr::new(ip, self.port);
+            if out.len() < limit && !out.contains(&at) {
+                out.push(at);
+            }
+        }
+        out
+    }
+}
+
+fn needs(interface: &Interface, family: Family) -> bool {
+    interface.usable && interface.addresses.iter().any(|a| Family::of(*a) == family)
+}
+
+/// The port cannot be had: says which, and what to do.
+pub(crate) fn explain_bind(failure: Failure, port: u16) -> io::Error {
+    let Failure { interface, error } = failure;
+    let text = match error.kind() {
+        io::ErrorKind::AddrInUse => format!(
+            "UDP port {port} is in use on {interface} by another program (another WireGuard or MAST?): stop it, or \
+             give MAST another port in its configuration"
+        ),
+        io::ErrorKind::PermissionDenied => format!(
+            "the system does not let MAST open UDP port {port} on {interface}: run the service as administrator, \
+             with the capability CAP_NET_RAW on Linux"
+        ),
+        _ => format!("cannot open UDP port {port} on {interface}: {error}"),
+    };
+    io::Error::new(error.kind(), text)
+}
+
+#[cfg(windows)]
+mod code {
+    pub const TOO_BIG: i32 = 10040;
+    pub const NO_DEVICE: i32 = 10050;
+}
+#[cfg(target_vendor = "apple")]
+mod code {
+    pub const TOO_BIG: i32 = 40;
+    pub const NO_DEVICE: i32 = 6;
+}
+#[cfg(not(any(windows, target_vendor = "apple")))]
+mod code {
+    /// EMSGSIZE.
+    pub const TOO_BIG: i32 = 90;
+    /// ENODEV.
+    pub const NO_DEVICE: i32 = 19;
+}
+
+fn is_too_big(error: &io::Error) -> bool {
+    error.raw_os_error() == Some(code::TOO_BIG)
+}
+
+fn is_gone(error: &io::Error) -> bool {
+    error.kind() == io::ErrorKind::NetworkDown || error.raw_os_error() == Some(code::NO_DEVICE)
+}
+
+fn is_transient(error: &io::Error) -> bool {
+    is_too_big(error)
+        || matches!(
+            error.kind(),
+            io::ErrorKind::ConnectionRefused
+                | io::ErrorKind::ConnectionReset
+                | io::ErrorKind::HostUnreachable
+                | io::ErrorKind::NetworkUnreachable
+                | io::ErrorKind::Interrupted
+        )
+}
+
+/// Whether an address may be a peer's: a peer is one host, with a port.
+pub(crate) fn is_plausible(at: &SocketAddr) -> bool {
+    let broadcast = at.ip() == IpAddr::V4(Ipv4Addr::BROADCAST);
+    let link_local = matches!(at.ip(), IpAddr::V6(ip) if ip.is_unicast_link_local());
+    at.port() != 0
+        && at.ip() != IpAddr::V6(Ipv6Addr::UNSPECIFIED)
+        && !at.ip().is_unspecified()
+        && !at.ip().is_multicast()
+        && !broadcast
+        && !link_local
+}

@@ -1,0 +1,273 @@
+//! WireGuard sessions, by gotatun.
+//!
+//! With a MAST peer WireGuard makes first contact, authenticates, and agrees on keys; the context says when. With
+//! a plain WireGuard peer it also carries the data, and keeps its own timers.
+
+use std::collections::HashMap;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use gotatun::noise::index_table::IndexTable;
+use gotatun::noise::rate_limiter::RateLimiter;
+use gotatun::noise::{Tunn, TunnResult, handshake};
+use gotatun::packet::{Packet, WgHandshakeInit, WgKind};
+use gotatun::tun::MtuWatcher;
+use gotatun::x25519::{PublicKey as Public, StaticSecret};
+use mast_proto::Role;
+use zeroize::Zeroizing;
+
+use crate::api::PublicKey;
+use crate::peer::PeerId;
+
+/// Handshakes per second from one address that are answered without proof that the address is real.
+const HANDSHAKES_PER_SECOND: u64 = 100;
+/// Keys of a session that the protocol no longer needs are forgotten after so long (WireGuard's REJECT_AFTER_TIME).
+const FORGET: Duration = Duration::from_secs(180);
+
+/// One of this host's key pairs: its own, or that of an imported WireGuard configuration.
+pub(crate) struct Identity {
+    private: StaticSecret,
+    public: Public,
+    limiter: Arc<RateLimiter>,
+}
+
+impl Identity {
+    pub fn new(private: &[u8; 32]) -> Self {
+        let private = StaticSecret::from(*private);
+        let public = Public::from(&private);
+        let limiter = Arc::new(RateLimiter::new(&public, HANDSHAKES_PER_SECOND));
+        Self { private, public, limiter }
+    }
+
+    pub fn public(&self) -> PublicKey {
+        *self.public.as_bytes()
+    }
+
+    /// The secret shared with the holder of another key.
+    pub fn shared(&self, other: &PublicKey) -> Zeroizing<[u8; 32]> {
+        Zeroizing::new(*self.private.diffie_hellman(&Public::from(*other)).as_bytes())
+    }
+
+    /// Checks a handshake message's first MAC, and under load the sender's address.
+    pub fn verify(&self, from: SocketAddr, message: &[u8]) -> Verified {
+        self.limiter.try_reset_count();
+        match self.limiter.verify_packet(from, Packet::copy_from(message)) {
+            Ok(message) => Verified::Yes(message),
+            Err(TunnResult::WriteToNetwork(cookie)) => Verified::Cookie(cookie.into()),
+            Err(_) => Verified::No,
+        }
+    }
+
+    /// Who sent a handshake initiation, if it was made for this identity.
+    pub fn sender(&self, initiation: &WgHandshakeInit) -> Option<PublicKey> {
+        let half = handshake::parse_handshake_anon(&self.private, &self.public, initiation).ok()?;
+        Some(half.peer_static_public)
+    }
+}
+
+/// The outcome of [`Identity::verify`].
+pub(crate) enum Verified {
+    Yes(WgKind),
+    /// Too many come from there: answer with this, to learn whether the address is real.
+    Cookie(Packet),
+    No,
+}
+
+/// Whom a session belongs to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Owner {
+    Peer(PeerId),
+    /// Somebody who holds the invite of this number.
+    Invite(u64),
+    /// The inviter whose invite is being accepted.
+    Joining,
+}
+
+/// The indices of all sessions and handshakes under way.
+pub(crate) struct Indices {
+    table: IndexTable,
+    owners: HashMap<u32, Owner>,
+}
+
+impl Indices {
+    pub fn new() -> Self {
+        Self { table: IndexTable::from_os_rng(), owners: HashMap::new() }
+    }
+
+    /// Notes whose session an index is; forgets those that are no longer in use.
+    pub fn claim(&mut self, index: Option<u32>, owner: Owner) {
+        let Some(index) = index else { return };
+        self.owners.retain(|index, _| self.table.in_use(*index));
+        self.owners.insert(index, owner);
+    }
+
+    /// Whose session a message other than an initiation belongs to.
+    pub fn owner(&self, message: &[u8]) -> Option<Owner> {
+        // A response has the sender's index first.
+        let at = if message.first() == Some(&2) { 8 } else { 4 };
+        let index = u32::from_le_bytes(message.get(at..at + 4)?.try_into().ok()?);
+        self.owners.get(&index).copied()
+    }
+}
+
+/// What a message brought.
+#[derive(Default)]
+pub(crate) struct Outcome {
+    /// It was authentic. False for what only began a handshake.
+    pub authentic: bool,
+    /// To be sent back over the same path.
+    pub reply: Option<Packet>,
+    /// This host's index of the session that the reply begins.
+    pub index: Option<u32>,
+    /// A handshake is complete.
+    pub complete: Option<Role>,
+    /// An IP datagram from inside the session.
+    pub inner: Option<Packet>,
+}
+
+/// The WireGuard state shared with one other host.
+pub(crate) struct Session {
+    tunn: Tunn,
+    pub identity: Arc<Identity>,
+    /// The latest initiation, to be sent again over other paths.
+    initiation: Option<Packet>,
+    /// The session that this end's response began: the other end must use it first.
+    unconfirmed: Option<u32>,
+    complete_at: Option<Instant>,
+    /// Somebody calls [`Session::tick`] every second.
+    pub ticking: bool,
+}
+
+impl Session {
+    pub fn new(
+        identity: Arc<Identity>,
+        other: &PublicKey,
+        preshared_key: Option<[u8; 32]>,
+        keepalive: Option<u16>,
+        indices: &Indices,
+    ) -> Self {
+        let tunn = Tunn::new(
+            identity.private.clone(),
+            Public::from(*other),
+            preshared_key,
+            keepalive,
+            indices.table.clone(),
+            Arc::clone(&identity.limiter),
+        );
+        Self { tunn, identity, initiation: None, unconfirmed: None, complete_at: None, ticking: false }
+    }
+
+    pub fn set_preshared_key(&mut self, key: Option<[u8; 32]>) {
+        self.tunn.set_preshared_key(key);
+    }
+
+    /// A handshake initiation: a new one, or the latest again. The index comes with a new one.
+    pub fn initiate(&mut self, fresh: bool) -> (&[u8], Option<u32>) {
+        let mut index = None;
+        if fresh || self.initiation.is_none() {
+            self.keep_time();
+            let initiation = self.tunn.format_handshake_initiation(true);
+            index = initiation.as_ref().map(|i| i.sender_idx.get());
+            self.initiation = initiation.map(Packet::into_bytes);
+        }
+        (self.initiation.as_deref().unwrap_or_default(), index)
+    }
+
+    /// Takes in a message whose MAC was verified.
+    pub fn receive(&mut self, now: Instant, message: WgKind) -> Result<Outcome, &'static str> {
+        let mut outcome = Outcome::default();
+        match &message {
+            WgKind::HandshakeInit(_) => self.keep_time(),
+            WgKind::HandshakeResp(_) => outcome.complete = Some(Role::Initiator),
+            WgKind::CookieReply(_) => {}
+            WgKind::Data(data) => {
+                if self.unconfirmed == Some(data.header.receiver_idx.get()) {
+                    outcome.complete = Some(Role::Target);
+                }
+                outcome.authentic = true;
+            }
+        }
+        match self.tunn.handle_incoming_packet(message) {
+            TunnResult::Done => {}
+            TunnResult::WriteToNetwork(reply) => {
+                if let WgKind::HandshakeResp(response) = &reply {
+                    outcome.index = Some(response.sender_idx.get());
+                    self.unconfirmed = outcome.index;
+                } else {
+                    outcome.authentic = true;
+                }
+                outcome.reply = Some(reply.into());
+            }
+            TunnResult::WriteToTunnel(inner) => outcome.inner = Some(inner).filter(|i| !i.is_empty()),
+            TunnResult::Err(error) => return Err(counter(&error)),
+        }
+        if outcome.complete.is_some() {
+            self.complete_at = Some(now);
+            self.unconfirmed = None;
+            self.initiation = None;
+        }
+        Ok(outcome)
+    }
+
+    /// Seals an IP datagram; `None` while there is no session.
+    pub fn seal(&mut self, inner: &[u8]) -> Option<Packet> {
+        self.tunn.encapsulate_with_session(Packet::copy_from(inner)).ok().map(Packet::into)
+    }
+
+    /// Seals an IP datagram; without a session it waits for one, and a handshake may begin.
+    pub fn seal_or_queue(&mut self, inner: &[u8]) -> (Option<Packet>, Option<u32>) {
+        tagged(self.tunn.handle_outgoing_packet(Packet::copy_from(inner), None))
+    }
+
+    /// Seals what waited for the session.
+    pub fn queued(&mut self) -> Vec<Packet> {
+        let mut mtu = MtuWatcher::new(u16::MAX);
+        self.tunn.get_queued_packets(&mut mtu).map(Into::into).collect()
+    }
+
+    /// WireGuard's own timers, about once a second, where WireGuard carries the data.
+    pub fn tick(&mut self) -> (Option<Packet>, Option<u32>) {
+        tagged(self.tunn.update_timers().ok().flatten())
+    }
+
+    /// Forgets the keys of a session that is no longer needed. Tells when to be called again.
+    pub fn forget(&mut self, now: Instant) -> Option<Instant> {
+        let due = self.complete_at? + FORGET;
+        if now < due {
+            return Some(due);
+        }
+        self.tunn.reset();
+        self.unconfirmed = None;
+        self.complete_at = None;
+        None
+    }
+
+    /// gotatun's clock stands still unless its timers are run. What they would send is the context's business here.
+    fn keep_time(&mut self) {
+        if !self.ticking {
+            let _ = self.tunn.update_timers();
+        }
+    }
+}
+
+/// A message, and the index that it brings when it is an initiation.
+fn tagged(message: Option<WgKind>) -> (Option<Packet>, Option<u32>) {
+    let index = match &message {
+        Some(WgKind::HandshakeInit(initiation)) => Some(initiation.sender_idx.get()),
+        _ => None,
+    };
+    (message.map(Packet::from), index)
+}
+
+fn counter(error: &gotatun::noise::errors::WireGuardError) -> &'static str {
+    use gotatun::noise::errors::WireGuardError as E;
+    match error {
+        // The copies of one initiation that were raced over other paths end here too.
+        E::WrongTai64nTimestamp => "handshake_repeated",
+        E::DuplicateCounter | E::InvalidCounter => "wireguard_replayed",
+        E::InvalidAeadTag | E::InvalidMac | E::WrongKey => "wireguard_not_authentic",
+        E::NoCurrentSession | E::WrongIndex => "wireguard_unknown_session",
+        _ => "wireguard_refused",
+    }
+}
