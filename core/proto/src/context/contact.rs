@@ -136,7 +136,10 @@ impl Context {
             self.rekey(now);
         }
         self.epochs.retain(|e| {
-            e.superseded.is_none_or(|at| now.saturating_duration_since(at) < timing::EPOCH_OVERLAP)
+            let over = |at: Option<Instant>| {
+                at.is_none_or(|at| now.saturating_duration_since(at) >= timing::EPOCH_OVERLAP)
+            };
+            e.superseded.is_none() || !over(e.superseded) || !over(e.heard)
         });
     }
 
@@ -432,11 +435,12 @@ impl Context {
         let id = epoch.id;
         let confirmed = epoch.confirmed;
         self.epochs.retain(|e| e.id != id);
-        // Three at once are enough: the one in use and one begun by each end.
-        while self.epochs.len() >= 3 {
+        // Four at once are enough: the one that each end uses, and one begun by each.
+        while self.epochs.len() >= 4 {
             let sending = self.sending;
-            let Some(oldest) = self.epochs.iter().position(|e| Some(e.id) != sending) else { break };
-            self.epochs.remove(oldest);
+            let unused = self.epochs.iter().enumerate().filter(|(_, e)| Some(e.id) != sending);
+            let Some((idlest, _)) = unused.min_by_key(|(_, e)| e.heard) else { break };
+            self.epochs.remove(idlest);
         }
         self.epochs.push(epoch);
         if confirmed || self.sending.is_none() {

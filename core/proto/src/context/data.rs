@@ -101,6 +101,7 @@ impl Context {
         // From here on the datagram is authentic and new.
         let fresh_epoch = !std::mem::replace(&mut epoch.confirmed, true);
         epoch.used |= header.kind == Kind::Data;
+        epoch.heard = Some(now);
         let end = HEADER_LEN + content.len();
         if fresh_epoch {
             self.use_epoch(now, header.epoch);

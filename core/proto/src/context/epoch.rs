@@ -24,8 +24,11 @@ pub(super) struct EpochState {
     pub confirmed: bool,
     /// Data was sealed or opened with it.
     pub used: bool,
-    /// When a newer epoch took over.
+    /// When this end began to seal with another.
     pub superseded: Option<Instant>,
+    /// When the other end was last seen to use it: each end chooses what it seals with, so that an epoch is over
+    /// only when neither does.
+    pub heard: Option<Instant>,
     /// The next counter of each path id; they go on when an id is used again, so that no nonce ever repeats.
     counters: Vec<u64>,
     /// By the other end's path id.
@@ -48,6 +51,7 @@ impl EpochState {
             confirmed: initiator,
             used: false,
             superseded: None,
+            heard: None,
             counters: Vec::new(),
             arrivals: Vec::new(),
         }

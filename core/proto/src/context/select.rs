@@ -58,6 +58,8 @@ impl Reason {
 
 /// For so long after the user changed the policy it is followed without hysteresis.
 pub(super) const FORCE: Duration = Duration::from_secs(5);
+/// Copies over the standby may end the silence this long before the move.
+const RECENT: Duration = Duration::from_secs(2);
 /// A switch is told without its gap when nothing was heard for so long.
 const TELL: Duration = Duration::from_secs(3);
 
@@ -77,7 +79,7 @@ pub(super) struct Switching {
     /// When data was last heard before the active path became suspect or was lost.
     gap_from: Option<Instant>,
     /// The latest silence, once over.
-    gap: Option<Duration>,
+    gap: Option<(Instant, Duration)>,
     told: Option<(Option<PathKey>, Option<PathKey>, Reason, Instant)>,
 }
 
@@ -272,7 +274,7 @@ impl Context {
     /// Data was heard: whatever silence there was is over.
     pub(super) fn close_gap(&mut self, now: Instant) {
         if let Some(from) = self.switching.gap_from.take() {
-            self.switching.gap = Some(now.saturating_duration_since(from));
+            self.switching.gap = Some((now, now.saturating_duration_since(from)));
         }
         if self.switching.told.is_some() {
             self.tell(now, false);
@@ -286,7 +288,9 @@ impl Context {
             return;
         }
         self.switching.told = None;
-        let gap = self.switching.gap.take();
+        // A silence that was over long before has nothing to do with this move.
+        let recent = |end: Instant| end + RECENT >= at;
+        let gap = self.switching.gap.take().filter(|(end, _)| recent(*end)).map(|(_, gap)| gap);
         if from != to {
             self.emit(Event::Switched { from, to, reason, gap });
         }
