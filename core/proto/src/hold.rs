@@ -4,7 +4,7 @@
 //! datagrams of each flow are kept and go out with the first path that works; the other end answers at once, and
 //! the transport resumes. Everything is bounded: flows, datagrams and bytes of a flow, bytes in all, age.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::time::{Duration, Instant};
 
 /// Bounds of a [`Hold`].
@@ -38,8 +38,11 @@ impl Default for HoldLimits {
 #[derive(Debug, Default)]
 pub struct Hold {
     limits: HoldLimits,
-    /// In order of arrival.
-    queue: VecDeque<Held>,
+    /// TCP's datagrams and the others', which age differently, each by their number in order of arrival.
+    classes: [BTreeMap<u64, Held>; 2],
+    /// The numbers of each flow's datagrams, oldest first. Never empty.
+    flows: BTreeMap<Flow, VecDeque<u64>>,
+    next: u64,
     bytes: usize,
     dropped: u64,
 }
@@ -52,7 +55,7 @@ struct Held {
 }
 
 /// Protocol, addresses and ports of a datagram, as far as it has them.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 struct Flow {
     protocol: u8,
     addresses: [u8; 32],
@@ -62,6 +65,11 @@ struct Flow {
 impl Flow {
     const TCP: u8 = 6;
     const UDP: u8 = 17;
+
+    /// Of the two classes that age differently.
+    fn class(&self) -> usize {
+        usize::from(self.protocol != Self::TCP)
+    }
 
     fn of(datagram: &[u8]) -> Self {
         let mut flow = Self { protocol: 0, addresses: [0; 32], ports: [0; 4] };
@@ -98,34 +106,38 @@ impl Hold {
             return;
         }
         let flow = Flow::of(datagram);
-        if self.queue.iter().filter(|h| h.flow == flow).count() >= self.limits.per_flow {
-            self.remove(self.queue.iter().position(|h| h.flow == flow));
+        match self.flows.get(&flow) {
+            Some(numbers) if numbers.len() >= self.limits.per_flow => self.give_up(numbers.front().copied()),
+            Some(_) => {}
+            None if self.flows.len() >= self.limits.flows => self.give_up_quietest(),
+            None => {}
         }
         while self.bytes + datagram.len() > self.limits.bytes {
-            self.remove(Some(0));
+            self.give_up(self.oldest());
         }
-        self.queue.push_back(Held { at: now, flow, datagram: datagram.to_vec() });
+        let number = self.next;
+        self.next += 1;
         self.bytes += datagram.len();
-        self.bound_flows();
+        self.flows.entry(flow).or_default().push_back(number);
+        self.classes[flow.class()].insert(number, Held { at: now, flow, datagram: datagram.to_vec() });
     }
 
     /// Takes the oldest datagram.
     pub fn pop(&mut self, now: Instant) -> Option<Vec<u8>> {
         self.expire(now);
-        let held = self.queue.pop_front()?;
-        self.bytes -= held.datagram.len();
-        Some(held.datagram)
+        self.remove(self.oldest()?).map(|held| held.datagram)
     }
 
     /// The length of the oldest datagram in bytes.
     pub fn next_len(&mut self, now: Instant) -> Option<usize> {
         self.expire(now);
-        self.queue.front().map(|h| h.datagram.len())
+        let oldest = self.oldest()?;
+        self.classes.iter().find_map(|c| c.get(&oldest)).map(|held| held.datagram.len())
     }
 
     /// Whether nothing is held.
     pub fn is_empty(&self) -> bool {
-        self.queue.is_empty()
+        self.flows.is_empty()
     }
 
     /// Bytes held.
@@ -138,42 +150,46 @@ impl Hold {
         self.dropped
     }
 
-    fn bound_flows(&mut self) {
-        let mut newest: Vec<Flow> = Vec::with_capacity(self.limits.flows + 1);
-        for held in self.queue.iter().rev() {
-            if !newest.contains(&held.flow) {
-                newest.push(held.flow);
-            }
-        }
-        if newest.len() > self.limits.flows
-            && let Some(quiet) = newest.pop()
-        {
-            let (bytes, count) = (&mut self.bytes, &mut self.dropped);
-            self.queue.retain(|h| {
-                let keep = h.flow != quiet;
-                if !keep {
-                    *bytes -= h.datagram.len();
-                    *count += 1;
-                }
-                keep
-            });
-        }
+    fn oldest(&self) -> Option<u64> {
+        self.classes.iter().filter_map(|c| c.keys().next().copied()).min()
     }
 
     fn expire(&mut self, now: Instant) {
-        while let Some(at) = self.queue.iter().position(|h| {
-            let most = if h.flow.protocol == Flow::TCP { self.limits.tcp_age } else { self.limits.other_age };
-            now.saturating_duration_since(h.at) > most
-        }) {
-            self.remove(Some(at));
+        for (class, most) in [self.limits.tcp_age, self.limits.other_age].into_iter().enumerate() {
+            while let Some((&number, _)) = self.classes[class]
+                .first_key_value()
+                .filter(|(_, held)| now.saturating_duration_since(held.at) > most)
+            {
+                self.give_up(Some(number));
+            }
         }
     }
 
-    fn remove(&mut self, at: Option<usize>) {
-        if let Some(held) = at.and_then(|at| self.queue.remove(at)) {
-            self.bytes -= held.datagram.len();
+    /// Gives up the flow that was silent longest.
+    fn give_up_quietest(&mut self) {
+        let quietest = self.flows.iter().min_by_key(|(_, numbers)| numbers.back().copied()).map(|(flow, _)| *flow);
+        while let Some(&number) = quietest.and_then(|flow| self.flows.get(&flow)?.front()) {
+            self.give_up(Some(number));
+        }
+    }
+
+    fn give_up(&mut self, number: Option<u64>) {
+        if number.and_then(|n| self.remove(n)).is_some() {
             self.dropped += 1;
         }
+    }
+
+    fn remove(&mut self, number: u64) -> Option<Held> {
+        let held = self.classes.iter_mut().find_map(|c| c.remove(&number))?;
+        self.bytes -= held.datagram.len();
+        if let Some(numbers) = self.flows.get_mut(&held.flow) {
+            // Nearly always the first one.
+            numbers.retain(|n| *n != number);
+            if numbers.is_empty() {
+                self.flows.remove(&held.flow);
+            }
+        }
+        Some(held)
     }
 }
 
@@ -225,11 +241,8 @@ mod tests {
             assert!(hold.bytes() <= limits.bytes);
         }
         hold.push(now, &vec![0x45; 20_000]);
-        let mut flows: Vec<_> = hold.queue.iter().map(|h| h.flow.ports).collect();
-        flows.dedup();
-        flows.sort_unstable();
-        flows.dedup();
-        assert!(flows.len() <= 4);
+        assert!(hold.flows.len() <= 4);
+        assert_eq!(hold.classes.iter().map(BTreeMap::len).sum::<usize>(), hold.flows.values().map(VecDeque::len).sum());
         for garbage in [&[][..], &[0x45], &[0x60; 10], &[0x4f; 21], &[0xff; 1400]] {
             hold.push(now, garbage);
         }
