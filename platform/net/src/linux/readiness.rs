@@ -23,9 +23,13 @@ impl<T: AsFd> AsRawFd for Stable<T> {
     }
 }
 
+/// What is waited for: something to read, or the end of the thing behind the descriptor, which the kernel tells as an
+/// error.
+pub(super) const READ_OR_GONE: Interest = Interest::READABLE.add(Interest::ERROR);
+
 /// Registers something for reading with the runtime that is running.
 pub(super) fn register<T: AsFd>(inner: T) -> io::Result<AsyncFd<Stable<T>>> {
     // SAFETY: `AsFd` proves that the descriptor is open and owned by `inner`, `Stable` keeps it from being exchanged,
     // and `AsyncFd` deregisters it before it drops `inner`.
-    Ok(unsafe { AsyncFd::register_with_interest(Stable(inner), Interest::READABLE) }?)
+    Ok(unsafe { AsyncFd::register_with_interest(Stable(inner), READ_OR_GONE) }?)
 }

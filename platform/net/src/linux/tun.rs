@@ -13,7 +13,7 @@ use tokio::io::unix::AsyncFd;
 
 use super::configure::Configurator;
 use super::context;
-use super::readiness::{self, Stable};
+use super::readiness::{self, READ_OR_GONE, Stable};
 use super::rtnl::Rtnl;
 
 /// The device through which TUN devices are made.
@@ -140,11 +140,18 @@ impl Tun for LinuxTun {
     }
 
     async fn readable(&self) -> io::Result<()> {
-        self.device.readable().await.map(drop)
+        self.device.ready(READ_OR_GONE).await.map(drop)
     }
 
     fn try_recv(&self, buffer: &mut [u8]) -> io::Result<usize> {
-        self.device.try_io(Interest::READABLE, |device| Ok(nix::unistd::read(device.get(), buffer)?))
+        // One interest at a time: Tokio's `try_io` takes a combined one for none.
+        let mut read = |device: &Stable<OwnedFd>| Ok(nix::unistd::read(device.get(), buffer)?);
+        match self.device.try_io(Interest::READABLE, &mut read) {
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                self.device.try_io(Interest::ERROR, read)
+            }
+            other => other,
+        }
     }
 
     fn try_send(&self, datagram: &[u8]) -> io::Result<usize> {

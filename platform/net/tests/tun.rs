@@ -1,0 +1,282 @@
+//! The virtual interface, against the real kernel.
+#![cfg(target_os = "linux")]
+
+mod common;
+
+use std::io::ErrorKind;
+use std::net::{IpAddr, SocketAddr, UdpSocket};
+use std::time::Duration;
+
+use common::{INSIDE, again, in_namespace, ip, pair};
+use mast_engine::os::{Platform, Prefix, Tun, VirtualNetwork};
+use mast_platform::linux::LinuxTun;
+use mast_platform::{Native, Overrides, clear_leftovers, probe};
+
+fn create(name: &str) -> std::io::Result<LinuxTun> {
+    Native::new(Overrides::default()).create_tun(name, 1280)
+}
+
+fn network(addresses: &[&str], routes: &[(&str, u8, Option<&str>)]) -> VirtualNetwork {
+    VirtualNetwork {
+        addresses: addresses.iter().map(|a| a.parse().unwrap()).collect(),
+        routes: routes
+            .iter()
+            .map(|&(address, length, source)| {
+                (Prefix { address: address.parse().unwrap(), length }, source.map(|s| s.parse().unwrap()))
+            })
+            .collect(),
+    }
+}
+
+/// Addresses and routes of the device, as the `ip` command shows them.
+fn shown(name: &str) -> Vec<String> {
+    let addresses = ip(&format!("-o addr show dev {name}"));
+    let addresses = addresses.lines().map(|l| l.split_whitespace().nth(3).unwrap().to_owned());
+    let routes = ip(&format!("route show dev {name}")) + &ip(&format!("-6 route show dev {name}"));
+    let mut all: Vec<String> =
+        addresses.chain(routes.lines().map(|l| l.split_whitespace().collect::<Vec<_>>().join(" "))).collect();
+    all.sort();
+    all
+}
+
+/// The next datagram that is not the kernel's multicast listener report.
+async fn next(tun: &LinuxTun) -> Vec<u8> {
+    let mut buffer = [0; 2000];
+    loop {
+        match tun.try_recv(&mut buffer) {
+            Ok(length) if buffer[0] >> 4 == 6 && buffer[24] == 0xff => {
+                assert_ne!(buffer[40], 133, "a router solicitation");
+                let _ = length;
+            }
+            Ok(length) => return buffer[..length].to_vec(),
+            Err(error) if error.kind() == ErrorKind::WouldBlock => {
+                tokio::time::timeout(Duration::from_secs(5), tun.readable())
+                    .await
+                    .expect("a datagram")
+                    .unwrap();
+            }
+            Err(error) => panic!("{error}"),
+        }
+    }
+}
+
+/// Swaps the ends of a UDP datagram; neither checksum changes by that.
+fn answer(datagram: &[u8]) -> Vec<u8> {
+    let mut reply = datagram.to_vec();
+    let (source, length, udp) = if datagram[0] >> 4 == 4 { (12, 4, 20) } else { (8, 16, 40) };
+    reply[source..source + length].copy_from_slice(&datagram[source + length..source + 2 * length]);
+    reply[source + length..source + 2 * length].copy_from_slice(&datagram[source..source + length]);
+    reply[udp..udp + 2].copy_from_slice(&datagram[udp + 2..udp + 4]);
+    reply[udp + 2..udp + 4].copy_from_slice(&datagram[udp..udp + 2]);
+    reply
+}
+
+#[test]
+fn datagrams_go_both_ways() {
+    in_namespace("datagrams_go_both_ways", || async {
+        let tun = create("mast0").unwrap();
+        assert_eq!(tun.name(), "mast0");
+        let link = ip("link show mast0");
+        assert!(link.contains("mtu 1280") && link.contains("UP"), "{link}");
+        tun.configure(&network(
+            &["10.77.0.1", "fd77::1"],
+            &[("10.77.0.0", 16, Some("10.77.0.1")), ("fd77::", 16, Some("fd77::1"))],
+        ))
+        .await
+        .unwrap();
+        for (any, peer, own) in
+            [("0.0.0.0:0", "10.77.5.5:700", "10.77.0.1"), ("[::]:0", "[fd77::5]:700", "fd77::1")]
+        {
+            let (peer, own): (SocketAddr, IpAddr) = (peer.parse().unwrap(), own.parse().unwrap());
+            let socket = UdpSocket::bind(any).unwrap();
+            socket.set_read_timeout(Some(Duration::from_secs(5))).unwrap();
+            socket.send_to(b"out", peer).unwrap();
+            let datagram = next(&tun).await;
+            assert!(datagram.ends_with(b"out"));
+            let source = if own.is_ipv4() {
+                IpAddr::from(<[u8; 4]>::try_from(&datagram[12..16]).unwrap())
+            } else {
+                IpAddr::from(<[u8; 16]>::try_from(&datagram[8..24]).unwrap())
+            };
+            assert_eq!(source, own);
+            let reply = answer(&datagram);
+            assert_eq!(tun.try_send(&reply).unwrap(), reply.len());
+            let mut buffer = [0; 10];
+            assert_eq!(socket.recv_from(&mut buffer).unwrap(), (3, peer));
+        }
+        // Nothing but what was sent: no link-local address, no router solicitation.
+        assert!(!shown("mast0").iter().any(|line| line.starts_with("fe80")), "{:?}", shown("mast0"));
+        drop(tun);
+        assert!(!ip("link").contains("mast0"));
+    });
+}
+
+#[test]
+fn configuration_follows_what_is_wanted() {
+    in_namespace("configuration_follows_what_is_wanted", || async {
+        pair("eth0", "peer0", "192.0.2.2/24");
+        ip("route add default via 192.0.2.1");
+        let tun = create("mast0").unwrap();
+        tun.configure(&network(
+            &["10.77.0.1", "fd77::1"],
+            &[
+                ("10.77.0.9", 16, None),
+                ("fd77::", 16, None),
+                ("0.0.0.0", 0, Some("10.77.0.1")),
+                ("::", 0, None),
+            ],
+        ))
+        .await
+        .unwrap();
+        assert_eq!(
+            shown("mast0"),
+            [
+                "0.0.0.0/1 scope link src 10.77.0.1",
+                "10.77.0.0/16 scope link",
+                "10.77.0.1/32",
+                "128.0.0.0/1 scope link src 10.77.0.1",
+                "8000::/1 metric 1024 pref medium",
+                "::/1 metric 1024 pref medium",
+                "fd77::/16 metric 1024 pref medium",
+                "fd77::1/128",
+            ]
+            .map(|line| with_protocol(line)),
+        );
+        assert!(ip("route show default").contains("via 192.0.2.1 dev eth0"));
+
+        // What somebody else adds stays.
+        ip("addr add 10.99.0.1/32 dev mast0");
+        tun.configure(&network(&["10.77.0.2"], &[("10.77.0.0", 16, Some("10.77.0.2"))])).await.unwrap();
+        let expected = ["10.77.0.0/16 scope link src 10.77.0.2", "10.77.0.2/32", "10.99.0.1/32"];
+        assert_eq!(shown("mast0"), expected.map(|line| with_protocol(line)));
+
+        tun.configure(&VirtualNetwork::default()).await.unwrap();
+        assert_eq!(shown("mast0"), ["10.99.0.1/32"]);
+    });
+}
+
+/// `ip` shows the protocol of a route after the prefix, or after that of IPv4.
+fn with_protocol(line: &str) -> String {
+    match line.split_once(' ') {
+        Some((prefix, rest)) => format!("{prefix} proto static {rest}"),
+        None => line.to_owned(),
+    }
+}
+
+#[test]
+fn a_failed_change_is_undone() {
+    in_namespace("a_failed_change_is_undone", || async {
+        ip("link add other type veth peer name another");
+        ip("link set another up");
+        ip("link set other up");
+        ip("route add 10.200.0.0/16 dev other");
+        ip("route add fdcc::/16 dev other");
+        let tun = create("mast0").unwrap();
+        tun.configure(&network(&["10.77.0.1"], &[("10.77.0.0", 16, Some("10.77.0.1"))])).await.unwrap();
+        let (before, routes) = (shown("mast0"), ip("route") + &ip("-6 route"));
+        for taken in [("10.200.0.0", 16, None), ("fdcc::", 16, None)] {
+            let wanted = network(
+                &["10.77.0.2", "fd77::2"],
+                &[("10.77.0.0", 16, Some("10.77.0.2")), ("10.78.0.0", 16, None), taken],
+            );
+            let error = tun.configure(&wanted).await.unwrap_err();
+            assert_eq!(error.kind(), ErrorKind::AlreadyExists, "{error}");
+            assert!(error.to_string().contains(taken.0), "{error}");
+            assert_eq!(shown("mast0"), before);
+            assert_eq!(ip("route") + &ip("-6 route"), routes);
+        }
+        tun.configure(&network(&["10.77.0.2"], &[])).await.unwrap();
+        assert_eq!(shown("mast0"), ["10.77.0.2/32"]);
+    });
+}
+
+#[test]
+fn what_others_took_away_is_set_again() {
+    in_namespace("what_others_took_away_is_set_again", || async {
+        let tun = create("mast0").unwrap();
+        let wanted =
+            network(&["10.77.0.1", "fd77::1"], &[("10.77.0.0", 16, Some("10.77.0.1")), ("fd77::", 16, None)]);
+        tun.configure(&wanted).await.unwrap();
+        let before = shown("mast0");
+        assert_eq!(before.len(), 4, "{before:?}");
+        for damage in ["link set mast0 down", "addr flush dev mast0", "route flush dev mast0"] {
+            ip(damage);
+            tun.configure(&wanted).await.unwrap();
+            assert_eq!(shown("mast0"), before, "after {damage}");
+        }
+        ip("link del mast0");
+        assert_eq!(tun.configure(&wanted).await.unwrap_err().kind(), ErrorKind::NotFound);
+        tokio::time::timeout(Duration::from_secs(5), tun.readable()).await.expect("told of it").unwrap();
+        let error = tun.try_recv(&mut [0; 100]).unwrap_err();
+        assert_ne!(error.kind(), ErrorKind::WouldBlock, "{error}");
+    });
+}
+
+#[test]
+fn a_name_that_is_taken_is_refused() {
+    in_namespace("a_name_that_is_taken_is_refused", || async {
+        let first = create("mast0").unwrap();
+        let error = create("mast0").unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::AlreadyExists);
+        assert!(error.to_string().contains("another mastd"), "{error}");
+        drop(first);
+        drop(create("mast0").unwrap());
+
+        ip("link add eth7 type veth peer name peer7");
+        let error = create("eth7").unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::AlreadyExists);
+        assert!(error.to_string().contains("of another type"), "{error}");
+        for name in ["", "a/b", "a b", "longer-than-15-bytes"] {
+            assert_eq!(create(name).unwrap_err().kind(), ErrorKind::InvalidInput, "{name}");
+        }
+    });
+}
+
+#[test]
+fn leftovers_are_removed_and_nothing_else() {
+    in_namespace("leftovers_are_removed_and_nothing_else", || async {
+        assert!(clear_leftovers("mast0").unwrap().is_empty());
+        ip("tuntap add dev mast0 mode tun");
+        let removed = clear_leftovers("mast0").unwrap();
+        assert!(removed.len() == 1 && removed[0].contains("mast0"), "{removed:?}");
+        assert!(!ip("link").contains("mast0"));
+
+        let held = create("mast0").unwrap();
+        ip("link add mast1 type veth peer name peer1");
+        ip("tuntap add dev mast2 mode tap");
+        for name in ["mast0", "mast1", "mast2"] {
+            assert!(clear_leftovers(name).unwrap().is_empty());
+            assert!(ip("link").contains(name));
+        }
+        drop(held);
+    });
+}
+
+#[test]
+fn without_privilege_the_remedy_is_told() {
+    const NAME: &str = "without_privilege_the_remedy_is_told";
+    if std::env::var_os(INSIDE).is_none() {
+        // A user namespace without a map: this process is nobody there.
+        return again(NAME, &["--user"]);
+    }
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    let error = runtime.block_on(async { create("mast0").unwrap_err() });
+    assert_eq!(error.kind(), ErrorKind::PermissionDenied, "{error}");
+    assert!(error.to_string().contains("CAP_NET_ADMIN"), "{error}");
+    let checks = probe();
+    assert!(
+        checks.iter().any(|c| c.name == "tun-create" && !c.ok && c.explanation.contains("root")),
+        "{checks:#?}"
+    );
+}
+
+#[test]
+fn the_checks_pass_where_tunnels_work() {
+    in_namespace("the_checks_pass_where_tunnels_work", || async {
+        let checks = probe();
+        for name in ["tun-device", "tun-create", "interface-events", "ipv6"] {
+            assert!(checks.iter().any(|c| c.name == name && c.ok), "{checks:#?}");
+        }
+        assert!(!ip("link").contains("mastprobe"));
+    });
+}
