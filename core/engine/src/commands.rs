@@ -156,6 +156,8 @@ impl<P: Platform> Engine<P> {
                 changes.push(Change::Peer(peer.config.clone()));
             }
             peer.context.handle_interfaces(now, &[]);
+            // What is left to send would be stale when MAST is up again.
+            while peer.context.poll_transmit(now).is_some() || peer.context.poll_event().is_some() {}
             peer.timeout = None;
             peer.tick = None;
         }

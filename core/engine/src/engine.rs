@@ -24,7 +24,7 @@ use crate::meet::{Accepting, Invited};
 use crate::name;
 use crate::os::{InterfaceList, Platform, Tun, VirtualNetwork};
 use crate::peer::{Names, Peer, PeerId};
-use crate::routing::Routing;
+use crate::routing::{Claim, Routing};
 use crate::settle::tick;
 use crate::sockets::{Sockets, is_plausible};
 use crate::story::Story;
@@ -82,6 +82,8 @@ pub struct Engine<P: Platform> {
     revalidate: Option<Instant>,
 
     commands: mpsc::Receiver<Command>,
+    /// Somebody may still ask for something.
+    listening: bool,
     changes: mpsc::UnboundedSender<Change>,
     pub(crate) story: Story,
     pub(crate) invites: Vec<Invited>,
@@ -186,6 +188,7 @@ impl<P: Platform> Engine<P> {
             revalidated: now,
             revalidate: None,
             commands,
+            listening: true,
             changes,
             story: Story::new(),
             invites: Vec::new(),
@@ -219,7 +222,7 @@ impl<P: Platform> Engine<P> {
                 sleep.as_mut().reset(due.into());
             }
             let wake = {
-                let Self { watch, commands, net, tun, watching, .. } = &mut self;
+                let Self { watch, commands, listening, net, tun, watching, .. } = &mut self;
                 let readable = async {
                     match tun {
                         Some(tun) => tun.readable().await,
@@ -233,7 +236,7 @@ impl<P: Platform> Engine<P> {
                         *watching = changed.is_ok();
                         Wake::Interfaces
                     }
-                    command = commands.recv() => Wake::Command(command),
+                    command = commands.recv(), if *listening => Wake::Command(command),
                     () = &mut sleep => Wake::Timer,
                     () = poll_fn(|cx| net.sockets.poll_readable(cx)) => Wake::Data,
                     _ = readable => Wake::Data,
@@ -244,7 +247,10 @@ impl<P: Platform> Engine<P> {
                 Wake::Interfaces => self.interfaces_changed(now),
                 Wake::Command(Some(command)) => self.command(now, command).await,
                 // Nobody is left who could ask for anything.
-                Wake::Command(None) => self.close(now, true, None),
+                Wake::Command(None) => {
+                    self.listening = false;
+                    self.close(now, true, None);
+                }
                 Wake::Timer => {
                     // It fires once; the next round sets it anew.
                     alarm = started;
@@ -368,7 +374,8 @@ impl<P: Platform> Engine<P> {
 
     /// Routes to the peers as they are now.
     pub(crate) fn rebuild(&mut self) {
-        let present = self.peers.iter().filter(|(_, p)| p.leaving.is_none()).map(|(id, p)| (*id, p));
+        let present =
+            self.peers.iter().filter(|(_, p)| p.leaving.is_none()).map(|(id, p)| (*id, Claim::of(p)));
         let (routing, network) = Routing::build(present);
         self.routing = routing;
         if self.network != network {

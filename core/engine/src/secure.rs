@@ -149,7 +149,12 @@ impl<P: Platform> Engine<P> {
                 random: &mut self.random,
                 asking: id,
             };
+            let before = peer.eid_v4();
             peer.context.handle_secure(now, path, payload, &mut book);
+            if peer.eid_v4() != before {
+                // The next datagram may come from the new EID already.
+                self.rebuild();
+            }
         } else if let (Some(datagram), Some(tun)) = (inner::trim(&datagram), &self.tun) {
             deliver(now, id, datagram, &self.routing, self.drill.as_mut(), &mut self.net.counters, tun);
         } else {

@@ -9,6 +9,7 @@ use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
 use mast_proto::{Interface, InterfaceId, PathKey, SendError};
+use socket2::SockRef;
 use tokio::net::UdpSocket;
 
 use crate::os::{Family, Platform};
@@ -183,7 +184,9 @@ impl Sockets {
         else {
             return Sent::Lost("no_socket");
         };
-        let error = match bound.socket.try_send_to(datagram, path.remote) {
+        // Around the runtime, which would refuse until it has first seen the socket writable.
+        let socket = SockRef::from(&bound.socket);
+        let error = match socket.send_to(datagram, &path.remote.into()) {
             Ok(_) => return Sent::Yes,
             Err(error) => error,
         };

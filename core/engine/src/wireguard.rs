@@ -24,6 +24,8 @@ use crate::peer::PeerId;
 const HANDSHAKES_PER_SECOND: u64 = 100;
 /// Keys of a session that the protocol no longer needs are forgotten after so long (WireGuard's REJECT_AFTER_TIME).
 const FORGET: Duration = Duration::from_secs(180);
+/// Or a little later, while another handshake is tried.
+const GRACE: Duration = Duration::from_secs(30);
 
 /// One of this host's key pairs: its own, or that of an imported WireGuard configuration.
 pub(crate) struct Identity {
@@ -236,6 +238,10 @@ impl Session {
         let due = self.complete_at? + FORGET;
         if now < due {
             return Some(due);
+        }
+        if self.initiation.is_some() && now < due + GRACE {
+            // A handshake may be under way.
+            return Some(now + GRACE);
         }
         self.tunn.reset();
         self.unconfirmed = None;

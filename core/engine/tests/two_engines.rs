@@ -59,6 +59,14 @@ async fn down_and_up() {
 }
 
 #[tokio::test]
+async fn the_engine_ends_with_its_last_handle() {
+    let (a, b) = pair(22, 23, 1).await;
+    drop(a.engine);
+    b.until("told", |s| s.peers[0].state == PeerState::Down).await;
+    assert!(!*a.wire.present.lock().unwrap());
+}
+
+#[tokio::test]
 async fn garbage_is_counted_and_dropped() {
     let (a, b) = pair(5, 6, 1).await;
     let (own, other) = a.snapshot().await.peers[0].eid_v6.unwrap();

@@ -185,9 +185,9 @@ impl Host {
         self.engine.snapshot().await.unwrap()
     }
 
-    /// Waits up to five seconds for something to be true of the snapshot.
+    /// Waits up to ten seconds for something to be true of the snapshot.
     pub async fn until(&self, what: &str, test: impl Fn(&Snapshot) -> bool) -> Snapshot {
-        for _ in 0..500 {
+        for _ in 0..1000 {
             let snapshot = self.snapshot().await;
             if test(&snapshot) {
                 return snapshot;

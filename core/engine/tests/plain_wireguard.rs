@@ -1,0 +1,141 @@
+//! An engine and a peer that speaks WireGuard and nothing else.
+
+#![allow(clippy::unwrap_used, reason = "a test may panic")]
+
+mod common;
+
+use std::net::{IpAddr, Ipv4Addr, SocketAddr, UdpSocket};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::Duration;
+
+use common::{Host, config, loopback, v4};
+use gotatun::noise::index_table::IndexTable;
+use gotatun::noise::rate_limiter::RateLimiter;
+use gotatun::noise::{Tunn, TunnResult};
+use gotatun::packet::{Packet, WgKind};
+use gotatun::x25519::{PublicKey, StaticSecret};
+use mast_engine::api::{PeerConfig, PlainPeer};
+use mast_engine::os::Prefix;
+use mast_proto::{PeerKind, PeerState};
+
+const OWN: Ipv4Addr = Ipv4Addr::new(10, 8, 0, 2);
+const SERVER: Ipv4Addr = Ipv4Addr::new(10, 8, 0, 1);
+const PSK: [u8; 32] = [77; 32];
+
+/// A WireGuard server that sends every IPv4 datagram back to where it came from, and drops the rest.
+struct Server {
+    at: SocketAddr,
+    key: [u8; 32],
+    handshakes: Arc<AtomicU32>,
+}
+
+impl Server {
+    fn start(address: IpAddr, peer: &[u8; 32]) -> Self {
+        let socket = UdpSocket::bind((address, 0)).unwrap();
+        let at = socket.local_addr().unwrap();
+        let private = StaticSecret::from([200; 32]);
+        let public = PublicKey::from(&private);
+        let limiter = Arc::new(RateLimiter::new(&public, 100));
+        let table = IndexTable::from_os_rng();
+        let mut tunn =
+            Tunn::new(private, PublicKey::from(*peer), Some(PSK), None, table, Arc::clone(&limiter));
+        let handshakes = Arc::new(AtomicU32::new(0));
+        let count = Arc::clone(&handshakes);
+        std::thread::spawn(move || {
+            let mut buffer = [0; 2000];
+            while let Ok((length, from)) = socket.recv_from(&mut buffer) {
+                let Ok(message) = limiter.verify_packet(from, Packet::copy_from(&buffer[..length])) else {
+                    continue;
+                };
+                if matches!(message, WgKind::HandshakeInit(_)) {
+                    count.fetch_add(1, Ordering::Relaxed);
+                }
+                let reply = match tunn.handle_incoming_packet(message) {
+                    TunnResult::WriteToNetwork(reply) => Some(reply),
+                    TunnResult::WriteToTunnel(inner) if inner.first() == Some(&0x45) => {
+                        let mut inner = inner.to_vec();
+                        let (source, destination) = (inner[12..16].to_vec(), inner[16..20].to_vec());
+                        inner[12..16].copy_from_slice(&destination);
+                        inner[16..20].copy_from_slice(&source);
+                        tunn.handle_outgoing_packet(Packet::copy_from(&inner), None)
+                    }
+                    _ => None,
+                };
+                if let Some(reply) = reply {
+                    socket.send_to(&Packet::from(reply), from).unwrap();
+                }
+            }
+        });
+        Self { at, key: *public.as_bytes(), handshakes }
+    }
+
+    fn peer(&self, kind: Option<PeerKind>) -> PeerConfig {
+        PeerConfig {
+            name: "server".into(),
+            public_key: self.key,
+            preshared_key: Some(PSK),
+            endpoints: vec![self.at],
+            kind,
+            eid_v4: None,
+            plain: Some(PlainPeer {
+                addresses: vec![Prefix { address: OWN.into(), length: 24 }],
+                allowed: vec![Prefix { address: SERVER.into(), length: 24 }],
+                keepalive: None,
+                private_key: Some(zeroize::Zeroizing::new([55; 32])),
+            }),
+            policy: None,
+        }
+    }
+}
+
+fn key_of(private: u8) -> [u8; 32] {
+    *PublicKey::from(&StaticSecret::from([private; 32])).as_bytes()
+}
+
+#[tokio::test]
+async fn it_is_found_out_and_carries_data() {
+    let server = Server::start(loopback(31, 1), &key_of(55));
+    let host = Host::start(30, "laptop", 1).await;
+    host.engine.add_peer(server.peer(None)).await.unwrap();
+    // Held until it is known what the peer speaks.
+    let datagram = |n: u8| (v4(OWN, SERVER, &[n]), v4(SERVER, OWN, &[n]));
+    let (mut first, mut answer) = datagram(0);
+    // As of TCP, which is held longest.
+    first[9] = 6;
+    answer[9] = 6;
+    host.wire.send(first);
+    host.until("known", |s| s.peers[0].kind == Some(PeerKind::WireGuard)).await;
+    assert_eq!(host.wire.receive().await, Some(answer));
+    for n in 1..100 {
+        let (datagram, answer) = datagram(n);
+        host.wire.send(datagram);
+        assert_eq!(host.wire.receive().await, Some(answer), "{n}");
+    }
+    let snapshot = host.snapshot().await;
+    let peer = &snapshot.peers[0];
+    assert_eq!((peer.state, peer.eid_v6, peer.eid_v4), (PeerState::Connected, None, None));
+    assert!(peer.rx_bytes > 99 * 32 && peer.tx_bytes > 99 * 32);
+    let network = host.wire.network.lock().unwrap().clone();
+    assert_eq!(network.addresses, [IpAddr::from(OWN)]);
+    // What is not allowed does not come in: the server sends back from wherever it was sent to.
+    host.wire.send(v4(Ipv4Addr::new(192, 0, 2, 9), SERVER, b"x"));
+    host.until("foreign", |s| Host::counter(s, "foreign_destination") == 1).await;
+    assert_eq!(server.handshakes.load(Ordering::Relaxed), 1, "one handshake is enough");
+}
+
+#[tokio::test]
+async fn a_known_one_is_reached_at_once() {
+    let server = Server::start(loopback(33, 1), &key_of(55));
+    let mut config = config(32, "laptop");
+    config.peers.push(server.peer(Some(PeerKind::WireGuard)));
+    let host = Host::start_with(32, config, 1).await;
+    host.wire.send(v4(OWN, SERVER, b"hello"));
+    assert_eq!(host.wire.receive().await, Some(v4(SERVER, OWN, b"hello")));
+    host.until("connected", |s| s.peers[0].state == PeerState::Connected).await;
+    host.engine.down().await.unwrap();
+    host.engine.up().await.unwrap();
+    tokio::time::sleep(Duration::from_millis(100)).await;
+    host.wire.send(v4(OWN, SERVER, b"again"));
+    assert_eq!(host.wire.receive().await, Some(v4(SERVER, OWN, b"again")));
+}
