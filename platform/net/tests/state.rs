@@ -1,4 +1,5 @@
 //! The state directory.
+#![allow(clippy::unwrap_used, reason = "a test may panic")]
 #![cfg(unix)]
 
 use std::fs::{self, Permissions};

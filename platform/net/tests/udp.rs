@@ -1,4 +1,5 @@
 //! Sockets that keep to one interface.
+#![allow(clippy::unwrap_used, reason = "a test may panic")]
 #![cfg(target_os = "linux")]
 
 mod common;

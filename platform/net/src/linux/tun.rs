@@ -100,7 +100,8 @@ fn explain(error: &io::Error, name: &str) -> io::Error {
         }
         Some(Errno::EPERM | Errno::EACCES) => (
             io::ErrorKind::PermissionDenied,
-            "run as root or with the capability CAP_NET_ADMIN (for a container: `--cap-add NET_ADMIN`)"
+            "run as root or with the capability CAP_NET_ADMIN (for a container: \
+             `--cap-add NET_ADMIN --device /dev/net/tun`)"
                 .to_owned(),
         ),
         Some(Errno::EBUSY) => (

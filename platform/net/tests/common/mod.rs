@@ -40,6 +40,16 @@ where
     }
 }
 
+/// Whether this process may open the node through which TUN devices are made; distributions let everybody, some
+/// minimal systems only root.
+pub fn may_open_tun() -> bool {
+    let opened = std::fs::OpenOptions::new().read(true).write(true).open("/dev/net/tun");
+    if let Err(error) = &opened {
+        eprintln!("left out, since this user may not open /dev/net/tun: {error}");
+    }
+    opened.is_ok() || nix::unistd::geteuid().is_root() && std::env::var_os(INSIDE).is_none()
+}
+
 /// Runs one test of this program again, in other namespaces.
 pub fn again(name: &str, namespaces: &[&str]) {
     assert!(std::env::var_os(INSIDE).is_none(), "this user may not create namespaces");
