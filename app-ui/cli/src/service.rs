@@ -4,7 +4,6 @@ use std::ffi::OsString;
 use std::process::ExitCode;
 
 /// Runs the service until it is told to stop.
-pub fn run(_arguments: Vec<OsString>) -> ExitCode {
-    eprintln!("mast: this build does not contain the service");
-    ExitCode::FAILURE
+pub fn run(arguments: Vec<OsString>) -> ExitCode {
+    mastd::main(arguments)
 }

@@ -29,14 +29,25 @@ struct Host {
 
 struct Peer {
     context: Context,
-    /// The WireGuard session: agreed by both ends, gone with a restart.
-    session: Option<u64>,
+    /// The latest WireGuard sessions, newest last: agreed by both ends, gone with a restart. As WireGuard, it
+    /// accepts what comes by any of them, and sends with the newest.
+    sessions: Vec<u64>,
     /// A session that this end has answered for and the other has not used yet.
     offered: Option<u64>,
     initiation: Option<u64>,
     seen_initiation: u64,
     switches: Vec<(Instant, Event)>,
     transmitted: u64,
+    dropped: u64,
+}
+
+impl Peer {
+    fn agree(&mut self, session: u64) {
+        self.sessions.push(session);
+        if self.sessions.len() > 4 {
+            self.sessions.remove(0);
+        }
+    }
 }
 
 /// What travels.
@@ -132,6 +143,13 @@ impl World {
         }
     }
 
+    /// The second host learns the addresses of the first as well, so that both make first contact at once.
+    pub fn introduce_back(&mut self, a: HostId, b: HostId) {
+        let remotes = self.addresses(a);
+        let now = self.now;
+        self.with(b, a, |c| c.add_remotes(now, remotes));
+    }
+
     fn make_context(&mut self, own: HostId, other: HostId) {
         let mut seed = [0; 32];
         for chunk in seed.chunks_mut(8) {
@@ -155,12 +173,13 @@ impl World {
         context.handle_interfaces(self.now, &self.interfaces(own));
         let peer = Peer {
             context,
-            session: None,
+            sessions: Vec::new(),
             offered: None,
             initiation: None,
             seen_initiation: 0,
             switches: Vec::new(),
             transmitted: 0,
+            dropped: 0,
         };
         self.hosts[own.0].peers.insert(other, peer);
     }
@@ -190,6 +209,11 @@ impl World {
     /// A host's context with another.
     pub fn context(&self, own: HostId, other: HostId) -> &Context {
         &self.hosts[own.0].peers[&other].context
+    }
+
+    /// Datagrams from the second host that the first dropped, but for the adversary's and duplicates of the network.
+    pub fn dropped(&self, own: HostId, other: HostId) -> u64 {
+        self.hosts[own.0].peers[&other].dropped
     }
 
     /// How the first host sees the second.
@@ -419,7 +443,7 @@ impl World {
                             }
                         }
                         Transmit::Secure { path, payload } => {
-                            if let Some(session) = peer.session {
+                            if let Some(&session) = peer.sessions.last() {
                                 self.transmit(own, other, path, Frame::Secure(session, payload));
                             }
                         }
@@ -492,20 +516,20 @@ impl World {
                 self.transmit(own, other, path, Frame::Response(id));
             }
             Frame::Response(id) => {
-                if peer.initiation != Some(id) || peer.session == Some(id) {
+                if peer.initiation != Some(id) || peer.sessions.contains(&id) {
                     return;
                 }
-                peer.session = Some(id);
+                peer.agree(id);
                 peer.context.secure_up(now, path, Role::Initiator);
                 self.transmit(own, other, path, Frame::Keepalive(id));
             }
             Frame::Keepalive(id) | Frame::Secure(id, _) => {
                 if peer.offered == Some(id) {
                     peer.offered = None;
-                    peer.session = Some(id);
+                    peer.agree(id);
                     peer.context.secure_up(now, path, Role::Target);
                 }
-                if peer.session != Some(id) {
+                if !peer.sessions.contains(&id) {
                     return;
                 }
                 if let Frame::Secure(_, payload) = flight.frame {
@@ -528,7 +552,8 @@ impl World {
                         let (number, answer) = traffic::read(&bytes[range]);
                         self.delivered(own, other, number, answer);
                     }
-                    Received::Control | Received::Dropped(_) => {}
+                    Received::Control => {}
+                    Received::Dropped(_) => peer.dropped += 1,
                 }
                 if self.rng.chance(self.hostility) {
                     self.attack(own, other, path, &original);

@@ -306,3 +306,24 @@ fn three_hosts_get_along() {
     let pairs: Vec<_> = [(a, b), (a, c), (c, b)].map(|(x, y)| world.context(x, y).eid_v4()).into();
     assert!(pairs.iter().all(Option::is_some) && pairs[0] != pairs[1]);
 }
+
+/// Both ends begin at the same moment, so that each starts an epoch; then nothing happens for long.
+#[test]
+fn crossed_epochs_outlive_idleness() {
+    for seed in 0..40 {
+        let mut world = World::new(seed);
+        let a = world.host(&[Access::new("wifi", ms(20)).jitter(ms(seed % 5)), Access::new("cell", ms(30))]);
+        let b = world.host(&[Access::new("eth0", ms(1))]);
+        world.introduce(a, b);
+        world.introduce_back(a, b);
+        world.run(ms(100_000 + seed * 1_000));
+        assert_eq!(world.state(a, b), PeerState::Connected);
+        assert_eq!(world.state(b, a), PeerState::Connected);
+        // The first PROBEs may overtake the INIT-ACK; after that nothing may be sealed with a key that is gone.
+        let dropped = world.dropped(a, b) + world.dropped(b, a);
+        assert!(dropped <= 8, "seed {seed}: {dropped} dropped");
+        world.echo(a, b, ms(10));
+        world.run(ms(1_000));
+        assert!(world.echo_report(a, b).longest_gap <= ms(80), "{:?}", world.echo_report(a, b));
+    }
+}

@@ -77,7 +77,7 @@ impl Context {
     /// Begins a race over all addresses, or begins it anew because there are others now.
     pub(super) fn start_contact(&mut self, now: Instant) {
         self.contact.round = 0;
-        self.contact.init = None;
+        // An INIT under way goes on: the other end may have answered it, and would seal with keys unknown here.
         self.begin_round(now);
     }
 
@@ -135,11 +135,13 @@ impl Context {
         if self.rekey_due().is_some_and(|at| at <= now) && !self.contact.running() {
             self.rekey(now);
         }
+        // What the other end sealed with last is kept however long ago that was: it may be idle.
+        let latest = self.epochs.iter().filter_map(|e| e.heard).max();
         self.epochs.retain(|e| {
             let over = |at: Option<Instant>| {
                 at.is_none_or(|at| now.saturating_duration_since(at) >= timing::EPOCH_OVERLAP)
             };
-            e.superseded.is_none() || !over(e.superseded) || !over(e.heard)
+            e.superseded.is_none() || !over(e.superseded) || !over(e.heard) || e.heard == latest
         });
     }
 
@@ -250,7 +252,7 @@ impl Context {
                 self.emit(Event::Kind(PeerKind::WireGuard));
             }
             self.select(now, super::Reason::Better);
-        } else if self.sending.is_none() && self.wanted {
+        } else if self.wanted && self.epochs.iter().all(|e| e.heard.is_none()) {
             self.start_contact(now);
         }
     }

@@ -397,7 +397,7 @@ impl Context {
                 Some(_) => PeerState::Connected,
             }
         } else if self.sending.is_none() {
-            if self.last_heard.is_some() { PeerState::Unreachable } else { PeerState::Connecting }
+            if self.peer_instance.is_some() { PeerState::Unreachable } else { PeerState::Connecting }
         } else if self.answers() && self.last_heard.is_some_and(|at| now < at + timing::FRESH) {
             PeerState::Connected
         } else {

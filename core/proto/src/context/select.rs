@@ -31,6 +31,8 @@ pub enum Reason {
     PeerWish,
     /// Cheaper, healthier or quicker.
     Better,
+    /// The first path of all.
+    Connected,
     /// A path works again, after none did.
     Restored,
     /// A drill took the path away.
@@ -50,6 +52,7 @@ impl Reason {
             Self::Policy => "policy",
             Self::PeerWish => "peer's wish",
             Self::Better => "better path",
+            Self::Connected => "connected",
             Self::Restored => "path back",
             Self::Drill => "drill",
         }
@@ -74,6 +77,8 @@ enum Choice {
 #[derive(Debug, Default)]
 pub(super) struct Switching {
     pub force_until: Option<Instant>,
+    /// Some path has carried data.
+    begun: bool,
     /// The active path that was lost, until another takes over.
     pub lost: Option<PathKey>,
     /// When data was last heard before the active path became suspect or was lost.
@@ -230,7 +235,11 @@ impl Context {
         self.switching.lost = None;
         self.active = to;
         let to_key = self.active_path();
-        let reason = if from.is_none() && why == Reason::Better { Reason::Restored } else { why };
+        let reason = match (from, why) {
+            (None, _) if !std::mem::replace(&mut self.switching.begun, true) => Reason::Connected,
+            (None, Reason::Better) => Reason::Restored,
+            _ => why,
+        };
         if let Some(at) = self.active_at() {
             self.outage_since = None;
             let stale = self.paths.get_mut(at).is_some_and(|p| {

@@ -60,12 +60,13 @@ pub const SHUT_PAUSE: Duration = Duration::from_secs(5);
 pub const HURRY: Duration = Duration::from_secs(2);
 /// Not more than one new handshake in this time, whatever happens.
 pub const CONTACT_MIN: Duration = Duration::from_millis(200);
-/// Pauses before INIT is sent again; without an answer after the last, the peer speaks plain WireGuard.
+/// Pauses before INIT is sent again; without an answer after the last, the peer speaks plain WireGuard. In all less
+/// than what is held of UDP meanwhile may age.
 pub const INIT_RETRY: [Duration; 4] = [
-    Duration::from_millis(300),
+    Duration::from_millis(200),
+    Duration::from_millis(400),
     Duration::from_millis(600),
-    Duration::from_millis(1200),
-    Duration::from_millis(2400),
+    Duration::from_millis(800),
 ];
 /// The end that answered the handshake waits this long for an INIT before it sends its own.
 pub const TARGET_INIT: Duration = Duration::from_secs(3);
@@ -73,8 +74,10 @@ pub const TARGET_INIT: Duration = Duration::from_secs(3);
 pub const REKEY: Duration = Duration::from_secs(120);
 /// The end that did not begin the epoch waits this much longer before it begins the next.
 pub const REKEY_EXTRA: Duration = Duration::from_secs(15);
-/// An older epoch is still accepted for this long after a newer one is in use.
-pub const EPOCH_OVERLAP: Duration = Duration::from_secs(10);
+/// An epoch that this end no longer seals with is kept until neither end has used it for this long. Two ends that
+/// began an epoch each at the same time may each have gone over to the other's; within a keepalive's time, plus its
+/// tries, each hears which one the other chose.
+pub const EPOCH_OVERLAP: Duration = Duration::from_secs(60);
 /// Pause before SET and SHUT are sent again where no path has been measured.
 pub const CONTROL_RETRY: Duration = Duration::from_millis(250);
 /// SHUT is sent this many times at most.
