@@ -3,12 +3,18 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::net::IpAddr;
+use std::time::{Duration, Instant};
 
 use mast_engine::os::{Prefix, VirtualNetwork};
 use nix::errno::Errno;
 
 use super::netlink::NetlinkError;
 use super::rtnl::Rtnl;
+
+/// How long an address may take to come into effect. It is mostly far less than a millisecond.
+const EFFECT: Duration = Duration::from_secs(1);
+/// How often that is looked at.
+const EFFECT_POLL: Duration = Duration::from_micros(200);
 
 /// Addresses, and the preferred source of each route.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -174,9 +180,24 @@ impl Configurator {
         Ok(present)
     }
 
+    /// Adds an address and waits until datagrams to it are taken: the kernel puts an IPv6 address into effect a
+    /// little after it has said that it is there.
+    fn add_address(&mut self, address: IpAddr) -> Result<(), NetlinkError> {
+        self.rtnl.add_address(self.index, address)?;
+        let added = Instant::now();
+        while !self.rtnl.is_local(address).unwrap_or(true) {
+            if added.elapsed() > EFFECT {
+                tracing::warn!(%address, interface = self.name, "the address takes long to come into effect");
+                break;
+            }
+            std::thread::sleep(EFFECT_POLL);
+        }
+        Ok(())
+    }
+
     fn take(&mut self, step: Step) -> Result<(), NetlinkError> {
         let (result, done_already): (_, &[Errno]) = match step {
-            Step::AddAddress(address) => (self.rtnl.add_address(self.index, address), &[Errno::EEXIST]),
+            Step::AddAddress(address) => (self.add_address(address), &[Errno::EEXIST]),
             Step::DeleteAddress(address) => {
                 (self.rtnl.delete_address(self.index, address), &[Errno::EADDRNOTAVAIL])
             }

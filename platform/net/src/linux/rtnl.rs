@@ -61,6 +61,7 @@ const PROTOCOL_STATIC: u8 = 4;
 const SCOPE_UNIVERSE: u8 = 0;
 const SCOPE_LINK: u8 = 253;
 const TYPE_UNICAST: u8 = 1;
+const TYPE_LOCAL: u8 = 2;
 /// A route made for one destination in passing.
 const ROUTE_CLONED: u32 = 0x200;
 
@@ -390,6 +391,17 @@ impl Rtnl {
         let flags = IFA_F_NOPREFIXROUTE | if address.is_ipv6() { IFA_F_NODAD } else { 0 };
         let request = address_request(NEW_ADDRESS, CREATE | EXCLUSIVE, index, address);
         self.requests.execute(request.attribute(IFA_FLAGS, &flags.to_ne_bytes()))
+    }
+
+    /// Whether the host takes what is sent to an address for itself.
+    pub(super) fn is_local(&mut self, address: IpAddr) -> Result<bool, NetlinkError> {
+        let header = [family(address), Prefix::host(address).length, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0];
+        let request = Request::new(GET_ROUTE, 0, &header).attribute(RTA_DST, &octets(address));
+        match self.requests.get(request) {
+            Ok(message) => Ok(message.is_some_and(|m| m.payload.get(7) == Some(&TYPE_LOCAL))),
+            Err(error) if matches!(error.errno, Errno::ENETUNREACH | Errno::EHOSTUNREACH) => Ok(false),
+            Err(error) => Err(error),
+        }
     }
 
     /// Takes a host address from a device.

@@ -81,6 +81,16 @@ pub fn pair(name: &str, peer: &str, address: &str) {
     ip(&format!("addr add {address} dev {name}"));
 }
 
+/// Waits for what happens when a descriptor is closed. A child that another test is just starting has a copy of every
+/// descriptor for a moment.
+pub fn eventually(what: &str, mut happened: impl FnMut() -> bool) {
+    let started = std::time::Instant::now();
+    while !happened() {
+        assert!(started.elapsed() < PATIENCE, "not so: {what}");
+        thread::sleep(Duration::from_millis(10));
+    }
+}
+
 /// Waits until the list is as wanted.
 pub async fn wait_for(
     receiver: &mut watch::Receiver<InterfaceList>,
