@@ -1,0 +1,54 @@
+//! The command line of `mastd`.
+
+use std::path::PathBuf;
+
+use clap::Parser;
+
+/// The configuration file unless told otherwise.
+pub const DEFAULT_CONFIG: &str = "/etc/mast/mastd.toml";
+/// The state directory unless told otherwise.
+pub const DEFAULT_STATE: &str = "/var/lib/mast";
+
+const NOTES: &str = "\
+The same defaults hold for every user. Where they cannot be written to, as in an
+unprivileged user namespace (unshare --user --map-root-user --net), give
+--state-dir and --control.
+
+Exit codes:
+  0  it was told to stop, and did
+  1  it failed
+  2  the command line or the configuration does not make sense";
+
+/// The MAST service: keeps connections alive while this machine moves between networks.
+#[derive(Debug, Parser)]
+#[command(name = "mastd", version, after_help = NOTES)]
+pub struct Args {
+    /// The configuration file; the default one may be absent [default: /etc/mast/mastd.toml]
+    #[arg(long, value_name = "FILE")]
+    pub config: Option<PathBuf>,
+    /// Where keys, peers and settings are kept; made if it is not there
+    #[arg(long, value_name = "DIR", default_value = DEFAULT_STATE)]
+    pub state_dir: PathBuf,
+    /// Where `mast` and other user interfaces find the service
+    #[arg(long, value_name = "SOCKET", default_value = mast_control::DEFAULT_SOCKET)]
+    pub control: PathBuf,
+    /// How much to log: error, warn, info, debug, trace, or a filter such as mast_engine=debug
+    /// [default: the variable MAST_LOG, or info]
+    #[arg(long, value_name = "LEVEL")]
+    pub log: Option<String>,
+    /// Check the configuration and end
+    #[arg(long)]
+    pub check: bool,
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_sound() {
+        Args::command().debug_assert();
+    }
+}

@@ -1,0 +1,302 @@
+//! The configuration file, `/etc/mast/mastd.toml`.
+//!
+//! ```toml
+//! name = "laptop"              # how peers see this host; its host name unless set
+//! port = 6278                  # UDP; 0 lets the system choose
+//! interface = "mast0"          # the virtual interface
+//! mtu = 1400                   # of the virtual interface
+//! eid_pool = "100.64.0.0/10"   # where IPv4 endpoint identifiers are taken from
+//! policy = { mode = "pin", pin = ["ethernet", "network:Home", "wlan0"], fallback = true }
+//!
+//! [interfaces.wwan0]           # what the system does not know of an interface
+//! metered = true
+//! kind = "cellular"            # wifi, cellular, ethernet or other
+//! network = "Operator"
+//! ignore = false
+//!
+//! [[peer]]
+//! name = "nas"
+//! public_key = "…"
+//! preshared_key = "…"
+//! endpoints = ["nas.example.org:6278", "[2001:db8::1]:6278"]
+//! eid_v4 = { local = "100.64.7.0", remote = "100.64.7.1" }
+//! policy = { mode = "auto" }
+//!
+//! [[peer]]                     # a plain WireGuard server
+//! name = "office"
+//! public_key = "…"
+//! endpoints = ["vpn.example.org:51820"]
+//! addresses = ["10.8.0.2/24"]  # this host's addresses there
+//! allowed_ips = ["10.8.0.0/24"]
+//! keepalive = 25
+//! ```
+//!
+//! Every key is optional but `name` and `public_key` of a peer. All that is wrong is told at once, with lines.
+
+mod peer;
+mod reader;
+
+use std::collections::BTreeMap;
+use std::io::ErrorKind;
+use std::path::{Path, PathBuf};
+
+use mast_engine::api::PeerConfig;
+use mast_proto::{EidPool, InterfaceKind, Policy, Selector};
+use toml::de::DeTable;
+
+pub(crate) use peer::shared_range;
+pub use reader::Problem;
+use reader::{At, Report, Section};
+
+use crate::endpoint::Endpoint;
+use crate::words;
+
+/// The UDP port unless the file says otherwise.
+pub const DEFAULT_PORT: u16 = 6278;
+/// The virtual interface's MTU: with 84 bytes of overhead under IPv6 it fits the 1,492 bytes of PPPoE, the
+/// narrowest link that is common.
+pub const DEFAULT_MTU: u16 = 1400;
+/// The virtual interface unless the file says otherwise.
+pub const DEFAULT_INTERFACE: &str = "mast0";
+
+const KEYS: &[&str] = &["name", "port", "interface", "mtu", "eid_pool", "policy", "interfaces", "peer"];
+
+/// What the configuration file says.
+#[derive(Debug, Clone)]
+pub struct Config {
+    /// This host's name; its host name unless set.
+    pub name: Option<String>,
+    /// The UDP port.
+    pub port: u16,
+    /// The virtual interface's name.
+    pub interface: String,
+    /// The virtual interface's MTU.
+    pub mtu: u16,
+    /// Where IPv4 EIDs are taken from.
+    pub pool: EidPool,
+    /// The policy of peers that have none of their own; none if the file does not say.
+    pub policy: Option<Policy>,
+    /// What the user says of physical interfaces.
+    pub interfaces: BTreeMap<String, InterfaceConfig>,
+    /// The peers.
+    pub peers: Vec<ConfiguredPeer>,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            name: None,
+            port: DEFAULT_PORT,
+            interface: DEFAULT_INTERFACE.to_owned(),
+            mtu: DEFAULT_MTU,
+            pool: EidPool::default(),
+            policy: None,
+            interfaces: BTreeMap::new(),
+            peers: Vec::new(),
+        }
+    }
+}
+
+/// What the user says of a physical interface; the system's word counts otherwise.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct InterfaceConfig {
+    /// Whether traffic over it costs money.
+    pub metered: Option<bool>,
+    /// What it is attached to.
+    pub kind: Option<InterfaceKind>,
+    /// The name of its network.
+    pub network: Option<String>,
+    /// Never use it.
+    pub ignore: bool,
+}
+
+/// A peer of the configuration file.
+#[derive(Debug, Clone)]
+pub struct ConfiguredPeer {
+    /// The peer, with those endpoints that are addresses.
+    pub peer: PeerConfig,
+    /// All endpoints.
+    pub endpoints: Vec<Endpoint>,
+}
+
+/// Why there is no configuration.
+#[derive(Debug, thiserror::Error)]
+pub enum ConfigError {
+    /// The file cannot be read.
+    #[error("cannot read the configuration {}: {source}", path.display())]
+    Unreadable {
+        /// Which file.
+        path: PathBuf,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// The file does not make sense.
+    #[error("{}", listed(.0))]
+    Wrong(Vec<Problem>),
+}
+
+fn listed(problems: &[Problem]) -> String {
+    let lines: Vec<_> = problems.iter().map(|p| format!("\n  {p}")).collect();
+    let what = if lines.len() == 1 { "an error".to_owned() } else { format!("{} errors", lines.len()) };
+    format!("the configuration has {what}:{}", lines.concat())
+}
+
+impl Config {
+    /// Reads the file; an absent one stands for the defaults unless it is `required`.
+    ///
+    /// # Errors
+    /// With every problem of the file, or why it cannot be read.
+    pub fn load(path: &Path, required: bool) -> Result<Self, ConfigError> {
+        match std::fs::read_to_string(path) {
+            Ok(text) => Self::parse(path, &text).map_err(ConfigError::Wrong),
+            Err(error) if error.kind() == ErrorKind::NotFound && !required => Ok(Self::default()),
+            Err(source) => Err(ConfigError::Unreadable { path: path.to_owned(), source }),
+        }
+    }
+
+    /// Reads the text of the file `path`.
+    ///
+    /// # Errors
+    /// With every problem, in the order of the text.
+    pub fn parse(path: &Path, text: &str) -> Result<Self, Vec<Problem>> {
+        let mut report = Report::new(path, text);
+        let (table, errors) = DeTable::parse_recoverable(text);
+        if !errors.is_empty() {
+            // What follows a syntax error is guesswork: tell nothing else.
+            for error in errors {
+                let line = report.line(&error.span().unwrap_or_default());
+                report.problem(line, error.message().replace('\n', " "));
+            }
+            return Err(report.into_problems());
+        }
+        let config = read(&mut report, table.get_ref());
+        let problems = report.into_problems();
+        if problems.is_empty() { Ok(config) } else { Err(problems) }
+    }
+}
+
+fn read<'i>(report: &mut Report<'_>, table: &DeTable<'i>) -> Config {
+    let mut config = Config::default();
+    let mut top = report.section(table, "", KEYS);
+    config.name = top.string("name", "such as \"laptop\"", words::name).map(|n| n.value);
+    if let Some(port) = top.number("port", 0..=u16::MAX, " (0 lets the system choose)") {
+        config.port = port.value;
+    }
+    if let Some(name) = top.string("interface", "such as \"mast0\"", interface_name) {
+        config.interface = name.value;
+    }
+    if let Some(mtu) = top.number("mtu", 1280..=9000, "") {
+        config.mtu = mtu.value;
+    }
+    if let Some(pool) = top.string("eid_pool", "such as \"100.64.0.0/10\"", pool) {
+        config.pool = pool.value;
+    }
+    config.policy = policy(&mut top);
+    if let Some(At { value, .. }) = top.table("interfaces", "tables such as [interfaces.wlan0]") {
+        config.interfaces = interfaces(top.report, value);
+    }
+    if let Some(peers) = top.value("peer") {
+        config.peers = peer::read_all(top.report, peers);
+    }
+    config
+}
+
+fn interfaces(report: &mut Report<'_>, tables: &DeTable<'_>) -> BTreeMap<String, InterfaceConfig> {
+    let mut interfaces = BTreeMap::new();
+    for (key, value) in tables {
+        let name = key.get_ref().as_ref();
+        let line = report.line(&key.span());
+        if let Err(why) = interface_name(name) {
+            report.problem(line, format!("`interfaces.{name}`: {why}"));
+        }
+        let Some(table) = value.get_ref().as_table() else {
+            let found = value.get_ref().type_str();
+            report.problem(
+                line,
+                format!("`interfaces.{name}`: must be a table, [interfaces.{name}], not {found}"),
+            );
+            continue;
+        };
+        let keys = ["metered", "kind", "network", "ignore"];
+        let mut section = report.section(table, &format!("interfaces.{name}"), &keys);
+        let read = InterfaceConfig {
+            metered: section.boolean("metered").map(|m| m.value),
+            kind: section.string("kind", "such as \"cellular\"", kind).map(|k| k.value),
+            network: section.string("network", "such as \"Home\"", words::name).map(|n| n.value),
+            ignore: section.boolean("ignore").is_some_and(|i| i.value),
+        };
+        interfaces.insert(name.to_owned(), read);
+    }
+    interfaces
+}
+
+/// Reads the key `policy` of a section.
+fn policy(section: &mut Section<'_, '_, '_>) -> Option<Policy> {
+    let wanted = "a table such as { mode = \"pin\", pin = [\"wifi\"] }";
+    let At { value: table, line } = section.table("policy", wanted)?;
+    let mut section = section.report.section(table, "policy", &["mode", "pin", "fallback"]);
+    let mode = section.string("mode", "\"auto\" or \"pin\"", |word| match word {
+        "auto" | "pin" => Ok(word.to_owned()),
+        other => Err(format!("must be \"auto\" or \"pin\", not \"{other}\"")),
+    });
+    let pin = section.list("pin", "such as [\"wifi\", \"network:Home\", \"eth0\"]", |word| {
+        if word.is_empty() { Err("an entry is empty".to_owned()) } else { Ok(Selector::parse(word)) }
+    });
+    let fallback = section.boolean("fallback");
+    let mode = match mode {
+        Some(mode) => mode.value,
+        None => {
+            if table.get("mode").is_none() {
+                section
+                    .report
+                    .problem(line, "`policy`: `mode` is missing: write mode = \"auto\" or mode = \"pin\"");
+            }
+            return None;
+        }
+    };
+    match (mode.as_str(), pin) {
+        ("auto", None) if fallback.is_none() => Some(Policy::Auto),
+        ("auto", pin) => {
+            let line = pin.map(|p| p.line).or(fallback.map(|f| f.line)).unwrap_or(line);
+            section.report.problem(line, "`policy`: `pin` and `fallback` only count with mode = \"pin\"");
+            None
+        }
+        (_, Some(At { value: order, .. })) if !order.is_empty() => {
+            Some(Policy::Pin { order, fallback: fallback.is_none_or(|f| f.value) })
+        }
+        _ => {
+            section.report.problem(
+                line,
+                "`policy`: mode = \"pin\" needs `pin`, a list of interfaces, kinds or networks, such as [\"wifi\"]",
+            );
+            None
+        }
+    }
+}
+
+fn kind(word: &str) -> Result<InterfaceKind, String> {
+    let known = ["wifi", "cellular", "ethernet", "other"];
+    InterfaceKind::from_word(word)
+        .ok_or_else(|| format!("there is no kind \"{word}\": {}", words::suggestion(word, &known)))
+}
+
+fn interface_name(name: &str) -> Result<String, String> {
+    let bad = |c: char| c == '/' || c == ':' || c.is_whitespace() || c.is_control();
+    if name.is_empty() || name.len() > 15 || name == "." || name == ".." || name.contains(bad) {
+        return Err(format!("\"{name}\" cannot be an interface: 1 to 15 bytes without `/`, `:` and spaces"));
+    }
+    Ok(name.to_owned())
+}
+
+fn pool(text: &str) -> Result<EidPool, String> {
+    let example = "write an IPv4 range of 8 to 30 bits, such as \"100.64.0.0/10\"";
+    let range = words::prefix(text).map_err(|why| format!("{why}: {example}"))?;
+    match range.address {
+        std::net::IpAddr::V4(network) => EidPool::new(network, range.length),
+        std::net::IpAddr::V6(_) => None,
+    }
+    .ok_or_else(|| format!("`{text}` cannot be the pool: {example}"))
+}
+
+#[cfg(test)]
+mod tests;

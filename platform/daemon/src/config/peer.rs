@@ -1,0 +1,179 @@
+//! The `[[peer]]` sections.
+
+use mast_engine::api::{PeerConfig, PlainPeer};
+use mast_engine::os::Prefix;
+use mast_proto::wire::EidPair;
+
+use super::reader::{Report, Section, Value};
+use super::{ConfiguredPeer, policy};
+use crate::endpoint::Endpoint;
+use crate::words::{self, masked};
+
+const KEYS: &[&str] = &[
+    "name",
+    "public_key",
+    "preshared_key",
+    "endpoints",
+    "eid_v4",
+    "allowed_ips",
+    "addresses",
+    "keepalive",
+    "policy",
+];
+
+/// A peer and the lines that a conflict with another one would be told of.
+struct Found {
+    peer: ConfiguredPeer,
+    line: usize,
+    eid_line: usize,
+    allowed_line: usize,
+}
+
+/// Reads every peer.
+pub(super) fn read_all(report: &mut Report<'_>, value: &Value<'_>) -> Vec<ConfiguredPeer> {
+    let line = report.line(&value.span());
+    let Some(array) = value.get_ref().as_array() else {
+        report.problem(line, "`peer` must be written as [[peer]], with two brackets: there may be several");
+        return Vec::new();
+    };
+    let mut found: Vec<Found> = Vec::new();
+    for element in array {
+        let line = report.line(&element.span());
+        let Some(table) = element.get_ref().as_table() else {
+            report.problem(line, "`peer` must be written as [[peer]], followed by its keys");
+            continue;
+        };
+        let mut section = report.section(table, "peer", KEYS);
+        let Some(peer) = read(&mut section, line) else { continue };
+        for earlier in &found {
+            clash(report, earlier, &peer);
+        }
+        found.push(peer);
+    }
+    found.into_iter().map(|f| f.peer).collect()
+}
+
+fn read(section: &mut Section<'_, '_, '_>, line: usize) -> Option<Found> {
+    let name = section.string("name", "such as \"nas\"", words::name);
+    let public_key = section.string("public_key", "in base64", words::key);
+    let preshared_key = section.string("preshared_key", "in base64", words::key);
+    let endpoints = section.list("endpoints", "such as [\"nas.example.org:6278\"]", Endpoint::parse);
+    let allowed = section.list("allowed_ips", "such as [\"10.8.0.0/24\"]", words::prefix);
+    let addresses = section.list("addresses", "such as [\"10.8.0.2/24\"]", words::prefix);
+    let keepalive = section.number("keepalive", 0..=u16::MAX, " (seconds; 0 is off)");
+    let policy = policy(section);
+    let eid_line = section.value("eid_v4").map_or(line, |v| section.line(v));
+    let eid_v4 = eid_v4(section);
+
+    for (key, present) in [("name", section.value("name")), ("public_key", section.value("public_key"))] {
+        if present.is_none() {
+            section.report.problem(line, format!("[[peer]] has no `{key}`"));
+        }
+    }
+    let plain = allowed.is_some() || addresses.is_some() || keepalive.is_some();
+    if plain {
+        for (key, value) in [("allowed_ips", "[\"10.8.0.0/24\"]"), ("addresses", "[\"10.8.0.2/24\"]")] {
+            if section.value(key).is_none() {
+                let message = format!("a plain WireGuard peer also needs `{key}`, such as {key} = {value}");
+                section.report.problem(line, message);
+            }
+        }
+        if section.value("eid_v4").is_some() {
+            section.wrong(
+                eid_line,
+                "eid_v4",
+                "is for MAST peers, `allowed_ips` for plain WireGuard: keep one",
+            );
+        }
+    }
+    let allowed_line = allowed.as_ref().map_or(line, |a| a.line);
+    let endpoints = endpoints.map(|e| e.value).unwrap_or_default();
+    let peer = PeerConfig {
+        name: name?.value,
+        public_key: public_key?.value,
+        preshared_key: preshared_key.map(|k| k.value),
+        endpoints: endpoints.iter().filter_map(Endpoint::address).collect(),
+        kind: plain.then_some(mast_proto::PeerKind::WireGuard),
+        eid_v4,
+        plain: plain.then(|| PlainPeer {
+            addresses: addresses.map(|a| a.value).unwrap_or_default(),
+            allowed: allowed.map(|a| a.value.into_iter().map(masked).collect()).unwrap_or_default(),
+            keepalive: keepalive.map(|k| k.value).filter(|k| *k != 0),
+            private_key: None,
+        }),
+        policy,
+    };
+    Some(Found { peer: ConfiguredPeer { peer, endpoints }, line, eid_line, allowed_line })
+}
+
+fn eid_v4(section: &mut Section<'_, '_, '_>) -> Option<EidPair> {
+    let wanted = "a table such as { local = \"100.64.7.0\", remote = \"100.64.7.1\" }";
+    let table = section.table("eid_v4", wanted)?;
+    let mut section = section.report.section(table.value, "peer.eid_v4", &["local", "remote"]);
+    let local = section.string("local", "such as \"100.64.7.0\"", words::host_v4);
+    let remote = section.string("remote", "such as \"100.64.7.1\"", words::host_v4);
+    for key in ["local", "remote"] {
+        if section.value(key).is_none() {
+            section.wrong(table.line, key, "is missing");
+        }
+    }
+    let pair = EidPair { own: local?.value, other: remote?.value };
+    if pair.own == pair.other {
+        section.report.problem(table.line, "`peer.eid_v4`: `local` and `remote` must be two addresses");
+        return None;
+    }
+    Some(pair)
+}
+
+/// Tells what two peers cannot both have.
+fn clash(report: &mut Report<'_>, earlier: &Found, later: &Found) {
+    let (a, b) = (&earlier.peer.peer, &later.peer.peer);
+    if a.name == b.name {
+        let message =
+            format!("two peers are called `{}` (the other: line {}): rename one", b.name, earlier.line);
+        report.problem(later.line, message);
+    }
+    if a.public_key == b.public_key {
+        let message =
+            format!("`{}` and `{}` (line {}) have the same `public_key`", b.name, a.name, earlier.line);
+        report.problem(later.line, message);
+    }
+    if let Some(address) = shared_eid(a, b) {
+        let message = format!(
+            "`peer.eid_v4`: {address} of `{}` also belongs to `{}` (line {}): choose another pair",
+            b.name, a.name, earlier.eid_line
+        );
+        report.problem(later.eid_line, message);
+    }
+    if let Some(range) = shared_range(a, b) {
+        let message = format!(
+            "`peer.allowed_ips`: {range} of `{}` also belongs to `{}` (line {}): it can lead to one of them only",
+            b.name, a.name, earlier.allowed_line
+        );
+        report.problem(later.allowed_line, message);
+    }
+    for (plain, mast, line) in [(a, b, later.eid_line), (b, a, earlier.eid_line)] {
+        if let (Some(plain_peer), Some(pair)) = (&plain.plain, mast.eid_v4)
+            && let Some(range) =
+                plain_peer.allowed.iter().find(|r| r.length == 32 && r.contains(pair.other.into()))
+        {
+            let message = format!(
+                "`peer.eid_v4`: {range} of `{}` is also in `allowed_ips` of `{}`",
+                mast.name, plain.name
+            );
+            report.problem(line, message);
+        }
+    }
+}
+
+/// An EID that both claim.
+fn shared_eid(a: &PeerConfig, b: &PeerConfig) -> Option<std::net::Ipv4Addr> {
+    let (a, b) = (a.eid_v4?, b.eid_v4?);
+    [b.own, b.other].into_iter().find(|address| [a.own, a.other].contains(address))
+}
+
+/// A range that both claim. Ranges inside one another are fine: the narrower wins, as with WireGuard.
+pub(crate) fn shared_range(a: &PeerConfig, b: &PeerConfig) -> Option<Prefix> {
+    let (a, b) = (a.plain.as_ref()?, b.plain.as_ref()?);
+    b.allowed.iter().copied().find(|range| a.allowed.iter().any(|other| masked(*other) == masked(*range)))
+}

@@ -1,0 +1,195 @@
+use super::*;
+
+const KEY_A: &str = "AQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQE=";
+const KEY_B: &str = "AgICAgICAgICAgICAgICAgICAgICAgICAgICAgICAgI=";
+
+fn parse(text: &str) -> Result<Config, Vec<String>> {
+    let text = text.replace("KEY_A", KEY_A).replace("KEY_B", KEY_B);
+    Config::parse(Path::new("/etc/mast/mastd.toml"), &text)
+        .map_err(|problems| problems.iter().map(ToString::to_string).collect())
+}
+
+#[test]
+fn reads_everything() {
+    let config = parse(
+        r#"
+        name = "laptop"
+        port = 0
+        interface = "mast7"
+        mtu = 1280
+        eid_pool = "100.99.0.0/16"
+        policy = { mode = "pin", pin = ["eth0", "wifi", "network:Home"], fallback = false }
+        [interfaces.wwan0]
+        metered = true
+        kind = "cellular"
+        network = "Operator"
+        [interfaces."docker0"]
+        ignore = true
+        [[peer]]
+        name = "nas"
+        public_key = "KEY_A"
+        preshared_key = "KEY_B"
+        endpoints = ["nas.example.org:6278", "[2001:db8::1]:6278"]
+        eid_v4 = { local = "100.99.7.0", remote = "100.99.7.1" }
+        policy = { mode = "auto" }
+        [[peer]]
+        name = "office"
+        public_key = "KEY_B"
+        endpoints = ["192.0.2.1:51820"]
+        addresses = ["10.8.0.2/24"]
+        allowed_ips = ["10.8.0.77/24", "0.0.0.0/0"]
+        keepalive = 25
+        "#,
+    )
+    .unwrap();
+    assert_eq!((config.name.as_deref(), config.port, config.mtu), (Some("laptop"), 0, 1280));
+    assert_eq!(config.interface, "mast7");
+    assert_eq!(config.pool, EidPool::new([100, 99, 0, 0].into(), 16).unwrap());
+    let order = ["eth0", "wifi", "network:Home"].map(Selector::parse).to_vec();
+    assert_eq!(config.policy, Some(Policy::Pin { order, fallback: false }));
+    let modem = &config.interfaces["wwan0"];
+    assert_eq!((modem.metered, modem.kind, modem.ignore), (Some(true), Some(InterfaceKind::Cellular), false));
+    assert!(config.interfaces["docker0"].ignore);
+    let [nas, office] = &config.peers[..] else { panic!() };
+    assert_eq!((nas.endpoints.len(), nas.peer.endpoints.len()), (2, 1));
+    assert_eq!((nas.peer.public_key, nas.peer.preshared_key), ([1; 32], Some([2; 32])));
+    assert_eq!(nas.peer.policy, Some(Policy::Auto));
+    let plain = office.peer.plain.as_ref().unwrap();
+    assert_eq!(plain.allowed[0].to_string(), "10.8.0.0/24");
+    assert_eq!(plain.addresses[0].to_string(), "10.8.0.2/24");
+    assert_eq!(plain.keepalive, Some(25));
+}
+
+#[test]
+fn nothing_is_the_defaults() {
+    let config = parse("# nothing\n").unwrap();
+    assert_eq!((config.port, config.mtu, config.interface.as_str()), (6278, 1400, "mast0"));
+    assert!(config.policy.is_none() && config.peers.is_empty() && config.name.is_none());
+}
+
+#[test]
+fn says_what_is_wrong_and_where() {
+    let peer = "[[peer]]\nname = \"a\"\npublic_key = \"KEY_A\"\n";
+    let other = "[[peer]]\nname = \"b\"\npublic_key = \"KEY_B\"\n";
+    let with = |line: &str| format!("{peer}{line}\n");
+    let both = |a: &str, b: &str| format!("{peer}{a}\n{other}{b}\n");
+    let plain = "addresses = [\"10.1.0.2/24\"]\n";
+    let cases: Vec<(String, usize, &[&str])> = vec![
+        ("\n\nprot = 1\n".into(), 3, &["unknown key `prot`: did you mean `port`?"]),
+        ("colour = 1".into(), 1, &["unknown key `colour`", "known here: `name`"]),
+        ("port = 65536".into(), 1, &["`port`", "from 0 to 65535", "not 65536"]),
+        ("port = -1".into(), 1, &["`port`", "not -1"]),
+        ("port = 99999999999999999999".into(), 1, &["99999999999999999999"]),
+        ("port = \"6278\"".into(), 1, &["`port`", "must be a number", "not string"]),
+        ("mtu = 500".into(), 1, &["`mtu`", "1280 to 9000"]),
+        ("name = \"\"".into(), 1, &["`name`", "1 to 64 bytes"]),
+        ("name = 7".into(), 1, &["`name`", "must be a string, such as \"laptop\", not integer"]),
+        ("interface = \"far too long a name\"".into(), 1, &["`interface`", "15 bytes"]),
+        ("eid_pool = \"100.64.0.0\"".into(), 1, &["`eid_pool`", "8 to 30 bits"]),
+        ("eid_pool = \"fd00::/16\"".into(), 1, &["`eid_pool`", "IPv4"]),
+        ("eid_pool = \"nonsense\"".into(), 1, &["`eid_pool`", "`nonsense` is not an address range"]),
+        ("policy = \"auto\"".into(), 1, &["`policy`", "{ mode = \"pin\""]),
+        ("policy = { mode = \"fast\" }".into(), 1, &["`policy.mode`", "not \"fast\""]),
+        ("policy = { pin = [\"wifi\"] }".into(), 1, &["`mode` is missing"]),
+        ("policy = { mode = \"pin\" }".into(), 1, &["needs `pin`"]),
+        ("policy = { mode = \"pin\", pin = [] }".into(), 1, &["needs `pin`"]),
+        ("policy = { mode = \"auto\", pin = [\"wifi\"] }".into(), 1, &["only count with mode = \"pin\""]),
+        ("policy = { mode = \"pin\", pin = [1] }".into(), 1, &["`policy.pin`", "integer"]),
+        ("policy = { mode = \"pin\", pins = [\"a\"] }".into(), 1, &["`policy.pins`: did you mean `pin`?"]),
+        (
+            "[interfaces.wlan0]\nmetred = true".into(),
+            2,
+            &["`interfaces.wlan0.metred`: did you mean `metered`?"],
+        ),
+        ("[interfaces.wlan0]\nmetered = \"yes\"".into(), 2, &["true or false"]),
+        ("[interfaces.wlan0]\nkind = \"wlan\"".into(), 2, &["no kind \"wlan\""]),
+        ("[interfaces.wlan0]\nkind = \"celular\"".into(), 2, &["did you mean `cellular`?"]),
+        ("interfaces = 1".into(), 1, &["[interfaces.wlan0]"]),
+        ("[interfaces]\nwlan0 = true".into(), 2, &["[interfaces.wlan0]", "boolean"]),
+        ("[peer]\nname = \"a\"".into(), 1, &["[[peer]]"]),
+        ("\n[[peer]]\nname = \"a\"".into(), 2, &["has no `public_key`"]),
+        ("[[peer]]\npublic_key = \"KEY_A\"".into(), 1, &["has no `name`"]),
+        ("[[peer]]\nname = \"a\"\npublic_key = \"short\"".into(), 3, &["`peer.public_key`", "44 characters"]),
+        (with("publickey = \"x\""), 4, &["did you mean `public_key`?"]),
+        (with("preshared_key = \"c2VjcmV0\""), 4, &["`peer.preshared_key`", "44 characters"]),
+        (with("endpoint = \"x:1\""), 4, &["did you mean `endpoints`?"]),
+        (with("endpoints = \"x:1\""), 4, &["`peer.endpoints`", "a list of strings"]),
+        (with("endpoints = [\n\"x:1\",\n\"nas\"]"), 6, &["write `nas:6278`"]),
+        (with("endpoints = [\"192.0.2.300:1\"]"), 4, &["neither an address nor a host name"]),
+        (with("endpoints = [\"nas:70000\"]"), 4, &["port must be 1 to 65535"]),
+        (with("eid_v4 = \"100.64.0.1\""), 4, &["`peer.eid_v4`", "{ local ="]),
+        (with("eid_v4 = { local = \"100.64.0.1\" }"), 4, &["`peer.eid_v4.remote`: is missing"]),
+        (
+            with("eid_v4 = { local = \"1.2.3\", remote = \"100.64.0.1\" }"),
+            4,
+            &["`1.2.3` is not an IPv4 address"],
+        ),
+        (with("eid_v4 = { local = \"100.64.0.1\", remote = \"100.64.0.1\" }"), 4, &["must be two addresses"]),
+        (with("allowed_ips = [\"10.1.0.0/24\"]"), 1, &["also needs `addresses`"]),
+        (with("keepalive = 25"), 1, &["also needs `allowed_ips`"]),
+        (with("keepalive = 70000"), 4, &["`peer.keepalive`"]),
+        (with(&format!("{plain}allowed_ips = [\"10.1.0.0/40\"]")), 5, &["`10.1.0.0/40`", "0 to 32"]),
+        (
+            with(&format!(
+                "{plain}allowed_ips = [\"10.1.0.0/24\"]\neid_v4 = {{ local = \"100.64.0.1\", remote = \"100.64.0.2\" }}"
+            )),
+            6,
+            &["keep one"],
+        ),
+        (
+            format!("{peer}[[peer]]\nname = \"a\"\npublic_key = \"KEY_B\""),
+            4,
+            &["two peers are called `a`", "line 1"],
+        ),
+        (format!("{peer}[[peer]]\nname = \"b\"\npublic_key = \"KEY_A\""), 4, &["`b` and `a` (line 1)"]),
+        (
+            both(
+                "eid_v4 = { local = \"100.64.0.0\", remote = \"100.64.0.1\" }",
+                "eid_v4 = { local = \"100.64.0.1\", remote = \"100.64.0.2\" }",
+            ),
+            8,
+            &["100.64.0.1 of `b` also belongs to `a` (line 4)"],
+        ),
+        (
+            both(
+                &format!("{plain}allowed_ips = [\"10.1.0.0/24\"]"),
+                &format!("{plain}allowed_ips = [\"0.0.0.0/0\", \"10.1.0.9/24\"]"),
+            ),
+            10,
+            &["10.1.0.0/24 of `b` also belongs to `a` (line 5)"],
+        ),
+        ("port = 1\nport = 2".into(), 2, &["duplicate key"]),
+        ("port = 1\nname = \"a".into(), 2, &[]),
+    ];
+    for (text, line, fragments) in cases {
+        let problems = parse(&text).expect_err(&text);
+        let first = &problems[0];
+        assert!(first.starts_with(&format!("/etc/mast/mastd.toml:{line}: ")), "{text}\n{problems:#?}");
+        for fragment in fragments {
+            assert!(problems.iter().any(|p| p.contains(fragment)), "{fragment}\n{text}\n{problems:#?}");
+        }
+    }
+}
+
+#[test]
+fn all_problems_are_told_at_once() {
+    let problems =
+        parse("prot = 1\nmtu = 1\n[[peer]]\nname = \"a\"\npublic_key = \"x\"\nkeepalive = \"often\"")
+            .unwrap_err();
+    assert_eq!(problems.len(), 4, "{problems:#?}");
+}
+
+#[test]
+fn secrets_are_not_repeated() {
+    let problems =
+        parse("[[peer]]\nname = \"a\"\npublic_key = \"KEY_A\"\npreshared_key = \"hush hush\"").unwrap_err();
+    assert!(problems.iter().all(|p| !p.contains("hush")), "{problems:#?}");
+}
+
+#[test]
+fn an_absent_file_counts_only_where_it_was_asked_for() {
+    let path = Path::new("/nonexistent/mastd.toml");
+    assert!(Config::load(path, false).is_ok());
+    let error = Config::load(path, true).unwrap_err().to_string();
+    assert!(error.contains("/nonexistent/mastd.toml"), "{error}");
+}

@@ -1,0 +1,220 @@
+//! The life of the service: start, serve, stop.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use mast_control::{Server, ServerOptions};
+use mast_engine::Engine;
+use mast_engine::api::{Change, EngineConfig};
+use mast_platform::state::StateDir;
+use mast_platform::{Native, Overrides};
+use sd_notify::NotifyState;
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::sync::{mpsc, oneshot};
+use tokio::time::timeout;
+
+use crate::args::{Args, DEFAULT_CONFIG};
+use crate::config::Config;
+use crate::daemon::{Daemon, Facts};
+use crate::failure::Failure;
+use crate::service::MastService;
+use crate::store::Store;
+use crate::{VERSION, resolve};
+
+/// How long stopping may take; what is not done by then is cut short.
+const STOP: Duration = Duration::from_millis(850);
+
+/// Runs the service until it is told to stop.
+///
+/// # Errors
+/// When it cannot start, or the engine ends by itself.
+pub(crate) fn run(args: &Args) -> Result<(), Failure> {
+    let config_path = args.config.clone().unwrap_or_else(|| DEFAULT_CONFIG.into());
+    let config = Config::load(&config_path, args.config.is_some())?;
+    if args.check {
+        println!("{}: the configuration is fine ({} peers)", config_path.display(), config.peers.len());
+        return Ok(());
+    }
+    // One thread moves all datagrams; more would only take memory.
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .max_blocking_threads(8)
+        .thread_keep_alive(Duration::from_secs(2))
+        .build()
+        .map_err(system("cannot start the runtime"))?;
+    let result = runtime.block_on(async {
+        let mut signals = Signals::new()?;
+        let facts = Facts { config: config_path, interface: config.interface.clone(), port: config.port };
+        let started = tokio::select! {
+            started = start(args, config, facts) => started?,
+            () = signals.stop() => return Ok(()),
+        };
+        serve(started, signals).await
+    });
+    // A look-up that hangs must not hold up the end.
+    runtime.shutdown_background();
+    result
+}
+
+fn system(what: &'static str) -> impl Fn(std::io::Error) -> Failure {
+    move |source| Failure::System { what, source }
+}
+
+struct Started {
+    daemon: Arc<Daemon>,
+    changes: mpsc::UnboundedReceiver<Change>,
+    server: Server,
+}
+
+async fn start(args: &Args, config: Config, facts: Facts) -> Result<Started, Failure> {
+    let mut store = Store::load(StateDir::open(&args.state_dir)?, &config)?;
+    let private_key = store.dir().load_or_create_private_key()?;
+    store.save()?;
+    // The lock of the state directory is held: whatever of this name nobody holds is a dead predecessor's.
+    for thing in mast_platform::clear_leftovers(&config.interface)
+        .map_err(system("cannot clear what a dead mastd left"))?
+    {
+        tracing::info!("removed {thing}");
+    }
+    let name = config.name.clone().unwrap_or_else(host_name);
+    let engine_config = EngineConfig {
+        private_key,
+        name: name.clone(),
+        port: config.port,
+        tun_name: config.interface.clone(),
+        mtu: config.mtu,
+        pool: config.pool,
+        policy: store.policy(),
+        peers: store.peers(),
+        invites: store.invites(),
+        up: store.up(),
+    };
+    let platform = Native::new(overrides(&config));
+    let (engine, changes) = Engine::start(platform, engine_config).await.map_err(Failure::Engine)?;
+    let options = ServerOptions::new(name, VERSION).at(&args.control);
+    let server = match Server::bind(options) {
+        Ok(server) => server,
+        Err(error) => {
+            // The peers should know; a failure changes nothing any more.
+            let _ = timeout(STOP, engine.stop()).await;
+            return Err(Failure::Control(error));
+        }
+    };
+    Ok(Started { daemon: Daemon::new(engine, store, facts), changes, server })
+}
+
+async fn serve(started: Started, mut signals: Signals) -> Result<(), Failure> {
+    let Started { daemon, mut changes, server } = started;
+    let (stop_server, server_stopped) = oneshot::channel::<()>();
+    let service = Arc::new(MastService(Arc::clone(&daemon)));
+    let server = tokio::spawn(server.run(service, async { drop(server_stopped.await) }));
+    let passing = tokio::spawn({
+        let (daemon, happenings) = (Arc::clone(&daemon), daemon.engine.happenings());
+        async move { daemon.pass_on(happenings).await }
+    });
+    let resolving = tokio::spawn(resolve::run(Arc::clone(&daemon), daemon.engine.happenings()));
+    let watchdog = tokio::spawn(watchdog(Arc::clone(&daemon)));
+    notify(&[NotifyState::Ready]);
+    tracing::info!(version = VERSION, "mastd is ready");
+
+    let ended = tokio::select! {
+        () = daemon.keep(&mut changes) => true,
+        () = signals.stop() => false,
+    };
+    notify(&[NotifyState::Stopping]);
+    resolving.abort();
+    watchdog.abort();
+    // Fails when the server has ended; then there is nothing to stop.
+    let _ = stop_server.send(());
+    let stopping = async {
+        // Its error says that the engine has stopped, which is what is wanted.
+        let _ = daemon.engine.stop().await;
+        daemon.keep(&mut changes).await;
+        let _ = server.await;
+    };
+    tokio::select! {
+        done = timeout(STOP, stopping) => if done.is_err() {
+            tracing::warn!("stopping took too long and was cut short");
+        },
+        () = signals.stop() => tracing::warn!("told to stop a second time: ending at once"),
+    }
+    passing.abort();
+    if ended { Err(Failure::Ended) } else { Ok(()) }
+}
+
+/// SIGTERM and SIGINT stop the service; SIGHUP asks for a reload, which there is not.
+struct Signals {
+    terminate: Signal,
+    interrupt: Signal,
+    hang_up: Signal,
+}
+
+impl Signals {
+    fn new() -> Result<Self, Failure> {
+        let open = |kind| signal(kind).map_err(system("cannot listen for signals"));
+        Ok(Self {
+            terminate: open(SignalKind::terminate())?,
+            interrupt: open(SignalKind::interrupt())?,
+            hang_up: open(SignalKind::hangup())?,
+        })
+    }
+
+    async fn stop(&mut self) {
+        loop {
+            let name = tokio::select! {
+                _ = self.terminate.recv() => "SIGTERM",
+                _ = self.interrupt.recv() => "SIGINT",
+                _ = self.hang_up.recv() => {
+                    tracing::warn!("SIGHUP: the configuration is read at the start only; restart mastd to apply it");
+                    continue;
+                }
+            };
+            tracing::info!(signal = name, "told to stop");
+            return;
+        }
+    }
+}
+
+/// Tells systemd that the service lives, as often as it wants to hear, for as long as the engine answers.
+async fn watchdog(daemon: Arc<Daemon>) {
+    let Some(period) = sd_notify::watchdog_enabled() else { return };
+    let mut ticks = tokio::time::interval(period / 2);
+    loop {
+        ticks.tick().await;
+        if daemon.engine.recent().await.is_err() {
+            return;
+        }
+        notify(&[NotifyState::Watchdog]);
+    }
+}
+
+fn notify(state: &[NotifyState<'_>]) {
+    if let Err(error) = sd_notify::notify(state) {
+        tracing::warn!(%error, "systemd could not be told");
+    }
+}
+
+fn host_name() -> String {
+    let full = nix::unistd::gethostname().ok().and_then(|name| name.into_string().ok()).unwrap_or_default();
+    let short = full.split('.').next().unwrap_or_default();
+    crate::words::name(short).unwrap_or_else(|_| "mast".to_owned())
+}
+
+fn overrides(config: &Config) -> Overrides {
+    let mut overrides = Overrides::default();
+    for (name, interface) in &config.interfaces {
+        if let Some(metered) = interface.metered {
+            overrides.metered.insert(name.clone(), metered);
+        }
+        if let Some(kind) = interface.kind {
+            overrides.kind.insert(name.clone(), kind);
+        }
+        if let Some(network) = &interface.network {
+            overrides.network.insert(name.clone(), network.clone());
+        }
+        if interface.ignore {
+            overrides.ignore.push(name.clone());
+        }
+    }
+    overrides
+}

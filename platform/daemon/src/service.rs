@@ -1,0 +1,297 @@
+//! What the control API can ask for, done by the engine.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use mast_control::{
+    Caller, ControlError, Drill, DrillProgress, DrillReport, DrillStep, Eids, Invite, Invited, Notice,
+    PeerAdd, PeerAdded, PeerFile, PolicyMode, PolicySet, Request, Response, Service, Verdict, timestamp,
+};
+use mast_engine::api::{self, PeerConfig};
+use mast_proto::{PathState, Policy, Selector};
+use tokio::sync::{broadcast, mpsc};
+
+use crate::config::shared_range;
+use crate::convert::{self, millis, refusal};
+use crate::daemon::Daemon;
+use crate::endpoint::Endpoint;
+use crate::{VERSION, doctor, resolve, wgquick, words};
+
+/// How long whoever adds a peer waits for its name to be looked up; after that it goes on in the background.
+const LOOK_UP: Duration = Duration::from_secs(3);
+
+/// The control API's requests, answered.
+pub(crate) struct MastService(pub Arc<Daemon>);
+
+impl Service for MastService {
+    async fn call(&self, request: Request, caller: &Caller) -> Result<Response, ControlError> {
+        if !matches!(request, Request::Status | Request::Doctor) {
+            tracing::info!(method = request.method(), uid = caller.uid, client = caller.client, "asked");
+        }
+        let engine = &self.0.engine;
+        match request {
+            Request::Status => self.status().await,
+            Request::Up => engine.up().await.map(|()| Response::DONE).map_err(refusal),
+            Request::Down => engine.down().await.map(|()| Response::DONE).map_err(refusal),
+            Request::PeerAdd(add) => self.peer_add(add).await.map(Response::PeerAdded),
+            Request::PeerRemove(peer) => self.peer_remove(&peer.name).await,
+            Request::Invite(invite) => self.invite(invite).await,
+            Request::PolicySet(policy) => self.policy_set(policy).await,
+            Request::Doctor => doctor::report(&self.0).await.map(Response::Doctor),
+        }
+    }
+
+    async fn drill(
+        &self,
+        drill: Drill,
+        progress: mpsc::Sender<DrillProgress>,
+        caller: &Caller,
+    ) -> Result<DrillReport, ControlError> {
+        tracing::info!(method = "drill", uid = caller.uid, client = caller.client, "asked");
+        let snapshot = self.0.engine.snapshot().await.map_err(refusal)?;
+        let mut steps = self.0.engine.drill(&drill.peer).await.map_err(refusal)?;
+        let paths = snapshot.peers.into_iter().find(|p| p.name == drill.peer).map(|p| p.paths);
+        let paths = paths.unwrap_or_default();
+        let working = paths.iter().filter(|p| p.state == PathState::Validated).count();
+        let numbers: BTreeMap<(String, SocketAddr), u8> =
+            paths.into_iter().map(|p| ((p.interface, p.remote), p.id)).collect();
+        let message = format!("silencing each of the {working} paths to {} in turn", drill.peer);
+        // A slow reader misses progress; the report holds everything.
+        let _ = progress.try_send(DrillProgress { message, step: None });
+        let mut done = Vec::new();
+        while let Some(step) = steps.recv().await {
+            let path = numbers.get(&(step.interface.clone(), step.remote)).copied().unwrap_or_default();
+            let step = drill_step(step, path);
+            let message = told(&step);
+            let _ = progress.try_send(DrillProgress { message, step: Some(step.clone()) });
+            done.push(step);
+        }
+        Ok(judge(done, working))
+    }
+
+    fn subscribe(&self) -> broadcast::Receiver<Notice> {
+        self.0.subscribe()
+    }
+}
+
+impl MastService {
+    async fn status(&self) -> Result<Response, ControlError> {
+        let snapshot = self.0.engine.snapshot().await.map_err(refusal)?;
+        let recent = self.0.engine.recent().await.map_err(refusal)?;
+        let (plain, events) = (self.0.plain_peers(), self.0.events(recent));
+        Ok(convert::status(snapshot, &plain, VERSION, events).into())
+    }
+
+    async fn peer_add(&self, add: PeerAdd) -> Result<PeerAdded, ControlError> {
+        let name = match add.name {
+            Some(name) => {
+                Some(words::name(&name).map_err(|why| ControlError::bad_params(format!("`name`: {why}")))?)
+            }
+            None => None,
+        };
+        if let Some(link) = add.link {
+            let peer = self.0.engine.join(&link, name).await.map_err(refusal)?;
+            let (local, remote) = peer.eid_v6;
+            let eid = Eids {
+                local_v6: Some(local.to_string()),
+                remote_v6: Some(remote.to_string()),
+                ..Eids::default()
+            };
+            return Ok(PeerAdded { name: peer.name, eid });
+        }
+        match add.file {
+            Some(file) => self.add_file(&file, name).await,
+            None => Err(ControlError::bad_params("missing: give either `link` or `file`")),
+        }
+    }
+
+    /// Adds the peers of a WireGuard file: all, or none.
+    async fn add_file(&self, file: &PeerFile, name: Option<String>) -> Result<PeerAdded, ControlError> {
+        let read = wgquick::parse(&file.contents)
+            .map_err(|error| ControlError::invalid(format!("{} is not usable: {error}", file.name)))?;
+        let name = name.unwrap_or_else(|| wgquick::name_of_file(&file.name));
+        let several = read.peers.len() > 1;
+        let mut peers: Vec<(PeerConfig, Option<Endpoint>)> = Vec::new();
+        for (index, wg) in read.peers.into_iter().enumerate() {
+            let mut peer = wg.peer;
+            peer.name = if several { format!("{name}-{}", index + 1) } else { name.clone() };
+            let known = self.0.store().peers();
+            let earlier = known.iter().chain(peers.iter().map(|(p, _)| p));
+            for other in earlier.filter(|p| p.public_key != peer.public_key) {
+                if let Some(range) = shared_range(other, &peer) {
+                    return Err(ControlError::conflict(format!(
+                        "AllowedIPs of `{}` holds {range}, which leads to `{}` already: remove one of the two, or \
+                         make the range narrower",
+                        peer.name, other.name
+                    )));
+                }
+            }
+            peers.push((peer, wg.endpoint.filter(|e| e.address().is_none())));
+        }
+        let mut added: Vec<PeerAdded> = Vec::new();
+        for (mut peer, host) in peers {
+            if let Some(host) = &host {
+                let found = tokio::time::timeout(LOOK_UP, resolve::look_up(std::slice::from_ref(host))).await;
+                peer.endpoints = found.unwrap_or_default();
+                self.0.store().set_hosts(peer.public_key, vec![host.clone()]);
+            }
+            let (key, name) = (peer.public_key, peer.name.clone());
+            let unresolved = host.filter(|_| peer.endpoints.is_empty());
+            let eid = peer.plain.as_ref().map(convert::plain_eids).unwrap_or_default();
+            if let Err(error) = self.0.engine.add_peer(peer).await {
+                self.withdraw(&added, key).await;
+                return Err(refusal(error));
+            }
+            if let Some(host) = unresolved {
+                self.0.note(&name, format!("the name {host} cannot be looked up yet; it is tried again"));
+            }
+            added.push(PeerAdded { name, eid });
+        }
+        self.0.look_up.notify_one();
+        let first = added.into_iter().next().ok_or_else(|| ControlError::invalid("the file has no peer"))?;
+        for note in read.notes {
+            self.0.note(&first.name, note);
+        }
+        Ok(first)
+    }
+
+    /// Takes back peers that were added before one could not be.
+    async fn withdraw(&self, added: &[PeerAdded], refused: api::PublicKey) {
+        if !self.0.store().peers().iter().any(|p| p.public_key == refused) {
+            self.0.store().forget_hosts(refused);
+        }
+        for peer in added {
+            if let Err(error) = self.0.engine.remove_peer(&peer.name).await {
+                tracing::warn!(%error, "a peer could not be taken back");
+            }
+        }
+    }
+
+    async fn peer_remove(&self, name: &str) -> Result<Response, ControlError> {
+        if self.0.store().is_configured(name) {
+            let file = self.0.facts.config.display();
+            return Err(ControlError::invalid(format!(
+                "`{name}` stands in {file}, from where it would come back: remove it there, then restart mastd"
+            )));
+        }
+        let key = self.0.store().peers().into_iter().find(|p| p.name == name).map(|p| p.public_key);
+        self.0.engine.remove_peer(name).await.map_err(refusal)?;
+        if let Some(key) = key {
+            self.0.store().forget_hosts(key);
+        }
+        Ok(Response::DONE)
+    }
+
+    async fn invite(&self, invite: Invite) -> Result<Response, ControlError> {
+        let name = invite.name.as_deref().map(words::name).transpose();
+        let name = name.map_err(|why| ControlError::bad_params(format!("`name`: {why}")))?;
+        let made =
+            self.0.engine.invite(Duration::from_secs(invite.expires_s), name).await.map_err(refusal)?;
+        Ok(Response::Invited(Invited { link: made.link, expires: timestamp::rfc3339(made.expires) }))
+    }
+
+    async fn policy_set(&self, set: PolicySet) -> Result<Response, ControlError> {
+        if let Some(word) =
+            set.pin.iter().find(|w| w.is_empty() || w.len() > 128 || w.chars().any(char::is_control))
+        {
+            return Err(ControlError::bad_params(format!(
+                "`pin`: {word:?} names no interface, kind or network"
+            )));
+        }
+        let policy = match set.mode {
+            PolicyMode::Auto | PolicyMode::Unknown => Policy::Auto,
+            PolicyMode::Pin => Policy::Pin {
+                order: set.pin.iter().map(|word| Selector::parse(word)).collect(),
+                fallback: set.fallback,
+            },
+        };
+        let engine = &self.0.engine;
+        engine.set_policy(set.peer.as_deref(), policy.clone()).await.map_err(refusal)?;
+        if set.peer.is_none() {
+            // Without a name all are meant, those that had a policy of their own, too.
+            let peers = self.0.store().peers();
+            for peer in peers.iter().filter(|p| p.policy.is_some()) {
+                engine.set_policy(Some(&peer.name), policy.clone()).await.map_err(refusal)?;
+            }
+        }
+        Ok(Response::DONE)
+    }
+}
+
+fn drill_step(step: api::DrillStep, path: u8) -> DrillStep {
+    let gap_ms = step.to.is_some().then(|| millis(step.gap));
+    DrillStep {
+        path: path.into(),
+        interface: step.interface,
+        to: step.to,
+        gap_ms,
+        sent: step.sent.into(),
+        lost: step.lost.into(),
+    }
+}
+
+fn told(step: &DrillStep) -> String {
+    match (&step.to, step.gap_ms) {
+        (Some(to), Some(gap)) => {
+            format!("{} silenced: {to} carried on, longest silence {gap:.0} ms", step.interface)
+        }
+        _ => format!("{} silenced: nothing took over", step.interface),
+    }
+}
+
+/// The verdict on what a drill showed.
+fn judge(steps: Vec<DrillStep>, expected: usize) -> DrillReport {
+    let stranded: Vec<_> = steps.iter().filter(|s| s.to.is_none()).map(|s| s.interface.as_str()).collect();
+    let (sent, lost) = steps.iter().fold((0, 0), |(s, l), step| (s + step.sent, l + step.lost));
+    let (verdict, detail) = if steps.is_empty() {
+        (Verdict::Inconclusive, "the drill ended before a path was silenced".to_owned())
+    } else if !stranded.is_empty() {
+        (Verdict::Failed, format!("nothing took over from {}", stranded.join(", ")))
+    } else if lost > 0 {
+        (
+            Verdict::Failed,
+            format!("another path took over each time, but {lost} of {sent} datagrams were lost"),
+        )
+    } else if steps.len() < expected {
+        let missing = expected - steps.len();
+        (Verdict::Inconclusive, format!("the drill ended early: {missing} path(s) were not silenced"))
+    } else {
+        let longest = steps.iter().filter_map(|s| s.gap_ms).fold(0.0, f64::max);
+        let detail = format!(
+            "each of {} paths could be lost: none of {sent} datagrams was, and the longest silence was {longest:.0} ms",
+            steps.len()
+        );
+        (Verdict::Passed, detail)
+    };
+    DrillReport { steps, verdict, detail }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn step(to: Option<&str>, lost: u32) -> DrillStep {
+        let step = api::DrillStep {
+            interface: "wlan0".into(),
+            remote: "192.0.2.1:1".parse().unwrap(),
+            to: to.map(Into::into),
+            gap: Duration::from_millis(70),
+            sent: 180,
+            lost,
+        };
+        drill_step(step, 3)
+    }
+
+    #[test]
+    fn verdicts() {
+        let good = || step(Some("eth0"), 0);
+        assert_eq!(judge(vec![good(), good()], 2).verdict, Verdict::Passed);
+        assert_eq!(judge(vec![good(), step(Some("eth0"), 2)], 2).verdict, Verdict::Failed);
+        assert_eq!(judge(vec![good(), step(None, 180)], 2).verdict, Verdict::Failed);
+        assert_eq!(judge(vec![], 2).verdict, Verdict::Inconclusive);
+        assert_eq!(judge(vec![good()], 2).verdict, Verdict::Inconclusive);
+        assert_eq!((good().path, good().gap_ms, step(None, 1).gap_ms), (3, Some(70.0), None));
+    }
+}

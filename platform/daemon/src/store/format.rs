@@ -1,0 +1,294 @@
+//! The files of the state directory, as they are written: JSON with a version.
+//!
+//! Fields that this version does not know are kept and written again.
+
+use std::net::{Ipv4Addr, SocketAddr};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use mast_engine::api::{InviteRecord, PeerConfig, PlainPeer};
+use mast_engine::os::Prefix;
+use mast_proto::wire::EidPair;
+use mast_proto::{PeerKind, Policy, Selector};
+use serde::de::{DeserializeOwned, Error as _};
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use serde_json::{Map, Value};
+use zeroize::Zeroizing;
+
+use crate::words;
+
+/// The version of every file.
+pub(super) const VERSION: u32 = 1;
+
+/// A file of the state directory.
+pub(super) trait StateFile: Serialize + DeserializeOwned + Default {
+    /// Its name.
+    const NAME: &'static str;
+    /// What is lost without it, for messages.
+    const CONTENT: &'static str;
+}
+
+macro_rules! state_file {
+    ($type:ident, $name:literal, $content:literal) => {
+        impl StateFile for $type {
+            const NAME: &'static str = $name;
+            const CONTENT: &'static str = $content;
+        }
+    };
+}
+
+state_file!(Peers, "peers.json", "the peers that were added, and the EIDs agreed with them");
+state_file!(Invites, "invites.json", "the invites that were given out");
+state_file!(Settings, "settings.json", "the policy that was set, and whether the tunnel was up");
+
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub(super) struct Peers {
+    pub version: u32,
+    pub peers: Vec<StoredPeer>,
+    #[serde(flatten)]
+    pub extra: Map<String, Value>,
+}
+
+impl Default for Peers {
+    fn default() -> Self {
+        Self { version: VERSION, peers: Vec::new(), extra: Map::new() }
+    }
+}
+
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub(super) struct Invites {
+    pub version: u32,
+    pub invites: Vec<StoredInvite>,
+    #[serde(flatten)]
+    pub extra: Map<String, Value>,
+}
+
+impl Default for Invites {
+    fn default() -> Self {
+        Self { version: VERSION, invites: Vec::new(), extra: Map::new() }
+    }
+}
+
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub(super) struct Settings {
+    pub version: u32,
+    pub up: bool,
+    /// The default policy, once it was set.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub policy: Option<StoredPolicy>,
+    /// What the configuration said then; when it says something else, that counts again.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub policy_configured: Option<StoredPolicy>,
+    #[serde(flatten)]
+    pub extra: Map<String, Value>,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self { version: VERSION, up: true, policy: None, policy_configured: None, extra: Map::new() }
+    }
+}
+
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub(super) struct StoredPeer {
+    pub name: String,
+    pub public_key: Key,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub preshared_key: Option<Key>,
+    #[serde(default)]
+    pub endpoints: Vec<SocketAddr>,
+    /// Endpoints that are host names.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub hosts: Vec<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub kind: Option<Kind>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub eid_v4: Option<Eids>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub plain: Option<Plain>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub policy: Option<StoredPolicy>,
+    /// It stands in the configuration file, too; when it is taken out there, it is forgotten.
+    #[serde(default)]
+    pub configured: bool,
+    /// What the configuration said of its policy when `policy` was written.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub policy_configured: Option<StoredPolicy>,
+    #[serde(flatten)]
+    pub extra: Map<String, Value>,
+}
+
+impl StoredPeer {
+    pub fn of(peer: &PeerConfig) -> Self {
+        Self {
+            name: peer.name.clone(),
+            public_key: Key::of(&peer.public_key),
+            preshared_key: peer.preshared_key.as_ref().map(Key::of),
+            endpoints: peer.endpoints.clone(),
+            hosts: Vec::new(),
+            kind: peer.kind.map(|kind| match kind {
+                PeerKind::Mast => Kind::Mast,
+                PeerKind::WireGuard => Kind::Wireguard,
+            }),
+            eid_v4: peer.eid_v4.map(|pair| Eids { local: pair.own, remote: pair.other }),
+            plain: peer.plain.as_ref().map(|plain| Plain {
+                addresses: plain.addresses.iter().copied().map(Range).collect(),
+                allowed_ips: plain.allowed.iter().copied().map(Range).collect(),
+                keepalive: plain.keepalive,
+                private_key: plain.private_key.as_deref().map(Key::of),
+            }),
+            policy: peer.policy.as_ref().map(StoredPolicy::of),
+            configured: false,
+            policy_configured: None,
+            extra: Map::new(),
+        }
+    }
+
+    pub fn peer(&self) -> PeerConfig {
+        PeerConfig {
+            name: self.name.clone(),
+            public_key: *self.public_key.0,
+            preshared_key: self.preshared_key.as_ref().map(|k| *k.0),
+            endpoints: self.endpoints.clone(),
+            kind: self.kind.map(|kind| match kind {
+                Kind::Mast => PeerKind::Mast,
+                Kind::Wireguard => PeerKind::WireGuard,
+            }),
+            eid_v4: self.eid_v4.map(|eids| EidPair { own: eids.local, other: eids.remote }),
+            plain: self.plain.as_ref().map(|plain| PlainPeer {
+                addresses: plain.addresses.iter().map(|r| r.0).collect(),
+                allowed: plain.allowed_ips.iter().map(|r| r.0).collect(),
+                keepalive: plain.keepalive,
+                private_key: plain.private_key.as_ref().map(|k| k.0.clone()),
+            }),
+            policy: self.policy.as_ref().map(StoredPolicy::policy),
+        }
+    }
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub(super) enum Kind {
+    Mast,
+    Wireguard,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Eids {
+    pub local: Ipv4Addr,
+    pub remote: Ipv4Addr,
+}
+
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub(super) struct Plain {
+    pub addresses: Vec<Range>,
+    pub allowed_ips: Vec<Range>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub keepalive: Option<u16>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub private_key: Option<Key>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "mode", rename_all = "lowercase")]
+pub(super) enum StoredPolicy {
+    Auto,
+    Pin { pin: Vec<String>, fallback: bool },
+}
+
+impl StoredPolicy {
+    pub fn of(policy: &Policy) -> Self {
+        match policy {
+            Policy::Auto => Self::Auto,
+            Policy::Pin { order, fallback } => {
+                Self::Pin { pin: order.iter().map(ToString::to_string).collect(), fallback: *fallback }
+            }
+        }
+    }
+
+    pub fn policy(&self) -> Policy {
+        match self {
+            Self::Auto => Policy::Auto,
+            Self::Pin { pin, fallback } => {
+                Policy::Pin { order: pin.iter().map(|w| Selector::parse(w)).collect(), fallback: *fallback }
+            }
+        }
+    }
+}
+
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub(super) struct StoredInvite {
+    pub secret: Key,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub name: Option<String>,
+    /// Milliseconds since 1970.
+    pub expires_ms: u64,
+    #[serde(default)]
+    pub used: bool,
+    #[serde(flatten)]
+    pub extra: Map<String, Value>,
+}
+
+impl StoredInvite {
+    pub fn of(invite: &InviteRecord) -> Self {
+        let since = invite.expires.duration_since(UNIX_EPOCH).unwrap_or_default();
+        Self {
+            secret: Key::of(&invite.secret),
+            name: invite.name.clone(),
+            expires_ms: u64::try_from(since.as_millis()).unwrap_or(u64::MAX),
+            used: invite.used,
+            extra: Map::new(),
+        }
+    }
+
+    pub fn invite(&self) -> Option<InviteRecord> {
+        let expires = UNIX_EPOCH.checked_add(Duration::from_millis(self.expires_ms))?;
+        let record =
+            InviteRecord { secret: *self.secret.0, name: self.name.clone(), expires, used: self.used };
+        (expires > SystemTime::now()).then_some(record)
+    }
+}
+
+/// A key, in base64; secret or not, it is wiped from memory and stays out of logs.
+#[derive(Clone, PartialEq, Eq)]
+pub(super) struct Key(pub Zeroizing<[u8; 32]>);
+
+impl Key {
+    pub fn of(key: &[u8; 32]) -> Self {
+        Self(Zeroizing::new(*key))
+    }
+}
+
+impl std::fmt::Debug for Key {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Key")
+    }
+}
+
+impl Serialize for Key {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(&words::key_text(&self.0))
+    }
+}
+
+impl<'de> Deserialize<'de> for Key {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = Zeroizing::new(String::deserialize(deserializer)?);
+        words::key(&text).map(|key| Self(Zeroizing::new(key))).map_err(D::Error::custom)
+    }
+}
+
+/// An address range, in its usual form.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Range(pub Prefix);
+
+impl Serialize for Range {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(&self.0)
+    }
+}
+
+impl<'de> Deserialize<'de> for Range {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        words::prefix(&String::deserialize(deserializer)?).map(Self).map_err(D::Error::custom)
+    }
+}

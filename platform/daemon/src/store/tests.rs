@@ -1,0 +1,200 @@
+use std::path::Path;
+use std::time::{Duration, SystemTime};
+
+use mast_engine::api::PlainPeer;
+use mast_engine::os::Prefix;
+use mast_proto::wire::EidPair;
+use mast_proto::{PeerKind, Selector};
+use tempfile::TempDir;
+
+use super::*;
+use crate::words;
+
+fn open(temp: &TempDir, config: &Config) -> Result<Store, StoreError> {
+    Store::load(StateDir::open(temp.path().join("state")).unwrap(), config)
+}
+
+fn reopen(store: Store, temp: &TempDir, config: &Config) -> Store {
+    drop(store);
+    open(temp, config).unwrap()
+}
+
+fn config(text: &str) -> Config {
+    Config::parse(Path::new("mastd.toml"), text).unwrap()
+}
+
+fn peer(name: &str, key: u8) -> PeerConfig {
+    PeerConfig {
+        name: name.into(),
+        public_key: [key; 32],
+        preshared_key: Some([key + 100; 32]),
+        endpoints: vec!["192.0.2.1:6278".parse().unwrap(), "[2001:db8::1]:1".parse().unwrap()],
+        kind: Some(PeerKind::Mast),
+        eid_v4: Some(EidPair { own: [100, 64, 0, 0].into(), other: [100, 64, 0, 1].into() }),
+        plain: None,
+        policy: Some(pin("wifi")),
+    }
+}
+
+fn pin(word: &str) -> Policy {
+    Policy::Pin { order: vec![Selector::parse(word)], fallback: true }
+}
+
+fn prefix(text: &str) -> Prefix {
+    words::prefix(text).unwrap()
+}
+
+#[test]
+fn everything_survives_a_restart() {
+    let (temp, defaults) = (TempDir::new().unwrap(), Config::default());
+    let mut store = open(&temp, &defaults).unwrap();
+    assert!(store.peers().is_empty() && store.invites().is_empty() && store.up());
+    let plain = PeerConfig {
+        kind: Some(PeerKind::WireGuard),
+        eid_v4: None,
+        plain: Some(PlainPeer {
+            addresses: vec![prefix("10.8.0.2/24")],
+            allowed: vec![prefix("0.0.0.0/0"), prefix("::/0")],
+            keepalive: Some(25),
+            private_key: Some([5; 32].into()),
+        }),
+        policy: None,
+        preshared_key: None,
+        ..peer("office", 2)
+    };
+    let mut learned = peer("nas", 1);
+    learned.endpoints.pop();
+    let invite = InviteRecord {
+        secret: [3; 32],
+        name: Some("phone".into()),
+        expires: SystemTime::UNIX_EPOCH + Duration::from_millis(4_000_000_000_123),
+        used: true,
+    };
+    let old = InviteRecord { secret: [4; 32], expires: SystemTime::UNIX_EPOCH, ..invite.clone() };
+    let host = Endpoint::parse("vpn.example.org:51820").unwrap();
+    store.set_hosts([2; 32], vec![host.clone()]);
+    for change in [
+        Change::Peer(peer("nas", 1)),
+        Change::Peer(plain.clone()),
+        Change::Peer(peer("gone", 7)),
+        Change::PeerRemoved([7; 32]),
+        Change::Peer(learned.clone()),
+        Change::Invites(vec![invite.clone(), old]),
+        Change::Policy(pin("network:Home")),
+        Change::Up(false),
+    ] {
+        store.apply(change);
+    }
+    store.save().unwrap();
+    let store = reopen(store, &temp, &defaults);
+    assert_eq!(store.peers(), [learned, plain]);
+    assert_eq!(store.invites(), [invite]);
+    assert_eq!((store.policy(), store.up()), (pin("network:Home"), false));
+    assert_eq!(store.hosts(), [([2; 32], vec![host])]);
+}
+
+#[test]
+fn unknown_fields_are_kept() {
+    let (temp, defaults) = (TempDir::new().unwrap(), Config::default());
+    let mut store = open(&temp, &defaults).unwrap();
+    store.apply(Change::Peer(peer("nas", 1)));
+    store.save().unwrap();
+    drop(store);
+    let file = temp.path().join("state/peers.json");
+    let text = std::fs::read_to_string(&file).unwrap();
+    std::fs::write(&file, text.replacen("\"name\"", "\"colour\": \"blue\",\n\"name\"", 1)).unwrap();
+    let mut store = open(&temp, &defaults).unwrap();
+    store.apply(Change::Peer(PeerConfig { policy: None, ..peer("nas", 1) }));
+    store.save().unwrap();
+    assert!(std::fs::read_to_string(&file).unwrap().contains("\"colour\": \"blue\""));
+}
+
+#[test]
+fn damaged_files_are_reported_and_left_alone() {
+    let temp = TempDir::new().unwrap();
+    drop(open(&temp, &Config::default()).unwrap());
+    let key = words::key_text(&[1; 32]);
+    for (name, content, expected) in [
+        ("peers.json", "", "EOF"),
+        ("peers.json", "{\"version\": 1, \"peers\": [{\"name\"", "EOF"),
+        (
+            "peers.json",
+            "{\"version\": 1, \"peers\": [{\"name\": \"a\", \"public_key\": \"AA\"}]}",
+            "peers[0]",
+        ),
+        ("peers.json", "{\"version\": 1, \"peers\": []} x", "trailing"),
+        (
+            "peers.json",
+            &format!(
+                "{{\"version\":1,\"peers\":[{{\"name\":\"a\",\"public_key\":\"{key}\",\"hosts\":[\"x\"]}}]}}"
+            ),
+            "no port",
+        ),
+        ("invites.json", "[]", "invites"),
+        ("settings.json", "{\"version\": 1, \"up\": \"maybe\"}", "up"),
+    ] {
+        let file = temp.path().join("state").join(name);
+        std::fs::write(&file, content).unwrap();
+        let error = open(&temp, &Config::default()).unwrap_err().to_string();
+        for fragment in [name, expected, "damaged", "mv "] {
+            assert!(error.contains(fragment), "{fragment}: {error}");
+        }
+        assert_eq!(std::fs::read_to_string(&file).unwrap(), content);
+        std::fs::remove_file(&file).unwrap();
+    }
+    std::fs::write(temp.path().join("state/peers.json"), "{\"version\": 2, \"friends\": []}").unwrap();
+    let error = open(&temp, &Config::default()).unwrap_err().to_string();
+    assert!(error.contains("version 2") && error.contains("install the newer"), "{error}");
+}
+
+#[test]
+fn the_configuration_comes_first_and_keeps_what_was_learned() {
+    let temp = TempDir::new().unwrap();
+    let key = words::key_text(&[1; 32]);
+    let text = format!(
+        "[[peer]]\nname = \"nas\"\npublic_key = \"{key}\"\nendpoints = [\"198.51.100.1:1\", \"nas:2\"]\n"
+    );
+    let first = config(&text);
+    let mut store = open(&temp, &first).unwrap();
+    assert!(store.is_configured("nas"));
+    assert_eq!(store.hosts()[0].1[0].to_string(), "nas:2");
+    store.apply(Change::Peer(PeerConfig { preshared_key: None, ..peer("nas", 1) }));
+    store.apply(Change::Policy(pin("eth0")));
+    store.save().unwrap();
+
+    let store = reopen(store, &temp, &first);
+    let found = &store.peers()[0];
+    let endpoints: Vec<_> = found.endpoints.iter().map(ToString::to_string).collect();
+    assert_eq!(endpoints, ["198.51.100.1:1", "192.0.2.1:6278", "[2001:db8::1]:1"]);
+    assert_eq!((found.kind, found.eid_v4), (Some(PeerKind::Mast), peer("nas", 1).eid_v4));
+    assert_eq!(found.policy, Some(pin("wifi")), "set by command, and the file has not changed since");
+    assert_eq!(store.policy(), pin("eth0"));
+
+    let changed =
+        format!("policy = {{ mode = \"pin\", pin = [\"wwan0\"] }}\n{text}policy = {{ mode = \"auto\" }}\n");
+    let store = reopen(store, &temp, &config(&changed));
+    assert_eq!(store.peers()[0].policy, Some(Policy::Auto), "the file was changed");
+    assert_eq!(store.policy(), pin("wwan0"), "the file was changed");
+
+    let store = reopen(store, &temp, &Config::default());
+    assert!(store.peers().is_empty(), "taken out of the file");
+}
+
+#[test]
+fn a_name_cannot_mean_two_peers() {
+    let temp = TempDir::new().unwrap();
+    let mut store = open(&temp, &Config::default()).unwrap();
+    store.apply(Change::Peer(peer("nas", 1)));
+    store.save().unwrap();
+    drop(store);
+    let key = words::key_text(&[2; 32]);
+    let error =
+        open(&temp, &config(&format!("[[peer]]\nname = \"nas\"\npublic_key = \"{key}\"\n"))).unwrap_err();
+    assert!(error.to_string().contains("two peers are called `nas`"), "{error}");
+}
+
+#[test]
+fn secrets_stay_out_of_debug_output() {
+    let stored = format!("{:?}", StoredPeer::of(&peer("nas", 1)));
+    assert!(!stored.contains("101, 101") && !stored.contains(&words::key_text(&[101; 32])), "{stored}");
+}
