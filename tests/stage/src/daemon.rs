@@ -1,6 +1,7 @@
 //! A real `mastd` on a host, and what is asked of it through its control socket.
 
 use std::fs::File;
+use std::net::{IpAddr, UdpSocket};
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -42,7 +43,9 @@ impl Program {
         let here = std::env::current_exe().map_err(io("find this program"))?;
         let found = here.ancestors().skip(1).take(3).map(|d| d.join("mast")).find(|p| p.is_file());
         found.ok_or_else(|| {
-            StageError::Late("`mast` is not built: run `cargo build --release` (or `cargo build`) first".into())
+            StageError::Late(
+                "`mast` is not built: run `cargo build --release` (or `cargo build`) first".into(),
+            )
         })
     }
 }
@@ -77,16 +80,8 @@ impl Daemon {
         Ok(daemon)
     }
 
-    /// Starts the process, again after it has ended; its state is kept.
-    ///
-    /// # Errors
-    /// As [`Daemon::start`].
-    pub fn launch(&mut self) -> Result<()> {
-        let log = File::options()
-            .create(true)
-            .append(true)
-            .open(self.log_path())
-            .map_err(io("open a log"))?;
+    /// The command that starts it: for a variation of it, as its output goes where that of this program goes.
+    pub fn command(&self) -> Command {
         let mut command = Command::new(&self.program.path);
         if self.program.as_mastd {
             command.arg0("mastd");
@@ -99,9 +94,19 @@ impl Daemon {
             .arg("--control")
             .arg(self.control())
             .env_remove("NOTIFY_SOCKET")
-            .stdin(Stdio::null())
-            .stdout(Stdio::null())
-            .stderr(log);
+            .stdin(Stdio::null());
+        command
+    }
+
+    /// Starts the process, again after it has ended; its state is kept.
+    ///
+    /// # Errors
+    /// As [`Daemon::start`].
+    pub fn launch(&mut self) -> Result<()> {
+        let log =
+            File::options().create(true).append(true).open(self.log_path()).map_err(io("open a log"))?;
+        let mut command = self.command();
+        command.stdout(Stdio::null()).stderr(log);
         let mut process = self.host.spawn(command)?;
         let deadline = Instant::now() + Duration::from_secs(10);
         loop {
@@ -139,6 +144,17 @@ impl Daemon {
     /// Kills the process with SIGKILL.
     pub fn kill(&mut self) {
         self.process = None;
+    }
+
+    /// Sends the process a signal.
+    ///
+    /// # Errors
+    /// When it is not running.
+    pub fn signal(&mut self, signal: Signal) -> Result<()> {
+        match &mut self.process {
+            Some(process) => Ok(process.kill(signal)?),
+            None => Err(StageError::Late(format!("mastd on {} is not running", self.name))),
+        }
     }
 
     /// Its process id, while it runs.
@@ -200,13 +216,34 @@ impl Daemon {
         self.status()?.peers.into_iter().next().ok_or_else(none)
     }
 
-    /// `mast invite`, and `mast peer add` at the other daemon.
+    /// `mast invite`, and `mast peer add` at the other daemon; then waits until both hosts have their EIDs.
     ///
     /// # Errors
-    /// As [`Daemon::ask`].
+    /// As [`Daemon::ask`], and when they do not get there.
     pub fn pair(&self, other: &Self) -> Result<()> {
         let invited = self.ask(async |c| c.invite(Invite::default()).await)?;
-        other.ask(async |c| c.peer_add(PeerAdd { link: Some(invited.link), ..PeerAdd::default() }).await)?;
+        let added = other.ask(async |c| c.peer_add(PeerAdd { link: Some(invited.link), ..PeerAdd::default() }).await)?;
+        other.wait_eids(|p| p.name == added.name)?;
+        let key = other.status()?.public_key;
+        self.wait_eids(|p| p.public_key == key)
+    }
+
+    /// Waits until the host has the EIDs for a peer.
+    fn wait_eids(&self, which: impl Fn(&PeerStatus) -> bool) -> Result<()> {
+        let mut eids = Vec::new();
+        self.wait("EIDs", Duration::from_secs(10), |s| {
+            let peer = s.peers.iter().find(|p| which(p) && p.state.as_str() == "connected");
+            let found = peer.and_then(|p| Some([p.eid.local_v4.clone()?, p.eid.local_v6.clone()?]));
+            eids = found.into_iter().flatten().filter_map(|a| a.parse::<IpAddr>().ok()).collect();
+            eids.len() == 2
+        })?;
+        let deadline = Instant::now() + Duration::from_secs(5);
+        while !self.host.run(|| eids.iter().all(|a| UdpSocket::bind((*a, 0)).is_ok()))? {
+            if Instant::now() > deadline {
+                return Err(StageError::Late(format!("{} does not get the addresses {eids:?}", self.name)));
+            }
+            std::thread::sleep(Duration::from_millis(5));
+        }
         Ok(())
     }
 
@@ -224,7 +261,12 @@ impl Daemon {
     ///
     /// # Errors
     /// When that takes too long; the last status and the log are in the message.
-    pub fn wait(&self, what: &str, limit: Duration, mut wanted: impl FnMut(&Status) -> bool) -> Result<Status> {
+    pub fn wait(
+        &self,
+        what: &str,
+        limit: Duration,
+        mut wanted: impl FnMut(&Status) -> bool,
+    ) -> Result<Status> {
         let deadline = Instant::now() + limit;
         loop {
             let status = self.status()?;
@@ -249,7 +291,8 @@ impl Daemon {
     pub fn wait_active(&self, interface: &str, limit: Duration) -> Result<Status> {
         self.wait(&format!("data over {interface}"), limit, |s| {
             s.peers.first().is_some_and(|p| {
-                p.state.as_str() == "connected" && p.paths.iter().any(|x| x.active && x.interface == interface)
+                p.state.as_str() == "connected"
+                    && p.paths.iter().any(|x| x.active && x.interface == interface)
             })
         })
     }

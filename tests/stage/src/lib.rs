@@ -12,7 +12,7 @@ mod daemon;
 mod train;
 
 pub use daemon::{Daemon, Program};
-pub use train::{Train, TrainProfile};
+pub use train::{Addressing, Train, TrainProfile};
 
 /// Why the stage could not be set, or a daemon did not do as asked.
 #[derive(Debug, thiserror::Error)]

@@ -1,0 +1,11 @@
+//! Real daemons in network namespaces. Needs `mast`, built with the same profile: `cargo build --release`.
+
+#![allow(clippy::unwrap_used, reason = "a test fails where it happens")]
+
+mod failover;
+mod hostile;
+mod idle;
+mod peers;
+mod scenarios;
+mod service;
+mod wireguard;

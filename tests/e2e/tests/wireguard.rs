@@ -1,0 +1,154 @@
+//! A plain WireGuard peer is a valid peer. Needs `wireguard-go` and `wg`.
+
+use std::io::Write;
+use std::process::{Command, Stdio};
+use std::time::Duration;
+
+use mast_control::{PeerKind, PeerState};
+use mast_e2e::{GAP, PATIENCE, Session, active, has_interface, lab, mast, mast_program, within};
+use mast_netlab::{Host, Process};
+use mast_stage::{Daemon, Train, TrainProfile};
+
+const MISSING: &str = "is not installed: apt-get install wireguard-go wireguard-tools";
+
+/// Runs `wg` to its end.
+fn wg(host: Option<&Host>, words: &[&str], input: &str) -> String {
+    let mut command = Command::new("wg");
+    command.args(words).stdin(Stdio::piped()).stdout(Stdio::piped());
+    let output = match host {
+        None => {
+            let mut child = command.spawn().unwrap_or_else(|e| panic!("wg {MISSING} ({e})"));
+            child.stdin.take().unwrap().write_all(input.as_bytes()).unwrap();
+            child.wait_with_output().unwrap().stdout
+        }
+        Some(host) => {
+            let mut process = host.spawn(command).unwrap_or_else(|e| panic!("wg {MISSING} ({e})"));
+            process.child().stdin.take().unwrap().write_all(input.as_bytes()).unwrap();
+            let status = process.wait(PATIENCE).unwrap();
+            assert!(status.success(), "wg {words:?}: {status}");
+            let mut text = Vec::new();
+            std::io::Read::read_to_end(&mut process.child().stdout.take().unwrap(), &mut text).unwrap();
+            text
+        }
+    };
+    String::from_utf8(output).unwrap().trim().to_owned()
+}
+
+/// A key pair, private and public.
+fn keys() -> (String, String) {
+    let private = wg(None, &["genkey"], "");
+    let public = wg(None, &["pubkey"], &private);
+    (private, public)
+}
+
+/// A laptop with MAST, and a server with WireGuard and nothing else.
+struct Net {
+    laptop: Daemon,
+    _wireguard: Process,
+    train: Train,
+}
+
+fn net() -> Net {
+    let train = Train::new(&TrainProfile::default()).unwrap_or_else(|e| panic!("{e}"));
+    let ((server_private, server_public), (laptop_private, laptop_public)) = (keys(), keys());
+    let server = &train.server;
+    // Its socket lies in /run, which is the whole machine's unless the host has mounts of its own.
+    let mut command = Command::new("sh");
+    let script = "test \"$(readlink /proc/self/ns/mnt)\" != \"$OUTSIDE\" || exit 9
+        command -v wireguard-go > /dev/null || exit 8
+        mount -t tmpfs tmpfs /run && mkdir /run/wireguard && exec wireguard-go -f wg0";
+    let outside = std::fs::read_link("/proc/self/ns/mnt").unwrap();
+    command.args(["-c", script]).env("OUTSIDE", outside).env("LOG_LEVEL", "error");
+    command.stdin(Stdio::null()).stdout(Stdio::null());
+    let mut wireguard = server.spawn(command).unwrap();
+    within(PATIENCE, "wireguard-go runs", || {
+        match wireguard.poll().unwrap().map(|s| s.code()) {
+            None => {}
+            Some(Some(8)) => panic!("wireguard-go {MISSING}"),
+            Some(Some(9)) => panic!("mounts cannot be separated here"),
+            Some(code) => panic!("wireguard-go ended with {code:?}"),
+        }
+        has_interface(server, "wg0")
+    });
+    let config = format!(
+        "[Interface]\nPrivateKey = {server_private}\nListenPort = 51820\n\
+         [Peer]\nPublicKey = {laptop_public}\nAllowedIPs = 10.66.0.2/32\n"
+    );
+    // Its socket is there a moment after the interface.
+    mast_e2e::sleep(300);
+    wg(Some(server), &["setconf", "wg0", "/dev/stdin"], &config);
+    server.add_address("wg0", "10.66.0.1/24").unwrap();
+    server.set_up("wg0", true).unwrap();
+
+    let laptop = Daemon::start(&mast_program(), &train.laptop, "").unwrap_or_else(|e| panic!("{e}"));
+    let file = laptop.directory().join("office.conf");
+    let text = format!(
+        "# from the administrator\n[Interface]\nPrivateKey = {laptop_private}\nAddress = 10.66.0.2/24\nDNS = 10.66.0.1\n\n\
+         [Peer]\nPublicKey = {server_public}\nEndpoint = 10.9.0.2:51820\nAllowedIPs = 10.66.0.1/32\n\
+         PersistentKeepalive = 25\n"
+    );
+    std::fs::write(&file, text).unwrap();
+    let added = mast(&laptop, &["peer", "add", file.to_str().unwrap()]).good();
+    assert!(added.out.contains("office"), "{added}");
+    Net { laptop, _wireguard: wireguard, train }
+}
+
+impl Net {
+    fn session(&self) -> Session {
+        let eid = self.laptop.peer().unwrap().eid;
+        assert_eq!(
+            (eid.local_v4.as_deref(), eid.remote_v4.as_deref()),
+            (Some("10.66.0.2"), Some("10.66.0.1"))
+        );
+        let session = Session::between(&self.train.laptop, &self.train.server, &eid);
+        let peer = self.laptop.peer().unwrap();
+        assert_eq!((peer.kind, peer.state), (PeerKind::Wireguard, PeerState::Connected));
+        session
+    }
+
+    fn moves_to(&self, interface: &str) {
+        let moved = || active(&self.laptop).as_deref() == Some(interface);
+        within(PATIENCE, &format!("data over {interface}"), moved);
+    }
+}
+
+#[test]
+fn a_plain_peer_carries_and_follows_a_lost_link() {
+    lab(|| {
+        let net = net();
+        let session = net.session();
+        assert_eq!(active(&net.laptop).as_deref(), Some("wifi"));
+        let mark = session.mark();
+        net.train.set_wifi(false).unwrap();
+        net.moves_to("cell");
+        session.with_gap("WireGuard peer: link down", mark, GAP);
+        mast(&net.laptop, &["drill"]).bad(1, &["plain WireGuard"]);
+        session.survives();
+    });
+}
+
+#[test]
+fn a_plain_peer_follows_out_of_a_silent_blackhole() {
+    lab(|| {
+        let net = net();
+        let session = net.session();
+        let mark = session.mark();
+        net.train.blackhole_wifi(true).unwrap();
+        net.moves_to("cell");
+        session.with_gap("WireGuard peer: blackhole", mark, Duration::from_secs(12));
+        session.survives();
+    });
+}
+
+#[test]
+fn a_plain_peer_survives_a_restart() {
+    lab(|| {
+        let mut net = net();
+        let session = net.session();
+        assert!(net.laptop.stop().unwrap().success());
+        let mark = session.mark();
+        net.laptop.launch().unwrap_or_else(|e| panic!("{e}"));
+        session.with_gap("WireGuard peer: restart", mark, Duration::from_secs(10));
+        session.survives();
+    });
+}
