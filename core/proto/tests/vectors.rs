@@ -16,7 +16,7 @@ use mast_proto::wire::{
     Header, Init, InitAck, Kind, Message, PathId, PathReport, Probe, ProbeAck, Report, Set, SetAck, Shut,
     ShutAck, ShutReason,
 };
-use mast_proto::{Aead, EpochKeys, Role, TAG_LEN, eid_v6};
+use mast_proto::{Aead, EpochKeys, Role, TAG_LEN, eid_v6, timing};
 use ring::{aead, digest, hkdf};
 
 const DOCUMENT: &str = include_str!("../../PROTOCOL.md");
@@ -372,4 +372,55 @@ fn leniency_is_as_documented() {
     };
     assert!(without_eids("0840"), "no EIDs are an empty string");
     assert!(!without_eids("08f6"), "and not null");
+}
+
+/// The rows of section 18 that name one figure each.
+#[test]
+fn the_timers_are_as_documented() {
+    let ms = |d: std::time::Duration| format!("{} ms", d.as_millis());
+    let s = |d: std::time::Duration| format!("{} s", d.as_secs());
+    let init: Vec<_> = timing::INIT_RETRY.iter().map(|d| d.as_millis().to_string()).collect();
+    let rows = [
+        ("REPORT delay", ms(timing::REPORT_DELAY)),
+        ("scheduling allowance", ms(timing::SCHEDULING)),
+        ("least silence", ms(timing::MIN_SILENCE)),
+        ("suspicion: PROBEs, spacing", format!("{}, {}", timing::SUSPECT_BURST, ms(timing::SUSPECT_SPACING))),
+        (
+            "PROBE tries",
+            format!("{0}, active {1}", timing::PROBE_TRIES, timing::PROBE_TRIES + timing::SUSPECT_BURST - 1),
+        ),
+        ("busy", s(timing::BUSY)),
+        ("PROBE of the active path", s(timing::ACTIVE_INTERVAL)),
+        ("PROBE of a standby", s(timing::STANDBY_INTERVAL)),
+        ("PROBE of a metered standby", s(timing::METERED_INTERVAL)),
+        (
+            "keepalive",
+            format!("{}; higher end {}", s(timing::KEEPALIVE), s(timing::KEEPALIVE + timing::TARGET_EXTRA)),
+        ),
+        ("contact beside an outage", format!("after {}", s(timing::RECONTACT))),
+        ("stagger of a race", ms(timing::STAGGER)),
+        (
+            "rounds of contact",
+            format!(
+                "{} to {}, after {} rounds {}",
+                s(timing::CONTACT_RETRY.0),
+                s(timing::CONTACT_RETRY.1),
+                timing::PATIENT_ROUNDS,
+                s(timing::CONTACT_PATIENT)
+            ),
+        ),
+        ("data hurries contact", s(timing::HURRY)),
+        ("between handshakes", ms(timing::CONTACT_MIN)),
+        ("contact after SHUT", s(timing::SHUT_PAUSE)),
+        ("INIT", format!("pauses of {} ms", init.join(", "))),
+        ("target's own INIT", s(timing::TARGET_INIT)),
+        ("epoch overlap", s(timing::EPOCH_OVERLAP)),
+        ("SET and SHUT without an RTO", ms(timing::CONTROL_RETRY)),
+        ("plain WireGuard silence", s(timing::PLAIN_SILENCE)),
+        ("fresh", s(timing::FRESH)),
+    ];
+    for (name, figure) in rows {
+        let row = format!("| {name} | {figure} |");
+        assert!(DOCUMENT.contains(&row), "core/PROTOCOL.md, section 18, must say: {row}");
+    }
 }
