@@ -43,3 +43,15 @@ pub fn main(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
         Err(failure) => failure.report(),
     }
 }
+
+/// Takes back what a service that no longer runs left on the system, its control socket apart; each entry of the
+/// result says one thing in words. The interface is the one that the usual configuration file names.
+///
+/// # Errors
+/// When the system refuses, as it does where the caller is not an administrator and something is to be removed.
+pub fn clear_leftovers() -> std::io::Result<Vec<String>> {
+    let config = config::Config::load(std::path::Path::new(DEFAULT_CONFIG), false);
+    // A file that cannot be understood must not keep anything from being cleared.
+    let interface = config.map_or_else(|_| config::DEFAULT_INTERFACE.to_owned(), |config| config.interface);
+    mast_platform::clear_leftovers(&interface)
+}

@@ -2,6 +2,9 @@
 //!
 //! Needs root, or user namespaces for everybody, and `unshare` and `nsenter` of util-linux.
 
+#![allow(clippy::unwrap_used, reason = "a test may panic")]
+
+use std::fs::File;
 use std::io::{BufRead, BufReader, Read};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Output, Stdio};
@@ -36,8 +39,12 @@ fn is_root() -> bool {
 }
 
 impl Lab {
-    /// None where the system allows no namespaces.
+    /// None where the system allows no namespaces or no virtual interfaces.
     fn new() -> Option<Self> {
+        if File::options().read(true).write(true).open("/dev/net/tun").is_err() {
+            eprintln!("skipped: /dev/net/tun is not to be had");
+            return None;
+        }
         let mut unshare = Command::new("unshare");
         if !is_root() {
             unshare.args(["--user", "--map-root-user"]);
