@@ -51,6 +51,8 @@ pub struct Hold {
 struct Held {
     at: Instant,
     flow: Flow,
+    /// The sequence number under which it was sent before, if it was.
+    sequence: Option<u32>,
     datagram: Vec<u8>,
 }
 
@@ -101,6 +103,30 @@ impl Hold {
     /// Keeps a datagram.
     pub fn push(&mut self, now: Instant, datagram: &[u8]) {
         self.expire(now);
+        self.keep(now, None, datagram);
+    }
+
+    /// Keeps a datagram that was sent into a silence under this sequence number, and may not have arrived.
+    pub fn push_sent(&mut self, now: Instant, sequence: u32, datagram: &[u8]) {
+        self.expire(now);
+        self.keep(now, Some(sequence), datagram);
+    }
+
+    /// Takes over everything that another holds, as newer than what is held here.
+    pub fn append(&mut self, other: &mut Self) {
+        while let Some(held) = other.oldest().and_then(|n| other.remove(n)) {
+            self.keep(held.at, held.sequence, &held.datagram);
+        }
+    }
+
+    /// Forgets everything.
+    pub fn clear(&mut self) {
+        self.classes = Default::default();
+        self.flows.clear();
+        self.bytes = 0;
+    }
+
+    fn keep(&mut self, now: Instant, sequence: Option<u32>, datagram: &[u8]) {
         if datagram.len() > self.limits.bytes {
             self.dropped += 1;
             return;
@@ -119,13 +145,13 @@ impl Hold {
         self.next += 1;
         self.bytes += datagram.len();
         self.flows.entry(flow).or_default().push_back(number);
-        self.classes[flow.class()].insert(number, Held { at: now, flow, datagram: datagram.to_vec() });
+        self.classes[flow.class()].insert(number, Held { at: now, flow, sequence, datagram: datagram.to_vec() });
     }
 
-    /// Takes the oldest datagram.
-    pub fn pop(&mut self, now: Instant) -> Option<Vec<u8>> {
+    /// Takes the oldest datagram, with the sequence number under which it was sent before, if it was.
+    pub fn pop(&mut self, now: Instant) -> Option<(Vec<u8>, Option<u32>)> {
         self.expire(now);
-        self.remove(self.oldest()?).map(|held| held.datagram)
+        self.remove(self.oldest()?).map(|held| (held.datagram, held.sequence))
     }
 
     /// The length of the oldest datagram in bytes.
@@ -214,7 +240,7 @@ mod tests {
             hold.push(now, &datagram(6, 1, mark, 40));
         }
         hold.push(now, &datagram(6, 2, 9, 40));
-        let marks: Vec<_> = std::iter::from_fn(|| hold.pop(now)).map(|d| d[28]).collect();
+        let marks: Vec<_> = std::iter::from_fn(|| hold.pop(now)).map(|(d, _)| d[28]).collect();
         assert_eq!(marks, [3, 4, 9]);
         assert_eq!(hold.dropped(), 3);
         assert_eq!(hold.bytes(), 0);
@@ -227,7 +253,7 @@ mod tests {
         hold.push(now, &datagram(6, 1, 1, 40));
         hold.push(now, &datagram(17, 1, 2, 40));
         let later = now + Duration::from_secs(120);
-        assert_eq!(hold.pop(later).map(|d| d[28]), Some(1));
+        assert_eq!(hold.pop(later).map(|(d, _)| d[28]), Some(1));
         assert_eq!(hold.pop(later), None);
     }
 

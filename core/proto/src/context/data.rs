@@ -166,8 +166,11 @@ impl Context {
         if let Some(room) = frame.get_mut(HEADER_LEN..DATA_HEADROOM) {
             room.copy_from_slice(&sequence.to_be_bytes());
         }
-        if suspect {
-            self.copy(now, frame);
+        if suspect && !self.copy(now, frame) {
+            // Nowhere else to send it now: it goes into the silence, and again over the next path that works.
+            if let Some(datagram) = frame.get(DATA_HEADROOM..frame.len().saturating_sub(DATA_TAILROOM)) {
+                self.unsure.push_sent(now, sequence, datagram);
+            }
         }
         match self.seal(now, at, Kind::Data, frame) {
             Some(key) => {
@@ -186,7 +189,7 @@ impl Context {
         loop {
             let length = self.hold.next_len(now)?;
             self.data_path(length + DATA_OVERHEAD)?;
-            let datagram = self.hold.pop(now)?;
+            let (datagram, sent) = self.hold.pop(now)?;
             let mut payload = vec![0; DATA_HEADROOM];
             payload.extend(&datagram);
             payload.resize(payload.len() + DATA_TAILROOM, 0);
@@ -194,7 +197,7 @@ impl Context {
             if self.paths.get(at).is_none_or(|p| payload.len() > p.mtu) {
                 continue;
             }
-            let sequence = self.next_sequence();
+            let sequence = sent.unwrap_or_else(|| self.next_sequence());
             if let Some(room) = payload.get_mut(HEADER_LEN..DATA_HEADROOM) {
                 room.copy_from_slice(&sequence.to_be_bytes());
             }
@@ -207,7 +210,7 @@ impl Context {
 
     /// The next datagram that was held before it was known that the peer speaks plain WireGuard.
     pub fn take_held(&mut self, now: Instant) -> Option<Vec<u8>> {
-        self.hold.pop(now)
+        self.hold.pop(now).map(|(datagram, _)| datagram)
     }
 
     fn next_sequence(&mut self) -> u32 {
@@ -244,18 +247,20 @@ impl Context {
         }
     }
 
-    /// Sends a copy of a frame over the best standby path.
-    fn copy(&mut self, now: Instant, frame: &[u8]) {
-        let Some(at) = self.standby() else { return };
-        let Some(path) = self.paths.get_mut(at) else { return };
+    /// Sends a copy of a frame over the best standby path, if there is one.
+    fn copy(&mut self, now: Instant, frame: &[u8]) -> bool {
+        let Some(at) = self.standby() else { return false };
+        let Some(path) = self.paths.get_mut(at) else { return false };
         if path.copied + frame.len() > Path::MAX_COPIED || frame.len() > path.mtu {
-            return;
+            return false;
         }
         path.copied += frame.len();
         let mut payload = frame.to_vec();
-        if let Some(path) = self.seal(now, at, Kind::Data, &mut payload) {
+        let sealed = self.seal(now, at, Kind::Data, &mut payload);
+        if let Some(path) = sealed {
             self.transmits.push_back(Transmit::Datagram { path, payload });
         }
+        sealed.is_some()
     }
 
     /// Seals a frame for a path, and notes that it was sent.

@@ -37,12 +37,23 @@ impl Context {
             path.owed.get_or_insert(now + timing::REPORT_DELAY);
         }
         if path.state == PathState::Suspect && !path.peer_silent {
+            let since = path.suspect_since.take();
             path.state = PathState::Validated;
-            path.suspect_since = None;
             path.probe = None;
             if active {
-                self.discard_gap();
+                self.unfounded(now, since);
             }
+        }
+    }
+
+    /// The active path is not suspect after all.
+    fn unfounded(&mut self, now: Instant, since: Option<Instant>) {
+        self.discard_gap();
+        // After a real silence what went into it may be lost; after a false alarm it is not.
+        if since.is_some_and(|since| now.saturating_duration_since(since) > timing::REAL_SILENCE) {
+            self.hold.append(&mut self.unsure);
+        } else {
+            self.unsure.clear();
         }
     }
 
@@ -51,10 +62,13 @@ impl Context {
         let outage = self.active.is_none();
         let Some(path) = self.paths.get_mut(at) else { return };
         let new = !path.carries();
-        let (key, peer_path) = (path.key, path.peer_path);
+        let (key, peer_path, suspect_since) = (path.key, path.peer_path, path.suspect_since);
         path.note_validated(now);
         path.acknowledged = Some(now);
         path.probed = Some(now);
+        if suspect_since.is_some() && self.active_at() == Some(at) {
+            self.unfounded(now, suspect_since);
+        }
         if self.remotes.iter().all(|r| r.at != key.remote) {
             self.note_remote(key.remote, false);
         }
@@ -111,10 +125,12 @@ impl Context {
         }
         let tries = path.probe.map_or(0, |o| o.tries) + 1;
         let burst = active && path.state == PathState::Suspect && tries < timing::SUSPECT_BURST;
+        // Where something was to be heard, an answer is due soon or not at all.
+        let patience = if path.state == PathState::Suspect { 1 } else { 4 };
         let timeout = if burst {
             timing::SUSPECT_SPACING
         } else {
-            (path.rtt.rto() * (1 << (tries - 1).min(4))).min(RttEstimator::MAX_RTO)
+            (path.rtt.rto() * (1 << (tries - 1).min(patience))).min(RttEstimator::MAX_RTO)
         };
         path.probe = Some(Outstanding { sent: now, timeout, tries });
         path.probed = Some(now);

@@ -216,6 +216,8 @@ pub struct Context {
     sequence: u32,
     received: SequenceWindow,
     hold: Hold,
+    /// What was sent into the silence of a suspect path, and nowhere else.
+    unsure: Hold,
     last_data: Option<Instant>,
     last_heard: Option<Instant>,
     outage_since: Option<Instant>,
@@ -262,6 +264,7 @@ impl Context {
             sequence: 0,
             received: SequenceWindow::default(),
             hold: Hold::new(config.hold),
+            unsure: Hold::new(config.hold),
             last_data: None,
             last_heard: None,
             outage_since: None,
@@ -336,6 +339,8 @@ impl Context {
             if self.active == Some(path.id) {
                 lost_active = Some(reason);
             }
+            let key = path.key;
+            self.switching.refine(key, reason);
             self.remove_path(now, at);
         }
         self.own.retain(|o| {
@@ -465,7 +470,7 @@ impl Context {
 
     /// Bytes held, and datagrams that were held and given up.
     pub fn held(&self) -> (usize, u64) {
-        (self.hold.bytes(), self.hold.dropped())
+        (self.hold.bytes() + self.unsure.bytes(), self.hold.dropped() + self.unsure.dropped())
     }
 
     /// The next thing to send.
@@ -636,6 +641,7 @@ impl Context {
             }
         }
         self.transmits.retain(|t| matches!(t, Transmit::Datagram { .. }));
-        while self.hold.pop(self.started).is_some() {}
+        self.hold.clear();
+        self.unsure.clear();
     }
 }

@@ -88,6 +88,18 @@ pub(super) struct Switching {
     told: Option<(Option<PathKey>, Option<PathKey>, Reason, Instant)>,
 }
 
+impl Switching {
+    /// The system says why a path is gone, a moment after a datagram could not be sent over it.
+    pub fn refine(&mut self, path: PathKey, why: Reason) {
+        if let Some((from, _, reason, _)) = &mut self.told
+            && *from == Some(path)
+            && *reason == Reason::Unreachable
+        {
+            *reason = why;
+        }
+    }
+}
+
 impl Context {
     /// Whether policy and the other end allow a path at all.
     pub(super) fn permitted(&self, path: &Path) -> bool {
@@ -234,6 +246,8 @@ impl Context {
         }
         self.switching.lost = None;
         self.active = to;
+        // What went into the silence of the old path goes again; what it did carry is dropped as come before.
+        self.hold.append(&mut self.unsure);
         let to_key = self.active_path();
         let reason = match (from, why) {
             (None, _) if !std::mem::replace(&mut self.switching.begun, true) => Reason::Connected,

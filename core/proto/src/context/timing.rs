@@ -14,6 +14,9 @@ pub const MIN_SILENCE: Duration = Duration::from_millis(60);
 pub const SUSPECT_BURST: u32 = 3;
 /// The pause between them.
 pub const SUSPECT_SPACING: Duration = Duration::from_millis(15);
+/// After a silence of this length that ends by itself, what went into it is sent again: a radio that was gone for so
+/// long has dropped it. A shorter one is a false alarm.
+pub const REAL_SILENCE: Duration = Duration::from_millis(300);
 /// PROBEs without an answer until a path counts as failed when no other path answers either.
 pub const PROBE_TRIES: u32 = 4;
 /// A context is busy for this long after data: its paths are measured and kept ready.
