@@ -30,7 +30,7 @@ pub(crate) struct Facts {
 pub(crate) struct Daemon {
     pub engine: EngineHandle,
     pub facts: Facts,
-    /// Host names were added, to be looked up.
+    /// Peers changed: there may be names to be looked up.
     pub look_up: Notify,
     store: Mutex<Store>,
     notices: broadcast::Sender<Notice>,
@@ -123,6 +123,7 @@ impl Daemon {
                 self.store().apply(change);
             }
             self.tell(Notice::StatusChanged);
+            self.look_up.notify_one();
             self.save().await;
         }
     }

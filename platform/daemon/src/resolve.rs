@@ -136,6 +136,7 @@ async fn give(daemon: &Daemon, key: PublicKey, found: Vec<SocketAddr>) -> Result
     }
     peer.endpoints = endpoints;
     tracing::info!(peer = peer.name, "a peer's name leads to new addresses");
+    daemon.store().keep(key);
     daemon.engine.remove_peer(&peer.name).await?;
     daemon.engine.add_peer(peer).await
 }

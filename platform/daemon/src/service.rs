@@ -149,7 +149,6 @@ impl MastService {
             }
             added.push(PeerAdded { name, eid });
         }
-        self.0.look_up.notify_one();
         let first = added.into_iter().next().ok_or_else(|| ControlError::invalid("the file has no peer"))?;
         for note in read.notes {
             self.0.note(&first.name, note);

@@ -249,6 +249,25 @@ async fn what_was_told_survives_a_kill() {
 }
 
 #[tokio::test]
+async fn a_name_is_looked_up_again() {
+    let Some(lab) = Lab::new() else { return };
+    let mut daemon = lab.start().await;
+    let mut add = file("office.conf");
+    let contents = &mut add.file.as_mut().unwrap().contents;
+    *contents = contents.replace("192.0.2.1", "office.invalid");
+    let mut client = daemon.client().await;
+    client.peer_add(add).await.unwrap();
+    let status = client.status().await.unwrap();
+    assert!(status.events.iter().any(|e| e.reason.contains("tried again")), "{:?}", status.events);
+    tokio::time::sleep(Duration::from_millis(2500)).await;
+    daemon.signal(Signal::SIGTERM);
+    daemon.wait();
+    let log = daemon.log();
+    // By whoever added it, at once in the background, and two seconds later.
+    assert_eq!(log.matches("name could not be looked up").count(), 3, "{log}");
+}
+
+#[tokio::test]
 async fn down_is_remembered() {
     let Some(lab) = Lab::new() else { return };
     let mut daemon = lab.start().await;

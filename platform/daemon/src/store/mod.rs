@@ -7,7 +7,7 @@
 
 mod format;
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -80,6 +80,8 @@ pub struct Store {
     /// The default policy of the configuration file.
     configured_policy: Option<StoredPolicy>,
     hosts: BTreeMap<PublicKey, Vec<Endpoint>>,
+    /// Peers whose next removal is not meant.
+    kept: BTreeSet<PublicKey>,
     /// The files as they were last written, by name.
     written: BTreeMap<&'static str, Vec<u8>>,
 }
@@ -98,6 +100,7 @@ impl Store {
             configured: BTreeMap::new(),
             configured_policy: config.policy.as_ref().map(StoredPolicy::of),
             hosts: BTreeMap::new(),
+            kept: BTreeSet::new(),
             written: BTreeMap::new(),
         };
         for stored in &store.peers.peers {
@@ -199,7 +202,13 @@ impl Store {
         self.hosts.insert(key, hosts);
     }
 
-    /// Forgets the host names of a peer that is removed for good; the engine also removes what it adds anew.
+    /// Keeps a peer when the engine next removes it: it is added anew at once, and whatever comes between the two
+    /// must not lose it.
+    pub fn keep(&mut self, key: PublicKey) {
+        self.kept.insert(key);
+    }
+
+    /// Forgets the host names of a peer that is removed for good.
     pub fn forget_hosts(&mut self, key: PublicKey) {
         self.hosts.remove(&key);
     }
@@ -209,7 +218,9 @@ impl Store {
         match change {
             Change::Peer(peer) => self.apply_peer(&peer),
             Change::PeerRemoved(key) => {
-                self.peers.peers.retain(|p| *p.public_key.0 != key);
+                if !self.kept.remove(&key) {
+                    self.peers.peers.retain(|p| *p.public_key.0 != key);
+                }
             }
             Change::Invites(invites) => {
                 let mut known = std::mem::take(&mut self.invites.invites);

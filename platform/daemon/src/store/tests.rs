@@ -94,6 +94,18 @@ fn everything_survives_a_restart() {
 }
 
 #[test]
+fn a_peer_that_is_added_anew_is_never_lost() {
+    let temp = TempDir::new().unwrap();
+    let mut store = open(&temp, &Config::default()).unwrap();
+    store.apply(Change::Peer(peer("nas", 1)));
+    store.keep([1; 32]);
+    store.apply(Change::PeerRemoved([1; 32]));
+    assert_eq!(store.peers(), [peer("nas", 1)]);
+    store.apply(Change::PeerRemoved([1; 32]));
+    assert!(store.peers().is_empty());
+}
+
+#[test]
 fn unknown_fields_are_kept() {
     let (temp, defaults) = (TempDir::new().unwrap(), Config::default());
     let mut store = open(&temp, &defaults).unwrap();
