@@ -389,6 +389,7 @@ fn the_timers_are_as_documented() {
             "PROBE tries",
             format!("{0}, active {1}", timing::PROBE_TRIES, timing::PROBE_TRIES + timing::SUSPECT_BURST - 1),
         ),
+        ("real silence", ms(timing::REAL_SILENCE)),
         ("busy", s(timing::BUSY)),
         ("PROBE of the active path", s(timing::ACTIVE_INTERVAL)),
         ("PROBE of a standby", s(timing::STANDBY_INTERVAL)),
