@@ -105,6 +105,11 @@ async fn start(args: &Args, config: Config, facts: Facts) -> Result<Started, Fai
 
 async fn serve(started: Started, mut signals: Signals) -> Result<(), Failure> {
     let Started { daemon, mut changes, server } = started;
+    // Never cut short by a signal: what the engine reported before must reach the disk.
+    let mut keeping = tokio::spawn({
+        let daemon = Arc::clone(&daemon);
+        async move { daemon.keep(&mut changes).await }
+    });
     let (stop_server, server_stopped) = oneshot::channel::<()>();
     let service = Arc::new(MastService(Arc::clone(&daemon)));
     let server = tokio::spawn(server.run(service, async { drop(server_stopped.await) }));
@@ -118,7 +123,7 @@ async fn serve(started: Started, mut signals: Signals) -> Result<(), Failure> {
     tracing::info!(version = VERSION, "mastd is ready");
 
     let ended = tokio::select! {
-        () = daemon.keep(&mut changes) => true,
+        _ = &mut keeping => true,
         () = signals.stop() => false,
     };
     notify(&[NotifyState::Stopping]);
@@ -129,7 +134,10 @@ async fn serve(started: Started, mut signals: Signals) -> Result<(), Failure> {
     let stopping = async {
         // Its error says that the engine has stopped, which is what is wanted.
         let _ = daemon.engine.stop().await;
-        daemon.keep(&mut changes).await;
+        if !ended {
+            // It ends when the engine has, with everything saved.
+            let _ = keeping.await;
+        }
         let _ = server.await;
     };
     tokio::select! {
