@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant, SystemTime};
 
-use mast_proto::{Event, PeerKind, Transmit, eid_v6, wire};
+use mast_proto::{Event, PathKey, PeerKind, Transmit, eid_v6, wire};
 
 use crate::api::{Change, Happening};
 use crate::data::Net;
@@ -88,6 +88,12 @@ fn send(now: Instant, id: PeerId, peer: &mut Peer, net: &mut Net, transmit: Tran
     }
 }
 
+/// The interface's name, and the peer's address where the name alone would not tell the two paths apart.
+fn road(names: &Names, path: PathKey, other: Option<PathKey>) -> String {
+    let name = names.of(path.interface);
+    if other.is_some_and(|o| o.interface == path.interface) { format!("{name} ({})", path.remote.ip()) } else { name }
+}
+
 fn handle_event(
     now: Instant,
     id: PeerId,
@@ -118,8 +124,8 @@ fn handle_event(
         Event::Switched { from, to, reason, gap } => story.tell(Happening {
             time: SystemTime::now(),
             peer: peer.config.name.clone(),
-            from: from.map(|p| names.of(p.interface)),
-            to: to.map(|p| names.of(p.interface)),
+            from: from.map(|p| road(names, p, to)),
+            to: to.map(|p| road(names, p, from)),
             reason: reason.as_str().to_owned(),
             gap,
         }),

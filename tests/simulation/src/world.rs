@@ -654,7 +654,7 @@ impl World {
                 },
                 network: None,
                 metered: a.metered,
-                addresses: if a.up { vec![IpAddr::V4(a.ip)] } else { vec![] },
+                addresses: vec![IpAddr::V4(a.ip)],
                 usable: a.up,
             })
             .collect()

@@ -129,7 +129,7 @@ impl Context {
                     return Received::Dropped(Drop::Malformed);
                 };
                 self.last_data = Some(now);
-                self.close_gap(now);
+                self.close_gap(now, at.and_then(|at| self.paths.get(at)).map(|p| p.key));
                 if self.received.accept(u32::from_be_bytes(*sequence)) == Replay::Replayed {
                     return Received::Dropped(Drop::Duplicate);
                 }
@@ -305,6 +305,9 @@ impl Context {
         if known.is_none() || path.state == PathState::Failed && path.probe.is_none() {
             let wait = path.probed.is_some_and(|p| now.saturating_duration_since(p) < timing::MIN_SILENCE);
             if !wait {
+                if path.state == PathState::Failed {
+                    path.note_retried();
+                }
                 path.state = PathState::Validating;
                 self.send_probe(now, at);
             }

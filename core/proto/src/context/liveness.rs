@@ -339,7 +339,7 @@ impl Context {
                 self.fail(now, at, Reason::Silent);
             }
             PathState::Validated => {
-                path.loss.sample(1, 1);
+                path.loss.sample(timing::PROBE_WEIGHT, timing::PROBE_WEIGHT);
                 // Heard since: the path lives, only the PROBE or its answer was lost; unless that goes on, for
                 // then only one direction lives.
                 if path.heard.is_some_and(|h| h >= outstanding.sent) && !exhausted {
@@ -392,7 +392,7 @@ impl Context {
     pub fn note_plain_received(&mut self, now: Instant, key: PathKey, bytes: usize) {
         let Some(at) = self.add_path(key) else { return };
         self.note_heard(now, at, bytes, false);
-        self.close_gap(now);
+        self.close_gap(now, Some(key));
         if self.kind == Some(PeerKind::WireGuard)
             && let Some(path) = self.paths.get_mut(at)
         {

@@ -327,10 +327,12 @@ impl Context {
         let mut lost_active = None;
         let mut at = 0;
         while let Some(path) = self.paths.get(at) {
-            let interface = interfaces.iter().find(|i| i.id == path.key.interface && i.usable);
+            let interface = interfaces.iter().find(|i| i.id == path.key.interface);
             let reason = match interface {
+                Some(interface) if !interface.usable && !interface.addresses.is_empty() => Reason::InterfaceDown,
                 None => Reason::InterfaceDown,
                 Some(interface) if !interface.addresses.contains(&path.local) => Reason::AddressGone,
+                Some(interface) if !interface.usable => Reason::InterfaceDown,
                 Some(_) => {
                     at += 1;
                     continue;

@@ -192,6 +192,9 @@ impl Path {
     }
 
     pub fn note_validated(&mut self, now: Instant) {
+        if self.state == PathState::Failed {
+            self.note_retried();
+        }
         if self.state != PathState::Validated {
             let since_failure = self.failed_at.map(|at| now.saturating_duration_since(at));
             if self.state != PathState::Suspect || self.good_since.is_none() {
@@ -209,6 +212,12 @@ impl Path {
         self.retry_pause = Duration::ZERO;
         self.copied = 0;
         self.remote_known = true;
+    }
+
+    /// A failed path begins anew: what was lost into its silence is not what it loses now.
+    pub fn note_retried(&mut self) {
+        self.loss = LossEstimator::default();
+        self.reported = None;
     }
 
     pub fn note_failed(&mut self, now: Instant) {

@@ -294,8 +294,13 @@ impl Context {
         }
     }
 
-    /// Data was heard: whatever silence there was is over.
-    pub(super) fn close_gap(&mut self, now: Instant) {
+    /// Data was heard over a path: whatever silence there was is over, unless it is the last of what was under way
+    /// on the path that was left.
+    pub(super) fn close_gap(&mut self, now: Instant, over: Option<PathKey>) {
+        let left = self.switching.told.and_then(|(from, ..)| from).or(self.switching.lost);
+        if over.is_none() || over == left {
+            return;
+        }
         if let Some(from) = self.switching.gap_from.take() {
             self.switching.gap = Some((now, now.saturating_duration_since(from)));
         }
