@@ -132,7 +132,7 @@ fn handle_event(
         Event::Shut(reason) => story.note(
             &peer.config.name,
             match reason {
-                wire::ShutReason::Down => "the peer switched MAST off",
+                wire::ShutReason::Down | wire::ShutReason::Unknown(_) => "the peer switched MAST off",
                 wire::ShutReason::Removed => "the peer removed this machine",
             },
         ),

@@ -25,9 +25,13 @@ impl RttEstimator {
     const YOUNG: u32 = 8;
 
     /// Takes in one measurement.
+    ///
+    /// The first over a path that is new, or works again, often measures something else: address resolution, or a
+    /// radio that woke. While the path is young, one that is less than half of what was thought begins anew.
     pub fn sample(&mut self, rtt: Duration) {
+        let was_slow = |smoothed| self.samples < Self::YOUNG && rtt < smoothed / 2;
         self.samples = self.samples.saturating_add(1);
-        match self.smoothed {
+        match self.smoothed.filter(|s| !was_slow(*s)) {
             None => {
                 self.smoothed = Some(rtt);
                 self.variation = rtt / 2;
@@ -38,6 +42,11 @@ impl RttEstimator {
                 self.smoothed = Some((smoothed * 7 + rtt) / 8);
             }
         }
+    }
+
+    /// The path failed: what comes next may have little to do with what was, and is as young as at first.
+    pub fn restart(&mut self) {
+        self.samples = 0;
     }
 
     /// SRTT, once measured.
@@ -111,6 +120,26 @@ mod tests {
         assert_eq!(rtt.smoothed(), Some(40 * MS));
         assert_eq!(rtt.rto(), RttEstimator::MIN_RTO);
         assert!(rtt.expected() < 46 * MS);
+    }
+
+    #[test]
+    fn one_slow_answer_at_the_beginning_is_lived_down_at_once() {
+        let mut rtt = RttEstimator::default();
+        for _ in 0..2 {
+            rtt.sample(915 * MS);
+            rtt.sample(30 * MS);
+            assert_eq!(rtt.smoothed(), Some(30 * MS));
+            for _ in 0..20 {
+                rtt.sample(30 * MS);
+            }
+            rtt.restart();
+        }
+        for _ in 0..20 {
+            rtt.sample(30 * MS);
+        }
+        rtt.sample(300 * MS);
+        rtt.sample(30 * MS);
+        assert!(rtt.smoothed() > Some(50 * MS), "an old path is not as forgetful");
     }
 
     #[test]

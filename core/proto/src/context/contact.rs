@@ -36,8 +36,8 @@ pub(super) struct Contact {
     init: Option<PendingInit>,
     /// When to send an INIT although the other end began.
     init_due: Option<Instant>,
-    /// The answer to the latest INIT, to be repeated when the INIT is.
-    answered: Option<([u8; 32], Vec<u8>)>,
+    /// Answers given lately, to be repeated when their INITs are.
+    answered: Vec<Answer>,
     next_epoch: Option<u8>,
     /// A proposal of EIDs clashed; INIT is tried again with another, this many times so far.
     counters: u32,
@@ -50,6 +50,20 @@ struct PendingInit {
     eid_v4: Option<EidPair>,
     tries: usize,
     next: Instant,
+}
+
+struct Answer {
+    to: [u8; 32],
+    bytes: Vec<u8>,
+    at: Instant,
+}
+
+impl Drop for Answer {
+    fn drop(&mut self) {
+        // Both hold inputs of the key schedule.
+        zeroize::Zeroize::zeroize(&mut self.to);
+        zeroize::Zeroize::zeroize(&mut self.bytes);
+    }
 }
 
 impl Contact {
@@ -111,6 +125,15 @@ impl Context {
         self.drive_contact(now);
     }
 
+    /// Whether a handshake was begun so lately that another must wait.
+    pub(super) fn too_soon(&self, now: Instant) -> bool {
+        self.contact.last_fresh.is_some_and(|at| now.saturating_duration_since(at) < timing::CONTACT_MIN)
+    }
+
+    pub(super) fn note_fresh(&mut self, now: Instant) {
+        self.contact.last_fresh = Some(now);
+    }
+
     pub(super) fn contact_running(&self) -> bool {
         self.contact.running()
     }
@@ -118,7 +141,8 @@ impl Context {
     pub(super) fn contact_timeout(&self) -> Option<Instant> {
         let rekey = self.rekey_due();
         let init = self.contact.init.as_ref().map(|i| i.next);
-        [self.contact.next, init, self.contact.init_due, rekey].into_iter().flatten().min()
+        let forget = self.contact.answered.first().map(|a| a.at + timing::ANSWER_KEPT);
+        [self.contact.next, init, self.contact.init_due, rekey, forget].into_iter().flatten().min()
     }
 
     pub(super) fn drive_contact(&mut self, now: Instant) {
@@ -135,6 +159,7 @@ impl Context {
         if self.rekey_due().is_some_and(|at| at <= now) && !self.contact.running() {
             self.rekey(now);
         }
+        self.contact.answered.retain(|a| now.saturating_duration_since(a.at) < timing::ANSWER_KEPT);
         // What the other end sealed with last is kept however long ago that was: it may be idle.
         let latest = self.epochs.iter().filter_map(|e| e.heard).max();
         self.epochs.retain(|e| {
@@ -288,10 +313,8 @@ impl Context {
     ) {
         self.contact.secure = Some(path);
         self.contact.init_due = None;
-        if let Some((random, answer)) = &self.contact.answered
-            && *random == init.random
-        {
-            let payload = answer.clone();
+        if let Some(answer) = self.contact.answered.iter().find(|a| a.to == init.random) {
+            let payload = answer.bytes.clone();
             self.transmits.push_back(Transmit::Secure { path, payload });
             return;
         }
@@ -328,7 +351,10 @@ impl Context {
             (&ack_bytes, &random),
         );
         let Ok(keys) = keys else { return };
-        self.contact.answered = Some((init.random, ack_bytes.clone()));
+        if self.contact.answered.len() >= 4 {
+            self.contact.answered.remove(0);
+        }
+        self.contact.answered.push(Answer { to: init.random, bytes: ack_bytes.clone(), at: now });
         self.transmits.push_back(Transmit::Secure { path, payload: ack_bytes });
         let peer = (init.instance, ContextIndex(init.index), init.name.as_str(), init.eid_v6);
         self.establish(now, peer, eid_v4, EpochState::new(Epoch(init.epoch), keys, now, false));
@@ -346,7 +372,8 @@ impl Context {
             return;
         };
         let aead = Aead::from_number(ack.aead).filter(|a| self.config.aeads.contains(a));
-        let (Some(aead), true) = (aead, ack.index != 0 && ack.instance != self.config.instance) else { return };
+        let sane = ack.version == VERSION && ack.index != 0 && ack.instance != self.config.instance;
+        let (Some(aead), true) = (aead, sane) else { return };
         let keys = EpochKeys::derive(
             Role::Initiator,
             aead,
@@ -484,7 +511,7 @@ impl Context {
             return None;
         }
         let extra = if epoch.initiator { Duration::ZERO } else { timing::REKEY_EXTRA };
-        let due = epoch.since + timing::REKEY + extra;
+        let due = if epoch.worn() { epoch.since } else { epoch.since + timing::REKEY + extra };
         Some(self.contact.last_fresh.map_or(due, |at| due.max(at + Duration::from_secs(5))))
     }
 

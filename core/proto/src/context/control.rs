@@ -1,6 +1,6 @@
 //! The control exchange inside an established context: SET, PROBE, REPORT, SHUT, and their acknowledgements.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::time::Instant;
 
 use super::path::Path;
@@ -10,6 +10,14 @@ use crate::wire::{
     Address, AddressFlags, AddressId, AddressKind, HEADER_LEN, Kind, MAX_ADDRESSES, MAX_REPORTS, Message, PathReport,
     ProbeAck, Report, Set, SetAck, Shut, ShutAck, ShutReason,
 };
+
+/// Whether an address can be another host's: a peer must not make this host talk to itself, or to everybody.
+fn is_far(at: SocketAddr) -> bool {
+    match at.ip() {
+        IpAddr::V4(ip) => !ip.is_loopback() && !ip.is_broadcast() && !ip.is_link_local(),
+        IpAddr::V6(ip) => !ip.is_loopback() && !ip.is_unicast_link_local(),
+    }
+}
 
 /// This end's list of addresses, as told to the other.
 #[derive(Debug, Default)]
@@ -61,9 +69,10 @@ impl Context {
         }
     }
 
-    /// What has arrived over the other end's paths.
+    /// What has arrived over the other end's paths, in the epoch that it seals with.
     pub(super) fn reports(&self) -> Vec<PathReport> {
-        let Some(epoch) = self.epochs.iter().find(|e| Some(e.id) == self.sending) else { return Vec::new() };
+        let heard = self.epochs.iter().filter(|e| e.heard.is_some()).max_by_key(|e| e.heard);
+        let Some(epoch) = heard else { return Vec::new() };
         let mut seen = Vec::new();
         self.paths
             .iter()
@@ -183,7 +192,8 @@ impl Context {
         let Some((_, list)) = self.peer_set.clone() else { return };
         self.remotes.retain(|r| r.configured || r.known || list.iter().any(|a| a.at == r.at));
         for address in &list {
-            if address.kind != AddressKind::Relayed && !address.flags.contains(AddressFlags::DO_NOT_USE) {
+            let direct = matches!(address.kind, AddressKind::Host | AddressKind::Reflexive);
+            if direct && !address.flags.contains(AddressFlags::DO_NOT_USE) && is_far(address.at) {
                 self.note_remote(address.at, false);
             }
         }
@@ -253,7 +263,7 @@ impl Context {
             list.push(entry);
             // Seen from outside; its number keeps apart from the host's.
             if let Some(at) = own.reflexive {
-                let id = AddressId(own.id.0.wrapping_add(128));
+                let id = AddressId(own.id.0 | 128);
                 list.push(Address { id, at, kind: AddressKind::Reflexive, ..entry });
             }
         }

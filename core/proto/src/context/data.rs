@@ -177,7 +177,13 @@ impl Context {
                 self.note_data_sent(now, at);
                 Outgoing::Send(key)
             }
-            None => Outgoing::Held,
+            None => {
+                // Only at the end of a key's counters, a moment before the next epoch.
+                if let Some(datagram) = frame.get(DATA_HEADROOM..frame.len().saturating_sub(DATA_TAILROOM)) {
+                    self.hold.push(now, datagram);
+                }
+                Outgoing::Held
+            }
         }
     }
 

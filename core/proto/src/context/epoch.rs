@@ -99,16 +99,25 @@ impl EpochState {
         true
     }
 
-    /// What has arrived over a path of the other end.
+    /// What has arrived over a path of the other end; nothing is worth telling only where it is a silence.
     pub fn report(&self, path: PathId, silent: bool) -> Option<PathReport> {
-        let arrivals = self.arrivals.get(usize::from(path.0))?.as_ref()?;
+        let arrivals = self.arrivals.get(usize::from(path.0)).and_then(Option::as_ref);
+        let highest = arrivals.and_then(|a| a.window.highest());
+        if highest.is_none() && !silent {
+            return None;
+        }
         Some(PathReport {
             path: path.0,
             epoch: self.id.0,
-            highest: arrivals.window.highest()?,
-            received: arrivals.received,
-            reordered: arrivals.reordered,
+            highest: highest.unwrap_or(0),
+            received: arrivals.map_or(0, |a| a.received),
+            reordered: arrivals.map_or(0, |a| a.reordered),
             silent,
         })
+    }
+
+    /// So much was sealed that a new epoch is due, whatever the time.
+    pub fn worn(&self) -> bool {
+        self.counters.iter().any(|c| *c > Self::MAX_COUNTER / 2)
     }
 }

@@ -101,11 +101,17 @@ impl Context {
     /// Sends a PROBE over a path.
     pub(super) fn send_probe(&mut self, now: Instant, at: usize) {
         if self.kind == Some(PeerKind::WireGuard) {
+            let too_soon = self.too_soon(now);
             if let Some(path) = self.paths.get_mut(at)
                 && path.state == PathState::Failed
             {
+                if too_soon {
+                    path.retry = Some(now + timing::CONTACT_MIN);
+                    return;
+                }
                 path.probe = Some(Outstanding { sent: now, timeout: RttEstimator::MAX_RTO, tries: 1 });
                 let path = path.key;
+                self.note_fresh(now);
                 self.transmits.push_back(Transmit::Contact { path, fresh: true });
             }
             return;
@@ -358,7 +364,7 @@ impl Context {
         match error {
             SendError::TooBig => {
                 if let Some(path) = self.paths.get_mut(at) {
-                    path.mtu = Path::MIN_MTU;
+                    path.shrink();
                 }
             }
             SendError::Unreachable => {

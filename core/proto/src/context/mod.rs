@@ -508,7 +508,7 @@ impl Context {
 
     /// Whether any path is usable.
     fn answers(&self) -> bool {
-        self.paths.iter().any(Path::carries)
+        self.paths.iter().any(|p| p.carries() && self.permitted(p))
     }
 
     fn busy(&self, now: Instant) -> bool {
@@ -534,11 +534,12 @@ impl Context {
         if self.own.len() >= crate::wire::MAX_ADDRESSES {
             return;
         }
-        let id = (0..=u8::MAX)
-            .map(|n| self.set.next_address.wrapping_add(n))
+        // The upper half is for what is seen of these addresses from outside.
+        let id = (0..128_u8)
+            .map(|n| (self.set.next_address + n) % 128)
             .find(|n| !self.own.iter().any(|o| o.id.0 == *n));
         if let Some(id) = id {
-            self.set.next_address = id.wrapping_add(1);
+            self.set.next_address = (id + 1) % 128;
             self.own.push(OwnAddress { id: AddressId(id), interface, ip, reflexive: None });
         }
     }

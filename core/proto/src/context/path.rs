@@ -125,8 +125,9 @@ pub(super) struct Path {
 impl Path {
     /// The UDP payload that fits an Ethernet frame of 1,500 bytes under IPv4 and IPv6.
     const MTU: [usize; 2] = [1500 - 28, 1500 - 48];
-    /// No link carries less: IPv6's minimum MTU, less the headers.
-    pub const MIN_MTU: usize = 1280 - 48;
+    /// What is tried where that does not fit: tunnels and PPPoE, cellular networks, an inner IPv6 datagram of the
+    /// minimum size (1,280 bytes), and at last what any IPv6 link carries.
+    const SMALLER: [usize; 4] = [1412, 1372, 1280 + super::DATA_OVERHEAD, 1280 - 48];
     /// A path that was good for so long has lived down its failures.
     pub const FORGIVEN: Duration = Duration::from_secs(600);
     /// Back to a failed path only after it has been good for so long; doubled with each failure in a row.
@@ -169,6 +170,13 @@ impl Path {
             reported: None,
             copied: 0,
             better_since: [None; 2],
+        }
+    }
+
+    /// A datagram of the size assumed did not fit.
+    pub fn shrink(&mut self) {
+        if let Some(&smaller) = Self::SMALLER.iter().find(|s| **s < self.mtu) {
+            self.mtu = smaller;
         }
     }
 
@@ -227,6 +235,7 @@ impl Path {
             self.failed_at = Some(now);
         }
         self.state = PathState::Failed;
+        self.rtt.restart();
         self.suspect_since = None;
         self.good_since = None;
         self.better_since = [None; 2];

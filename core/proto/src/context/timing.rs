@@ -31,7 +31,7 @@ pub const STANDBY_INTERVAL: Duration = Duration::from_secs(2);
 pub const METERED_INTERVAL: Duration = Duration::from_secs(15);
 /// A path that nothing was heard over for this long gets a PROBE: NATs forget UDP after 30 s (RFC 4787 asks for 120).
 pub const KEEPALIVE: Duration = Duration::from_secs(25);
-/// The target of a context waits a little longer, so that only one end sends it.
+/// The end with the higher public key waits a little longer, so that only one sends it.
 pub const TARGET_EXTRA: Duration = Duration::from_secs(4);
 /// Pauses between tries of a failed path: the first, and the most while another path works.
 pub const RETRY: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(8));
@@ -73,6 +73,8 @@ pub const INIT_RETRY: [Duration; 4] = [
     Duration::from_millis(600),
     Duration::from_millis(800),
 ];
+/// An answer to INIT is kept for this long, in case the INIT comes again; then its part of the keys is forgotten.
+pub const ANSWER_KEPT: Duration = Duration::from_secs(10);
 /// The end that answered the handshake waits this long for an INIT before it sends its own.
 pub const TARGET_INIT: Duration = Duration::from_secs(3);
 /// A new epoch after this much time with traffic (WireGuard's REKEY-AFTER-TIME).

@@ -37,18 +37,38 @@ pub enum MessageError {
 pub struct AddressId(#[n(0)] pub u8);
 
 /// How the sender came to know one of its addresses.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Encode, Decode)]
-#[cbor(index_only)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum AddressKind {
-    /// Configured on an interface of the host.
-    #[n(0)]
+    /// Configured on an interface of the host (0).
     Host,
-    /// Seen by another host, behind a NAT.
-    #[n(1)]
+    /// Seen by another host, behind a NAT (1).
     Reflexive,
-    /// Lent by a relay.
-    #[n(2)]
+    /// Lent by a relay (2).
     Relayed,
+    /// Of a later version: kept, and not used.
+    Unknown(u8),
+}
+
+impl From<u8> for AddressKind {
+    fn from(number: u8) -> Self {
+        match number {
+            0 => Self::Host,
+            1 => Self::Reflexive,
+            2 => Self::Relayed,
+            other => Self::Unknown(other),
+        }
+    }
+}
+
+impl From<AddressKind> for u8 {
+    fn from(kind: AddressKind) -> Self {
+        match kind {
+            AddressKind::Host => 0,
+            AddressKind::Reflexive => 1,
+            AddressKind::Relayed => 2,
+            AddressKind::Unknown(number) => number,
+        }
+    }
 }
 
 /// Wishes about an address beyond its priority.
@@ -168,7 +188,7 @@ pub struct Address {
     #[cbor(n(1), with = "socket_addr")]
     pub at: SocketAddr,
     /// How it is known.
-    #[n(2)]
+    #[cbor(n(2), with = "number")]
     pub kind: AddressKind,
     /// The sender's wish for its inbound traffic: the highest that works.
     #[n(3)]
@@ -272,15 +292,34 @@ pub struct Report {
 }
 
 /// Why a context ends.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Encode, Decode)]
-#[cbor(index_only)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ShutReason {
-    /// The service stops or was switched off; it may come back.
-    #[n(0)]
+    /// The service stops or was switched off; it may come back (0).
     Down,
-    /// The peer was removed.
-    #[n(1)]
+    /// The peer was removed (1).
     Removed,
+    /// Of a later version: taken for [`ShutReason::Down`].
+    Unknown(u8),
+}
+
+impl From<u8> for ShutReason {
+    fn from(number: u8) -> Self {
+        match number {
+            0 => Self::Down,
+            1 => Self::Removed,
+            other => Self::Unknown(other),
+        }
+    }
+}
+
+impl From<ShutReason> for u8 {
+    fn from(reason: ShutReason) -> Self {
+        match reason {
+            ShutReason::Down => 0,
+            ShutReason::Removed => 1,
+            ShutReason::Unknown(number) => number,
+        }
+    }
 }
 
 /// Ends the context.
@@ -288,7 +327,7 @@ pub enum ShutReason {
 #[cbor(map)]
 pub struct Shut {
     /// Why.
-    #[n(0)]
+    #[cbor(n(0), with = "number")]
     pub reason: ShutReason,
 }
 
@@ -407,6 +446,23 @@ mod socket_addr {
             IpAddr::from(<[u8; 16]>::try_from(ip).map_err(|_| malformed())?)
         };
         Ok(SocketAddr::new(ip, u16::from_be_bytes(*port)))
+    }
+}
+
+/// A small enumeration that later versions may add to.
+mod number {
+    use super::*;
+
+    pub fn encode<C, T: Copy + Into<u8>, W: minicbor::encode::Write>(
+        value: &T,
+        e: &mut Encoder<W>,
+        _: &mut C,
+    ) -> Result<(), minicbor::encode::Error<W::Error>> {
+        e.u8((*value).into())?.ok()
+    }
+
+    pub fn decode<C, T: From<u8>>(d: &mut Decoder<'_>, _: &mut C) -> Result<T, minicbor::decode::Error> {
+        Ok(d.u8()?.into())
     }
 }
 
