@@ -29,9 +29,9 @@ impl RttEstimator {
     /// The first over a path that is new, or works again, often measures something else: address resolution, or a
     /// radio that woke. While the path is young, one that is less than half of what was thought begins anew.
     pub fn sample(&mut self, rtt: Duration) {
-        let was_slow = |smoothed| self.samples < Self::YOUNG && rtt < smoothed / 2;
+        let young = self.samples < Self::YOUNG;
         self.samples = self.samples.saturating_add(1);
-        match self.smoothed.filter(|s| !was_slow(*s)) {
+        match self.smoothed.filter(|smoothed| !(young && rtt < *smoothed / 2)) {
             None => {
                 self.smoothed = Some(rtt);
                 self.variation = rtt / 2;

@@ -405,7 +405,10 @@ impl Context {
             }
         } else if self.sending.is_none() {
             if self.peer_instance.is_some() { PeerState::Unreachable } else { PeerState::Connecting }
-        } else if self.answers() && self.last_heard.is_some_and(|at| now < at + timing::FRESH) {
+        } else if self.paths.iter().any(|p| p.carries() && self.permitted(p))
+            && self.last_heard.is_some_and(|at| now < at + timing::FRESH)
+        {
+            // A path that works and must not be used is of no use.
             PeerState::Connected
         } else {
             PeerState::Unreachable
@@ -508,7 +511,7 @@ impl Context {
 
     /// Whether any path is usable.
     fn answers(&self) -> bool {
-        self.paths.iter().any(|p| p.carries() && self.permitted(p))
+        self.paths.iter().any(Path::carries)
     }
 
     fn busy(&self, now: Instant) -> bool {
