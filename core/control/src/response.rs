@@ -142,7 +142,7 @@ pub struct DrillReport {
 pub enum Verdict {
     /// Every path could be lost without harm.
     Passed,
-    /// Losing a path interrupted traffic for good or lost datagrams.
+    /// Losing a path interrupted traffic for good, for more than a second, or with many datagrams lost.
     Failed,
     /// Nothing could be tried: there is only one path, or none.
     #[serde(other)]
