@@ -124,6 +124,8 @@ impl Session {
     /// What was noticed since a mark; the silence may not be longer than `limit`.
     pub fn with_gap(&self, what: &str, mark: Mark, limit: Duration) -> Notice {
         self.wait_running();
+        // Only after a second is a probe known to be lost.
+        crate::sleep(600);
         let notice = self.since(mark);
         println!("{what}: {notice}");
         assert!(notice.gap() < limit, "{what}: {:?}", notice.echo);

@@ -70,6 +70,13 @@ impl Uplink {
         self.isp.del_address("down", &format!("10.{net}.{subnet}.1/24")).unwrap();
     }
 
+    /// Down, and up again in another network.
+    pub fn return_elsewhere(&self, subnet: u8) {
+        self.vanish();
+        self.host.set_up(self.name, true).unwrap();
+        self.appear(subnet);
+    }
+
     fn route(&self) {
         let via = format!("10.{}.{}.1", self.net, self.subnet.get());
         self.host.add_route("default", Some(&via), self.name, self.metric).unwrap();
@@ -103,6 +110,8 @@ pub struct Twin {
     pub left: Uplink,
     /// The server's other one.
     pub right: Uplink,
+    /// Hosts last as long as something refers to them.
+    _core: Host,
     _lab: Lab,
 }
 
@@ -130,7 +139,7 @@ impl Twin {
         };
         all(&laptop, ["wifi", "cell"]);
         all(&server, ["eth-left", "eth-right"]);
-        Self { laptop, server, wifi, cell, left, right, _lab: lab }
+        Self { laptop, server, wifi, cell, left, right, _core: core, _lab: lab }
     }
 }
 

@@ -143,6 +143,7 @@ fn network_renumbering() {
         server.host().add_address("eth0", "10.9.7.2/24").unwrap();
         sleep(2000);
         server.host().del_address("eth0", "10.9.0.2/24").unwrap();
+        server.host().del_route("default", Some("10.9.0.1"), "eth0", 0).unwrap();
         server.host().add_route("default", Some("10.9.7.1"), "eth0", 0).unwrap();
         sends_to(laptop, "10.9.7.2");
         session.with_gap("the server's network is renumbered with care", mark, GAP);
@@ -210,9 +211,7 @@ fn combined_all() {
         session.with_gap("the server loses a provider", mark, GAP);
 
         let mark = session.mark();
-        wifi.vanish();
-        wifi.set_up(true);
-        wifi.appear(4);
+        wifi.return_elsewhere(4);
         moves_to(laptop, "wifi");
         session.without_loss("the laptop is in another Wi-Fi", mark);
 
