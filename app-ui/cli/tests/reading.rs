@@ -24,7 +24,7 @@ fn status_begins_with_one_honest_sentence() {
             "*  wlan0      Tr[31main  198.51.100.1:6278  validated  41 ms   0 %",
             "   wwan0                 198.51.100.1:6278  validated  41 ms   0 %",
             "",
-            "2026-01-01 12:04:31 wifi went silent → cell, gap 140 ms",
+            "2026-01-01 12:04:31 wifi → cell: went silent, gap 140 ms",
         ]
     );
 }
@@ -113,7 +113,7 @@ fn peers_are_listed() {
 #[test]
 fn events_follow_until_the_service_stops() {
     let mut stage = Stage::new(status());
-    assert_eq!(stage.run(&["events"]).out, "2026-01-01 12:04:31 home: wifi went silent → cell, gap 140 ms\n");
+    assert_eq!(stage.run(&["events"]).out, "2026-01-01 12:04:31 home: wifi → cell: went silent, gap 140 ms\n");
 
     let mut child = stage
         .command(&["events", "--follow", "--json"])

@@ -6,6 +6,8 @@ use std::time::Duration;
 
 use mast_control::{PeerStatus, Status};
 
+use crate::output::events::sentence;
+
 /// The terminal, a pipe, or nothing at all beside JSON.
 pub struct Screen {
     silent: bool,
@@ -58,7 +60,10 @@ impl Screen {
             Some(peer) => lines.extend(self.peer(peer)),
             None => lines.push("  no peer yet".into()),
         }
-        lines.push(format!("  longest silence of this step: {:.0} ms", gap.as_secs_f64() * 1e3));
+        lines.push(format!("  longest silence now: {:.0} ms", gap.as_secs_f64() * 1e3));
+        let shown = status.events.len().min(3);
+        lines.extend(status.events.iter().skip(status.events.len() - shown).map(|e| format!("    {}", sentence(e, false))));
+        lines.extend(std::iter::repeat_n(String::new(), 3 - shown));
         self.clear();
         for line in &lines {
             println!("{line}");

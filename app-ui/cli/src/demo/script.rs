@@ -105,6 +105,8 @@ impl Play<'_> {
         self.train.blackhole_wifi(false)?;
         self.screen.say("        the router is mended; waiting for the Wi-Fi path to prove itself");
         self.until("wifi")?;
+        // The server follows a moment later; the next blow shall hit both directions.
+        self.wait(Duration::from_secs(1))?;
         self.step("renumber the Wi-Fi to another subnet", |p| {
             p.train.renumber_wifi(0, 5)?;
             p.until("cell")?;

@@ -4,18 +4,17 @@ use mast_control::Event;
 
 use super::units;
 
-/// One line: "12:04:31 wifi went silent → cell, gap 140 ms".
+/// One line: "12:04:31 wifi → cell: went silent, gap 140 ms".
 pub fn sentence(event: &Event, with_peer: bool) -> String {
     let mut line = units::clock(&event.time);
     if with_peer && !event.peer.is_empty() {
         line += &format!(" {}:", event.peer);
     }
-    if let Some(from) = &event.from {
-        line += &format!(" {from}");
-    }
-    line += &format!(" {}", event.reason);
-    if let Some(to) = &event.to {
-        line += &format!(" → {to}");
+    match (&event.from, &event.to) {
+        (None, None) => line += &format!(" {}", event.reason),
+        (None, Some(to)) => line += &format!(" {} over {to}", event.reason),
+        (Some(from), None) => line += &format!(" {from} → no path: {}", event.reason),
+        (Some(from), Some(to)) => line += &format!(" {from} → {to}: {}", event.reason),
     }
     if let Some(gap) = event.gap_ms {
         line += &format!(", gap {}", units::millis(gap));
@@ -34,8 +33,8 @@ mod tests {
         event.from = Some("wifi".into());
         event.to = Some("cell".into());
         event.gap_ms = Some(140.2);
-        assert_eq!(sentence(&event, false), "--:--:-- wifi went silent → cell, gap 140 ms");
-        assert_eq!(sentence(&event, true), "--:--:-- home: wifi went silent → cell, gap 140 ms");
+        assert_eq!(sentence(&event, false), "--:--:-- wifi → cell: went silent, gap 140 ms");
+        assert_eq!(sentence(&event, true), "--:--:-- home: wifi → cell: went silent, gap 140 ms");
         let plain = Event { time: "x".into(), ..Event::now("home", "restarted") };
         assert_eq!(sentence(&plain, true), "--:--:-- home: restarted");
     }

@@ -40,7 +40,7 @@ pub enum Reason {
 }
 
 impl Reason {
-    /// In plain words, as in "wifi: went silent → cell".
+    /// In plain words, as in "wifi → cell: went silent".
     pub fn as_str(self) -> &'static str {
         match self {
             Self::InterfaceDown => "link down",
