@@ -1,0 +1,235 @@
+//! Two kinds of TCP connections, over TCP or Multipath TCP, that remember when something arrived.
+//!
+//! Both survive whatever happens to the network for as long as the connection does; a connection that ends is
+//! silent from then on, which the figures show.
+
+use std::io::{Read, Write};
+use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use mast_netlab::{Host, set_congestion};
+use nix::sys::prctl;
+use socket2::{Domain, Protocol, Socket, Type};
+
+use crate::{Result, io};
+
+const CONGESTION: &str = "cubic";
+const CONNECT: Duration = Duration::from_secs(5);
+/// About a voice packet.
+const MESSAGE: usize = 160;
+const ECHO_INTERVAL: Duration = Duration::from_millis(10);
+/// 10 Mbit/s in bursts of five packets: no burst delays an echo by more than 2 ms.
+const BURST: (usize, Duration) = (6_250, Duration::from_millis(5));
+/// What the sender may have in the kernel: several round trips, but not seconds.
+const SEND_BUFFER: usize = 256 * 1024;
+
+/// What carries a stream.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Transport {
+    /// Plain TCP.
+    Tcp,
+    /// Multipath TCP.
+    Mptcp,
+}
+
+impl Transport {
+    fn socket(self) -> std::io::Result<Socket> {
+        let protocol = match self {
+            Self::Tcp => Protocol::TCP,
+            Self::Mptcp => Protocol::MPTCP,
+        };
+        Socket::new(Domain::IPV4, Type::STREAM, Some(protocol))
+    }
+
+    /// Whether the kernel has it.
+    pub fn exists(self) -> bool {
+        self.socket().is_ok()
+    }
+
+    fn listen(self, host: &Host, address: SocketAddr) -> Result<TcpListener> {
+        let open = || {
+            let socket = self.socket()?;
+            socket.set_reuse_address(true)?;
+            socket.bind(&address.into())?;
+            socket.listen(1)?;
+            socket.set_nonblocking(true)?;
+            Ok(TcpListener::from(socket))
+        };
+        host.run(open)?.map_err(io(format!("listen on {address}")))
+    }
+
+    fn connect(self, host: &Host, address: SocketAddr) -> Result<TcpStream> {
+        let open = || {
+            let socket = self.socket()?;
+            socket.connect_timeout(&address.into(), CONNECT)?;
+            Ok(TcpStream::from(socket))
+        };
+        host.run(open)?.map_err(io(format!("connect to {address}")))
+    }
+}
+
+/// When something arrived.
+#[derive(Debug, Default)]
+struct Arrivals(Mutex<Vec<Instant>>);
+
+impl Arrivals {
+    fn note(&self) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).push(Instant::now());
+    }
+
+    fn longest_silence(&self, since: Instant, until: Instant) -> Duration {
+        let all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let first = all.partition_point(|at| *at < since);
+        let mut last = since;
+        let mut longest = Duration::ZERO;
+        for at in all.iter().skip(first).take_while(|at| **at < until).chain([&until]) {
+            longest = longest.max(at.saturating_duration_since(last));
+            last = *at;
+        }
+        longest
+    }
+
+    fn first_after(&self, since: Instant) -> Option<Duration> {
+        let all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let at = all.get(all.partition_point(|at| *at < since))?;
+        Some(at.saturating_duration_since(since))
+    }
+}
+
+/// A connection between two hosts over which something is sent at a steady pace. Dropping it ends it.
+pub struct Stream {
+    arrivals: Arc<Arrivals>,
+    stop: Arc<AtomicBool>,
+    ends: [TcpStream; 2],
+    /// Further subflows of Multipath TCP are accepted only as long as somebody listens.
+    _listener: TcpListener,
+}
+
+impl Stream {
+    /// A stream of 10 Mbit/s from the server to the client, as a video is: sent at the pace at which it is made,
+    /// whatever the network could carry.
+    ///
+    /// # Errors
+    /// When the connection cannot be made.
+    pub fn paced(transport: Transport, client: &Host, server: &Host, address: SocketAddr) -> Result<Self> {
+        let stream = Self::open(transport, client, server, address)?;
+        let [near, far] = stream.copies()?;
+        stream.send(far, BURST.0, BURST.1);
+        stream.receive(near);
+        Ok(stream)
+    }
+
+    /// Requests of 160 bytes from the client, 100 a second, which the server sends back.
+    ///
+    /// # Errors
+    /// When the connection cannot be made.
+    pub fn echo(transport: Transport, client: &Host, server: &Host, address: SocketAddr) -> Result<Self> {
+        let stream = Self::open(transport, client, server, address)?;
+        for end in &stream.ends {
+            end.set_nodelay(true).map_err(io("set up a socket"))?;
+        }
+        let [near, mut far] = stream.copies()?;
+        let sender = near.try_clone().map_err(io("copy a socket"))?;
+        stream.send(sender, MESSAGE, ECHO_INTERVAL);
+        stream.receive(near);
+        thread::spawn(move || {
+            let mut data = [0; 16 * 1024];
+            while let Ok(length @ 1..) = far.read(&mut data) {
+                if far.write_all(&data[..length]).is_err() {
+                    break;
+                }
+            }
+        });
+        Ok(stream)
+    }
+
+    fn open(transport: Transport, client: &Host, server: &Host, address: SocketAddr) -> Result<Self> {
+        let listener = transport.listen(server, address)?;
+        let near = transport.connect(client, address)?;
+        let deadline = Instant::now() + CONNECT;
+        let far = loop {
+            match listener.accept() {
+                Ok((stream, _)) => break stream,
+                Err(error) if Instant::now() > deadline => return Err(io("accept a connection")(error)),
+                Err(_) => thread::sleep(Duration::from_millis(1)),
+            }
+        };
+        far.set_nonblocking(false).map_err(io("set up a socket"))?;
+        for end in [&near, &far] {
+            set_congestion(end, CONGESTION);
+            socket2::SockRef::from(end).set_send_buffer_size(SEND_BUFFER).map_err(io("set up a socket"))?;
+        }
+        Ok(Self { arrivals: Arc::default(), stop: Arc::default(), ends: [near, far], _listener: listener })
+    }
+
+    fn copies(&self) -> Result<[TcpStream; 2]> {
+        let copy = |end: &TcpStream| end.try_clone().map_err(io("copy a socket"));
+        let [near, far] = &self.ends;
+        Ok([copy(near)?, copy(far)?])
+    }
+
+    fn send(&self, mut to: TcpStream, length: usize, interval: Duration) {
+        let stop = Arc::clone(&self.stop);
+        thread::spawn(move || {
+            // Ticks are to be precise; without this they are merely less so.
+            let _ = prctl::set_timerslack(1);
+            let data = vec![0; length];
+            let mut next = Instant::now();
+            while !stop.load(Ordering::Relaxed) && to.write_all(&data).is_ok() {
+                // What could not be sent while the connection was stuck is not made up for.
+                next = (next + interval).max(Instant::now());
+                thread::sleep(next.saturating_duration_since(Instant::now()));
+            }
+        });
+    }
+
+    fn receive(&self, mut from: TcpStream) {
+        let arrivals = Arc::clone(&self.arrivals);
+        thread::spawn(move || {
+            let mut data = vec![0; 64 * 1024];
+            while let Ok(1..) = from.read(&mut data) {
+                arrivals.note();
+            }
+        });
+    }
+
+    /// The longest time without a byte at the client.
+    pub fn longest_silence(&self, since: Instant, until: Instant) -> Duration {
+        self.arrivals.longest_silence(since, until)
+    }
+
+    /// How long after a moment the first byte came; nothing if none has come yet.
+    pub fn first_after(&self, since: Instant) -> Option<Duration> {
+        self.arrivals.first_after(since)
+    }
+}
+
+impl Drop for Stream {
+    fn drop(&mut self) {
+        self.stop.store(true, Ordering::Relaxed);
+        for end in &self.ends {
+            // It fails if the connection has ended already.
+            let _ = end.shutdown(Shutdown::Both);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn silence_counts_from_both_ends_of_the_period() {
+        const MS: Duration = Duration::from_millis(1);
+        let start = Instant::now();
+        let arrivals = Arrivals(Mutex::new([5, 15, 60, 70].map(|at| start + MS * at).to_vec()));
+        assert_eq!(arrivals.longest_silence(start, start + MS * 80), MS * 45);
+        assert_eq!(arrivals.longest_silence(start + MS * 61, start + MS * 100), MS * 30);
+        assert_eq!(arrivals.longest_silence(start, start + MS * 30), MS * 15);
+        assert_eq!(arrivals.first_after(start + MS * 16), Some(MS * 44));
+        assert_eq!(arrivals.first_after(start + MS * 71), None);
+    }
+}

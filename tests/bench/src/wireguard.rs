@@ -1,0 +1,163 @@
+//! For scale: the same events with plain WireGuard, in user space as MAST is.
+
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use mast_netlab::traffic::{EchoClient, EchoServer, Mark};
+use mast_netlab::{Host, Process};
+use mast_stage::Train;
+
+use crate::figures::{Metric, Sample};
+use crate::mast::{Outcome, Step};
+use crate::mptcp::command;
+use crate::stream::{Stream, Transport};
+use crate::{BenchError, CELL_RTT, Result, address, drift, io, ms, overruns, profile};
+
+const WARM_UP: Duration = Duration::from_secs(2);
+/// What is on its way when something happens counts.
+const BEFORE: Duration = Duration::from_millis(250);
+const AFTER: Duration = Duration::from_millis(1500);
+/// A silence that lasts longer is not waited for.
+const PATIENCE: Duration = Duration::from_secs(20);
+/// What still arrives so soon was on its way before.
+const IN_FLIGHT: Duration = Duration::from_millis(100);
+const PORT: u16 = 51820;
+const LAPTOP: &str = "10.77.0.1";
+const SERVER: &str = "10.77.0.2";
+
+/// Why it cannot be measured here, if so.
+pub fn obstacle() -> Option<String> {
+    let missing = |program: &str| {
+        let run = Command::new(program).arg("--version").stdout(Stdio::null()).stderr(Stdio::null()).status();
+        run.is_err()
+    };
+    (missing("wireguard-go") || missing("wg"))
+        .then(|| "wireguard-go is missing: apt-get install wireguard-go wireguard-tools".into())
+}
+
+/// Runs `wg` with some input and returns what it prints.
+fn wg(argument: &str, input: &str) -> Result<String> {
+    let mut child = Command::new("wg")
+        .arg(argument)
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::null())
+        .spawn()
+        .map_err(io("run wg"))?;
+    if let Some(mut stdin) = child.stdin.take() {
+        stdin.write_all(input.as_bytes()).map_err(io("write to wg"))?;
+    }
+    let output = child.wait_with_output().map_err(io("run wg"))?;
+    Ok(String::from_utf8_lossy(&output.stdout).trim().to_owned())
+}
+
+/// A running wireguard-go.
+struct Tunnel {
+    _process: Process,
+    socket: PathBuf,
+}
+
+impl Tunnel {
+    fn start(host: &Host, interface: &str, config: &str, address: &str) -> Result<Self> {
+        let mut command_line = Command::new("wireguard-go");
+        command_line
+            .args(["-f", interface])
+            .env("LOG_LEVEL", "silent")
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(Stdio::null());
+        let process = host.spawn(command_line)?;
+        let socket = Path::new("/var/run/wireguard").join(format!("{interface}.sock"));
+        let tunnel = Self { _process: process, socket };
+        let deadline = Instant::now() + Duration::from_secs(5);
+        while !tunnel.socket.exists() {
+            if Instant::now() > deadline {
+                return Err(BenchError::Program("wireguard-go does not start".into()));
+            }
+            thread::sleep(Duration::from_millis(10));
+        }
+        let mut file = tempfile::NamedTempFile::new().map_err(io("make a file"))?;
+        file.write_all(config.as_bytes()).map_err(io("write a file"))?;
+        let path = file.path().to_string_lossy().into_owned();
+        command(host, "wg", &["setconf", interface, &path])?;
+        host.add_address(interface, address)?;
+        host.set_mtu(interface, 1420)?;
+        host.set_up(interface, true)?;
+        Ok(tunnel)
+    }
+}
+
+impl Drop for Tunnel {
+    fn drop(&mut self) {
+        // It is killed, and leaves its socket behind.
+        let _ = std::fs::remove_file(&self.socket);
+    }
+}
+
+/// Carries out a step once. With `managed`, a network manager takes the interface's address away as soon as its
+/// link is gone, which helps wireguard-go to find the other route.
+///
+/// # Errors
+/// When the tunnel cannot be made.
+pub fn run(step: Step, managed: bool) -> Result<Outcome> {
+    let train = Train::new(&profile())?;
+    let keys = [wg("genkey", "")?, wg("genkey", "")?];
+    let [laptop_key, server_key] = &keys;
+    let server_config = format!(
+        "[Interface]\nPrivateKey = {server_key}\nListenPort = {PORT}\n\n\
+         [Peer]\nPublicKey = {}\nAllowedIPs = {LAPTOP}/32\n",
+        wg("pubkey", laptop_key)?
+    );
+    let laptop_config = format!(
+        "[Interface]\nPrivateKey = {laptop_key}\n\n\
+         [Peer]\nPublicKey = {}\nAllowedIPs = {SERVER}/32\nEndpoint = {}:{PORT}\nPersistentKeepalive = 25\n",
+        wg("pubkey", server_key)?,
+        Train::SERVER
+    );
+    let id = std::process::id();
+    let _server = Tunnel::start(&train.server, &format!("wgs{id}"), &server_config, "10.77.0.2/24")?;
+    let _laptop = Tunnel::start(&train.laptop, &format!("wgl{id}"), &laptop_config, "10.77.0.1/24")?;
+    let echoes = EchoServer::start(&train.server, address(SERVER, 7)?)?;
+    let echo = EchoClient::start(&train.laptop, echoes.address(), EchoClient::INTERVAL)?;
+    let stream = Stream::paced(Transport::Tcp, &train.laptop, &train.server, address(SERVER, 8000)?)?;
+    thread::sleep(WARM_UP);
+    drift();
+    let (mark, since) = (Mark::now(), Instant::now());
+    thread::sleep(BEFORE);
+
+    let start = Instant::now();
+    match step {
+        Step::Down => train.set_wifi(false)?,
+        Step::Carrier => train.wifi.set_carrier_a(false)?,
+        Step::Blackhole => train.blackhole_wifi(true)?,
+        _ => return Err(BenchError::Missing("there is no such step with WireGuard".into())),
+    }
+    if managed {
+        train.laptop.del_address("wifi", "10.1.0.2/24")?;
+    }
+    thread::sleep(IN_FLIGHT);
+    let late = Mark::now();
+    let silent = || echo.report(late).received == 0 || stream.first_after(start + IN_FLIGHT).is_none();
+    while silent() && start.elapsed() < PATIENCE {
+        thread::sleep(Duration::from_millis(5));
+    }
+    if start.elapsed() < PATIENCE {
+        thread::sleep(AFTER);
+    }
+    let end = Instant::now();
+    let gap = ms(echo.report(mark).longest_gap);
+    let lost = echo.finish(mark).lost;
+    if overruns(&train) > 0 {
+        return Ok(Outcome::Overrun);
+    }
+    Ok(Outcome::Measured(
+        Sample::default()
+            .with(Metric::Gap, gap)
+            .with(Metric::Beyond, gap - ms(CELL_RTT))
+            .with(Metric::Lost, lost as f64)
+            .with(Metric::Stall, ms(stream.longest_silence(since, end))),
+    ))
+}
