@@ -79,7 +79,7 @@ fn none_and_several_peers() {
     several.peers.push(peer("work", PeerState::Unreachable));
     let ran = Stage::new(several).run(&["status"]);
     assert!(ran.out.starts_with("Connected to 1 of 2 peers; not to work.\n"), "{}", ran.out);
-    assert!(ran.out.contains("12:04:31 home: wifi went silent"), "{}", ran.out);
+    assert!(ran.out.contains("12:04:31 home: wifi → cell: went silent"), "{}", ran.out);
 }
 
 #[test]
@@ -113,7 +113,10 @@ fn peers_are_listed() {
 #[test]
 fn events_follow_until_the_service_stops() {
     let mut stage = Stage::new(status());
-    assert_eq!(stage.run(&["events"]).out, "2026-01-01 12:04:31 home: wifi → cell: went silent, gap 140 ms\n");
+    assert_eq!(
+        stage.run(&["events"]).out,
+        "2026-01-01 12:04:31 home: wifi → cell: went silent, gap 140 ms\n"
+    );
 
     let mut child = stage
         .command(&["events", "--follow", "--json"])

@@ -91,7 +91,11 @@ fn send(now: Instant, id: PeerId, peer: &mut Peer, net: &mut Net, transmit: Tran
 /// The interface's name, and the peer's address where the name alone would not tell the two paths apart.
 fn road(names: &Names, path: PathKey, other: Option<PathKey>) -> String {
     let name = names.of(path.interface);
-    if other.is_some_and(|o| o.interface == path.interface) { format!("{name} ({})", path.remote.ip()) } else { name }
+    if other.is_some_and(|o| o.interface == path.interface) {
+        format!("{name} ({})", path.remote.ip())
+    } else {
+        name
+    }
 }
 
 fn handle_event(

@@ -57,7 +57,11 @@ impl EidPool {
     }
 
     /// A random pair neither of whose addresses is taken; `None` when the pool seems full.
-    pub fn propose(&self, mut random: impl FnMut() -> u64, taken: impl Fn(Ipv4Addr) -> bool) -> Option<EidPair> {
+    pub fn propose(
+        &self,
+        mut random: impl FnMut() -> u64,
+        taken: impl Fn(Ipv4Addr) -> bool,
+    ) -> Option<EidPair> {
         (0..64).map(|_| self.pick(random(), true)).find(|p| !taken(p.own) && !taken(p.other))
     }
 }

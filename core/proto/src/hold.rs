@@ -87,7 +87,8 @@ impl Flow {
         if let Some(addresses) = addresses {
             flow.addresses[..addresses.len()].copy_from_slice(addresses);
         }
-        if let (Self::TCP | Self::UDP, Some(ports)) = (flow.protocol, transport.and_then(|t| t.first_chunk())) {
+        if let (Self::TCP | Self::UDP, Some(ports)) = (flow.protocol, transport.and_then(|t| t.first_chunk()))
+        {
             flow.ports = *ports;
         }
         flow
@@ -145,7 +146,8 @@ impl Hold {
         self.next += 1;
         self.bytes += datagram.len();
         self.flows.entry(flow).or_default().push_back(number);
-        self.classes[flow.class()].insert(number, Held { at: now, flow, sequence, datagram: datagram.to_vec() });
+        self.classes[flow.class()]
+            .insert(number, Held { at: now, flow, sequence, datagram: datagram.to_vec() });
     }
 
     /// Takes the oldest datagram, with the sequence number under which it was sent before, if it was.
@@ -193,7 +195,8 @@ impl Hold {
 
     /// Gives up the flow that was silent longest.
     fn give_up_quietest(&mut self) {
-        let quietest = self.flows.iter().min_by_key(|(_, numbers)| numbers.back().copied()).map(|(flow, _)| *flow);
+        let quietest =
+            self.flows.iter().min_by_key(|(_, numbers)| numbers.back().copied()).map(|(flow, _)| *flow);
         while let Some(&number) = quietest.and_then(|flow| self.flows.get(&flow)?.front()) {
             self.give_up(Some(number));
         }
@@ -268,7 +271,10 @@ mod tests {
         }
         hold.push(now, &vec![0x45; 20_000]);
         assert!(hold.flows.len() <= 4);
-        assert_eq!(hold.classes.iter().map(BTreeMap::len).sum::<usize>(), hold.flows.values().map(VecDeque::len).sum());
+        assert_eq!(
+            hold.classes.iter().map(BTreeMap::len).sum::<usize>(),
+            hold.flows.values().map(VecDeque::len).sum()
+        );
         for garbage in [&[][..], &[0x45], &[0x60; 10], &[0x4f; 21], &[0xff; 1400]] {
             hold.push(now, garbage);
         }

@@ -46,7 +46,9 @@ impl Selector {
 impl std::fmt::Display for Selector {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
-            Self::Interface(name) if InterfaceKind::from_word(name).is_some() => write!(f, "interface:{name}"),
+            Self::Interface(name) if InterfaceKind::from_word(name).is_some() => {
+                write!(f, "interface:{name}")
+            }
             Self::Interface(name) => f.write_str(name),
             Self::Kind(kind) => kind.fmt(f),
             Self::Network(network) => write!(f, "network:{network}"),
@@ -74,10 +76,9 @@ impl Policy {
     pub fn rank(&self, interface: &Interface) -> Option<usize> {
         match self {
             Self::Auto => Some(0),
-            Self::Pin { order, fallback } => order
-                .iter()
-                .position(|s| s.matches(interface))
-                .or_else(|| fallback.then_some(order.len())),
+            Self::Pin { order, fallback } => {
+                order.iter().position(|s| s.matches(interface)).or_else(|| fallback.then_some(order.len()))
+            }
         }
     }
 

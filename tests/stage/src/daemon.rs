@@ -222,7 +222,8 @@ impl Daemon {
     /// As [`Daemon::ask`], and when they do not get there.
     pub fn pair(&self, other: &Self) -> Result<()> {
         let invited = self.ask(async |c| c.invite(Invite::default()).await)?;
-        let added = other.ask(async |c| c.peer_add(PeerAdd { link: Some(invited.link), ..PeerAdd::default() }).await)?;
+        let added = other
+            .ask(async |c| c.peer_add(PeerAdd { link: Some(invited.link), ..PeerAdd::default() }).await)?;
         other.wait_eids(|p| p.name == added.name)?;
         let key = other.status()?.public_key;
         self.wait_eids(|p| p.public_key == key)

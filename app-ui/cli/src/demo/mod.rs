@@ -10,8 +10,8 @@ mod script;
 mod verdict;
 
 use std::process::ExitCode;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use verdict::Verdict;
 

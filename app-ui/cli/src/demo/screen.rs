@@ -62,7 +62,13 @@ impl Screen {
         }
         lines.push(format!("  longest silence now: {:.0} ms", gap.as_secs_f64() * 1e3));
         let shown = status.events.len().min(3);
-        lines.extend(status.events.iter().skip(status.events.len() - shown).map(|e| format!("    {}", sentence(e, false))));
+        lines.extend(
+            status
+                .events
+                .iter()
+                .skip(status.events.len() - shown)
+                .map(|e| format!("    {}", sentence(e, false))),
+        );
         lines.extend(std::iter::repeat_n(String::new(), 3 - shown));
         self.clear();
         for line in &lines {

@@ -55,8 +55,16 @@ pub fn play(screen: &Screen, stop: &AtomicBool) -> Result<Verdict, Ended> {
     let echoes = EchoServer::start(&train.server, SocketAddr::new(eid, 7))?;
     let echo = EchoClient::start(&train.laptop, echoes.address(), EchoClient::INTERVAL)?;
     let download = Download::start(&train.laptop, files.address(), SIZE, 0x4d41_5354, LIMIT)?;
-    let mut play =
-        Play { screen, stop, train: &train, laptop: &laptop, echo, download, steps: Vec::new(), end: Instant::now() + LIMIT };
+    let mut play = Play {
+        screen,
+        stop,
+        train: &train,
+        laptop: &laptop,
+        echo,
+        download,
+        steps: Vec::new(),
+        end: Instant::now() + LIMIT,
+    };
     play.wait(Duration::from_secs(2))?;
     play.steps()?;
     play.finish()

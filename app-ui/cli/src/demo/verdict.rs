@@ -90,7 +90,11 @@ impl Verdict {
     /// For people.
     pub fn text(&self) -> String {
         let mut out = String::new();
-        let _ = writeln!(out, "\n  {:<44} {:>9}  {:>9}  {:>5}  then over", "what happened", "echo gap", "TCP stall", "lost");
+        let _ = writeln!(
+            out,
+            "\n  {:<44} {:>9}  {:>9}  {:>5}  then over",
+            "what happened", "echo gap", "TCP stall", "lost"
+        );
         let _ = writeln!(out, "  {}", "─".repeat(84));
         for step in &self.steps {
             let _ = writeln!(

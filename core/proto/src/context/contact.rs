@@ -104,7 +104,8 @@ impl Context {
     /// Somebody sends to a peer that is not there: ask now rather than at the end of a long pause.
     pub(super) fn hurry(&mut self, now: Instant) {
         let idle = self.contact.queue.is_empty() && self.contact.init.is_none();
-        let waited = self.contact.last_fresh.is_none_or(|at| now.saturating_duration_since(at) > timing::HURRY);
+        let waited =
+            self.contact.last_fresh.is_none_or(|at| now.saturating_duration_since(at) > timing::HURRY);
         if self.wanted && idle && waited && !self.answers() {
             self.begin_round(now);
         }
@@ -182,7 +183,8 @@ impl Context {
         self.transmits.push_back(Transmit::Contact { path, fresh });
         let pause = if self.contact.queue.is_empty() {
             let (first, most) = timing::CONTACT_RETRY;
-            let most = if self.contact.round > timing::PATIENT_ROUNDS { timing::CONTACT_PATIENT } else { most };
+            let most =
+                if self.contact.round > timing::PATIENT_ROUNDS { timing::CONTACT_PATIENT } else { most };
             let pause = (first * (1 << self.contact.round.min(6))).min(most);
             self.contact.round = self.contact.round.saturating_add(1);
             // Two hosts that were cut off together must not call in step.
@@ -323,7 +325,10 @@ impl Context {
         let Some(&aead) = offered.iter().find(|a| self.config.aeads.contains(a)) else { return };
         // Epochs of this end's own parity are its own to begin.
         let theirs = u8::from(self.config.lower);
-        if init.version == 0 || init.index == 0 || init.epoch & 1 != theirs || init.instance == self.config.instance
+        if init.version == 0
+            || init.index == 0
+            || init.epoch & 1 != theirs
+            || init.instance == self.config.instance
         {
             return;
         }
@@ -368,7 +373,8 @@ impl Context {
         ack_bytes: &[u8],
         eids: &mut dyn EidBook,
     ) {
-        let Some(init) = self.contact.init.take_if(|i| i.random == ack.answers && i.epoch.0 == ack.epoch) else {
+        let Some(init) = self.contact.init.take_if(|i| i.random == ack.answers && i.epoch.0 == ack.epoch)
+        else {
             return;
         };
         let aead = Aead::from_number(ack.aead).filter(|a| self.config.aeads.contains(a));

@@ -7,8 +7,8 @@ use super::path::Path;
 use super::{Context, Event, PathKey, PeerKind, Reason, timing};
 use crate::crypto::TAG_LEN;
 use crate::wire::{
-    Address, AddressFlags, AddressId, AddressKind, HEADER_LEN, Kind, MAX_ADDRESSES, MAX_REPORTS, Message, PathReport,
-    ProbeAck, Report, Set, SetAck, Shut, ShutAck, ShutReason,
+    Address, AddressFlags, AddressId, AddressKind, HEADER_LEN, Kind, MAX_ADDRESSES, MAX_REPORTS, Message,
+    PathReport, ProbeAck, Report, Set, SetAck, Shut, ShutAck, ShutReason,
 };
 
 /// Whether an address can be another host's: a peer must not make this host talk to itself, or to everybody.
@@ -279,7 +279,9 @@ impl Context {
         let message = Message::Set(Set { sequence: self.set.sequence, addresses: self.set.list.clone() });
         let mut order: Vec<usize> = match only {
             Some(at) => vec![at],
-            None => (0..self.paths.len()).filter(|at| self.paths.get(*at).is_some_and(Path::carries)).collect(),
+            None => {
+                (0..self.paths.len()).filter(|at| self.paths.get(*at).is_some_and(Path::carries)).collect()
+            }
         };
         let active = self.active_at();
         order.sort_by_key(|at| Some(*at) != active);
@@ -291,7 +293,8 @@ impl Context {
     }
 
     fn control_pause(&self, tries: u32) -> std::time::Duration {
-        let rto = self.active_at().and_then(|at| self.paths.get(at)).map_or(timing::CONTROL_RETRY, |p| p.rtt.rto());
+        let rto =
+            self.active_at().and_then(|at| self.paths.get(at)).map_or(timing::CONTROL_RETRY, |p| p.rtt.rto());
         rto * (1 << tries.saturating_sub(1).min(6))
     }
 
@@ -346,4 +349,3 @@ impl Context {
         self.peer_shut
     }
 }
-

@@ -168,7 +168,8 @@ impl Context {
         self.open_gap(heard);
         for other in 0..self.paths.len() {
             let standby = self.paths.get(other).is_some_and(|p| {
-                p.state == PathState::Validated && p.probe.is_none_or(|o| now > o.sent + timing::SUSPECT_SPACING)
+                p.state == PathState::Validated
+                    && p.probe.is_none_or(|o| now > o.sent + timing::SUSPECT_SPACING)
             });
             if other != at && standby {
                 self.send_probe(now, other);
@@ -234,7 +235,10 @@ impl Context {
         path.retry_pause = match outage {
             Some(since) if !hopeless => {
                 let lasted = now.saturating_duration_since(since);
-                timing::OUTAGE_RETRY.iter().find(|(until, _)| lasted < *until).map_or(most, |(_, pause)| *pause)
+                timing::OUTAGE_RETRY
+                    .iter()
+                    .find(|(until, _)| lasted < *until)
+                    .map_or(most, |(_, pause)| *pause)
             }
             _ => {
                 let most = match (hopeless, busy) {
@@ -249,7 +253,8 @@ impl Context {
     }
 
     fn probe_due(&self, now: Instant, path: &Path) -> Option<Instant> {
-        if self.sending.is_none() && self.kind != Some(PeerKind::WireGuard) || self.excluded == Some(path.key) {
+        if self.sending.is_none() && self.kind != Some(PeerKind::WireGuard) || self.excluded == Some(path.key)
+        {
             return None;
         }
         if let Some(outstanding) = path.probe {

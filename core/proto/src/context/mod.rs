@@ -329,7 +329,9 @@ impl Context {
         while let Some(path) = self.paths.get(at) {
             let interface = interfaces.iter().find(|i| i.id == path.key.interface);
             let reason = match interface {
-                Some(interface) if !interface.usable && !interface.addresses.is_empty() => Reason::InterfaceDown,
+                Some(interface) if !interface.usable && !interface.addresses.is_empty() => {
+                    Reason::InterfaceDown
+                }
                 None => Reason::InterfaceDown,
                 Some(interface) if !interface.addresses.contains(&path.local) => Reason::AddressGone,
                 Some(interface) if !interface.usable => Reason::InterfaceDown,
@@ -384,7 +386,8 @@ impl Context {
 
     /// Tries the active path now if nothing was heard lately: somebody is looking.
     pub fn check(&mut self, now: Instant) {
-        let stale = self.last_heard.is_none_or(|at| now.saturating_duration_since(at) > Duration::from_secs(3));
+        let stale =
+            self.last_heard.is_none_or(|at| now.saturating_duration_since(at) > Duration::from_secs(3));
         if stale
             && let Some(at) = self.active_at()
             && self.paths.get(at).is_some_and(|p| p.probe.is_none())
@@ -490,15 +493,10 @@ impl Context {
 
     /// When [`Context::handle_timeout`] must be called next.
     pub fn poll_timeout(&self, now: Instant) -> Option<Instant> {
-        [
-            self.contact_timeout(),
-            self.control_timeout(),
-            self.liveness_timeout(now),
-            self.select_timeout(now),
-        ]
-        .into_iter()
-        .flatten()
-        .min()
+        [self.contact_timeout(), self.control_timeout(), self.liveness_timeout(now), self.select_timeout(now)]
+            .into_iter()
+            .flatten()
+            .min()
     }
 
     /// Does what is due. Call it at the time [`Context::poll_timeout`] names, or at any other.
@@ -584,8 +582,10 @@ impl Context {
         if let Some(at) = self.paths.iter().position(|p| p.key == key) {
             return Some(at);
         }
-        let own =
-            self.own.iter().find(|o| o.interface == key.interface && o.ip.is_ipv6() == key.remote.is_ipv6())?;
+        let own = self
+            .own
+            .iter()
+            .find(|o| o.interface == key.interface && o.ip.is_ipv6() == key.remote.is_ipv6())?;
         if self.paths.len() >= Self::MAX_PATHS {
             let worst = self.paths.iter().position(|p| !p.carries() && p.state != PathState::Validating)?;
             self.paths.remove(worst);

@@ -149,7 +149,9 @@ impl Context {
     /// well. Were the wish taken from the active path, two ends could follow each other in circles.
     pub(super) fn select(&mut self, now: Instant, why: Reason) {
         self.preferred = match self.stands(self.preferred) {
-            Some(current) => self.better(now, current, Choice::Preferred).map_or(Some(current), |(id, _)| Some(id)),
+            Some(current) => {
+                self.better(now, current, Choice::Preferred).map_or(Some(current), |(id, _)| Some(id))
+            }
             None => self.afresh(Choice::Preferred),
         };
         match self.stands(self.active) {

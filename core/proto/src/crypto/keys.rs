@@ -166,9 +166,8 @@ mod tests {
     use crate::wire::{ContextIndex, Kind, PathId};
 
     fn pair(aead: Aead) -> (EpochKeys, EpochKeys) {
-        let derive = |role| {
-            EpochKeys::derive(role, aead, Epoch(2), (b"init", &[1; 32]), (b"ack", &[2; 32])).unwrap()
-        };
+        let derive =
+            |role| EpochKeys::derive(role, aead, Epoch(2), (b"init", &[1; 32]), (b"ack", &[2; 32])).unwrap();
         (derive(Role::Initiator), derive(Role::Target))
     }
 
@@ -191,7 +190,11 @@ mod tests {
                 let mut bent = datagram.clone();
                 bent[at] ^= 1;
                 if let Ok(header) = Header::decode(&bent) {
-                    assert_eq!(target.open(&header, &mut bent), Err(SealError), "byte {at} changed unnoticed");
+                    assert_eq!(
+                        target.open(&header, &mut bent),
+                        Err(SealError),
+                        "byte {at} changed unnoticed"
+                    );
                 }
             }
             assert_eq!(initiator.open(&header, &mut datagram.clone()), Err(SealError), "reflected");

@@ -114,7 +114,8 @@ mod tests {
             let mut top = 0;
             for _ in 0..5_000 {
                 let jump = random.u64() % (1 << (1 + round % 14));
-                let counter = if random.u64().is_multiple_of(3) { top + jump } else { top.saturating_sub(jump) };
+                let counter =
+                    if random.u64().is_multiple_of(3) { top + jump } else { top.saturating_sub(jump) };
                 let expected = if seen.contains(&counter) {
                     Replay::Replayed
                 } else if seen.last().is_none_or(|&last| counter > last) {

@@ -527,7 +527,8 @@ mod tests {
 
     #[test]
     fn round_trips() {
-        let report = PathReport { path: 1, epoch: 2, highest: 300, received: 299, reordered: 1, silent: true };
+        let report =
+            PathReport { path: 1, epoch: 2, highest: 300, received: 299, reordered: 1, silent: true };
         let messages = [
             Message::Init(Init {
                 version: VERSION,
@@ -538,10 +539,16 @@ mod tests {
                 capabilities: Capabilities(0),
                 epoch: 4,
                 eid_v6: "fd4d:6173:7400::1".parse().unwrap(),
-                eid_v4: Some(EidPair { own: Ipv4Addr::new(100, 64, 0, 2), other: Ipv4Addr::new(100, 64, 0, 3) }),
+                eid_v4: Some(EidPair {
+                    own: Ipv4Addr::new(100, 64, 0, 2),
+                    other: Ipv4Addr::new(100, 64, 0, 3),
+                }),
                 name: "laptop".into(),
             }),
-            Message::Set(Set { sequence: 5, addresses: vec![address("192.0.2.1:6278"), address("[2001:db8::1]:1")] }),
+            Message::Set(Set {
+                sequence: 5,
+                addresses: vec![address("192.0.2.1:6278"), address("[2001:db8::1]:1")],
+            }),
             Message::SetAck(SetAck { sequence: 5 }),
             Message::Probe(Probe { nonce: 1, address: AddressId(0), time: 99, reports: vec![report] }),
             Message::ProbeAck(ProbeAck {
