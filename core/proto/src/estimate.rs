@@ -29,6 +29,8 @@ impl RttEstimator {
     /// The first over a path that is new, or works again, often measures something else: address resolution, or a
     /// radio that woke. While the path is young, one that is less than half of what was thought begins anew.
     pub fn sample(&mut self, rtt: Duration) {
+        // One answer that a radio held back for long must not blind this end for as long.
+        let rtt = rtt.min(Self::MAX_RTO);
         let young = self.samples < Self::YOUNG;
         self.samples = self.samples.saturating_add(1);
         match self.smoothed.filter(|smoothed| !(young && rtt < *smoothed / 2)) {
@@ -149,6 +151,20 @@ mod tests {
             rtt.sample((40 + 10 * i) * MS);
         }
         assert!(rtt.rto() > 430 * MS, "{:?}", rtt.rto());
+    }
+
+    #[test]
+    fn an_answer_that_was_held_back_for_long_does_not_blind() {
+        let mut rtt = RttEstimator::default();
+        for _ in 0..50 {
+            rtt.sample(40 * MS);
+        }
+        rtt.sample(60_000 * MS);
+        assert!(rtt.expected() < 4_000 * MS, "{:?}", rtt.expected());
+        for _ in 0..10 {
+            rtt.sample(40 * MS);
+        }
+        assert!(rtt.expected() < 1_000 * MS, "{:?}", rtt.expected());
     }
 
     #[test]

@@ -26,7 +26,13 @@ fn figure(name: &str, act: impl Fn(&mut World, HostId)) {
         .collect();
     gaps.sort_unstable();
     let at = |share: f64| gaps[((gaps.len() - 1) as f64 * share) as usize].as_secs_f64() * 1e3;
-    println!("{name:<24} min {:>6.1}  median {:>6.1}  p99 {:>6.1}  max {:>6.1} ms", at(0.0), at(0.5), at(0.99), at(1.0));
+    println!(
+        "{name:<24} min {:>6.1}  median {:>6.1}  p99 {:>6.1}  max {:>6.1} ms",
+        at(0.0),
+        at(0.5),
+        at(0.99),
+        at(1.0)
+    );
 }
 
 fn main() {

@@ -7,9 +7,9 @@ use std::time::{Duration, Instant};
 
 use mast_proto::wire::{ContextIndex, EidPair, ShutReason};
 use mast_proto::{
-    Aead, Context, ContextConfig, EidBook, EidPool, Event, HoldLimits, Interface, InterfaceId, InterfaceKind,
-    Outgoing, PathKey, PeerKind, PeerState, Policy, Received, Role, Selector, Transmit, DATA_HEADROOM,
-    DATA_TAILROOM, eid_v6,
+    Aead, Context, ContextConfig, DATA_HEADROOM, DATA_TAILROOM, EidBook, EidPool, Event, HoldLimits,
+    Interface, InterfaceId, InterfaceKind, Outgoing, PathKey, PeerKind, PeerState, Policy, Received, Role,
+    Selector, Transmit, eid_v6,
 };
 
 use crate::network::{Access, Rng};
@@ -39,9 +39,29 @@ struct Peer {
     switches: Vec<(Instant, Event)>,
     transmitted: u64,
     dropped: u64,
+    wakes: u64,
+    /// Addresses from configuration.
+    told: Vec<SocketAddr>,
+    /// The latest INIT that arrived.
+    init: Option<(PathKey, Vec<u8>)>,
 }
 
 impl Peer {
+    /// The timer is due. What is due is done then: a context whose timer stays in the past would never let its owner
+    /// sleep.
+    fn wake(&mut self, now: Instant) {
+        self.wakes += 1;
+        for _ in 0..World::TURNS {
+            self.context.handle_timeout(now);
+            if self.context.poll_timeout(now).is_none_or(|at| at > now) {
+                return;
+            }
+        }
+        let late = self.context.poll_timeout(now).map(|at| now - at);
+        let paths: Vec<_> = self.context.paths().collect();
+        panic!("a timer stays due, {late:?} in the past: {paths:#?}");
+    }
+
     fn agree(&mut self, session: u64) {
         self.sessions.push(session);
         if self.sessions.len() > 4 {
@@ -80,6 +100,8 @@ pub struct World {
     echoes: BTreeMap<(HostId, HostId), Echo>,
     /// Share of delivered datagrams that an adversary sends again, bent, or back.
     pub hostility: f64,
+    /// INIT and INIT-ACK vanish; handshakes do not.
+    pub no_inits: bool,
     /// Datagrams that the adversary sent, all of which were refused.
     pub refused: u64,
     datagram_size: usize,
@@ -89,15 +111,20 @@ struct Book<'a>(&'a mut Rng, Vec<EidPair>);
 
 impl EidBook for Book<'_> {
     fn is_free(&self, pair: EidPair) -> bool {
-        self.1.iter().all(|p| ![pair.own, pair.other].contains(&p.own) && ![pair.own, pair.other].contains(&p.other))
+        self.1
+            .iter()
+            .all(|p| ![pair.own, pair.other].contains(&p.own) && ![pair.own, pair.other].contains(&p.other))
     }
     fn propose(&mut self) -> Option<EidPair> {
         let taken = self.1.clone();
-        EidPool::default().propose(|| self.0.next(), |a| taken.iter().any(|p| p.own == a || p.other == a))
+        EidPool::default().propose(|| self.0.draw(), |a| taken.iter().any(|p| p.own == a || p.other == a))
     }
 }
 
 impl World {
+    /// One thing that is done may make another due at once, but not for long.
+    const TURNS: usize = 4;
+
     /// An empty world.
     pub fn new(seed: u64) -> Self {
         let now = Instant::now();
@@ -112,6 +139,7 @@ impl World {
             next_flight: 0,
             echoes: BTreeMap::new(),
             hostility: 0.0,
+            no_inits: false,
             refused: 0,
             datagram_size: 200,
         }
@@ -125,7 +153,7 @@ impl World {
             a.renumber(self.numbers);
             a.id = i as u32 + 1;
         }
-        let instance = self.rng.next();
+        let instance = self.rng.draw();
         self.hosts.push(Host { access, instance, peers: BTreeMap::new() });
         HostId(self.hosts.len() - 1)
     }
@@ -136,8 +164,8 @@ impl World {
             self.make_context(own, other);
         }
         let remotes = self.addresses(b);
+        self.suggest(a, b, &remotes);
         let now = self.now;
-        self.with(a, b, |c| c.add_remotes(now, remotes));
         for (own, other) in [(a, b), (b, a)] {
             self.with(own, other, |c| c.connect(now));
         }
@@ -146,17 +174,16 @@ impl World {
     /// The second host learns the addresses of the first as well, so that both make first contact at once.
     pub fn introduce_back(&mut self, a: HostId, b: HostId) {
         let remotes = self.addresses(a);
-        let now = self.now;
-        self.with(b, a, |c| c.add_remotes(now, remotes));
+        self.suggest(b, a, &remotes);
     }
 
     fn make_context(&mut self, own: HostId, other: HostId) {
         let mut seed = [0; 32];
         for chunk in seed.chunks_mut(8) {
-            chunk.copy_from_slice(&self.rng.next().to_be_bytes());
+            chunk.copy_from_slice(&self.rng.draw().to_be_bytes());
         }
         let config = ContextConfig {
-            index: ContextIndex(self.rng.next() as u32 | 1),
+            index: ContextIndex(self.rng.draw() as u32 | 1),
             instance: self.hosts[own.0].instance,
             lower: own < other,
             name: format!("host{}", own.0),
@@ -180,18 +207,26 @@ impl World {
             switches: Vec::new(),
             transmitted: 0,
             dropped: 0,
+            wakes: 0,
+            told: Vec::new(),
+            init: None,
         };
         self.hosts[own.0].peers.insert(other, peer);
     }
 
     /// The host's process dies and starts again: contexts, sessions and keys are gone, known addresses are kept.
     pub fn restart(&mut self, host: HostId) {
-        self.hosts[host.0].instance = self.rng.next();
+        self.hosts[host.0].instance = self.rng.draw();
         let others: Vec<_> = self.hosts[host.0].peers.keys().copied().collect();
         for other in others {
-            let remotes = self.context(host, other).known_remotes();
+            let mut remotes = self.context(host, other).known_remotes();
+            let told = self.hosts[host.0].peers[&other].told.clone();
+            remotes.extend(&told);
             let policy = self.context(host, other).policy().clone();
             self.make_context(host, other);
+            if let Some(peer) = self.hosts[host.0].peers.get_mut(&other) {
+                peer.told = told;
+            }
             let now = self.now;
             self.with(host, other, |c| {
                 c.set_policy(now, policy);
@@ -241,6 +276,11 @@ impl World {
         self.hosts[own.0].peers[&other].transmitted
     }
 
+    /// How often the first host's context with the second had its timer due.
+    pub fn wakes(&self, own: HostId, other: HostId) -> u64 {
+        self.hosts[own.0].peers[&other].wakes
+    }
+
     /// The link behind an interface, to change it; the host is not told.
     pub fn access(&mut self, host: HostId, name: &str) -> &mut Access {
         self.hosts[host.0].access.iter_mut().find(|a| a.name == name).expect("the interface exists")
@@ -278,6 +318,35 @@ impl World {
         let policy = if order.is_empty() { Policy::Auto } else { Policy::Pin { order, fallback: !only } };
         let now = self.now;
         self.with(own, other, |c| c.set_policy(now, policy));
+    }
+
+    /// The network held back a copy of the latest INIT that the first host got from the second, and delivers it now.
+    pub fn repeat_init(&mut self, own: HostId, other: HostId) {
+        if let Some((path, payload)) = self.hosts[own.0].peers[&other].init.clone() {
+            self.secure(own, other, path, &payload);
+        }
+        self.pump();
+    }
+
+    /// The first host learns more addresses at which the second may be.
+    pub fn suggest(&mut self, own: HostId, other: HostId, addresses: &[SocketAddr]) {
+        let now = self.now;
+        if let Some(peer) = self.hosts[own.0].peers.get_mut(&other) {
+            peer.told.extend(addresses);
+        }
+        self.with(own, other, |c| c.add_remotes(now, addresses.iter().copied()));
+    }
+
+    /// A drill takes away the path that carries the first host's data.
+    pub fn drill(&mut self, own: HostId, other: HostId) {
+        let now = self.now;
+        self.with(own, other, |c| c.exclude(now, c.active_path()));
+    }
+
+    /// The drill is over.
+    pub fn end_drill(&mut self, own: HostId, other: HostId) {
+        let now = self.now;
+        self.with(own, other, |c| c.exclude(now, None));
     }
 
     /// Ends a context.
@@ -384,11 +453,14 @@ impl World {
             let mut touched = false;
             for peer in self.hosts[host].peers.values_mut() {
                 if peer.context.poll_timeout(now).is_some_and(|at| at <= now) {
-                    peer.context.handle_timeout(now);
+                    peer.wake(now);
                     touched = true;
                 }
                 assert!(peer.context.paths().count() <= Context::MAX_PATHS, "paths grow without bound");
-                assert!(peer.context.held().0 <= HoldLimits::default().bytes, "held bytes grow without bound");
+                assert!(
+                    peer.context.held().0 <= HoldLimits::default().bytes,
+                    "held bytes grow without bound"
+                );
             }
             if touched {
                 self.pump();
@@ -425,15 +497,15 @@ impl World {
             let own = HostId(own);
             let others: Vec<_> = self.hosts[own.0].peers.keys().copied().collect();
             for other in others {
-                loop {
-                    let Some(peer) = self.hosts[own.0].peers.get_mut(&other) else { break };
-                    let Some(transmit) = peer.context.poll_transmit(now) else { break };
+                while let Some(peer) = self.hosts[own.0].peers.get_mut(&other)
+                    && let Some(transmit) = peer.context.poll_transmit(now)
+                {
                     match transmit {
                         Transmit::Datagram { path, payload } => {
                             self.transmit(own, other, path, Frame::Mast(payload));
                         }
                         Transmit::Contact { path, fresh } => {
-                            let number = self.rng.next();
+                            let number = self.rng.draw();
                             let Some(peer) = self.hosts[own.0].peers.get_mut(&other) else { break };
                             if fresh {
                                 peer.initiation = Some(self.next_flight.max(1) << 16 | (number & 0xffff));
@@ -467,17 +539,15 @@ impl World {
             return;
         }
         let source = access.outside(PORT);
-        let (loss, delay, jitter, duplication) = (access.loss, access.delay, access.jitter, access.duplication);
+        let (loss, delay, jitter, duplication) =
+            (access.loss, access.delay, access.jitter, access.duplication);
         if self.rng.chance(loss) {
             return;
         }
         let copies = if self.rng.chance(duplication) { 2 } else { 1 };
         for _ in 0..copies {
             let extra = jitter.mul_f64(self.rng.below(1000) as f64 / 1000.0);
-            self.launch(
-                delay + extra,
-                Flight { from, source, to: path.remote, frame: frame.clone() },
-            );
+            self.launch(delay + extra, Flight { from, source, to: path.remote, frame: frame.clone() });
         }
     }
 
@@ -533,16 +603,13 @@ impl World {
                     return;
                 }
                 if let Frame::Secure(_, payload) = flight.frame {
-                    let taken = self.hosts[own.0]
-                        .peers
-                        .iter()
-                        .filter(|(h, _)| **h != other)
-                        .filter_map(|(_, p)| p.context.eid_v4())
-                        .collect();
-                    let mut book = Book(&mut self.rng, taken);
-                    if let Some(peer) = self.hosts[own.0].peers.get_mut(&other) {
-                        peer.context.handle_secure(now, path, &payload, &mut book);
+                    if self.no_inits {
+                        return;
                     }
+                    if payload.starts_with(&[0x82, 1]) {
+                        peer.init = Some((path, payload.clone()));
+                    }
+                    self.secure(own, other, path, &payload);
                 }
             }
             Frame::Mast(mut bytes) => {
@@ -559,6 +626,19 @@ impl World {
                     self.attack(own, other, path, &original);
                 }
             }
+        }
+    }
+
+    fn secure(&mut self, own: HostId, other: HostId, path: PathKey, payload: &[u8]) {
+        let taken = self.hosts[own.0]
+            .peers
+            .iter()
+            .filter(|(h, _)| **h != other)
+            .filter_map(|(_, p)| p.context.eid_v4())
+            .collect();
+        let mut book = Book(&mut self.rng, taken);
+        if let Some(peer) = self.hosts[own.0].peers.get_mut(&other) {
+            peer.context.handle_secure(self.now, path, payload, &mut book);
         }
     }
 

@@ -90,7 +90,11 @@ impl Story {
             6 => {
                 let out = self.rng.chance(0.5);
                 let access = self.world.access(host, name);
-                if out { access.deaf_out = true } else { access.deaf_in = true }
+                if out {
+                    access.deaf_out = true
+                } else {
+                    access.deaf_in = true
+                }
                 self.note(format!("{side} {name} deaf, outward {out}"));
             }
             7 if may_move => {
@@ -166,7 +170,12 @@ fn story(seed: u64) -> usize {
     }
     for (x, y) in [(a, b), (b, a)] {
         let moves = s.world.switches(x, y).len();
-        assert!(moves <= 8 + 5 * s.happened, "seed {seed}: {moves} moves for {:#?}\n{:#?}", s.log, s.world.switches(x, y).iter().rev().take(30).collect::<Vec<_>>());
+        assert!(
+            moves <= 8 + 5 * s.happened,
+            "seed {seed}: {moves} moves for {:#?}\n{:#?}",
+            s.log,
+            s.world.switches(x, y).iter().rev().take(30).collect::<Vec<_>>()
+        );
     }
     s.world.refused as usize
 }

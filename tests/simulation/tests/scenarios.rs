@@ -211,11 +211,19 @@ fn restarts_cost_a_round_of_contact() {
     let (mut world, laptop, server) = train(13);
     world.restart(server);
     world.run(ms(2_000));
-    assert!(world.echo_report(laptop, server).longest_gap <= ms(1_500), "{:?}", world.echo_report(laptop, server));
+    assert!(
+        world.echo_report(laptop, server).longest_gap <= ms(1_500),
+        "{:?}",
+        world.echo_report(laptop, server)
+    );
     world.echo(laptop, server, ms(10));
     world.restart(laptop);
     world.run(ms(2_000));
-    assert!(world.echo_report(laptop, server).longest_gap <= ms(400), "{:?}", world.echo_report(laptop, server));
+    assert!(
+        world.echo_report(laptop, server).longest_gap <= ms(400),
+        "{:?}",
+        world.echo_report(laptop, server)
+    );
     assert_eq!(world.state(laptop, server), PeerState::Connected);
 }
 

@@ -181,18 +181,30 @@ impl Context {
             self.contact.last_fresh = Some(now);
         }
         self.transmits.push_back(Transmit::Contact { path, fresh });
-        let pause = if self.contact.queue.is_empty() {
-            let (first, most) = timing::CONTACT_RETRY;
-            let most =
-                if self.contact.round > timing::PATIENT_ROUNDS { timing::CONTACT_PATIENT } else { most };
-            let pause = (first * (1 << self.contact.round.min(6))).min(most);
-            self.contact.round = self.contact.round.saturating_add(1);
-            // Two hosts that were cut off together must not call in step.
-            pause + pause.mul_f64(0.2 * (self.random.u64() >> 11) as f64 / (1_u64 << 53) as f64)
-        } else {
-            timing::STAGGER
-        };
+        let pause = if self.contact.queue.is_empty() { self.round_pause() } else { timing::STAGGER };
         self.contact.next = Some(now + pause);
+    }
+
+    /// The pause after a round without an answer.
+    fn round_pause(&mut self) -> Duration {
+        let (first, most) = timing::CONTACT_RETRY;
+        let most = if self.contact.round > timing::PATIENT_ROUNDS { timing::CONTACT_PATIENT } else { most };
+        let pause = (first * (1 << self.contact.round.min(6))).min(most);
+        self.contact.round = self.contact.round.saturating_add(1);
+        // Two hosts that were cut off together must not call in step.
+        pause + pause.mul_f64(0.2 * (self.random.u64() >> 11) as f64 / (1_u64 << 53) as f64)
+    }
+
+    /// Nothing is agreed and nothing under way, as after an answer that made no sense: begin again, in time.
+    pub(super) fn stalled_due(&self) -> Option<Instant> {
+        if self.sending.is_some()
+            || self.contact.init_due.is_some()
+            || self.kind == Some(PeerKind::WireGuard)
+            || self.peer_shut
+        {
+            return None;
+        }
+        Some(self.contact.last_fresh.map_or(self.started, |at| at + timing::CONTACT_RETRY.1))
     }
 
     /// A WireGuard handshake was completed over `path`: both ends are who they claim to be, and the path works
@@ -200,7 +212,6 @@ impl Context {
     pub fn secure_up(&mut self, now: Instant, path: PathKey, role: Role) {
         self.contact.queue.clear();
         self.contact.next = None;
-        self.contact.round = 0;
         self.contact.secure = Some(path);
         let was_new = !self.paths.iter().any(|p| p.key == path);
         if let Some(at) = self.add_path(path) {
@@ -217,7 +228,8 @@ impl Context {
             }
             Role::Initiator => {}
             Role::Target => {
-                if self.kind.is_none() {
+                // The other end's INIT is due now; whoever sent the handshake may be gone.
+                if self.sending.is_none() && self.kind != Some(PeerKind::WireGuard) {
                     self.contact.init_due = Some(now + timing::TARGET_INIT);
                 }
             }
@@ -232,7 +244,11 @@ impl Context {
 
     fn send_init(&mut self, now: Instant) {
         let Some(path) = self.contact.secure else { return };
-        let number = self.contact.next_epoch.unwrap_or(u8::from(!self.config.lower));
+        let mut number = self.contact.next_epoch.unwrap_or(u8::from(!self.config.lower));
+        // After many tries the numbers come round.
+        while self.epochs.iter().any(|e| e.id.0 == number) {
+            number = number.wrapping_add(2);
+        }
         self.contact.next_epoch = Some(number.wrapping_add(2));
         let random = self.random.bytes();
         let init = Init {
@@ -280,7 +296,9 @@ impl Context {
             }
             self.select(now, super::Reason::Better);
         } else if self.wanted && self.epochs.iter().all(|e| e.heard.is_none()) {
-            self.start_contact(now);
+            // The handshake was answered, and still the pauses grow.
+            let pause = self.round_pause();
+            self.contact.next = Some(now + pause);
         }
     }
 
@@ -332,6 +350,10 @@ impl Context {
         {
             return;
         }
+        // A copy that the network held back for long must not change the keys in use.
+        if self.peer_instance == Some(init.instance) && self.epochs.iter().any(|e| e.id.0 == init.epoch) {
+            return;
+        }
         let eid_v4 = self.settle_eids(init.eid_v4.map(EidPair::flipped), eids);
         let random = self.random.bytes();
         let ack = InitAck {
@@ -373,13 +395,13 @@ impl Context {
         ack_bytes: &[u8],
         eids: &mut dyn EidBook,
     ) {
+        let aead = Aead::from_number(ack.aead).filter(|a| self.config.aeads.contains(a));
+        let sane = ack.version == VERSION && ack.index != 0 && ack.instance != self.config.instance;
+        let (Some(aead), true) = (aead, sane) else { return };
         let Some(init) = self.contact.init.take_if(|i| i.random == ack.answers && i.epoch.0 == ack.epoch)
         else {
             return;
         };
-        let aead = Aead::from_number(ack.aead).filter(|a| self.config.aeads.contains(a));
-        let sane = ack.version == VERSION && ack.index != 0 && ack.instance != self.config.instance;
-        let (Some(aead), true) = (aead, sane) else { return };
         let keys = EpochKeys::derive(
             Role::Initiator,
             aead,
@@ -459,6 +481,7 @@ impl Context {
         self.peer_instance = Some(instance);
         self.peer_index = index;
         self.peer_shut = false;
+        self.contact.round = 0;
         let changed = self.peer_name != name || self.peer_eid_v6 != Some(eid_v6) || self.eid_v4 != eid_v4;
         self.peer_name = name.to_owned();
         self.peer_eid_v6 = Some(eid_v6);

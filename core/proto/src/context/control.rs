@@ -39,11 +39,16 @@ impl OwnSet {
         self.list.clear();
     }
 
-    /// After so many tries only a path that is validated anew brings another.
+    /// After so many tries only an answered PROBE brings another.
     const TRIES: u32 = 8;
 
     fn pending(&self) -> bool {
         self.sequence > 0 && !self.acknowledged
+    }
+
+    /// It was sent in vain: it goes again with what proves that a path works.
+    pub fn given_up(&self) -> bool {
+        self.pending() && self.tries >= Self::TRIES
     }
 }
 
@@ -236,6 +241,7 @@ impl Context {
     fn own_addresses(&self) -> Vec<Address> {
         let preferred = self.paths.iter().find(|p| Some(p.id) == self.preferred).map(|p| p.address);
         let mut list = Vec::new();
+        let mut reflexive = Vec::new();
         for own in &self.own {
             let interface = self.interface(own.interface);
             let rank = interface.and_then(|i| self.config.policy.rank(i));
@@ -264,9 +270,11 @@ impl Context {
             // Seen from outside; its number keeps apart from the host's.
             if let Some(at) = own.reflexive {
                 let id = AddressId(own.id.0 | 128);
-                list.push(Address { id, at, kind: AddressKind::Reflexive, ..entry });
+                reflexive.push(Address { id, at, kind: AddressKind::Reflexive, ..entry });
             }
         }
+        // A host's address that is not listed counts as gone: if not all fit, these are left out.
+        list.append(&mut reflexive);
         list.truncate(MAX_ADDRESSES);
         list
     }
@@ -302,7 +310,7 @@ impl Context {
         let set = self
             .set
             .sent
-            .filter(|_| self.set.pending() && self.set.tries < OwnSet::TRIES)
+            .filter(|_| self.set.pending() && self.set.tries < OwnSet::TRIES && self.answers())
             .map(|at| at + self.control_pause(self.set.tries));
         let shut = self.shutting.map(|(at, tries, _)| at + self.control_pause(tries));
         [set, shut].into_iter().flatten().min()
@@ -312,6 +320,7 @@ impl Context {
         if let Some(at) = self.set.sent
             && self.set.pending()
             && self.set.tries < OwnSet::TRIES
+            && self.answers()
             && at + self.control_pause(self.set.tries) <= now
         {
             self.set.sent = Some(now);

@@ -75,8 +75,10 @@ impl Context {
         if let Some(remote) = self.remotes.iter_mut().find(|r| r.at == key.remote) {
             remote.known = true;
         }
-        if new {
+        if new || self.set.given_up() {
             self.send_set(now, Some(at));
+        }
+        if new {
             // The other end's path came from elsewhere before and has not since: a NAT moved it.
             let old = self.paths.iter().find(|p| {
                 p.key.interface == key.interface
@@ -284,7 +286,9 @@ impl Context {
     }
 
     fn silence_due(&self, path: &Path) -> Option<Instant> {
-        if path.state != PathState::Validated || self.active != Some(path.id) {
+        // A plain WireGuard peer need not answer data so soon: `plain_due`.
+        let plain = self.kind == Some(PeerKind::WireGuard);
+        if plain || path.state != PathState::Validated || self.active != Some(path.id) {
             return None;
         }
         Some(path.awaiting? + path.silence_limit())
@@ -304,7 +308,8 @@ impl Context {
         if !self.wanted || self.contact_running() || !self.paths.iter().any(|p| self.permitted(p)) {
             return None;
         }
-        self.outage_since.map(|at| at + timing::RECONTACT)
+        let outage = self.outage_since.map(|at| at + timing::RECONTACT);
+        [outage, self.stalled_due()].into_iter().flatten().min()
     }
 
     pub(super) fn drive_liveness(&mut self, now: Instant) {

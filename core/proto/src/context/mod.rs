@@ -311,6 +311,9 @@ impl Context {
         self.switching.force_until = Some(now + select::FORCE);
         self.select(now, Reason::Policy);
         self.announce(now);
+        if self.wanted && !self.peer_shut && self.active.is_none() && !self.contact_running() {
+            self.start_contact(now);
+        }
     }
 
     /// The policy in force.
@@ -571,6 +574,12 @@ impl Context {
                 if remote.ip() == ip || self.paths.iter().any(|p| p.key == key) {
                     continue;
                 }
+                // What was known first comes first; only a path that never answered gives way.
+                if self.paths.len() >= Self::MAX_PATHS {
+                    let hopeless = |p: &Path| p.state == PathState::Failed && p.acknowledged.is_none();
+                    let Some(at) = self.paths.iter().position(hopeless) else { return };
+                    self.paths.remove(at);
+                }
                 if let Some(at) = self.add_path(key) {
                     self.send_probe(now, at);
                 }
@@ -587,7 +596,7 @@ impl Context {
             .iter()
             .find(|o| o.interface == key.interface && o.ip.is_ipv6() == key.remote.is_ipv6())?;
         if self.paths.len() >= Self::MAX_PATHS {
-            let worst = self.paths.iter().position(|p| !p.carries() && p.state != PathState::Validating)?;
+            let worst = self.paths.iter().rposition(|p| !p.carries() && p.state != PathState::Validating)?;
             self.paths.remove(worst);
         }
         let id = (0..=u8::MAX).map(PathId).find(|id| !self.paths.iter().any(|p| p.id == *id))?;
@@ -639,6 +648,8 @@ impl Context {
         self.last_data = None;
         self.outage_since = None;
         self.switching = Switching::default();
+        // A drill ends with the context.
+        self.excluded = None;
         self.contact.stop();
         let keys: Vec<_> = self.paths.drain(..).map(|p| p.key).collect();
         for key in keys {

@@ -1,0 +1,170 @@
+//! First contact and plain WireGuard peers, one context alone.
+
+use std::net::{IpAddr, SocketAddr};
+use std::time::{Duration, Instant};
+
+use mast_proto::wire::{ContextIndex, EidPair, InitAck, Message};
+use mast_proto::{
+    Aead, Context, ContextConfig, EidBook, HoldLimits, Interface, InterfaceId, InterfaceKind, PathKey,
+    PathState, PeerKind, Policy, Role, Transmit,
+};
+use proptest::prelude::*;
+
+struct NoBook;
+
+impl EidBook for NoBook {
+    fn is_free(&self, _: EidPair) -> bool {
+        true
+    }
+    fn propose(&mut self) -> Option<EidPair> {
+        None
+    }
+}
+
+fn interface(id: u8, usable: bool) -> Interface {
+    Interface {
+        id: InterfaceId(u32::from(id)),
+        name: format!("eth{id}"),
+        kind: InterfaceKind::Ethernet,
+        network: None,
+        metered: false,
+        addresses: vec![IpAddr::from([198, 51, 100, id])],
+        usable,
+    }
+}
+
+fn key(interface: u8, host: u8) -> PathKey {
+    PathKey {
+        interface: InterfaceId(u32::from(interface)),
+        remote: SocketAddr::from(([192, 0, 2, host], 6278)),
+    }
+}
+
+/// A context with two interfaces that wants a peer at one address.
+fn wanting(now: Instant, expect: PeerKind) -> Context {
+    let config = ContextConfig {
+        index: ContextIndex(0x0102_0304),
+        instance: 1,
+        lower: true,
+        name: "host".into(),
+        aeads: vec![Aead::ChaCha20Poly1305],
+        eid_v6: "fd4d:6173:7400::1".parse().expect("an address"),
+        eid_v4: None,
+        port: 6278,
+        expect: Some(expect),
+        policy: Policy::Auto,
+        hold: HoldLimits::default(),
+        seed: [3; 32],
+    };
+    let mut context = Context::new(config, now);
+    context.handle_interfaces(now, &[interface(1, true), interface(2, true)]);
+    context.add_remotes(now, [key(1, 1).remote]);
+    context.connect(now);
+    context
+}
+
+/// Does what is due until `now`, and hands over what is to be sent. Timers must move.
+fn until(context: &mut Context, from: Instant, now: Instant) -> Vec<Transmit> {
+    let mut at = from;
+    let mut sent = Vec::new();
+    loop {
+        sent.extend(std::iter::from_fn(|| context.poll_transmit(at)));
+        while context.poll_event().is_some() {}
+        match context.poll_timeout(at) {
+            Some(due) if due <= now => at = at.max(due),
+            _ => break,
+        }
+        for turn in 0.. {
+            context.handle_timeout(at);
+            if context.poll_timeout(at).is_none_or(|due| due > at) {
+                break;
+            }
+            assert!(turn < 4, "a timer stays due");
+        }
+    }
+    sent
+}
+
+/// An answer to INIT that makes no sense is not the end: INIT goes on, and contact after it.
+#[test]
+fn senseless_answers_change_nothing() {
+    let start = Instant::now();
+    let mut context = wanting(start, PeerKind::Mast);
+    until(&mut context, start, start);
+    context.secure_up(start, key(1, 1), Role::Initiator);
+    let sent = until(&mut context, start, start);
+    let Some(Transmit::Secure { payload, .. }) = sent.last() else { panic!("{sent:?}") };
+    let Ok(Message::Init(init)) = Message::decode(payload) else { panic!("INIT is due") };
+    for (version, index, aead, instance) in
+        [(2, 7, 2, 9), (1, 0, 2, 9), (1, 7, 1, 9), (1, 7, 77, 9), (1, 7, 2, 1)]
+    {
+        let ack = InitAck {
+            version,
+            instance,
+            index,
+            random: [5; 32],
+            aead,
+            capabilities: init.capabilities,
+            epoch: init.epoch,
+            eid_v6: init.eid_v6,
+            eid_v4: None,
+            name: String::new(),
+            answers: init.random,
+        };
+        context.handle_secure(start, key(1, 1), &Message::InitAck(ack).encode(), &mut NoBook);
+    }
+    let later = start + Duration::from_secs(20);
+    let sent = until(&mut context, start, later);
+    let inits =
+        sent.iter().filter(|t| matches!(t, Transmit::Secure { payload: p, .. } if p == payload)).count();
+    assert_eq!(inits, 3, "the same INIT three times more");
+    assert!(sent.iter().any(|t| matches!(t, Transmit::Contact { fresh: true, .. })), "and a new handshake");
+}
+
+#[test]
+fn a_plain_peer_may_be_silent_for_two_seconds() {
+    let start = Instant::now();
+    let mut context = wanting(start, PeerKind::WireGuard);
+    context.secure_up(start, key(1, 1), Role::Initiator);
+    context.note_plain_sent(start, key(1, 1), 100);
+    let state = |c: &Context| c.paths().find(|p| p.active).map(|p| (p.key, p.state));
+    let soon = start + Duration::from_millis(1_990);
+    until(&mut context, start, soon);
+    assert_eq!(state(&context), Some((key(1, 1), PathState::Validated)));
+    let sent = until(&mut context, soon, start + Duration::from_millis(2_100));
+    assert_eq!(state(&context), Some((key(1, 1), PathState::Suspect)));
+    assert_eq!(sent.len(), 2, "a race over both paths: {sent:?}");
+}
+
+proptest! {
+    /// Whatever happens to a plain WireGuard peer, its timers move, and little is sent.
+    #[test]
+    fn timers_of_plain_peers_move(story in proptest::collection::vec((0_u8..8, 1_u8..3, 1_u8..4, 0_u64..40_000), 1..60)) {
+        let mut now = Instant::now();
+        let mut context = wanting(now, PeerKind::WireGuard);
+        let mut up = [true; 2];
+        let mut sent = 0;
+        let start = now;
+        for (what, interface_id, host, pause) in story.iter().copied() {
+            let path = key(interface_id, host);
+            match what {
+                0 => context.note_plain_sent(now, path, 100),
+                1 => context.note_plain_received(now, path, 100),
+                2 => context.secure_up(now, path, Role::Initiator),
+                3 => context.secure_up(now, path, Role::Target),
+                4 => {
+                    up[usize::from(interface_id - 1)] ^= true;
+                    context.handle_interfaces(now, &[interface(1, up[0]), interface(2, up[1])]);
+                }
+                5 => context.handle_send_error(now, path, mast_proto::SendError::Unreachable),
+                6 => drop(context.plain_path(now)),
+                _ => context.revalidate(now),
+            }
+            let later = now + Duration::from_millis(if what == 6 { pause * 50 } else { pause / 100 });
+            sent += until(&mut context, now, later).len();
+            now = later;
+        }
+        let seconds = (now - start).as_secs() as usize;
+        prop_assert!(sent <= 8 * (story.len() + seconds + 8), "{sent} in {seconds} s");
+    }
+}
