@@ -184,7 +184,9 @@ impl Row {
     }
 
     fn verdict_on(&self, target: &Target) -> String {
-        let (value, met) = self.judge(target).unwrap_or((f64::NAN, false));
+        let judged = self.judge(target);
+        let met = judged.is_some_and(|(_, met)| met);
+        let value = judged.map_or("–".into(), |(value, _)| format!("{value:.1}"));
         let which = match target.statistic {
             Statistic::Min => "least",
             Statistic::Median => "median",
@@ -196,7 +198,7 @@ impl Row {
             format!("≤ {:.0}", target.most)
         };
         let word = if met { "ok" } else { "MISSED" };
-        format!("{} {which} {value:.1}, {bounds} {word}", target.metric.words())
+        format!("{} {which} {value}, {bounds} {word}", target.metric.words())
     }
 
     /// For programs.

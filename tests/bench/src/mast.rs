@@ -163,15 +163,19 @@ impl Stage {
 
     /// Waits until both ends send over Wi-Fi and have measured cellular too.
     fn settled(&self) -> Result<()> {
-        for (daemon, what) in [(&self.laptop, "10.1.0.2"), (&self.server, "10.1.0.2")] {
+        for daemon in [&self.laptop, &self.server] {
             daemon.wait("data over Wi-Fi, with cellular at hand", PATIENCE, |status| {
                 status.peers.first().is_some_and(|peer| {
+                    // At one end it is the local address, at the other the remote one, with its port.
+                    let over = |address: &str| address.split(':').next() == Some("10.1.0.2");
                     let good = |state: &str| state == "validated";
-                    let over = |address: &str| address.starts_with(what);
                     peer.state.as_str() == "connected"
                         && peer.paths.len() >= 2
                         && peer.paths.iter().all(|p| good(p.state.as_str()) && p.srtt_ms.is_some())
-                        && peer.paths.iter().any(|p| p.active && (over(&p.local) || over(&p.remote)))
+                        && peer
+                            .paths
+                            .iter()
+                            .any(|p| p.active && [&p.local, &p.remote].iter().any(|a| over(a)))
                 })
             })?;
         }
@@ -188,17 +192,10 @@ impl Stage {
         Ok(eid.ok_or_else(|| StageError::Late("the peer has no EID".into()))?)
     }
 
-    /// Whether data moved to an interface in time.
-    fn moved(&self, interface: &str) -> Result<bool> {
-        let deadline = Instant::now() + PATIENCE;
-        while Instant::now() < deadline {
-            let peer = self.laptop.peer()?;
-            if peer.paths.iter().any(|p| p.active && p.interface == interface) {
-                return Ok(true);
-            }
-            thread::sleep(Duration::from_millis(20));
-        }
-        Ok(false)
+    /// Waits until data has moved to an interface: a run in which it does not has failed.
+    fn moved(&self, interface: &str) -> Result<()> {
+        self.laptop.wait_active(interface, PATIENCE)?;
+        Ok(())
     }
 
     /// Keeps the daemons' logs, and when the event was.
@@ -280,10 +277,10 @@ pub fn run(step: Step, options: &Options, logs: Option<(&Path, &str)>) -> Result
             }
         }
         Step::PinWifi | Step::Restored => {
-            let moved = stage.moved("wifi")?;
-            back = Some(if moved { start.elapsed() } else { PATIENCE });
+            stage.moved("wifi")?;
+            back = Some(start.elapsed());
         }
-        _ => drop(stage.moved("cell")?),
+        _ => stage.moved("cell")?,
     }
     // Before anything else happens: later silences are not those of the return.
     let resumed = usable.map(|(mark, at)| (echo.report(mark), stream.first_after(at)));

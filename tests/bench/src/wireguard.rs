@@ -98,7 +98,7 @@ impl Drop for Tunnel {
 }
 
 /// Carries out a step once. With `managed`, a network manager takes the interface's address away as soon as its
-/// link is gone, which helps wireguard-go to find the other route.
+/// link is gone.
 ///
 /// # Errors
 /// When the tunnel cannot be made.
