@@ -13,10 +13,10 @@ use std::net::{Ipv4Addr, Ipv6Addr};
 
 use mast_proto::wire::{
     Address, AddressFlags, AddressId, AddressKind, Capabilities, ContextIndex, EidPair, Epoch, HEADER_LEN,
-    Header, Init, InitAck, Kind, Message, PathId, PathReport, Probe, ProbeAck, Report, Set, SetAck, Shut,
-    ShutAck, ShutReason,
+    Header, Init, InitAck, Kind, MAX_ADDRESSES, MAX_NAME, MAX_REPORTS, Message, PathId, PathReport, Probe,
+    ProbeAck, Report, Set, SetAck, Shut, ShutAck, ShutReason,
 };
-use mast_proto::{Aead, EpochKeys, Role, TAG_LEN, eid_v6, timing};
+use mast_proto::{Aead, Context, EpochKeys, HoldLimits, Role, TAG_LEN, eid_v6, timing};
 use ring::{aead, digest, hkdf};
 
 const DOCUMENT: &str = include_str!("../../PROTOCOL.md");
@@ -352,7 +352,7 @@ fn the_document_and_the_code_agree() {
     }
 }
 
-/// What section 7 says of keys that are missing, unknown, or of another type.
+/// What section 7 says of keys that are missing, unknown, or of another type, and of enumerations that may grow.
 #[test]
 fn leniency_is_as_documented() {
     let ok = |hex: &str| Message::decode(&bytes(hex)).is_ok();
@@ -362,7 +362,38 @@ fn leniency_is_as_documented() {
     assert!(ok("8204bf0005ff"), "a map of indefinite length is read");
     assert!(!ok("9f04a10005ff"), "an outer array of indefinite length is not");
     assert!(ok("8204a1001805"), "an integer need not be in its shortest form");
-    assert!(!ok("8208a10002"), "an unknown reason of SHUT");
+    assert!(!ok("9f04a0ff"), "nor is one that lacks a key");
+    let decoded = |hex: &str| Message::decode(&bytes(hex)).ok();
+    let shut = |reason| Some(Message::Shut(Shut { reason }));
+    assert_eq!(decoded("8208a10000"), shut(ShutReason::Down));
+    assert_eq!(decoded("8208a10001"), shut(ShutReason::Removed));
+    assert_eq!(decoded("8208a10002"), shut(ShutReason::Unknown(2)), "an unknown reason of SHUT is read");
+    assert_eq!(decoded("8208a10018ff"), shut(ShutReason::Unknown(255)));
+    for (wrong, why) in [
+        ("8208a0", "a reason is needed"),
+        ("8208a100190100", "of one byte"),
+        ("8208a10020", "that is not negative"),
+        ("8208a1006161", "nor a text"),
+    ] {
+        assert!(!ok(wrong), "{why}");
+    }
+    let with_kind = |kind: &str| format!("8203a200050181a600000146c0000201188602{kind}0318c804f40500");
+    let kind_of = |kind: &str| match decoded(&with_kind(kind)) {
+        Some(Message::Set(set)) => set.addresses.first().map(|a| a.kind),
+        _ => None,
+    };
+    assert_eq!(kind_of("00"), Some(AddressKind::Host));
+    assert_eq!(kind_of("01"), Some(AddressKind::Reflexive));
+    assert_eq!(kind_of("02"), Some(AddressKind::Relayed));
+    assert_eq!(kind_of("03"), Some(AddressKind::Unknown(3)), "an unknown kind of address is read");
+    assert_eq!(kind_of("18ff"), Some(AddressKind::Unknown(255)));
+    for wrong in ["190100", "20", "6161", "f5", "f6"] {
+        assert_eq!(kind_of(wrong), None, "a kind is a number of one byte");
+    }
+    // What is read is written back as it was.
+    for same in ["8208a10002", &with_kind("03"), &with_kind("18ff")] {
+        assert_eq!(decoded(same).map(|message| message.encode()), Some(bytes(same)));
+    }
     assert!(!ok("8263a0"), "a text for a number");
     assert!(ok("8204a10005000000"), "bytes after the message are padding");
     let without_eids = |key_8: &str| {
@@ -390,6 +421,7 @@ fn the_timers_are_as_documented() {
             format!("{0}, active {1}", timing::PROBE_TRIES, timing::PROBE_TRIES + timing::SUSPECT_BURST - 1),
         ),
         ("real silence", ms(timing::REAL_SILENCE)),
+        ("a PROBE weighs", format!("{} datagrams", timing::PROBE_WEIGHT)),
         ("busy", s(timing::BUSY)),
         ("PROBE of the active path", s(timing::ACTIVE_INTERVAL)),
         ("PROBE of a standby", s(timing::STANDBY_INTERVAL)),
@@ -398,6 +430,29 @@ fn the_timers_are_as_documented() {
             "keepalive",
             format!("{}; higher end {}", s(timing::KEEPALIVE), s(timing::KEEPALIVE + timing::TARGET_EXTRA)),
         ),
+        (
+            "retry of a failed path",
+            format!(
+                "{} to {}; idle {}; never answered {}",
+                s(timing::RETRY.0),
+                s(timing::RETRY.1),
+                s(timing::IDLE_RETRY),
+                s(timing::HOPELESS_RETRY)
+            ),
+        ),
+        ("retry while no path works", {
+            let of = |at: usize| timing::OUTAGE_RETRY[at];
+            let until = [0, 1, 2].map(|at| of(at).0.as_secs());
+            assert_eq!(until, [10, 120, 600]);
+            assert_eq!(of(3).0, std::time::Duration::MAX);
+            format!(
+                "{}, {}, {}, {} (for 10 s, 2 min, 10 min, ever)",
+                ms(of(0).1),
+                s(of(1).1),
+                s(of(2).1),
+                s(of(3).1)
+            )
+        }),
         ("contact beside an outage", format!("after {}", s(timing::RECONTACT))),
         ("stagger of a race", ms(timing::STAGGER)),
         (
@@ -415,13 +470,57 @@ fn the_timers_are_as_documented() {
         ("contact after SHUT", s(timing::SHUT_PAUSE)),
         ("INIT", format!("pauses of {} ms", init.join(", "))),
         ("target's own INIT", s(timing::TARGET_INIT)),
+        ("INIT-ACK kept", s(timing::ANSWER_KEPT)),
+        (
+            "new epoch",
+            format!(
+                "{} with traffic, {} more for the other end, 5 s between tries",
+                s(timing::REKEY),
+                s(timing::REKEY_EXTRA)
+            ),
+        ),
         ("epoch overlap", s(timing::EPOCH_OVERLAP)),
         ("SET and SHUT without an RTO", ms(timing::CONTROL_RETRY)),
         ("plain WireGuard silence", s(timing::PLAIN_SILENCE)),
         ("fresh", s(timing::FRESH)),
     ];
-    for (name, figure) in rows {
+    for (name, figure) in &rows {
         let row = format!("| {name} | {figure} |");
         assert!(DOCUMENT.contains(&row), "core/PROTOCOL.md, section 18, must say: {row}");
     }
+    // Private to their files.
+    let elsewhere = [
+        "RTO before the first sample",
+        "RTO bounds, longest sample",
+        "hysteresis",
+        "failures are forgiven",
+        "policy without hysteresis",
+    ];
+    let section = DOCUMENT.split("\n## ").find(|s| s.starts_with("18. Timers")).unwrap();
+    let named = section.lines().filter_map(|l| l.strip_prefix("| ")?.split_once(" | ")).skip(1);
+    for (name, _) in named {
+        let checked = rows.iter().any(|(n, _)| *n == name) || elsewhere.contains(&name);
+        assert!(checked, "core/PROTOCOL.md, section 18, has a timer that nothing checks: {name}");
+    }
+}
+
+/// The rows of section 19 whose limits the crate names.
+#[test]
+fn the_limits_are_as_documented() {
+    let hold = HoldLimits::default();
+    for row in [
+        format!("| addresses in a SET | {MAX_ADDRESSES} |"),
+        format!("| paths in a report | {MAX_REPORTS} |"),
+        format!("| name | {MAX_NAME} bytes of UTF-8 |"),
+        format!("| paths of a context; remote addresses remembered | {}; 24 |", Context::MAX_PATHS),
+        format!(
+            "| held: flows, datagrams of a flow, bytes; the same of what is unsure | {}, {}, {} KiB |",
+            hold.flows,
+            hold.per_flow,
+            hold.bytes / 1024
+        ),
+    ] {
+        assert!(DOCUMENT.contains(&row), "core/PROTOCOL.md, section 19, must say: {row}");
+    }
+    assert_eq!((hold.tcp_age.as_secs(), hold.other_age.as_secs()), (150, 3), "section 14");
 }

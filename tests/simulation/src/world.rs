@@ -42,8 +42,8 @@ struct Peer {
     wakes: u64,
     /// Addresses from configuration.
     told: Vec<SocketAddr>,
-    /// The latest INIT that arrived.
-    init: Option<(PathKey, Vec<u8>)>,
+    /// Every INIT that arrived.
+    inits: Vec<(PathKey, Vec<u8>)>,
 }
 
 impl Peer {
@@ -209,7 +209,7 @@ impl World {
             dropped: 0,
             wakes: 0,
             told: Vec::new(),
-            init: None,
+            inits: Vec::new(),
         };
         self.hosts[own.0].peers.insert(other, peer);
     }
@@ -320,9 +320,9 @@ impl World {
         self.with(own, other, |c| c.set_policy(now, policy));
     }
 
-    /// The network held back a copy of the latest INIT that the first host got from the second, and delivers it now.
-    pub fn repeat_init(&mut self, own: HostId, other: HostId) {
-        if let Some((path, payload)) = self.hosts[own.0].peers[&other].init.clone() {
+    /// The network held back copies of every INIT that the first host got from the second, and delivers them now.
+    pub fn repeat_inits(&mut self, own: HostId, other: HostId) {
+        for (path, payload) in self.hosts[own.0].peers[&other].inits.clone() {
             self.secure(own, other, path, &payload);
         }
         self.pump();
@@ -607,7 +607,7 @@ impl World {
                         return;
                     }
                     if payload.starts_with(&[0x82, 1]) {
-                        peer.init = Some((path, payload.clone()));
+                        peer.inits.push((path, payload.clone()));
                     }
                     self.secure(own, other, path, &payload);
                 }

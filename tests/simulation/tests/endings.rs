@@ -122,11 +122,17 @@ fn an_init_that_comes_again_late_changes_nothing() {
     let (mut world, laptop, server) = connected(7, false);
     world.echo(laptop, server, ms(10));
     world.run(ms(30_000));
-    world.echo(laptop, server, ms(10));
-    world.repeat_init(server, laptop);
-    world.run(ms(3_000));
-    let report = world.echo_report(laptop, server);
-    assert!(report.longest_gap <= ms(30), "{report:?}");
+    for restarted in [false, true] {
+        if restarted {
+            world.restart(laptop);
+            world.run(ms(30_000));
+        }
+        world.echo(laptop, server, ms(10));
+        world.repeat_inits(server, laptop);
+        world.run(ms(3_000));
+        let report = world.echo_report(laptop, server);
+        assert!(report.longest_gap <= ms(30), "restarted {restarted}: {report:?}");
+    }
 }
 
 #[test]
@@ -219,7 +225,7 @@ fn ending(seed: u64) {
             4 => world.no_inits = rng.chance(0.5),
             5 => world.pin(own, other, &[name], true),
             6 => world.pin(own, other, &[], false),
-            7 => world.repeat_init(own, other),
+            7 => world.repeat_inits(own, other),
             8 => world.suggest(own, other, &[SocketAddr::from(([192, 0, 2, rng.below(99) as u8], 6278))]),
             9 => world.set_up(own, name, rng.chance(0.5)),
             10 => world.blackhole(own, name, rng.chance(0.5)),

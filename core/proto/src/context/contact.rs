@@ -350,8 +350,10 @@ impl Context {
         {
             return;
         }
-        // A copy that the network held back for long must not change the keys in use.
-        if self.peer_instance == Some(init.instance) && self.epochs.iter().any(|e| e.id.0 == init.epoch) {
+        // A copy that the network held back for long must not change the keys in use, nor end them.
+        let known =
+            self.peer_instance == Some(init.instance) && self.epochs.iter().any(|e| e.id.0 == init.epoch);
+        if known || self.former_instance == Some(init.instance) {
             return;
         }
         let eid_v4 = self.settle_eids(init.eid_v4.map(EidPair::flipped), eids);
@@ -465,6 +467,9 @@ impl Context {
     ) {
         let restarted = self.peer_instance.is_some_and(|old| old != instance);
         let first = self.peer_instance.is_none();
+        if restarted {
+            self.former_instance = self.peer_instance;
+        }
         if restarted || first {
             self.epochs.clear();
             self.sending = None;

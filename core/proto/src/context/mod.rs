@@ -186,6 +186,8 @@ pub struct Context {
     wanted: bool,
     kind: Option<PeerKind>,
     peer_instance: Option<u64>,
+    /// The one before the other end's last restart.
+    former_instance: Option<u64>,
     peer_index: ContextIndex,
     peer_name: String,
     peer_eid_v6: Option<Ipv6Addr>,
@@ -240,6 +242,7 @@ impl Context {
             wanted: false,
             kind: config.expect,
             peer_instance: None,
+            former_instance: None,
             peer_index: ContextIndex(0),
             peer_name: String::new(),
             peer_eid_v6: None,
