@@ -422,6 +422,7 @@ fn the_timers_are_as_documented() {
         ),
         ("real silence", ms(timing::REAL_SILENCE)),
         ("a PROBE weighs", format!("{} datagrams", timing::PROBE_WEIGHT)),
+        ("a PROBE on a standby path weighs", format!("{} datagrams", timing::STANDBY_PROBE_WEIGHT)),
         ("busy", s(timing::BUSY)),
         ("PROBE of the active path", s(timing::ACTIVE_INTERVAL)),
         ("PROBE of a standby", s(timing::STANDBY_INTERVAL)),

@@ -335,3 +335,21 @@ fn crossed_epochs_outlive_idleness() {
         assert!(world.echo_report(a, b).longest_gap <= ms(80), "{:?}", world.echo_report(a, b));
     }
 }
+
+/// What was lost into a silence must not count against the path once it is mended.
+#[test]
+fn a_mended_path_is_not_held_to_be_sick() {
+    for seed in 0..30 {
+        let (mut world, laptop, server) = train(seed);
+        world.echo(laptop, server, ms(2));
+        world.run(ms(3_000 + 37 * seed));
+        world.blackhole(laptop, "wifi", true);
+        world.run(ms(2_000));
+        assert_eq!(world.active(laptop, server).as_deref(), Some("cell"));
+        world.blackhole(laptop, "wifi", false);
+        world.run(ms(15_000));
+        assert_eq!(world.active(laptop, server).as_deref(), Some("wifi"), "seed {seed}");
+        let loss = world.context(laptop, server).paths().filter_map(|p| p.loss).fold(0.0, f64::max);
+        assert!(loss < 0.02, "seed {seed}: {loss}");
+    }
+}

@@ -142,6 +142,8 @@ impl Play<'_> {
     ) -> Result<(), Ended> {
         self.screen.step(self.steps.len() + 1, STEPS, name);
         let mark = self.echo.mark();
+        // What is under way when it happens counts as well.
+        self.wait(Duration::from_millis(300))?;
         act(self)?;
         let report = self.echo.report(mark);
         let stall = self.download.longest_stall(mark);
@@ -173,8 +175,9 @@ impl Play<'_> {
         let limit = Instant::now() + Duration::from_secs(40);
         while self.active().as_deref() != Some(interface) {
             if Instant::now() > limit {
-                let log = self.laptop.log();
-                return Err(StageError::Late(format!("data does not move to {interface}\n{log}")).into());
+                let (log, paths) = (self.laptop.log(), self.laptop.peer()?.paths);
+                let what = format!("data does not move to {interface}\n{paths:#?}\n{log}");
+                return Err(StageError::Late(what).into());
             }
             self.wait(Duration::from_millis(50))?;
         }

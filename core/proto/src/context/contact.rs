@@ -350,10 +350,13 @@ impl Context {
         {
             return;
         }
-        // A copy that the network held back for long must not change the keys in use, nor end them.
+        // A copy that the network held back for long must not change the keys in use, nor end them. Keys that are
+        // not heard in are not worth keeping: if in doubt, what comes is the truth.
+        let heard = self.epochs.iter().filter_map(|e| e.heard).max();
+        let lives = heard.is_some_and(|at| now.saturating_duration_since(at) < timing::FRESH);
         let known =
             self.peer_instance == Some(init.instance) && self.epochs.iter().any(|e| e.id.0 == init.epoch);
-        if known || self.former_instance == Some(init.instance) {
+        if known || lives && self.former_instance == Some(init.instance) {
             return;
         }
         let eid_v4 = self.settle_eids(init.eid_v4.map(EidPair::flipped), eids);

@@ -155,11 +155,12 @@ impl Context {
     }
 
     fn handle_probe_ack(&mut self, now: Instant, at: usize, ack: &ProbeAck) {
+        let active = self.active_at() == Some(at);
         let Some(path) = self.paths.get_mut(at) else { return };
         let Some(asked) = path.nonces.iter().position(|(nonce, _)| *nonce == ack.nonce) else { return };
         let Some((_, sent)) = path.nonces.remove(asked) else { return };
         path.rtt.sample(now.saturating_duration_since(sent));
-        path.loss.sample(timing::PROBE_WEIGHT, 0);
+        path.loss.sample(timing::probe_weight(active), 0);
         let (local, interface, id) = (path.local, path.key.interface, path.address);
         let mapped = ack.observed.ip() != local || ack.observed.port() != self.config.port;
         if let Some(own) = self.own.iter_mut().find(|o| o.id == id && o.interface == interface) {

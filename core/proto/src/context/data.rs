@@ -9,7 +9,7 @@ use std::time::Instant;
 use super::path::Path;
 use super::{Context, PathKey, PathState, Transmit, timing};
 use crate::crypto::{Replay, TAG_LEN};
-use crate::wire::{HEADER_LEN, Header, Kind};
+use crate::wire::{Epoch, HEADER_LEN, Header, Kind, PathId};
 
 const SEQUENCE_LEN: usize = 4;
 /// Room that [`Context::seal_data`] needs before the datagram, in bytes.
@@ -284,6 +284,12 @@ impl Context {
         Some(path.key)
     }
 
+    /// What the next datagram of a path will be sealed with: epoch and counter.
+    pub(super) fn next_of(&self, path: PathId) -> Option<(Epoch, u64)> {
+        let epoch = self.epochs.iter().find(|e| Some(e.id) == self.sending)?;
+        Some((epoch.id, epoch.counter(path)))
+    }
+
     /// The path over which an authentic datagram came; a new one where it came from a new source.
     fn learn_path(
         &mut self,
@@ -303,6 +309,7 @@ impl Context {
             .iter()
             .position(|p| p.key.interface == key.interface && p.key != key && p.peer_path == Some(peer_path));
         let address = moved.and_then(|m| self.paths.get(m)).and_then(|p| p.peer_address);
+        let from = self.paths.get(at).and_then(|p| self.next_of(p.id));
         let path = self.paths.get_mut(at)?;
         path.peer_path = Some(peer_path);
         if path.peer_address.is_none() {
@@ -312,7 +319,7 @@ impl Context {
             let wait = path.probed.is_some_and(|p| now.saturating_duration_since(p) < timing::MIN_SILENCE);
             if !wait {
                 if path.state == PathState::Failed {
-                    path.note_retried();
+                    path.note_retried(from);
                 }
                 path.state = PathState::Validating;
                 self.send_probe(now, at);

@@ -71,6 +71,11 @@ impl EpochState {
         Some(*counter - 1)
     }
 
+    /// The counter that a path's next datagram will have.
+    pub fn counter(&self, path: PathId) -> u64 {
+        self.counters.get(usize::from(path.0)).copied().unwrap_or(0)
+    }
+
     /// Whether a counter may be new. Called before the datagram is authenticated, so it changes nothing.
     pub fn may_be_new(&self, path: PathId, counter: u64) -> bool {
         match self.arrivals.get(usize::from(path.0)) {

@@ -60,9 +60,13 @@ impl Context {
     /// Notes that a round trip over a path was completed.
     pub(super) fn note_answer(&mut self, now: Instant, at: usize) {
         let outage = self.active.is_none();
+        let from = self.paths.get(at).and_then(|p| self.next_of(p.id));
         let Some(path) = self.paths.get_mut(at) else { return };
         let new = !path.carries();
         let (key, peer_path, suspect_since) = (path.key, path.peer_path, path.suspect_since);
+        if path.state == PathState::Failed {
+            path.note_retried(from);
+        }
         path.note_validated(now);
         path.acknowledged = Some(now);
         path.probed = Some(now);
@@ -355,7 +359,8 @@ impl Context {
                 self.fail(now, at, Reason::Silent);
             }
             PathState::Validated => {
-                path.loss.sample(timing::PROBE_WEIGHT, timing::PROBE_WEIGHT);
+                let weight = timing::probe_weight(active);
+                path.loss.sample(weight, weight);
                 // Heard since: the path lives, only the PROBE or its answer was lost; unless that goes on, for
                 // then only one direction lives.
                 if path.heard.is_some_and(|h| h >= outstanding.sent) && !exhausted {

@@ -116,6 +116,8 @@ pub(super) struct Path {
     pub tx_bytes: u64,
     /// Counters at the latest report about this path: epoch, highest, received.
     pub reported: Option<(Epoch, u64, u64)>,
+    /// The first counter of an epoch that was sent after the path's last failure.
+    pub report_from: Option<(Epoch, u64)>,
     /// Bytes of copies sent here while the active path was suspect.
     pub copied: usize,
     /// Since when [`super::Context::select`] saw it as better than the path chosen, for each of its two choices.
@@ -168,6 +170,7 @@ impl Path {
             rx_bytes: 0,
             tx_bytes: 0,
             reported: None,
+            report_from: None,
             copied: 0,
             better_since: [None; 2],
         }
@@ -200,9 +203,6 @@ impl Path {
     }
 
     pub fn note_validated(&mut self, now: Instant) {
-        if self.state == PathState::Failed {
-            self.note_retried();
-        }
         if self.state != PathState::Validated {
             let since_failure = self.failed_at.map(|at| now.saturating_duration_since(at));
             if self.state != PathState::Suspect || self.good_since.is_none() {
@@ -223,7 +223,9 @@ impl Path {
     }
 
     /// A failed path begins anew: what was lost into its silence is not what it loses now.
-    pub fn note_retried(&mut self) {
+    /// Reports about what was sent before `from` tell of that silence.
+    pub fn note_retried(&mut self, from: Option<(Epoch, u64)>) {
+        self.report_from = from;
         self.loss = LossEstimator::default();
         self.reported = None;
     }
@@ -247,6 +249,9 @@ impl Path {
     /// Takes in what the other end says has arrived.
     pub fn note_report(&mut self, report: &PathReport) {
         let epoch = Epoch(report.epoch);
+        if self.report_from.is_some_and(|(of, from)| of == epoch && report.highest < from) {
+            return;
+        }
         if let Some((old_epoch, highest, received)) = self.reported
             && old_epoch == epoch
         {

@@ -19,8 +19,16 @@ pub const SUSPECT_SPACING: Duration = Duration::from_millis(15);
 pub const REAL_SILENCE: Duration = Duration::from_millis(300);
 /// PROBEs without an answer until a path counts as failed when no other path answers either.
 pub const PROBE_TRIES: u32 = 4;
-/// A PROBE tells as much of a path's loss as this many datagrams: on a standby path it is all there is.
+/// A PROBE tells as much of a path's loss as this many datagrams.
 pub const PROBE_WEIGHT: u64 = 3;
+/// On a standby path, where PROBEs are all there is, as this many: a loss that is over is forgotten in half a minute.
+pub const STANDBY_PROBE_WEIGHT: u64 = 10;
+
+/// The weight of a PROBE on the active or a standby path.
+pub(super) fn probe_weight(active: bool) -> u64 {
+    if active { PROBE_WEIGHT } else { STANDBY_PROBE_WEIGHT }
+}
+
 /// A context is busy for this long after data: its paths are measured and kept ready.
 pub const BUSY: Duration = Duration::from_secs(10);
 /// How often the active path of a busy context is measured.
