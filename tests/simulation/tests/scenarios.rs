@@ -353,3 +353,22 @@ fn a_mended_path_is_not_held_to_be_sick() {
         assert!(loss < 0.02, "seed {seed}: {loss}");
     }
 }
+
+/// Both paths fall silent together, so that copies over the standby are lost as well: all that was sent once the
+/// silence was noticed arrives when it is over.
+#[test]
+fn what_went_into_a_common_silence_goes_again() {
+    for seed in 0..30 {
+        let (mut world, laptop, server) = train(seed);
+        world.echo(laptop, server, ms(100));
+        world.run(ms(1_000 + seed * 13));
+        let first = world.echo_number(laptop, server);
+        world.blackhole(server, "eth0", true);
+        world.run(ms(2_000));
+        let last = world.echo_number(laptop, server);
+        world.blackhole(server, "eth0", false);
+        world.run(ms(4_000));
+        // Under way when it began, or sent before it was noticed: a few.
+        assert!(world.unanswered(laptop, server, first..last) <= 3, "seed {seed}");
+    }
+}

@@ -9,6 +9,7 @@ use std::time::Instant;
 use super::path::Path;
 use super::{Context, PathKey, PathState, Transmit, timing};
 use crate::crypto::{Replay, TAG_LEN};
+use crate::hold::{Hold, HoldLimits};
 use crate::wire::{Epoch, HEADER_LEN, Header, Kind, PathId};
 
 const SEQUENCE_LEN: usize = 4;
@@ -75,6 +76,47 @@ impl Drop {
             Self::Duplicate => "duplicate",
             Self::BadMessage => "bad_message",
         }
+    }
+}
+
+/// What was sent into the silence of a suspect path.
+#[derive(Debug)]
+pub(super) struct Unsure {
+    /// There, and over a standby path as well.
+    copied: Hold,
+    /// There and nowhere else.
+    alone: Hold,
+    copies_since: Option<Instant>,
+}
+
+impl Unsure {
+    pub fn new(limits: HoldLimits) -> Self {
+        Self { copied: Hold::new(limits), alone: Hold::new(limits), copies_since: None }
+    }
+
+    fn keep(&mut self, now: Instant, copied: bool, sequence: u32, datagram: &[u8]) {
+        if copied {
+            self.copies_since.get_or_insert(now);
+            self.copied.push_sent(now, sequence, datagram);
+        } else {
+            self.alone.push_sent(now, sequence, datagram);
+        }
+    }
+
+    pub fn clear(&mut self) {
+        self.copied.clear();
+        self.alone.clear();
+        self.copies_since = None;
+    }
+
+    /// Bytes kept.
+    pub fn bytes(&self) -> usize {
+        self.copied.bytes() + self.alone.bytes()
+    }
+
+    /// Datagrams that gave way or grew too old.
+    pub fn dropped(&self) -> u64 {
+        self.copied.dropped() + self.alone.dropped()
     }
 }
 
@@ -166,10 +208,13 @@ impl Context {
         if let Some(room) = frame.get_mut(HEADER_LEN..DATA_HEADROOM) {
             room.copy_from_slice(&sequence.to_be_bytes());
         }
-        if suspect && !self.copy(now, frame) {
-            // Nowhere else to send it now: it goes into the silence, and again over the next path that works.
+        let doubtful = suspect || self.is_unproven(at);
+        if doubtful {
+            // It goes into the silence, and again over the next path that works; unless that is the one which got
+            // a copy at once, and lives.
+            let copied = suspect && self.copy(now, frame);
             if let Some(datagram) = frame.get(DATA_HEADROOM..frame.len().saturating_sub(DATA_TAILROOM)) {
-                self.unsure.push_sent(now, sequence, datagram);
+                self.unsure.keep(now, copied, sequence, datagram);
             }
         }
         match self.seal(now, at, Kind::Data, frame) {
@@ -185,6 +230,22 @@ impl Context {
                 Outgoing::Held
             }
         }
+    }
+
+    /// Whether nothing was heard over a path since data moved to it: it may have died together with the one before.
+    fn is_unproven(&self, at: usize) -> bool {
+        self.paths.get(at).is_some_and(|p| p.heard < self.switching.moved)
+    }
+
+    /// What was sent into a silence goes again; but for the copies, where `answered` tells when the path that now
+    /// carries data was last known to work and it had them.
+    pub(super) fn send_again(&mut self, answered: Option<Instant>) {
+        let arrived = self.unsure.copies_since.is_some_and(|since| answered.is_some_and(|at| at >= since));
+        if !arrived {
+            self.hold.append(&mut self.unsure.copied);
+        }
+        self.hold.append(&mut self.unsure.alone);
+        self.unsure.clear();
     }
 
     /// Releases one held datagram, if a path works now.
@@ -206,6 +267,9 @@ impl Context {
             let sequence = sent.unwrap_or_else(|| self.next_sequence());
             if let Some(room) = payload.get_mut(HEADER_LEN..DATA_HEADROOM) {
                 room.copy_from_slice(&sequence.to_be_bytes());
+            }
+            if self.is_unproven(at) {
+                self.unsure.keep(now, false, sequence, &datagram);
             }
             if let Some(path) = self.seal(now, at, Kind::Data, &mut payload) {
                 self.note_data_sent(now, at);

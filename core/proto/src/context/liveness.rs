@@ -27,7 +27,9 @@ impl Context {
     pub(super) fn note_heard(&mut self, now: Instant, at: usize, length: usize, data: bool) {
         self.last_heard = Some(now);
         let active = self.active_at() == Some(at);
+        let moved = self.switching.moved;
         let Some(path) = self.paths.get_mut(at) else { return };
+        let proven = active && path.heard < moved && path.state == PathState::Validated;
         path.heard = Some(now);
         path.awaiting = None;
         path.rx_bytes += length as u64;
@@ -35,6 +37,10 @@ impl Context {
         path.credit = (path.credit + length).min(1 << 20);
         if data {
             path.owed.get_or_insert(now + timing::REPORT_DELAY);
+        }
+        if proven {
+            self.unsure.clear();
+            return;
         }
         if path.state == PathState::Suspect && !path.peer_silent {
             let since = path.suspect_since.take();
@@ -51,7 +57,7 @@ impl Context {
         self.discard_gap();
         // After a real silence what went into it may be lost; after a false alarm it is not.
         if since.is_some_and(|since| now.saturating_duration_since(since) > timing::REAL_SILENCE) {
-            self.hold.append(&mut self.unsure);
+            self.send_again(None);
         } else {
             self.unsure.clear();
         }

@@ -37,6 +37,7 @@ pub use select::Reason;
 
 use contact::Contact;
 use control::OwnSet;
+use data::Unsure;
 use epoch::EpochState;
 use path::Path;
 use select::Switching;
@@ -218,8 +219,8 @@ pub struct Context {
     sequence: u32,
     received: SequenceWindow,
     hold: Hold,
-    /// What was sent into the silence of a suspect path, and nowhere else.
-    unsure: Hold,
+    /// What was sent into the silence of a suspect path.
+    unsure: Unsure,
     last_data: Option<Instant>,
     last_heard: Option<Instant>,
     outage_since: Option<Instant>,
@@ -267,7 +268,7 @@ impl Context {
             sequence: 0,
             received: SequenceWindow::default(),
             hold: Hold::new(config.hold),
-            unsure: Hold::new(config.hold),
+            unsure: Unsure::new(config.hold),
             last_data: None,
             last_heard: None,
             outage_since: None,

@@ -79,6 +79,8 @@ pub(super) struct Switching {
     pub force_until: Option<Instant>,
     /// Some path has carried data.
     begun: bool,
+    /// When data moved to the active path.
+    pub moved: Option<Instant>,
     /// The active path that was lost, until another takes over.
     pub lost: Option<PathKey>,
     /// When data was last heard before the active path became suspect or was lost.
@@ -247,9 +249,11 @@ impl Context {
             path.awaiting = None;
         }
         self.switching.lost = None;
+        self.switching.moved = Some(now);
         self.active = to;
         // What went into the silence of the old path goes again; what it did carry is dropped as come before.
-        self.hold.append(&mut self.unsure);
+        let answered = self.active_at().and_then(|at| self.paths.get(at)).and_then(|p| p.acknowledged);
+        self.send_again(answered);
         let to_key = self.active_path();
         let reason = match (from, why) {
             (None, _) if !std::mem::replace(&mut self.switching.begun, true) => Reason::Connected,
