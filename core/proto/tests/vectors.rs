@@ -515,7 +515,7 @@ fn the_limits_are_as_documented() {
         format!("| name | {MAX_NAME} bytes of UTF-8 |"),
         format!("| paths of a context; remote addresses remembered | {}; 24 |", Context::MAX_PATHS),
         format!(
-            "| held: flows, datagrams of a flow, bytes; the same of what is unsure | {}, {}, {} KiB |",
+            "| held, unsure with a copy, unsure without: flows, datagrams of a flow, bytes of each | {}, {}, {} KiB |",
             hold.flows,
             hold.per_flow,
             hold.bytes / 1024
