@@ -291,3 +291,31 @@ pub struct PathView {
     /// Bytes of UDP payload sent.
     pub tx_bytes: u64,
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn report(highest: u64, received: u64) -> PathReport {
+        PathReport { path: 0, epoch: 2, highest, received, reordered: 0, silent: false }
+    }
+
+    /// A report over another path may still tell of the time before a failure; were it the baseline, all that went
+    /// into the silence would count as lost once the path is back.
+    #[test]
+    fn what_was_lost_into_a_silence_is_not_counted_after_it() {
+        let key = PathKey { interface: InterfaceId(1), remote: SocketAddr::from(([192, 0, 2, 1], 1)) };
+        let mut path = Path::new(key, PathId(0), IpAddr::from([192, 0, 2, 2]), AddressId(0));
+        path.note_report(&report(1_000, 1_000));
+        path.note_report(&report(1_100, 1_100));
+        assert_eq!(path.loss.share(), Some(0.0));
+        // Datagrams 1,101 to 1,599 are lost; 1,600 is the PROBE that brings the path back.
+        path.note_retried(Some((Epoch(2), 1_600)));
+        path.note_report(&report(1_100, 1_100));
+        path.note_report(&report(1_600, 1_101));
+        path.note_report(&report(1_700, 1_201));
+        assert_eq!(path.loss.share(), Some(0.0));
+        path.note_report(&report(1_800, 1_251));
+        assert!(path.loss.share().is_some_and(|share| share > 0.1), "what is lost now counts");
+    }
+}
