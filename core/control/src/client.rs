@@ -102,7 +102,8 @@ impl Client {
             _ => ClientError::Io(error),
         })?;
         let (reader, writer) = stream.into_split();
-        let server = HelloReply { protocol: 0, version: String::new(), name: String::new() };
+        let server =
+            HelloReply { protocol: 0, version: String::new(), name: String::new(), may_change: false };
         let mut client = Self { lines: Lines::new(reader, MAX_ANSWER), writer, last_id: 0, server };
         let hello = json!(Hello { protocol: PROTOCOL, client: name.to_owned() });
         let greeting = client.exchange("hello", &hello);
@@ -230,7 +231,11 @@ impl Client {
         Ok(Subscription { client: self, early })
     }
 
-    async fn done(&mut self, request: &Request) -> Result<(), ClientError> {
+    /// Sends a request whose answer says nothing but that it is done.
+    ///
+    /// # Errors
+    /// As [`Client::call`].
+    pub async fn done(&mut self, request: &Request) -> Result<(), ClientError> {
         self.call::<Value>(request).await.map(|_| ())
     }
 

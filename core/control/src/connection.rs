@@ -115,7 +115,7 @@ impl<S: Service> Session<S> {
         match self.admit(&request.method, request.params).await {
             Err(error) => self.answer::<()>(&id, Err(error)).await,
             Ok(Method::Hello(hello)) => {
-                let reply = self.greet(hello);
+                let reply = self.greet(hello).await;
                 self.answer(&id, reply).await
             }
             Ok(Method::Subscribe) => {
@@ -153,7 +153,7 @@ impl<S: Service> Session<S> {
         Ok(method)
     }
 
-    fn greet(&mut self, hello: Hello) -> Result<HelloReply, ControlError> {
+    async fn greet(&mut self, hello: Hello) -> Result<HelloReply, ControlError> {
         if hello.protocol != PROTOCOL {
             let older = if hello.protocol < PROTOCOL { "client" } else { "service (mastd)" };
             return Err(ControlError::new(
@@ -168,7 +168,8 @@ impl<S: Service> Session<S> {
         self.greeted = true;
         self.caller.client = hello.client.chars().filter(|c| !c.is_control()).take(64).collect();
         tracing::debug!(client = %self.caller.client, uid = self.caller.uid, "control client connected");
-        Ok(self.shared.greeting.clone())
+        let may_change = self.shared.access.check(&self.caller, "hello").await.is_ok();
+        Ok(HelloReply { may_change, ..self.shared.greeting.clone() })
     }
 
     /// A change that has begun is finished, whether or not the client is still there: hence a task of its own.

@@ -31,15 +31,19 @@ mod wire;
 pub use access::{Access, Caller, GROUP};
 pub use client::{Client, ClientError, Subscription};
 pub use error::{ControlError, ErrorCode};
-pub use request::{Drill, Hello, Invite, PeerAdd, PeerFile, PeerRemove, PolicySet, Request};
+pub use request::{
+    BudgetSet, Drill, Hello, InterfaceSet, Invite, KeyUnlock, Metered, Pause, PeerAdd, PeerFile, PeerRemove,
+    PeerSet, PolicyClear, PolicySet, Request, SettingsSet, StoryRequest,
+};
 pub use response::{
-    Check, DoctorReport, DrillProgress, DrillReport, DrillStep, HelloReply, Invited, Notice, PeerAdded,
-    Response, Verdict,
+    Check, DoctorReport, DrillProgress, DrillReport, DrillStep, HandedKey, HelloReply, History, Invited,
+    Logs, MonthUsage, Notice, PathHistory, PeerAdded, Response, Sample, Story, UplinkUsage, UsageReport,
+    Verdict,
 };
 pub use server::{Server, ServerError, ServerOptions, Service};
 pub use status::{
-    Eids, Event, InterfaceKind, InterfaceStatus, PathState, PathStatus, PeerKind, PeerState, PeerStatus,
-    PolicyMode, PolicyStatus, Status,
+    AtStart, Eids, Event, InterfaceKind, InterfaceStatus, KeyPlace, Layer, PathState, PathStatus, PeerKind,
+    PeerState, PeerStatus, PolicyMode, PolicyStatus, Settings, Status, Trouble,
 };
 
 /// Where the service listens unless told otherwise.

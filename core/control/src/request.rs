@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use crate::error::{ControlError, ErrorCode};
-use crate::status::PolicyMode;
+use crate::status::{AtStart, PolicyMode};
 
 /// A request that the service answers; greeting and subscribing are the server's own business.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -26,6 +26,32 @@ pub enum Request {
     Invite(Invite),
     /// `policy.set`: pin or unpin.
     PolicySet(PolicySet),
+    /// `policy.clear`: let a peer follow the policy of all again.
+    PolicyClear(PolicyClear),
+    /// `pause`: stop carrying traffic for a while.
+    Pause(Pause),
+    /// `interface.set`: what the user says of an interface.
+    InterfaceSet(InterfaceSet),
+    /// `peer.set`: what the user says of a peer.
+    PeerSet(PeerSet),
+    /// `settings.set`: what the user chooses for good.
+    SettingsSet(SettingsSet),
+    /// `usage`: bytes by uplink and month.
+    Usage,
+    /// `budget.set`: how much an uplink may carry in a month before the user is warned.
+    BudgetSet(BudgetSet),
+    /// `story`: what happened, as far back as it is remembered.
+    Story(StoryRequest),
+    /// `history`: round trips over the last hour.
+    History,
+    /// `logs`: the service's last log lines.
+    Logs,
+    /// `key.hand_over`: give the private key to the user's key store and forget its file.
+    KeyHandOver,
+    /// `key.unlock`: here is the private key from the user's key store.
+    KeyUnlock(KeyUnlock),
+    /// `key.keep`: keep the private key in a file of the service again.
+    KeyKeep,
     /// `doctor`: look for what is wrong.
     Doctor,
 }
@@ -133,6 +159,115 @@ fn yes() -> bool {
     true
 }
 
+/// Parameters of `policy.clear`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct PolicyClear {
+    /// The peer's name.
+    pub peer: String,
+}
+
+/// Parameters of `pause`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Pause {
+    /// For how long, in seconds: 1 to 86,400.
+    pub seconds: u64,
+}
+
+/// Parameters of `interface.set`: what is absent stays as it is.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct InterfaceSet {
+    /// The interface's name.
+    pub name: String,
+    /// Whether traffic over it costs money.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub metered: Option<Metered>,
+    /// Whether it shall never be used.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub excluded: Option<bool>,
+}
+
+/// What the user says of an interface's cost.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Metered {
+    /// It costs.
+    Yes,
+    /// It does not.
+    No,
+    /// The system shall tell.
+    Auto,
+}
+
+/// Parameters of `peer.set`: what is absent stays as it is.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct PeerSet {
+    /// The peer's name.
+    pub name: String,
+    /// Whether all traffic of this host goes to it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub full_tunnel: Option<bool>,
+}
+
+/// Parameters of `settings.set`: what is absent stays as it is.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct SettingsSet {
+    /// What the tunnel does when the service starts.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub at_start: Option<AtStart>,
+    /// See [`crate::Settings::leak_protection`].
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub leak_protection: Option<bool>,
+}
+
+/// Parameters of `budget.set`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct BudgetSet {
+    /// The uplink, as `usage` names it.
+    pub uplink: String,
+    /// Bytes a month, both directions together; none takes the budget away.
+    #[serde(default)]
+    pub bytes: Option<u64>,
+}
+
+/// Parameters of `story`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct StoryRequest {
+    /// The most events to be told, the newest: 1 to 10,000.
+    #[serde(default = "a_thousand")]
+    pub limit: u32,
+}
+
+fn a_thousand() -> u32 {
+    1000
+}
+
+impl Default for StoryRequest {
+    fn default() -> Self {
+        Self { limit: a_thousand() }
+    }
+}
+
+/// Parameters of `key.unlock`.
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct KeyUnlock {
+    /// In base64.
+    pub private_key: String,
+}
+
+impl fmt::Debug for KeyUnlock {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("KeyUnlock").field("private_key", &"(secret)").finish()
+    }
+}
+
 /// Parameters of `drill`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -169,6 +304,19 @@ impl Method {
             "peer.remove" => Request::PeerRemove(read(params)?),
             "invite" => Request::Invite(read::<Invite>(params)?.checked()?),
             "policy.set" => Request::PolicySet(read::<PolicySet>(params)?.checked()?),
+            "policy.clear" => Request::PolicyClear(read(params)?),
+            "pause" => Request::Pause(read::<Pause>(params)?.checked()?),
+            "interface.set" => Request::InterfaceSet(read::<InterfaceSet>(params)?.checked()?),
+            "peer.set" => Request::PeerSet(read::<PeerSet>(params)?.checked()?),
+            "settings.set" => Request::SettingsSet(read::<SettingsSet>(params)?.checked()?),
+            "usage" => read::<Nothing>(params).map(|_| Request::Usage)?,
+            "budget.set" => Request::BudgetSet(read(params)?),
+            "story" => Request::Story(read::<StoryRequest>(params)?.checked()?),
+            "history" => read::<Nothing>(params).map(|_| Request::History)?,
+            "logs" => read::<Nothing>(params).map(|_| Request::Logs)?,
+            "key.hand_over" => read::<Nothing>(params).map(|_| Request::KeyHandOver)?,
+            "key.unlock" => Request::KeyUnlock(read(params)?),
+            "key.keep" => read::<Nothing>(params).map(|_| Request::KeyKeep)?,
             other => {
                 let shown: String = other.chars().take(64).collect();
                 return Err(ControlError::new(
@@ -183,13 +331,19 @@ impl Method {
     /// Whether it needs permission.
     pub(crate) fn changes(&self) -> bool {
         match self {
-            Self::Hello(_) | Self::Subscribe | Self::Call(Request::Status | Request::Doctor) => false,
-            Self::Drill(_) | Self::Call(_) => true,
+            Self::Hello(_) | Self::Subscribe => false,
+            Self::Call(call) => !call.only_reads(),
+            Self::Drill(_) => true,
         }
     }
 }
 
 impl Request {
+    /// Whether anybody on the machine may ask it. The log is for those who may change things: it tells of others.
+    pub fn only_reads(&self) -> bool {
+        matches!(self, Self::Status | Self::Doctor | Self::Usage | Self::Story(_) | Self::History)
+    }
+
     /// The method's name.
     pub fn method(&self) -> &'static str {
         match self {
@@ -200,6 +354,19 @@ impl Request {
             Self::PeerRemove(_) => "peer.remove",
             Self::Invite(_) => "invite",
             Self::PolicySet(_) => "policy.set",
+            Self::PolicyClear(_) => "policy.clear",
+            Self::Pause(_) => "pause",
+            Self::InterfaceSet(_) => "interface.set",
+            Self::PeerSet(_) => "peer.set",
+            Self::SettingsSet(_) => "settings.set",
+            Self::Usage => "usage",
+            Self::BudgetSet(_) => "budget.set",
+            Self::Story(_) => "story",
+            Self::History => "history",
+            Self::Logs => "logs",
+            Self::KeyHandOver => "key.hand_over",
+            Self::KeyUnlock(_) => "key.unlock",
+            Self::KeyKeep => "key.keep",
             Self::Doctor => "doctor",
         }
     }
@@ -208,6 +375,15 @@ impl Request {
     pub(crate) fn params(&self) -> Value {
         match self {
             Self::Status | Self::Up | Self::Down | Self::Doctor => json!({}),
+            Self::Usage | Self::History | Self::Logs | Self::KeyHandOver | Self::KeyKeep => json!({}),
+            Self::PolicyClear(p) => json!(p),
+            Self::Pause(p) => json!(p),
+            Self::InterfaceSet(p) => json!(p),
+            Self::PeerSet(p) => json!(p),
+            Self::SettingsSet(p) => json!(p),
+            Self::BudgetSet(p) => json!(p),
+            Self::Story(p) => json!(p),
+            Self::KeyUnlock(p) => json!(p),
             Self::PeerAdd(p) => json!(p),
             Self::PeerRemove(p) => json!(p),
             Self::Invite(p) => json!(p),
@@ -237,10 +413,63 @@ impl Invite {
     }
 }
 
+impl Pause {
+    fn checked(self) -> Result<Self, ControlError> {
+        const DAY: u64 = 24 * 3600;
+        if (1..=DAY).contains(&self.seconds) {
+            Ok(self)
+        } else {
+            Err(ControlError::bad_params(format!("`seconds` must be 1 to {DAY} (a day)")))
+        }
+    }
+}
+
+impl InterfaceSet {
+    fn checked(self) -> Result<Self, ControlError> {
+        if self.metered.is_none() && self.excluded.is_none() {
+            return Err(ControlError::bad_params("missing: give `metered` or `excluded`"));
+        }
+        Ok(self)
+    }
+}
+
+impl PeerSet {
+    fn checked(self) -> Result<Self, ControlError> {
+        if self.full_tunnel.is_none() {
+            return Err(ControlError::bad_params("missing: give `full_tunnel`"));
+        }
+        Ok(self)
+    }
+}
+
+impl SettingsSet {
+    fn checked(self) -> Result<Self, ControlError> {
+        match (self.at_start, self.leak_protection) {
+            (Some(AtStart::Unknown), _) => {
+                Err(ControlError::bad_params("`at_start` must be \"last\", \"up\" or \"down\""))
+            }
+            (None, None) => Err(ControlError::bad_params("missing: give `at_start` or `leak_protection`")),
+            _ => Ok(self),
+        }
+    }
+}
+
+impl StoryRequest {
+    fn checked(self) -> Result<Self, ControlError> {
+        if (1..=10_000).contains(&self.limit) {
+            Ok(self)
+        } else {
+            Err(ControlError::bad_params("`limit` must be 1 to 10000"))
+        }
+    }
+}
+
 impl PolicySet {
     fn checked(self) -> Result<Self, ControlError> {
         match self.mode {
-            PolicyMode::Unknown => Err(ControlError::bad_params("`mode` must be \"auto\" or \"pin\"")),
+            PolicyMode::Unknown | PolicyMode::Redundant | PolicyMode::Bonded => {
+                Err(ControlError::bad_params("`mode` must be \"auto\" or \"pin\""))
+            }
             PolicyMode::Pin if self.pin.is_empty() => {
                 Err(ControlError::bad_params("`pin` must name an interface, a kind or a network"))
             }
@@ -312,6 +541,23 @@ mod tests {
                 pin: vec!["wifi".into()],
                 fallback: false,
             }),
+            Request::PolicyClear(PolicyClear { peer: "home".into() }),
+            Request::Pause(Pause { seconds: 3600 }),
+            Request::InterfaceSet(InterfaceSet {
+                name: "wwan0".into(),
+                metered: Some(Metered::Auto),
+                excluded: None,
+            }),
+            Request::PeerSet(PeerSet { name: "home".into(), full_tunnel: Some(true) }),
+            Request::SettingsSet(SettingsSet { at_start: Some(AtStart::Up), leak_protection: Some(true) }),
+            Request::Usage,
+            Request::BudgetSet(BudgetSet { uplink: "wwan0".into(), bytes: None }),
+            Request::Story(StoryRequest { limit: 5 }),
+            Request::History,
+            Request::Logs,
+            Request::KeyHandOver,
+            Request::KeyUnlock(KeyUnlock { private_key: "AAAA".into() }),
+            Request::KeyKeep,
         ];
         for request in requests {
             match Method::parse(request.method(), Some(request.params())) {
@@ -326,5 +572,6 @@ mod tests {
         let file = PeerFile { name: "wg0.conf".into(), contents: "PrivateKey = hush".into() };
         let add = PeerAdd { link: Some("mast://hush".into()), file: Some(file), name: None };
         assert!(!format!("{add:?}").contains("hush"));
+        assert!(!format!("{:?}", KeyUnlock { private_key: "hush".into() }).contains("hush"));
     }
 }

@@ -5,7 +5,7 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-use crate::status::{Eids, Event, Status};
+use crate::status::{Eids, Event, InterfaceKind, Status};
 
 /// The answer to a [`crate::Request`]; which one is expected is written at each.
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -13,12 +13,22 @@ use crate::status::{Eids, Event, Status};
 pub enum Response {
     /// To `status`.
     Status(Box<Status>),
-    /// To `up`, `down`, `peer.remove` and `policy.set`: it is done.
+    /// To every request that only changes something: it is done.
     Done {},
     /// To `peer.add`.
     PeerAdded(PeerAdded),
     /// To `invite`.
     Invited(Invited),
+    /// To `usage`.
+    Usage(UsageReport),
+    /// To `story`.
+    Story(Story),
+    /// To `history`.
+    History(History),
+    /// To `logs`.
+    Logs(Logs),
+    /// To `key.hand_over`.
+    Key(HandedKey),
     /// To `doctor`.
     Doctor(DoctorReport),
 }
@@ -44,6 +54,109 @@ pub struct HelloReply {
     /// This endpoint's name.
     #[serde(default)]
     pub name: String,
+    /// Whether this client may change things.
+    #[serde(default)]
+    pub may_change: bool,
+}
+
+/// What every uplink carried.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct UsageReport {
+    /// The uplinks, those with the most traffic this month first.
+    pub uplinks: Vec<UplinkUsage>,
+}
+
+/// What an uplink carried. An uplink is a network where its name is known, else an interface.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct UplinkUsage {
+    /// `network:NAME`, or the interface's name. It may come from the network: do not trust it.
+    pub uplink: String,
+    /// What it is attached to.
+    pub kind: InterfaceKind,
+    /// Whether it costs, when it was last seen.
+    #[serde(default)]
+    pub metered: bool,
+    /// The months in which it carried anything, the newest first; twelve at most.
+    #[serde(default)]
+    pub months: Vec<MonthUsage>,
+    /// Bytes a month, both directions together, beyond which the user is warned.
+    #[serde(default)]
+    pub budget: Option<u64>,
+}
+
+/// A month of an uplink, in bytes on the wire with the headers of UDP and IP.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct MonthUsage {
+    /// Year and month of local time, `2026-11`.
+    pub month: String,
+    /// Bytes received, all told.
+    pub rx: u64,
+    /// Bytes sent, all told.
+    pub tx: u64,
+    /// Those of `rx` that carried nothing of an application: headers, seals, probes, copies.
+    pub rx_overhead: u64,
+    /// Those of `tx`.
+    pub tx_overhead: u64,
+}
+
+/// What happened, oldest first.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+pub struct Story {
+    /// The events.
+    pub events: Vec<Event>,
+}
+
+/// Round trips of the last hour.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+pub struct History {
+    /// Between two samples of a path, in milliseconds, while the service is up.
+    pub interval_ms: u64,
+    /// The paths, also those that are gone.
+    pub paths: Vec<PathHistory>,
+}
+
+/// Round trips of a path.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct PathHistory {
+    /// The peer's name.
+    pub peer: String,
+    /// The interface's name.
+    pub interface: String,
+    /// The remote address and port.
+    pub remote: String,
+    /// Oldest first.
+    pub samples: Vec<Sample>,
+}
+
+/// A path at one moment.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+pub struct Sample {
+    /// Milliseconds since 1970.
+    pub at_ms: u64,
+    /// Smoothed round-trip time in milliseconds; none while the path does not work.
+    pub srtt_ms: Option<f64>,
+    /// Whether it carried the data.
+    pub active: bool,
+}
+
+/// The service's last log lines, oldest first, without secrets.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct Logs {
+    /// The lines.
+    pub lines: Vec<String>,
+}
+
+/// The private key, on its way into a key store.
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct HandedKey {
+    /// In base64.
+    pub private_key: String,
+}
+
+impl fmt::Debug for HandedKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("HandedKey").field("private_key", &"(secret)").finish()
+    }
 }
 
 /// A peer was added.

@@ -143,7 +143,12 @@ impl Server {
     /// When another service lives at the same place, or the system refuses.
     pub fn bind(options: ServerOptions) -> Result<Self, ServerError> {
         let socket = Socket::bind(&options.path)?;
-        let greeting = HelloReply { protocol: PROTOCOL, version: options.version, name: options.name };
+        let greeting = HelloReply {
+            protocol: PROTOCOL,
+            version: options.version,
+            name: options.name,
+            may_change: false,
+        };
         Ok(Self { socket, path: options.path, shared: Arc::new(Shared { greeting, access: options.access }) })
     }
 

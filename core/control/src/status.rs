@@ -24,6 +24,39 @@ pub struct Status {
     /// The last few events, oldest first.
     #[serde(default)]
     pub events: Vec<Event>,
+    /// While the tunnel is paused: when it comes up again by itself, as [`timestamp`] writes it.
+    #[serde(default)]
+    pub paused_until: Option<String>,
+    /// What keeps the peers from answering, as far as the service can tell; none while all is well or down.
+    #[serde(default)]
+    pub trouble: Option<Trouble>,
+    /// What the user chose.
+    #[serde(default)]
+    pub settings: Settings,
+    /// Where this endpoint's private key is.
+    #[serde(default)]
+    pub key: KeyPlace,
+}
+
+/// The lowest layer that fails, and what it looks like.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Trouble {
+    /// Which layer.
+    pub layer: Layer,
+    /// A sentence for the user, with the remedy where there is one.
+    pub detail: String,
+}
+
+/// What the user chose once, for good.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct Settings {
+    /// What the tunnel does when the service starts.
+    #[serde(default)]
+    pub at_start: AtStart,
+    /// Whether traffic that belongs into a full tunnel is refused rather than sent around it, even when the service
+    /// is not running.
+    #[serde(default)]
+    pub leak_protection: bool,
 }
 
 /// A local interface.
@@ -45,6 +78,12 @@ pub struct InterfaceStatus {
     /// Whether it can carry datagrams now.
     #[serde(default)]
     pub usable: bool,
+    /// What the user said of its cost by hand; none where the system's word counts.
+    #[serde(default)]
+    pub metered_by_hand: Option<bool>,
+    /// Whether the user said never to use it.
+    #[serde(default)]
+    pub excluded: bool,
 }
 
 /// A peer and the context with it.
@@ -74,6 +113,15 @@ pub struct PeerStatus {
     /// Its paths, by number.
     #[serde(default)]
     pub paths: Vec<PathStatus>,
+    /// Whether it has a policy of its own; else that of all counts.
+    #[serde(default)]
+    pub own_policy: bool,
+    /// Whether all traffic of this host goes to it; none where that cannot be had.
+    #[serde(default)]
+    pub full_tunnel: Option<bool>,
+    /// The modes that can be chosen for it.
+    #[serde(default)]
+    pub modes: Vec<PolicyMode>,
 }
 
 /// The endpoint identifiers that two peers agreed on: what transports bind to.
@@ -216,6 +264,52 @@ words! {
 }
 
 words! {
+    /// A layer that can fail, the lowest first.
+    Layer {
+        /// No interface is usable.
+        Link = "link",
+        /// The network wants a login first.
+        Portal = "portal",
+        /// Names cannot be looked up.
+        Dns = "dns",
+        /// The network, or a NAT or firewall in it, does not let UDP through.
+        Nat = "nat",
+        /// The network is fine, the peer does not answer.
+        Peer = "peer",
+        /// The service itself: a setting, a permission, the key.
+        Service = "service",
+    } else Unknown = "unknown"
+}
+
+words! {
+    /// What the tunnel does when the service starts.
+    #[derive(Default)]
+    AtStart {
+        /// What it did when the service ended.
+        #[default]
+        Last = "last",
+        /// It comes up.
+        Up = "up",
+        /// It waits to be asked.
+        Down = "down",
+    } else Unknown = "unknown"
+}
+
+words! {
+    /// Where the private key is.
+    #[derive(Default)]
+    KeyPlace {
+        /// In a file that only the service can read.
+        #[default]
+        File = "file",
+        /// In a user's key store; the service has it until it ends.
+        Session = "session",
+        /// In a user's key store; the service waits for it.
+        Locked = "locked",
+    } else Unknown = "unknown"
+}
+
+words! {
     /// Whether a peer answers.
     PeerState {
         /// The peer answers: something sealed by it arrived over the active path within the time that the
@@ -266,6 +360,10 @@ words! {
         Auto = "auto",
         /// The user, by a list.
         Pin = "pin",
+        /// Every datagram goes over the two best paths.
+        Redundant = "redundant",
+        /// One flow is spread over several paths.
+        Bonded = "bonded",
     } else Unknown = "unknown"
 }
 
@@ -298,7 +396,7 @@ mod tests {
             "up": true, "name": "laptop", "version": "9.0", "public_key": "", "weather": "fine",
             "peers": [{
                 "name": "home", "public_key": "", "state": "dreaming", "kind": "quic", "eid": {"local_v8": "x"},
-                "policy": {"mode": "bonded"}, "paths": [],
+                "policy": {"mode": "psychic"}, "paths": [],
             }],
         }))
         .unwrap();
