@@ -120,6 +120,16 @@ impl Hold {
         }
     }
 
+    /// Forgets what was sent before: the other end can no longer tell whether it has it.
+    pub fn forget_sent(&mut self) {
+        let sent = |c: &BTreeMap<u64, Held>| -> Vec<u64> {
+            c.iter().filter(|(_, held)| held.sequence.is_some()).map(|(number, _)| *number).collect()
+        };
+        for number in self.classes.iter().flat_map(sent).collect::<Vec<_>>() {
+            self.give_up(Some(number));
+        }
+    }
+
     /// Forgets everything.
     pub fn clear(&mut self) {
         self.classes = Default::default();

@@ -131,6 +131,7 @@ mod estimate;
 mod hold;
 mod interface;
 mod policy;
+mod recent;
 pub mod wire;
 
 pub use context::*;

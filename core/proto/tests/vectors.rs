@@ -413,6 +413,7 @@ fn the_timers_are_as_documented() {
     let init: Vec<_> = timing::INIT_RETRY.iter().map(|d| d.as_millis().to_string()).collect();
     let rows = [
         ("REPORT delay", ms(timing::REPORT_DELAY)),
+        ("REPORT beside data", format!("{} data frames", timing::REPORT_AFTER)),
         ("scheduling allowance", ms(timing::SCHEDULING)),
         ("least silence", ms(timing::MIN_SILENCE)),
         ("suspicion: PROBEs, spacing", format!("{}, {}", timing::SUSPECT_BURST, ms(timing::SUSPECT_SPACING))),

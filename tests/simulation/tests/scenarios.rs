@@ -58,6 +58,29 @@ fn silent_blackhole_is_found_within_200_ms() {
 }
 
 #[test]
+fn a_path_that_dies_takes_nothing_with_it() {
+    type End = fn(&mut World, HostId);
+    let ends: [(&str, End); 5] = [
+        ("link down", |w, laptop| w.set_up(laptop, "wifi", false)),
+        ("blackhole", |w, laptop| w.blackhole(laptop, "wifi", true)),
+        ("deaf outward", |w, laptop| w.access(laptop, "wifi").deaf_out = true),
+        ("deaf inward", |w, laptop| w.access(laptop, "wifi").deaf_in = true),
+        ("renumbered", |w, laptop| w.renumber(laptop, "wifi")),
+    ];
+    for (what, end) in ends {
+        for seed in 0..20 {
+            let (mut world, laptop, server) = train(seed);
+            let first = world.echo_number(laptop, server);
+            world.run(ms(500 + seed * 7));
+            end(&mut world, laptop);
+            world.run(ms(3_000));
+            let last = world.echo_number(laptop, server) - 20;
+            assert_eq!(world.unanswered(laptop, server, first..last), 0, "{what}, seed {seed}");
+        }
+    }
+}
+
+#[test]
 fn one_direction_dies() {
     for outward in [false, true] {
         let (mut world, laptop, server) = train(3);

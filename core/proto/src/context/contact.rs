@@ -478,13 +478,21 @@ impl Context {
             self.sending = None;
             self.peer_set = None;
             self.set.unacknowledged();
-            self.received = crate::crypto::SequenceWindow::default();
+            // The other end numbers what it sends from its start on, whatever contexts come and go.
+            self.received.of(instance);
             for path in &mut self.paths {
                 path.peer_path = None;
                 path.peer_address = None;
                 path.reported = None;
                 path.peer_silent = false;
             }
+        }
+        if restarted || first || self.peer_index != index {
+            // A new context no longer knows what it has.
+            self.recent.clear();
+            self.again.clear();
+            self.unsure.clear();
+            self.hold.forget_sent();
         }
         self.peer_instance = Some(instance);
         self.peer_index = index;

@@ -7,8 +7,8 @@ use super::path::Path;
 use super::{Context, Event, PathKey, PeerKind, Reason, timing};
 use crate::crypto::TAG_LEN;
 use crate::wire::{
-    Address, AddressFlags, AddressId, AddressKind, HEADER_LEN, Kind, MAX_ADDRESSES, MAX_REPORTS, Message,
-    PathReport, ProbeAck, Report, Set, SetAck, Shut, ShutAck, ShutReason,
+    Address, AddressFlags, AddressId, AddressKind, Epoch, HEADER_LEN, Kind, MAX_ADDRESSES, MAX_REPORTS,
+    Message, PathReport, ProbeAck, Report, Set, SetAck, Shut, ShutAck, ShutReason,
 };
 
 /// Whether an address can be another host's: a peer must not make this host talk to itself, or to everybody.
@@ -75,10 +75,13 @@ impl Context {
     }
 
     /// What has arrived over the other end's paths, in the epoch that it seals with.
-    pub(super) fn reports(&self) -> Vec<PathReport> {
+    pub(super) fn reports(&mut self) -> Vec<PathReport> {
         let heard = self.epochs.iter().filter(|e| e.heard.is_some()).max_by_key(|e| e.heard);
         let Some(epoch) = heard else { return Vec::new() };
         let mut seen = Vec::new();
+        for path in &mut self.paths {
+            path.unreported = 0;
+        }
         self.paths
             .iter()
             .filter_map(|p| {
@@ -175,6 +178,8 @@ impl Context {
             let Some(at) = self.paths.iter().position(|p| p.id.0 == report.path) else { continue };
             if let Some(path) = self.paths.get_mut(at) {
                 path.note_report(report);
+                let id = path.id;
+                self.recent.confirm(id, Epoch(report.epoch), report.highest);
             }
             if report.silent && self.active_at() == Some(at) {
                 self.suspect(now, at, true);

@@ -8,8 +8,9 @@ use std::time::Instant;
 
 use super::path::Path;
 use super::{Context, PathKey, PathState, Transmit, timing};
-use crate::crypto::{Replay, TAG_LEN};
+use crate::crypto::{Replay, SequenceWindow, TAG_LEN};
 use crate::hold::{Hold, HoldLimits};
+use crate::recent::Recent;
 use crate::wire::{Epoch, HEADER_LEN, Header, Kind, PathId};
 
 const SEQUENCE_LEN: usize = 4;
@@ -76,6 +77,33 @@ impl Drop {
             Self::Duplicate => "duplicate",
             Self::BadMessage => "bad_message",
         }
+    }
+}
+
+/// The numbers of the data that arrived. They outlive the end of a context, as the other end counts on.
+#[derive(Debug, Default)]
+pub(super) struct Arrived {
+    instance: Option<u64>,
+    window: SequenceWindow,
+    /// Those of the instance before: an INIT that the network held back may make it seem to be there once more.
+    former: Option<Box<(u64, SequenceWindow)>>,
+}
+
+impl Arrived {
+    /// What comes from now on is of this instance of the other end.
+    pub fn of(&mut self, instance: u64) {
+        let Some(before) = self.instance.replace(instance).filter(|before| *before != instance) else {
+            return;
+        };
+        let window = match self.former.take() {
+            Some(former) if former.0 == instance => former.1,
+            _ => SequenceWindow::default(),
+        };
+        self.former = Some(Box::new((before, std::mem::replace(&mut self.window, window))));
+    }
+
+    fn accept(&mut self, sequence: u32) -> Replay {
+        self.window.accept(sequence)
     }
 }
 
@@ -194,8 +222,8 @@ impl Context {
             self.hurry(now);
             return Outgoing::Held;
         };
-        // What was held goes first; it is about to be released.
-        if !self.hold.is_empty() {
+        // What goes again, and what was held, goes first; it is about to be released.
+        if !self.hold.is_empty() || !self.again.is_empty() {
             self.hold.push(now, datagram);
             return Outgoing::Held;
         }
@@ -203,12 +231,19 @@ impl Context {
         if frame.len() > path.mtu {
             return Outgoing::TooBig { mtu: path.mtu - DATA_OVERHEAD };
         }
-        let suspect = path.state == PathState::Suspect && self.active == Some(path.id);
+        let id = path.id;
+        let suspect = path.state == PathState::Suspect && self.active == Some(id);
         let sequence = self.next_sequence();
         if let Some(room) = frame.get_mut(HEADER_LEN..DATA_HEADROOM) {
             room.copy_from_slice(&sequence.to_be_bytes());
         }
         let doubtful = suspect || self.is_unproven(at);
+        let next = self.next_of(id).filter(|_| !doubtful);
+        if let (Some(next), Some(datagram)) =
+            (next, frame.get(DATA_HEADROOM..frame.len().saturating_sub(DATA_TAILROOM)))
+        {
+            self.recent.push(now, id, next, sequence, datagram);
+        }
         if doubtful {
             // It goes into the silence, and again over the next path that works; unless that is the one which got
             // a copy at once, and lives.
@@ -237,6 +272,19 @@ impl Context {
         self.paths.get(at).is_some_and(|p| p.heard < self.switching.moved)
     }
 
+    /// What was on its way over a path that does not work goes again, as far as no report confirmed it. `left` is a
+    /// path that the other end had left before: it may know of a silence that does not show here yet.
+    pub(super) fn rescue(&mut self, left: Option<PathId>) {
+        if self.recent.is_empty() {
+            return;
+        }
+        let works = |id: PathId| {
+            Some(id) != left && self.paths.iter().any(|p| p.id == id && p.state == PathState::Validated)
+        };
+        let lost = self.recent.take(|sent| !works(sent.path));
+        self.again.extend(lost);
+    }
+
     /// What was sent into a silence goes again; but for the copies, where `answered` tells when the path that now
     /// carries data was last known to work and it had them.
     pub(super) fn send_again(&mut self, answered: Option<Instant>) {
@@ -248,15 +296,24 @@ impl Context {
         self.unsure.clear();
     }
 
-    /// Releases one held datagram, if a path works now.
+    /// Releases one datagram that goes again or was held, if a path works now.
     pub(super) fn release(&mut self, now: Instant) -> Option<Transmit> {
-        if self.hold.is_empty() || self.sending.is_none() {
+        if self.hold.is_empty() && self.again.is_empty() || self.sending.is_none() {
             return None;
         }
         loop {
-            let length = self.hold.next_len(now)?;
+            while self.again.front().is_some_and(|s| now.saturating_duration_since(s.at) > Recent::AGE) {
+                self.again.pop_front();
+            }
+            let length = match self.again.front() {
+                Some(sent) => sent.datagram.len(),
+                None => self.hold.next_len(now)?,
+            };
             self.data_path(length + DATA_OVERHEAD)?;
-            let (datagram, sent) = self.hold.pop(now)?;
+            let (datagram, sent) = match self.again.pop_front() {
+                Some(sent) => (sent.datagram, Some(sent.sequence)),
+                None => self.hold.pop(now)?,
+            };
             let mut payload = vec![0; DATA_HEADROOM];
             payload.extend(&datagram);
             payload.resize(payload.len() + DATA_TAILROOM, 0);
@@ -268,8 +325,11 @@ impl Context {
             if let Some(room) = payload.get_mut(HEADER_LEN..DATA_HEADROOM) {
                 room.copy_from_slice(&sequence.to_be_bytes());
             }
+            let id = self.paths.get(at)?.id;
             if self.is_unproven(at) {
                 self.unsure.keep(now, false, sequence, &datagram);
+            } else if let Some(next) = self.next_of(id) {
+                self.recent.push(now, id, next, sequence, &datagram);
             }
             if let Some(path) = self.seal(now, at, Kind::Data, &mut payload) {
                 self.note_data_sent(now, at);
@@ -343,7 +403,10 @@ impl Context {
         epoch.keys.seal(&header, frame).ok()?;
         path.tx_bytes += frame.len() as u64;
         path.credit = path.credit.saturating_sub(frame.len());
-        path.owed = None;
+        // Whoever sees this knows that the path lives, but not what arrived over it.
+        if path.unreported < timing::REPORT_AFTER {
+            path.owed = None;
+        }
         debug_assert!(now >= self.started);
         Some(path.key)
     }

@@ -37,6 +37,7 @@ impl Context {
         path.credit = (path.credit + length).min(1 << 20);
         if data {
             path.owed.get_or_insert(now + timing::REPORT_DELAY);
+            path.unreported = path.unreported.saturating_add(1);
         }
         if proven {
             self.unsure.clear();
@@ -226,6 +227,8 @@ impl Context {
             self.active = None;
             self.select(now, reason);
         } else {
+            // Data left it a moment ago: what was on its way then.
+            self.rescue(None);
             self.select(now, Reason::Better);
         }
         self.announce(now);

@@ -24,10 +24,11 @@ use std::collections::VecDeque;
 use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 use std::time::{Duration, Instant};
 
-use crate::crypto::{Aead, Random, SequenceWindow};
+use crate::crypto::{Aead, Random};
 use crate::hold::{Hold, HoldLimits};
 use crate::interface::{Interface, InterfaceId};
 use crate::policy::Policy;
+use crate::recent::{Recent, Sent};
 use crate::wire::{Address, AddressId, ContextIndex, EidPair, Epoch, PathId, ShutReason};
 
 pub use data::{DATA_HEADROOM, DATA_OVERHEAD, DATA_TAILROOM, Drop, Outgoing, Received};
@@ -37,7 +38,7 @@ pub use select::Reason;
 
 use contact::Contact;
 use control::OwnSet;
-use data::Unsure;
+use data::{Arrived, Unsure};
 use epoch::EpochState;
 use path::Path;
 use select::Switching;
@@ -217,8 +218,12 @@ pub struct Context {
     shutting: Option<(Instant, u32, ShutReason)>,
 
     sequence: u32,
-    received: SequenceWindow,
+    received: Arrived,
     hold: Hold,
+    /// What was sent and not confirmed yet.
+    recent: Recent,
+    /// What goes again, before anything else.
+    again: VecDeque<Sent>,
     /// What was sent into the silence of a suspect path.
     unsure: Unsure,
     last_data: Option<Instant>,
@@ -266,8 +271,10 @@ impl Context {
             peer_set: None,
             shutting: None,
             sequence: 0,
-            received: SequenceWindow::default(),
+            received: Arrived::default(),
             hold: Hold::new(config.hold),
+            recent: Recent::default(),
+            again: VecDeque::new(),
             unsure: Unsure::new(config.hold),
             last_data: None,
             last_heard: None,
@@ -485,7 +492,10 @@ impl Context {
 
     /// Bytes held, and datagrams that were held and given up.
     pub fn held(&self) -> (usize, u64) {
-        (self.hold.bytes() + self.unsure.bytes(), self.hold.dropped() + self.unsure.dropped())
+        (
+            self.hold.bytes() + self.unsure.bytes() + self.recent.bytes(),
+            self.hold.dropped() + self.unsure.dropped(),
+        )
     }
 
     /// The next thing to send.
@@ -512,6 +522,9 @@ impl Context {
         self.drive_contact(now);
         self.drive_control(now);
         self.drive_select(now);
+        if !self.busy(now) && self.recent.is_empty() {
+            self.recent.rest();
+        }
     }
 
     /// Whether any path is usable.
@@ -664,5 +677,7 @@ impl Context {
         self.transmits.retain(|t| matches!(t, Transmit::Datagram { .. }));
         self.hold.clear();
         self.unsure.clear();
+        self.recent.clear();
+        self.again.clear();
     }
 }

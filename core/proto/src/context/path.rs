@@ -105,6 +105,8 @@ pub(super) struct Path {
     pub awaiting: Option<Instant>,
     /// By when the other end must hear something, because it sent data.
     pub owed: Option<Instant>,
+    /// Data frames received over it since the other end was last told what arrived.
+    pub unreported: u32,
     /// Since when it has been validated without a break.
     pub good_since: Option<Instant>,
     pub failed_at: Option<Instant>,
@@ -163,6 +165,7 @@ impl Path {
             heard: None,
             awaiting: None,
             owed: None,
+            unreported: 0,
             good_since: None,
             failed_at: None,
             failures: 0,

@@ -250,8 +250,10 @@ impl Context {
         }
         self.switching.lost = None;
         self.switching.moved = Some(now);
+        let left = self.active.filter(|_| why == Reason::PeerWish);
         self.active = to;
         // What went into the silence of the old path goes again; what it did carry is dropped as come before.
+        self.rescue(left);
         let answered = self.active_at().and_then(|at| self.paths.get(at)).and_then(|p| p.acknowledged);
         self.send_again(answered);
         let to_key = self.active_path();

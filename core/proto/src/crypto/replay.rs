@@ -11,26 +11,26 @@ pub enum Replay {
     Replayed,
 }
 
-const WORDS: usize = 32;
-const BITS: u64 = WORDS as u64 * 64;
-
-/// A sliding window over the counters of one path and epoch: 2,048 wide, of which the last 1,984 are sure.
+/// A window over the counters of one path and epoch: 2,048 wide, of which the last 1,984 are sure.
 ///
-/// Wide enough for what reordering and striping do to a fast path (at 10 Gbit/s and 1,400 bytes, 2 ms).
+/// Wide enough for what reordering does to a fast path (at 10 Gbit/s and 1,400 bytes, 2 ms).
+pub type ReplayWindow = Window<32>;
+
+/// A sliding window of `WORDS` times 64 numbers, of which all but the oldest 64 are sure.
 #[derive(Debug, Clone)]
-pub struct ReplayWindow {
+pub struct Window<const WORDS: usize> {
     next: u64,
     seen: [u64; WORDS],
 }
 
-impl Default for ReplayWindow {
+impl<const WORDS: usize> Default for Window<WORDS> {
     fn default() -> Self {
         Self { next: 0, seen: [0; WORDS] }
     }
 }
 
-impl ReplayWindow {
-    const REACH: u64 = BITS - 64;
+impl<const WORDS: usize> Window<WORDS> {
+    const REACH: u64 = WORDS as u64 * 64 - 64;
 
     /// What accepting `counter` would say. Changes nothing: call it before the datagram is authenticated.
     pub fn check(&self, counter: u64) -> Replay {
@@ -77,12 +77,13 @@ impl ReplayWindow {
     }
 }
 
-/// The same over the context-wide 32-bit sequence numbers of datagrams, which may come by several paths.
+/// The same over the context-wide 32-bit sequence numbers of datagrams, which may come by several paths: 8,192 wide,
+/// because what was on its way over a path that died is sent again behind what is newer.
 ///
 /// The number wraps; the window reads it as the 64-bit number nearest to the newest one (RFC 1982 in spirit).
 #[derive(Debug, Clone, Default)]
 pub struct SequenceWindow {
-    window: ReplayWindow,
+    window: Window<128>,
 }
 
 impl SequenceWindow {
