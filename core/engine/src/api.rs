@@ -1,5 +1,6 @@
 //! What the engine is told and what it tells: the types that the service works with.
 
+use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 use std::time::{Duration, SystemTime};
 
@@ -7,6 +8,7 @@ use mast_proto::wire::EidPair;
 use mast_proto::{EidPool, Interface, PathState, PeerKind, PeerState, Policy};
 
 use crate::os::Prefix;
+pub use crate::traffic::Bytes;
 
 /// A Curve25519 public key.
 pub type PublicKey = [u8; 32];
@@ -32,8 +34,19 @@ pub struct EngineConfig {
     pub peers: Vec<PeerConfig>,
     /// Invites that were given out and have not expired.
     pub invites: Vec<InviteRecord>,
+    /// What the user chose for interfaces, by name.
+    pub choices: BTreeMap<String, InterfaceChoice>,
     /// Whether to bring the virtual interface up at once.
     pub up: bool,
+}
+
+/// What the user chose for an interface; it wins over what the system says.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct InterfaceChoice {
+    /// Whether traffic over it costs money; none leaves it to the system.
+    pub metered: Option<bool>,
+    /// Never use it.
+    pub excluded: bool,
 }
 
 /// A peer, as it is kept.
@@ -93,6 +106,8 @@ pub enum Change {
     PeerRemoved(PublicKey),
     /// The invites are now these.
     Invites(Vec<InviteRecord>),
+    /// What the user chose for interfaces is now this.
+    Choices(BTreeMap<String, InterfaceChoice>),
     /// The default policy is now this.
     Policy(Policy),
     /// The tunnel was switched on or off.
@@ -108,8 +123,8 @@ pub struct Snapshot {
     pub name: String,
     /// This host's identity.
     pub public_key: PublicKey,
-    /// The interfaces.
-    pub interfaces: Vec<Interface>,
+    /// The interfaces, those that are excluded too, each with what the user chose for it.
+    pub interfaces: Vec<(Interface, InterfaceChoice)>,
     /// The peers.
     pub peers: Vec<PeerSnapshot>,
     /// Datagrams dropped, by reason, and other counters, for `mast doctor`.
@@ -133,6 +148,8 @@ pub struct PeerSnapshot {
     pub eid_v4: Option<EidPair>,
     /// The policy in force.
     pub policy: Policy,
+    /// Whether it is its own; else it is that of all.
+    pub own_policy: bool,
     /// Bytes received from it, of UDP payload.
     pub rx_bytes: u64,
     /// Bytes sent to it, of UDP payload.
@@ -168,6 +185,43 @@ pub struct PathSnapshot {
     pub rx_bytes: u64,
     /// Bytes sent over it.
     pub tx_bytes: u64,
+}
+
+/// What there is to be seen without making any context try anything.
+#[derive(Debug, Clone, Default)]
+pub struct Glance {
+    /// Whether the virtual interface is up.
+    pub up: bool,
+    /// What each interface carried since the engine started.
+    pub traffic: Vec<InterfaceTraffic>,
+    /// The paths of all peers.
+    pub paths: Vec<PathGlance>,
+}
+
+/// What an interface carried since the engine started.
+#[derive(Debug, Clone)]
+pub struct InterfaceTraffic {
+    /// The interface as it is, or its name if it is gone.
+    pub interface: Result<Interface, String>,
+    /// Its number: one that comes back as another has another.
+    pub id: u32,
+    /// The counts.
+    pub bytes: Bytes,
+}
+
+/// A path at a glance.
+#[derive(Debug, Clone)]
+pub struct PathGlance {
+    /// The peer's name.
+    pub peer: String,
+    /// The interface's name.
+    pub interface: String,
+    /// The remote address.
+    pub remote: SocketAddr,
+    /// Smoothed round trip, while the path works.
+    pub srtt: Option<Duration>,
+    /// Whether it carries data now.
+    pub active: bool,
 }
 
 /// Something that a user would want to see in the story.

@@ -3,12 +3,12 @@
 use std::time::{Duration, Instant};
 
 use mast_proto::wire::ShutReason;
-use mast_proto::{PeerState, Policy, Selector};
+use mast_proto::{PathState, PeerState, Policy, Selector};
 use tokio::sync::oneshot;
 
-use crate::api::{Change, EngineError, PeerConfig, Snapshot};
+use crate::api::{Change, EngineError, Glance, InterfaceTraffic, PathGlance, PeerConfig, Snapshot};
 use crate::engine::{Closing, Engine, touch};
-use crate::handle::Command;
+use crate::handle::{Choose, Command};
 use crate::name;
 use crate::os::{Platform, Tun};
 use crate::peer::{Peer, PeerId};
@@ -22,6 +22,10 @@ impl<P: Platform> Engine<P> {
         // Whoever asked may have gone: an answer that nobody takes is no error.
         match command {
             Command::Snapshot(reply) => drop(reply.send(Ok(self.snapshot(now)))),
+            Command::Glance(reply) => drop(reply.send(Ok(self.glance()))),
+            Command::Choose { interface, choice, reply } => {
+                drop(reply.send(self.choose(now, &interface, choice)));
+            }
             Command::Up(reply) => {
                 let result = self.bring_up().await;
                 if result.is_ok() {
@@ -64,10 +68,51 @@ impl<P: Platform> Engine<P> {
             up: self.up,
             name: self.settings.name.clone(),
             public_key: self.identity.public(),
-            interfaces: self.list.interfaces.clone(),
+            interfaces: self.choices.all(),
             peers: present.map(|p| p.snapshot(now, &self.names)).collect(),
             counters: self.net.counters.list(),
         }
+    }
+
+    fn glance(&self) -> Glance {
+        let traffic = self.net.traffic.interfaces().map(|id| {
+            let all = self.choices.all().into_iter().map(|(interface, _)| interface);
+            let interface = all.into_iter().find(|i| i.id == id).ok_or_else(|| self.names.of(id));
+            InterfaceTraffic { interface, id: id.0, bytes: self.net.traffic.of(id) }
+        });
+        let paths = self.peers.values().filter(|p| p.leaving.is_none()).flat_map(|peer| {
+            peer.context.paths().map(|path| PathGlance {
+                peer: peer.config.name.clone(),
+                interface: self.names.of(path.key.interface),
+                remote: path.key.remote,
+                srtt: path.srtt.filter(|_| path.state == PathState::Validated),
+                active: path.active,
+            })
+        });
+        Glance { up: self.up, traffic: traffic.collect(), paths: paths.collect() }
+    }
+
+    fn choose(&mut self, now: Instant, name: &str, choice: Choose) -> Result<(), EngineError> {
+        if !self.choices.knows(name) {
+            return Err(self.no_interface(name));
+        }
+        let mut chosen = self.choices.of(name);
+        chosen.metered = choice.metered.unwrap_or(chosen.metered);
+        chosen.excluded = choice.excluded.unwrap_or(chosen.excluded);
+        let all = self.choices.set(name, chosen);
+        self.tell_change(Change::Choices(all));
+        let usable = self.choices.usable();
+        if usable != self.list.interfaces {
+            self.list.interfaces = usable;
+            self.tell_interfaces(now);
+        }
+        Ok(())
+    }
+
+    fn no_interface(&self, name: &str) -> EngineError {
+        let known: Vec<_> = self.choices.all().into_iter().map(|(i, _)| i.name).collect();
+        let known = if known.is_empty() { "none now".to_owned() } else { known.join(", ") };
+        EngineError::NoInterface { name: name.to_owned(), known }
     }
 
     /// Makes the virtual interface and the sockets, and connects.
@@ -225,36 +270,45 @@ impl<P: Platform> Engine<P> {
         Ok(())
     }
 
-    fn set_policy(&mut self, now: Instant, name: Option<&str>, policy: Policy) -> Result<(), EngineError> {
-        if let Policy::Pin { order, .. } = &policy {
+    fn set_policy(
+        &mut self,
+        now: Instant,
+        name: Option<&str>,
+        policy: Option<Policy>,
+    ) -> Result<(), EngineError> {
+        if let Some(Policy::Pin { order, .. }) = &policy {
             if order.is_empty() {
                 return Err(EngineError::Invalid("a pin names at least one interface".into()));
             }
             for selector in order {
                 if let Selector::Interface(wanted) = selector
-                    && !self.list.interfaces.iter().any(|i| i.name == *wanted)
+                    && !self.choices.knows(wanted)
                 {
-                    let known: Vec<_> = self.list.interfaces.iter().map(|i| i.name.as_str()).collect();
-                    let known = if known.is_empty() { "none now".to_owned() } else { known.join(", ") };
-                    return Err(EngineError::NoInterface { name: wanted.clone(), known });
+                    return Err(self.no_interface(wanted));
                 }
             }
         }
         let one = name.map(|n| self.find_peer(n)).transpose()?;
-        for (&id, peer) in &mut self.peers {
-            let meant = one.map_or(peer.config.policy.is_none(), |one| one == id);
-            if meant {
-                peer.context.set_policy(now, policy.clone());
-                touch(&mut self.touched, id);
-            }
+        if one.is_none() {
+            self.settings.policy = policy.clone().unwrap_or_default();
+            self.tell_change(Change::Policy(self.settings.policy.clone()));
         }
-        if let Some(peer) = one.and_then(|id| self.peers.get_mut(&id)) {
-            peer.config.policy = Some(policy);
-            let change = Change::Peer(peer.config.clone());
+        let own = policy.filter(|_| one.is_some());
+        let in_force = own.clone().unwrap_or_else(|| self.settings.policy.clone());
+        let mut changes = Vec::new();
+        for (&id, peer) in &mut self.peers {
+            if one.is_some_and(|one| one != id) {
+                continue;
+            }
+            if peer.config.policy != own {
+                peer.config.policy = own.clone();
+                changes.push(Change::Peer(peer.config.clone()));
+            }
+            peer.context.set_policy(now, in_force.clone());
+            touch(&mut self.touched, id);
+        }
+        for change in changes {
             self.tell_change(change);
-        } else {
-            self.settings.policy = policy.clone();
-            self.tell_change(Change::Policy(policy));
         }
         Ok(())
     }

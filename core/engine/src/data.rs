@@ -12,6 +12,7 @@ use crate::os::{Platform, Tun};
 use crate::peer::{Peer, PeerId};
 use crate::routing::Routing;
 use crate::sockets::{Sent, Sockets};
+use crate::traffic::Traffic;
 use crate::wireguard::{Indices, Owner};
 use crate::{icmp, inner};
 
@@ -25,13 +26,18 @@ pub(crate) struct Net {
     pub sockets: Sockets,
     pub indices: Indices,
     pub counters: Counters,
+    pub traffic: Traffic,
 }
 
 impl Net {
-    /// Sends a UDP payload to a peer.
-    pub fn send(&mut self, now: Instant, peer: &mut Peer, path: PathKey, payload: &[u8]) {
+    /// Sends a UDP payload to a peer; `carried` bytes of it are a datagram of the host that goes out for the first
+    /// time.
+    pub fn send(&mut self, now: Instant, peer: &mut Peer, path: PathKey, payload: &[u8], carried: usize) {
         match self.sockets.send(path, payload) {
-            Sent::Yes => peer.tx_bytes += payload.len() as u64,
+            Sent::Yes => {
+                peer.tx_bytes += payload.len() as u64;
+                self.traffic.sent(path, payload.len(), carried);
+            }
             Sent::Lost(reason) => self.counters.add(reason),
             Sent::Failed(error) => {
                 self.counters.add("send_error");
@@ -41,12 +47,12 @@ impl Net {
     }
 
     /// Sends a WireGuard message to a plain WireGuard peer, over the path that the context picks.
-    pub fn send_plain(&mut self, now: Instant, peer: &mut Peer, message: &[u8]) {
+    pub fn send_plain(&mut self, now: Instant, peer: &mut Peer, message: &[u8], carried: usize) {
         let Some(path) = peer.context.plain_path(now) else {
             self.counters.add("no_path");
             return;
         };
-        self.send(now, peer, path, message);
+        self.send(now, peer, path, message, carried);
         peer.context.note_plain_sent(now, path, message.len());
     }
 
@@ -55,7 +61,7 @@ impl Net {
         let (message, index) = peer.session.seal_or_queue(datagram);
         self.indices.claim(index, Owner::Peer(id));
         if let Some(message) = message {
-            self.send_plain(now, peer, &message);
+            self.send_plain(now, peer, &message, datagram.len());
         }
     }
 }
@@ -97,7 +103,7 @@ impl<P: Platform> Engine<P> {
             return;
         }
         match peer.context.seal_data(now, frame) {
-            Outgoing::Send(path) => self.net.send(now, peer, path, frame),
+            Outgoing::Send(path) => self.net.send(now, peer, path, frame, length),
             Outgoing::Held => {}
             Outgoing::TooBig { mtu } => {
                 self.net.counters.add("too_big");
@@ -114,6 +120,7 @@ impl<P: Platform> Engine<P> {
         for at in 0..self.net.sockets.len() {
             for _ in 0..BATCH {
                 let Some((length, path)) = self.net.sockets.receive(at, &mut self.buffer) else { break };
+                self.net.traffic.received(path, length);
                 match self.buffer.first() {
                     Some(0x60 | 0x61) if length >= 8 => self.sealed(now, path, length),
                     Some(1..=4) if length >= 8 => self.wireguard(now, path, length),
@@ -145,6 +152,7 @@ impl<P: Platform> Engine<P> {
             Received::Control => {}
             Received::Data(range) => {
                 if let (Some(datagram), Some(tun)) = (datagram.get(range), &self.tun) {
+                    self.net.traffic.delivered(path, datagram.len());
                     deliver(
                         now,
                         id,

@@ -15,6 +15,7 @@ use ring::rand::{SecureRandom, SystemRandom};
 use tokio::sync::{mpsc, oneshot, watch};
 
 use crate::api::{Change, EngineConfig, EngineError, PeerConfig};
+use crate::choices::Choices;
 use crate::counters::Counters;
 use crate::data::{MAX_DATAGRAM, Net};
 use crate::drill::Drill;
@@ -28,6 +29,7 @@ use crate::routing::{Claim, Routing};
 use crate::settle::tick;
 use crate::sockets::{Sockets, is_plausible};
 use crate::story::Story;
+use crate::traffic::Traffic;
 use crate::wireguard::{Identity, Indices, Session};
 
 /// Routes often change many at a time; once in so long is enough to try every path.
@@ -76,7 +78,9 @@ pub struct Engine<P: Platform> {
 
     watch: watch::Receiver<InterfaceList>,
     watching: bool,
+    /// As the user wants them seen, without those never to be used.
     pub(crate) list: InterfaceList,
+    pub(crate) choices: Choices,
     pub(crate) names: Names,
     revalidated: Instant,
     revalidate: Option<Instant>,
@@ -153,7 +157,9 @@ impl<P: Platform> Engine<P> {
         let mut random = Random::new(seed);
         let identity = Arc::new(Identity::new(&config.private_key));
         let now = Instant::now();
-        let list = watch.borrow().clone();
+        let mut list = watch.borrow().clone();
+        let mut choices = Choices::new(config.choices.clone());
+        list.interfaces = choices.apply(list.interfaces);
         Ok(Self {
             platform,
             settings: Settings {
@@ -178,11 +184,13 @@ impl<P: Platform> Engine<P> {
                 sockets: Sockets::new(config.port)?,
                 indices: Indices::new(),
                 counters: Counters::default(),
+                traffic: Traffic::default(),
             },
             tun: None,
             tun_retry: None,
             names: Names::default(),
             list,
+            choices,
             watch,
             watching: true,
             revalidated: now,
@@ -314,21 +322,18 @@ impl<P: Platform> Engine<P> {
             self.story.note("", "the system no longer tells of network changes");
             return;
         }
-        let list = self.watch.borrow_and_update().clone();
+        let mut list = self.watch.borrow_and_update().clone();
+        self.names.learn(&list.interfaces);
+        list.interfaces = self.choices.apply(list.interfaces);
         let resumed = list.resumed != self.list.resumed;
         let routes = list.routes_changed != self.list.routes_changed;
         let interfaces = list.interfaces != self.list.interfaces;
         self.list = list;
-        self.names.learn(&self.list.interfaces);
         if !self.up {
             return;
         }
         if interfaces {
-            self.sync_sockets(now);
-            for (&id, peer) in &mut self.peers {
-                peer.context.handle_interfaces(now, &self.list.interfaces);
-                touch(&mut self.touched, id);
-            }
+            self.tell_interfaces(now);
         }
         if resumed {
             self.revalidate_all(now);
@@ -339,6 +344,18 @@ impl<P: Platform> Engine<P> {
             } else {
                 self.revalidate = Some(due);
             }
+        }
+    }
+
+    /// Every part that uses interfaces learns of the present ones.
+    pub(crate) fn tell_interfaces(&mut self, now: Instant) {
+        if !self.up {
+            return;
+        }
+        self.sync_sockets(now);
+        for (&id, peer) in &mut self.peers {
+            peer.context.handle_interfaces(now, &self.list.interfaces);
+            touch(&mut self.touched, id);
         }
     }
 

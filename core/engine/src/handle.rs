@@ -6,7 +6,7 @@ use std::time::{Duration, SystemTime};
 use mast_proto::Policy;
 use tokio::sync::{broadcast, mpsc, oneshot};
 
-use crate::api::{DrillStep, EngineError, Happening, PeerConfig, PublicKey, Snapshot};
+use crate::api::{DrillStep, EngineError, Glance, Happening, PeerConfig, PublicKey, Snapshot};
 
 type Reply<T> = oneshot::Sender<Result<T, EngineError>>;
 
@@ -19,10 +19,21 @@ pub(crate) enum Command {
     RemovePeer(String, Reply<()>),
     Invite { expires: Duration, name: Option<String>, reply: Reply<Invite> },
     Join { link: String, name: Option<String>, reply: Reply<NewPeer> },
-    SetPolicy { peer: Option<String>, policy: Policy, reply: Reply<()> },
+    Glance(Reply<Glance>),
+    SetPolicy { peer: Option<String>, policy: Option<Policy>, reply: Reply<()> },
+    Choose { interface: String, choice: Choose, reply: Reply<()> },
     Recent(Reply<Vec<Happening>>),
     Drill { peer: String, reply: Reply<mpsc::Receiver<DrillStep>> },
     Stop(Reply<()>),
+}
+
+/// A change of what is chosen for an interface; what is none stays as it is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Choose {
+    /// Whether traffic over it costs money; `Some(None)` leaves it to the system.
+    pub metered: Option<Option<bool>>,
+    /// Whether it shall never be used.
+    pub excluded: Option<bool>,
 }
 
 /// An invite to be handed to whoever shall become a peer.
@@ -109,13 +120,39 @@ impl EngineHandle {
         self.ask(|reply| Command::Join { link: link.to_owned(), name, reply }).await
     }
 
-    /// Sets the policy of a peer, or the default policy.
+    /// What there is to be seen without making any context try anything.
+    ///
+    /// # Errors
+    /// When the engine has stopped.
+    pub async fn glance(&self) -> Result<Glance, EngineError> {
+        self.ask(Command::Glance).await
+    }
+
+    /// Sets the policy of a peer, or of all: then none keeps one of its own.
     ///
     /// # Errors
     /// When there is no such peer, or the policy names an interface that does not exist.
     pub async fn set_policy(&self, peer: Option<&str>, policy: Policy) -> Result<(), EngineError> {
         let peer = peer.map(str::to_owned);
-        self.ask(|reply| Command::SetPolicy { peer, policy, reply }).await
+        self.ask(|reply| Command::SetPolicy { peer, policy: Some(policy), reply }).await
+    }
+
+    /// Lets a peer follow the policy of all again.
+    ///
+    /// # Errors
+    /// When there is no such peer.
+    pub async fn clear_policy(&self, peer: &str) -> Result<(), EngineError> {
+        let peer = Some(peer.to_owned());
+        self.ask(|reply| Command::SetPolicy { peer, policy: None, reply }).await
+    }
+
+    /// Changes what is chosen for an interface. It is in force when this returns.
+    ///
+    /// # Errors
+    /// When there is no such interface, and nothing was chosen for one of that name before.
+    pub async fn choose(&self, interface: &str, choice: Choose) -> Result<(), EngineError> {
+        let interface = interface.to_owned();
+        self.ask(|reply| Command::Choose { interface, choice, reply }).await
     }
 
     /// What happens from now on.

@@ -43,6 +43,7 @@
 //!
 //! The engine writes nothing to disk. Whatever must survive a restart comes as [`api::Change`].
 
+mod choices;
 mod commands;
 mod counters;
 mod data;
@@ -63,10 +64,11 @@ mod secure;
 mod settle;
 mod sockets;
 mod story;
+mod traffic;
 mod wireguard;
 
 pub mod api;
 pub mod os;
 
 pub use engine::Engine;
-pub use handle::{EngineHandle, Invite, NewPeer};
+pub use handle::{Choose, EngineHandle, Invite, NewPeer};

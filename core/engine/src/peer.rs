@@ -95,6 +95,7 @@ impl Peer {
             eid_v6: self.eid_v6(),
             eid_v4: self.eid_v4(),
             policy: self.context.policy().clone(),
+            own_policy: self.config.policy.is_some(),
             rx_bytes: self.rx_bytes,
             tx_bytes: self.tx_bytes,
             last_heard: self.context.last_heard().map(|at| now.saturating_duration_since(at)),

@@ -123,7 +123,7 @@ impl<P: Platform> Engine<P> {
         let Some(peer) = self.peers.get_mut(&id) else { return };
         touch(&mut self.touched, id);
         if let Some(reply) = &outcome.reply {
-            self.net.send(now, peer, path, reply);
+            self.net.send(now, peer, path, reply, 0);
         }
         if outcome.authentic {
             peer.rx_bytes += length as u64;
@@ -135,7 +135,7 @@ impl<P: Platform> Engine<P> {
             peer.context.secure_up(now, path, role);
             if peer.is_plain() {
                 for message in peer.session.queued() {
-                    self.net.send_plain(now, peer, &message);
+                    self.net.send_plain(now, peer, &message, 0);
                 }
             }
             peer.tick.get_or_insert(now);
@@ -156,6 +156,7 @@ impl<P: Platform> Engine<P> {
                 self.rebuild();
             }
         } else if let (Some(datagram), Some(tun)) = (inner::trim(&datagram), &self.tun) {
+            self.net.traffic.delivered(path, datagram.len());
             deliver(now, id, datagram, &self.routing, self.drill.as_mut(), &mut self.net.counters, tun);
         } else {
             self.net.counters.add("inner_malformed");

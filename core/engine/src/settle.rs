@@ -67,22 +67,22 @@ pub(crate) fn tick(now: Instant, id: PeerId, peer: &mut Peer, net: &mut Net) {
     let (message, index) = peer.session.tick();
     net.indices.claim(index, Owner::Peer(id));
     if let Some(message) = message {
-        net.send_plain(now, peer, &message);
+        net.send_plain(now, peer, &message, 0);
     }
     peer.tick = Some(now + TICK);
 }
 
 fn send(now: Instant, id: PeerId, peer: &mut Peer, net: &mut Net, transmit: Transmit) {
     match transmit {
-        Transmit::Datagram { path, payload } => net.send(now, peer, path, &payload),
+        Transmit::Datagram { path, payload } => net.send(now, peer, path, &payload, 0),
         Transmit::Contact { path, fresh } => {
             let (initiation, index) = peer.session.initiate(fresh);
             let initiation = initiation.to_vec();
             net.indices.claim(index, Owner::Peer(id));
-            net.send(now, peer, path, &initiation);
+            net.send(now, peer, path, &initiation, 0);
         }
         Transmit::Secure { path, payload } => match peer.session.seal(&inner::wrap(&payload)) {
-            Some(message) => net.send(now, peer, path, &message),
+            Some(message) => net.send(now, peer, path, &message, 0),
             None => net.counters.add("no_session"),
         },
     }

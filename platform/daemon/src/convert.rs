@@ -8,7 +8,9 @@ use mast_control::{
     ControlError, Eids, Event, InterfaceKind, InterfaceStatus, PathState, PathStatus, PeerKind, PeerState,
     PeerStatus, PolicyMode, PolicyStatus, Status, timestamp,
 };
-use mast_engine::api::{EngineError, Happening, PathSnapshot, PeerSnapshot, PlainPeer, PublicKey, Snapshot};
+use mast_engine::api::{
+    EngineError, Happening, InterfaceChoice, PathSnapshot, PeerSnapshot, PlainPeer, PublicKey, Snapshot,
+};
 use mast_proto::Policy;
 
 use crate::words::key_text;
@@ -31,25 +33,33 @@ pub(crate) fn status(
         name: snapshot.name,
         version: version.to_owned(),
         public_key: key_text(&snapshot.public_key),
-        interfaces: snapshot.interfaces.into_iter().map(interface).collect(),
+        interfaces: snapshot.interfaces.into_iter().map(|(i, choice)| interface(i, choice)).collect(),
         peers: snapshot.peers.into_iter().map(|p| peer(p, plain)).collect(),
         events,
+        ..Status::default()
     }
 }
 
-fn interface(interface: mast_proto::Interface) -> InterfaceStatus {
+/// The word for a kind.
+pub(crate) fn kind(kind: mast_proto::InterfaceKind) -> InterfaceKind {
+    match kind {
+        mast_proto::InterfaceKind::Wifi => InterfaceKind::Wifi,
+        mast_proto::InterfaceKind::Cellular => InterfaceKind::Cellular,
+        mast_proto::InterfaceKind::Ethernet => InterfaceKind::Ethernet,
+        mast_proto::InterfaceKind::Other => InterfaceKind::Other,
+    }
+}
+
+fn interface(interface: mast_proto::Interface, choice: InterfaceChoice) -> InterfaceStatus {
     InterfaceStatus {
         name: interface.name,
-        kind: match interface.kind {
-            mast_proto::InterfaceKind::Wifi => InterfaceKind::Wifi,
-            mast_proto::InterfaceKind::Cellular => InterfaceKind::Cellular,
-            mast_proto::InterfaceKind::Ethernet => InterfaceKind::Ethernet,
-            mast_proto::InterfaceKind::Other => InterfaceKind::Other,
-        },
+        kind: kind(interface.kind),
         network: interface.network,
         addresses: interface.addresses.iter().map(ToString::to_string).collect(),
         metered: interface.metered,
         usable: interface.usable,
+        metered_by_hand: choice.metered,
+        excluded: choice.excluded,
     }
 }
 
@@ -79,6 +89,9 @@ fn peer(peer: PeerSnapshot, plain: &BTreeMap<PublicKey, PlainPeer>) -> PeerStatu
         },
         eid,
         policy: policy(&peer.policy),
+        own_policy: peer.own_policy,
+        full_tunnel: None,
+        modes: vec![PolicyMode::Auto, PolicyMode::Pin],
         rx_bytes: peer.rx_bytes,
         tx_bytes: peer.tx_bytes,
         last_heard_ms: peer.last_heard.map(|ago| u64::try_from(ago.as_millis()).unwrap_or(u64::MAX)),
@@ -182,15 +195,18 @@ mod tests {
             up: true,
             name: "laptop".into(),
             public_key: [1; 32],
-            interfaces: vec![mast_proto::Interface {
-                id: mast_proto::InterfaceId(3),
-                name: "wlan0".into(),
-                kind: mast_proto::InterfaceKind::Wifi,
-                network: Some("Train".into()),
-                metered: true,
-                addresses: vec!["192.0.2.7".parse().unwrap()],
-                usable: true,
-            }],
+            interfaces: vec![(
+                mast_proto::Interface {
+                    id: mast_proto::InterfaceId(3),
+                    name: "wlan0".into(),
+                    kind: mast_proto::InterfaceKind::Wifi,
+                    network: Some("Train".into()),
+                    metered: true,
+                    addresses: vec!["192.0.2.7".parse().unwrap()],
+                    usable: true,
+                },
+                InterfaceChoice { metered: Some(true), excluded: false },
+            )],
             peers: vec![PeerSnapshot {
                 name: "nas".into(),
                 public_key: [2; 32],
@@ -199,6 +215,7 @@ mod tests {
                 eid_v6: Some(("fd00::1".parse().unwrap(), "fd00::2".parse().unwrap())),
                 eid_v4: Some(EidPair { own: [100, 64, 0, 0].into(), other: [100, 64, 0, 1].into() }),
                 policy: Policy::Pin { order: vec![mast_proto::Selector::parse("wifi")], fallback: false },
+                own_policy: true,
                 rx_bytes: 5,
                 tx_bytes: 6,
                 last_heard: Some(Duration::from_micros(1_500_700)),

@@ -1,22 +1,25 @@
 //! What the parts of the running service share.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use mast_control::{Event, Notice};
 use mast_engine::EngineHandle;
-use mast_engine::api::{Change, Happening, PlainPeer, PublicKey};
+use mast_engine::api::{Change, Happening, InterfaceTraffic, PlainPeer, PublicKey};
 use tokio::sync::broadcast::error::RecvError;
 use tokio::sync::{Notify, broadcast, mpsc};
 
+use crate::chronicle::Chronicle;
 use crate::convert;
-use crate::store::{Store, StoreError};
+use crate::history::Samples;
+use crate::store::Store;
+use crate::usage::{self, Meter};
 
 /// How many notices a slow user interface may lag behind.
 const NOTICES: usize = 256;
-/// How many of the service's own events are remembered, and how many of all events are shown.
-const EVENTS: usize = 50;
+/// How many events a status shows.
+pub(crate) const EVENTS: usize = 50;
 
 /// What doctor and messages need to know of the configuration.
 #[derive(Debug, Clone)]
@@ -33,21 +36,29 @@ pub(crate) struct Daemon {
     /// Peers changed: there may be names to be looked up.
     pub look_up: Notify,
     store: Mutex<Store>,
+    /// A pause began, or was ended by hand.
+    pub pause_changed: Notify,
     notices: broadcast::Sender<Notice>,
-    notes: Mutex<VecDeque<Event>>,
+    chronicle: Mutex<Chronicle>,
+    samples: Mutex<Samples>,
+    meter: Mutex<Meter>,
     /// Why the state could not be saved the last time.
     unsaved: Mutex<Option<String>>,
 }
 
 impl Daemon {
     pub fn new(engine: EngineHandle, store: Store, facts: Facts) -> Arc<Self> {
+        let chronicle = Chronicle::open(store.dir().path());
         Arc::new(Self {
             engine,
             facts,
             look_up: Notify::new(),
             store: Mutex::new(store),
             notices: broadcast::Sender::new(NOTICES),
-            notes: Mutex::default(),
+            pause_changed: Notify::new(),
+            chronicle: Mutex::new(chronicle),
+            samples: Mutex::default(),
+            meter: Mutex::default(),
             unsaved: Mutex::default(),
         })
     }
@@ -62,6 +73,11 @@ impl Daemon {
         self.notices.subscribe()
     }
 
+    /// What a status says is no longer the same.
+    pub fn status_changed(&self) {
+        self.tell(Notice::StatusChanged);
+    }
+
     fn tell(&self, notice: Notice) {
         // Nobody listens: that is fine.
         let _ = self.notices.send(notice);
@@ -71,23 +87,36 @@ impl Daemon {
     pub fn note(&self, peer: &str, reason: impl Into<String>) {
         let event = Event::now(peer, reason);
         tracing::info!(peer = event.peer, reason = event.reason, "noted");
-        let mut notes = self.notes.lock().unwrap_or_else(PoisonError::into_inner);
-        if notes.len() >= EVENTS {
-            notes.pop_front();
-        }
-        notes.push_back(event.clone());
-        drop(notes);
+        self.remember(event);
+    }
+
+    fn remember(&self, event: Event) {
+        self.chronicle().push(event.clone());
         self.tell(Notice::Event(event));
     }
 
-    /// The last events of the engine and of the service, oldest first.
-    pub fn events(&self, happenings: Vec<Happening>) -> Vec<Event> {
-        let notes = self.notes.lock().unwrap_or_else(PoisonError::into_inner).clone();
-        let mut events: Vec<_> = happenings.into_iter().map(convert::event).chain(notes).collect();
-        // Equally written times compare as text; a fraction that is left out sorts a moment too late, no more.
-        events.sort_by(|a, b| a.time.cmp(&b.time));
-        let surplus = events.len().saturating_sub(EVENTS);
-        events.split_off(surplus)
+    fn chronicle(&self) -> MutexGuard<'_, Chronicle> {
+        self.chronicle.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Round trips of the last hour.
+    pub fn samples(&self) -> MutexGuard<'_, Samples> {
+        self.samples.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Folds in what the interfaces carried, and tells of budgets. True when there is something new to save.
+    pub fn fold(&self, traffic: Vec<InterfaceTraffic>) -> bool {
+        let mut meter = self.meter.lock().unwrap_or_else(PoisonError::into_inner);
+        let warnings = self.store().accounts.fold(&mut meter, traffic, &usage::month());
+        for warning in warnings {
+            self.note("", warning);
+        }
+        true
+    }
+
+    /// The last events, oldest first.
+    pub fn events(&self, limit: usize) -> Vec<Event> {
+        self.chronicle().last(limit)
     }
 
     /// What is known of plain WireGuard peers.
@@ -106,7 +135,7 @@ impl Daemon {
         loop {
             match happenings.recv().await {
                 Ok(happening) => {
-                    self.tell(Notice::Event(convert::event(happening)));
+                    self.remember(convert::event(happening));
                     self.tell(Notice::StatusChanged);
                 }
                 Err(RecvError::Lagged(missed)) => tracing::warn!(missed, "events were not passed on"),
@@ -131,12 +160,18 @@ impl Daemon {
     /// Saves the state. A failure is told once, and doctor tells of it until it is mended.
     pub async fn save(&self) {
         let unsaved = self.store().unsaved();
+        let page = self.chronicle().unwritten();
         // Waiting for the disk must not hold up datagrams.
-        let written = tokio::task::spawn_blocking(|| unsaved.write()).await;
+        let written = tokio::task::spawn_blocking(move || {
+            let told = page.map_or(Ok(()), |page| page.write());
+            let (saved, result) = unsaved.write();
+            (saved, result.map_err(|e| e.to_string()).and(told.map_err(|e| format!("the story: {e}"))))
+        });
+        let written = written.await;
         let result = match written {
             Ok((saved, result)) => {
                 self.store().saved(saved);
-                result.map_err(|error: StoreError| error.to_string())
+                result
             }
             Err(error) => Err(error.to_string()),
         };

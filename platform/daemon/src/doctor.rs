@@ -59,7 +59,12 @@ fn tunnel(snapshot: &Snapshot, daemon: &Daemon) -> Check {
 }
 
 fn uplinks(snapshot: &Snapshot) -> Check {
-    let usable: Vec<_> = snapshot.interfaces.iter().filter(|i| i.usable).map(|i| i.name.as_str()).collect();
+    let usable: Vec<_> = snapshot
+        .interfaces
+        .iter()
+        .filter(|(i, c)| i.usable && !c.excluded)
+        .map(|(i, _)| i.name.as_str())
+        .collect();
     match usable.as_slice() {
         [] if snapshot.interfaces.is_empty() => fail(
             "uplinks",
@@ -67,7 +72,7 @@ fn uplinks(snapshot: &Snapshot) -> Check {
             "connect to a network; if one is there, see `ignore` in the configuration",
         ),
         [] => {
-            let names: Vec<_> = snapshot.interfaces.iter().map(|i| i.name.as_str()).collect();
+            let names: Vec<_> = snapshot.interfaces.iter().map(|(i, _)| i.name.as_str()).collect();
             fail(
                 "uplinks",
                 format!("no interface is connected: {}", names.join(", ")),

@@ -3,18 +3,23 @@
 //! [`main`] is the whole program `mastd`; the command line also carries it, for the demonstration.
 
 mod args;
-pub mod config;
+pub mod chronicle;
+mod config;
 mod convert;
 mod daemon;
 mod doctor;
 pub mod endpoint;
 mod failure;
+mod history;
+mod log_ring;
 mod logging;
+mod pause;
 mod resolve;
 mod run;
 mod service;
 pub mod store;
-pub mod wgquick;
+pub mod usage;
+mod wgquick;
 mod words;
 
 use std::ffi::OsString;

@@ -2,9 +2,12 @@
 
 use std::io::IsTerminal;
 
-use tracing_subscriber::EnvFilter;
+use tracing_subscriber::layer::SubscriberExt;
+use tracing_subscriber::util::SubscriberInitExt;
+use tracing_subscriber::{EnvFilter, Layer, fmt};
 
 use crate::failure::Failure;
+use crate::log_ring::Ring;
 
 /// The variable that is asked when the command line does not say.
 const VARIABLE: &str = "MAST_LOG";
@@ -29,12 +32,11 @@ pub fn start(level: Option<&str>) -> Result<(), Failure> {
     })?;
     // systemd's journal adds the time itself.
     let journal = std::env::var_os("JOURNAL_STREAM").is_some();
-    let logger = tracing_subscriber::fmt()
-        .with_env_filter(filter)
-        .with_writer(std::io::stderr)
-        .with_ansi(std::io::stderr().is_terminal());
+    let terminal = fmt::layer().with_writer(std::io::stderr).with_ansi(std::io::stderr().is_terminal());
+    let terminal = if journal { terminal.without_time().boxed() } else { terminal.boxed() };
+    let ring = fmt::layer().with_writer(Ring).with_ansi(false);
     // In one process with a program that logs already, that one decides.
-    let _ = if journal { logger.without_time().try_init() } else { logger.try_init() };
+    let _ = tracing_subscriber::registry().with(filter).with(terminal).with(ring).try_init();
     Ok(())
 }
 

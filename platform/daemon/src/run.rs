@@ -1,7 +1,7 @@
 //! The life of the service: start, serve, stop.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use mast_control::{Server, ServerOptions};
 use mast_engine::Engine;
@@ -19,7 +19,7 @@ use crate::daemon::{Daemon, Facts};
 use crate::failure::Failure;
 use crate::service::MastService;
 use crate::store::Store;
-use crate::{VERSION, resolve};
+use crate::{VERSION, history, pause, resolve};
 
 /// How long stopping may take; what is not done by then is cut short.
 const STOP: Duration = Duration::from_millis(850);
@@ -76,6 +76,15 @@ async fn start(args: &Args, config: Config, facts: Facts) -> Result<Started, Fai
     {
         tracing::info!("removed {thing}");
     }
+    // A pause that ended while nobody watched is over.
+    let paused = store.paused_until();
+    let up = match paused {
+        Some(until) => until <= SystemTime::now(),
+        None => store.up(),
+    };
+    if up {
+        store.set_paused_until(None);
+    }
     let name = config.name.clone().unwrap_or_else(host_name);
     let engine_config = EngineConfig {
         private_key,
@@ -87,7 +96,8 @@ async fn start(args: &Args, config: Config, facts: Facts) -> Result<Started, Fai
         policy: store.policy(),
         peers: store.peers(),
         invites: store.invites(),
-        up: store.up(),
+        choices: store.choices(),
+        up,
     };
     let platform = Native::new(overrides(&config));
     let (engine, changes) = Engine::start(platform, engine_config).await.map_err(Failure::Engine)?;
@@ -118,6 +128,8 @@ async fn serve(started: Started, mut signals: Signals) -> Result<(), Failure> {
         async move { daemon.pass_on(happenings).await }
     });
     let resolving = tokio::spawn(resolve::run(Arc::clone(&daemon), daemon.engine.happenings()));
+    let sampling = tokio::spawn(history::run(Arc::clone(&daemon)));
+    let pausing = tokio::spawn(pause::run(Arc::clone(&daemon)));
     let watchdog = tokio::spawn(watchdog(Arc::clone(&daemon)));
     notify(&[NotifyState::Ready]);
     tracing::info!(version = VERSION, "mastd is ready");
@@ -129,6 +141,13 @@ async fn serve(started: Started, mut signals: Signals) -> Result<(), Failure> {
     notify(&[NotifyState::Stopping]);
     resolving.abort();
     watchdog.abort();
+    sampling.abort();
+    pausing.abort();
+    // What was carried since the last sample.
+    if let Ok(glance) = daemon.engine.glance().await {
+        daemon.fold(glance.traffic);
+        daemon.save().await;
+    }
     // Fails when the server has ended; then there is nothing to stop.
     let _ = stop_server.send(());
     let stopping = async {

@@ -3,21 +3,23 @@
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use mast_control::{
-    Caller, ControlError, Drill, DrillProgress, DrillReport, DrillStep, Eids, Invite, Invited, Notice,
-    PeerAdd, PeerAdded, PeerFile, PolicyMode, PolicySet, Request, Response, Service, Verdict, timestamp,
+    BudgetSet, Caller, ControlError, Drill, DrillProgress, DrillReport, DrillStep, Eids, InterfaceSet,
+    Invite, Invited, Logs, Metered, Notice, PeerAdd, PeerAdded, PeerFile, PolicyMode, PolicySet, Request,
+    Response, Service, SettingsSet, Story, Verdict, timestamp,
 };
-use mast_engine::api::{self, PeerConfig};
+use mast_engine::Choose;
+use mast_engine::api::{self, EngineError, PeerConfig};
 use mast_proto::{PathState, Policy, Selector};
 use tokio::sync::{broadcast, mpsc};
 
 use crate::config::shared_range;
 use crate::convert::{self, millis, refusal};
-use crate::daemon::Daemon;
+use crate::daemon::{Daemon, EVENTS};
 use crate::endpoint::Endpoint;
-use crate::{VERSION, doctor, resolve, wgquick, words};
+use crate::{VERSION, doctor, log_ring, resolve, wgquick, words};
 
 /// How long whoever adds a peer waits for its name to be looked up; after that it goes on in the background.
 const LOOK_UP: Duration = Duration::from_secs(3);
@@ -27,18 +29,31 @@ pub(crate) struct MastService(pub Arc<Daemon>);
 
 impl Service for MastService {
     async fn call(&self, request: Request, caller: &Caller) -> Result<Response, ControlError> {
-        if !matches!(request, Request::Status | Request::Doctor) {
+        if !request.only_reads() {
             tracing::info!(method = request.method(), uid = caller.uid, client = caller.client, "asked");
         }
-        let engine = &self.0.engine;
         match request {
             Request::Status => self.status().await,
-            Request::Up => engine.up().await.map(|()| Response::DONE).map_err(refusal),
-            Request::Down => engine.down().await.map(|()| Response::DONE).map_err(refusal),
+            Request::Up => self.up().await,
+            Request::Down => self.down(None).await,
+            Request::Pause(pause) => self.down(Some(Duration::from_secs(pause.seconds))).await,
             Request::PeerAdd(add) => self.peer_add(add).await.map(Response::PeerAdded),
             Request::PeerRemove(peer) => self.peer_remove(&peer.name).await,
             Request::Invite(invite) => self.invite(invite).await,
             Request::PolicySet(policy) => self.policy_set(policy).await,
+            Request::PolicyClear(clear) => done(self.0.engine.clear_policy(&clear.peer).await),
+            Request::InterfaceSet(set) => self.interface_set(set).await,
+            Request::SettingsSet(set) => self.settings_set(set).await,
+            Request::Usage => self.usage().await,
+            Request::BudgetSet(set) => self.budget_set(set).await,
+            Request::Story(story) => Ok(Response::Story(Story {
+                events: self.0.events(usize::try_from(story.limit).unwrap_or(usize::MAX)),
+            })),
+            Request::History => Ok(Response::History(self.0.samples().report())),
+            Request::Logs => Ok(Response::Logs(Logs { lines: log_ring::lines() })),
+            Request::PeerSet(_) | Request::KeyHandOver | Request::KeyUnlock(_) | Request::KeyKeep => Err(
+                ControlError::unavailable(format!("`{}` is not offered by this version", request.method())),
+            ),
             Request::Doctor => doctor::report(&self.0).await.map(Response::Doctor),
         }
     }
@@ -79,9 +94,75 @@ impl Service for MastService {
 impl MastService {
     async fn status(&self) -> Result<Response, ControlError> {
         let snapshot = self.0.engine.snapshot().await.map_err(refusal)?;
-        let recent = self.0.engine.recent().await.map_err(refusal)?;
-        let (plain, events) = (self.0.plain_peers(), self.0.events(recent));
-        Ok(convert::status(snapshot, &plain, VERSION, events).into())
+        let (plain, events) = (self.0.plain_peers(), self.0.events(EVENTS));
+        let mut status = convert::status(snapshot, &plain, VERSION, events);
+        let store = self.0.store();
+        status.paused_until = store.paused_until().filter(|_| !status.up).map(timestamp::rfc3339);
+        status.settings.at_start = store.at_start();
+        Ok(status.into())
+    }
+
+    async fn up(&self) -> Result<Response, ControlError> {
+        self.0.store().set_paused_until(None);
+        self.0.pause_changed.notify_one();
+        done(self.0.engine.up().await)
+    }
+
+    /// For good, or for a while.
+    async fn down(&self, pause: Option<Duration>) -> Result<Response, ControlError> {
+        self.0.engine.down().await.map_err(refusal)?;
+        self.0.store().set_paused_until(pause.map(|pause| SystemTime::now() + pause));
+        self.0.pause_changed.notify_one();
+        self.0.save().await;
+        self.0.status_changed();
+        Ok(Response::DONE)
+    }
+
+    async fn interface_set(&self, set: InterfaceSet) -> Result<Response, ControlError> {
+        let metered = set.metered.map(|metered| match metered {
+            Metered::Yes => Some(true),
+            Metered::No => Some(false),
+            Metered::Auto => None,
+        });
+        let choice = Choose { metered, excluded: set.excluded };
+        done(self.0.engine.choose(&set.name, choice).await)
+    }
+
+    async fn settings_set(&self, set: SettingsSet) -> Result<Response, ControlError> {
+        if set.leak_protection == Some(true) {
+            return Err(ControlError::unavailable("`leak_protection` is not offered by this version"));
+        }
+        if let Some(at_start) = set.at_start {
+            self.0.store().set_at_start(at_start);
+        }
+        self.0.save().await;
+        self.0.status_changed();
+        Ok(Response::DONE)
+    }
+
+    async fn usage(&self) -> Result<Response, ControlError> {
+        let glance = self.0.engine.glance().await.map_err(refusal)?;
+        self.0.fold(glance.traffic);
+        Ok(Response::Usage(self.0.store().accounts.report()))
+    }
+
+    async fn budget_set(&self, set: BudgetSet) -> Result<Response, ControlError> {
+        let present = self.0.engine.snapshot().await.map_err(refusal)?.interfaces;
+        let present: Vec<_> =
+            present.into_iter().map(|(i, _)| i.network.map_or(i.name, |n| format!("network:{n}"))).collect();
+        let known = {
+            let accounts = &mut self.0.store().accounts;
+            if accounts.set_budget(&set.uplink, set.bytes, &present) { None } else { Some(accounts.names()) }
+        };
+        if let Some(mut known) = known {
+            known.extend(present);
+            known.sort();
+            known.dedup();
+            let message = format!("there is no uplink `{}`", set.uplink);
+            return Err(ControlError::not_found(message).with_known(known));
+        }
+        self.0.save().await;
+        Ok(Response::DONE)
     }
 
     async fn peer_add(&self, add: PeerAdd) -> Result<PeerAdded, ControlError> {
@@ -200,23 +281,19 @@ impl MastService {
             )));
         }
         let policy = match set.mode {
-            PolicyMode::Auto | PolicyMode::Unknown => Policy::Auto,
             PolicyMode::Pin => Policy::Pin {
                 order: set.pin.iter().map(|word| Selector::parse(word)).collect(),
                 fallback: set.fallback,
             },
+            // The others were refused when the request was read.
+            _ => Policy::Auto,
         };
-        let engine = &self.0.engine;
-        engine.set_policy(set.peer.as_deref(), policy.clone()).await.map_err(refusal)?;
-        if set.peer.is_none() {
-            // Without a name all are meant, those that had a policy of their own, too.
-            let peers = self.0.store().peers();
-            for peer in peers.iter().filter(|p| p.policy.is_some()) {
-                engine.set_policy(Some(&peer.name), policy.clone()).await.map_err(refusal)?;
-            }
-        }
-        Ok(Response::DONE)
+        done(self.0.engine.set_policy(set.peer.as_deref(), policy).await)
     }
+}
+
+fn done(result: Result<(), EngineError>) -> Result<Response, ControlError> {
+    result.map(|()| Response::DONE).map_err(refusal)
 }
 
 fn drill_step(step: api::DrillStep, path: u8) -> DrillStep {

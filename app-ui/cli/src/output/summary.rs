@@ -135,6 +135,6 @@ pub fn policy(policy: &PolicyStatus) -> String {
         PolicyMode::Auto => "auto".to_owned(),
         PolicyMode::Pin if policy.fallback => format!("pinned to {}", policy.pin.join(", ")),
         PolicyMode::Pin => format!("only {}", policy.pin.join(", ")),
-        PolicyMode::Unknown => "unknown".to_owned(),
+        PolicyMode::Redundant | PolicyMode::Bonded | PolicyMode::Unknown => policy.mode.to_string(),
     }
 }

@@ -10,7 +10,8 @@ use std::thread::JoinHandle;
 use mast_control::{
     Access, Caller, Check, ControlError, DoctorReport, Drill, DrillProgress, DrillReport, DrillStep, Eids,
     Event, InterfaceKind, InterfaceStatus, Invited, Notice, PathState, PathStatus, PeerAdded, PeerKind,
-    PeerState, PeerStatus, PolicyStatus, Request, Response, Server, ServerOptions, Service, Status, Verdict,
+    PeerState, PeerStatus, PolicyMode, PolicyStatus, Request, Response, Server, ServerOptions, Service,
+    Status, Verdict,
 };
 use tokio::sync::{broadcast, mpsc, oneshot};
 
@@ -50,6 +51,8 @@ impl Service for Script {
             }
             Request::PolicySet(_) => Ok(Response::DONE),
             Request::Doctor => Ok(Response::Doctor(self.doctor.clone())),
+            other if other.only_reads() => Err(ControlError::unavailable("not in the script")),
+            _ => Ok(Response::DONE),
         }
     }
 
@@ -93,6 +96,7 @@ pub fn status() -> Status {
         ],
         peers: vec![peer("home", PeerState::Connected)],
         events: vec![moved("12:04:31")],
+        ..Status::default()
     }
 }
 
@@ -114,6 +118,8 @@ pub fn interface(name: &str, kind: InterfaceKind, network: Option<&str>) -> Inte
         addresses: vec!["192.0.2.2".into()],
         metered: kind == InterfaceKind::Cellular,
         usable: true,
+        metered_by_hand: None,
+        excluded: false,
     }
 }
 
@@ -143,6 +149,9 @@ pub fn peer(name: &str, state: PeerState) -> PeerStatus {
         tx_bytes: 89,
         last_heard_ms: Some(12_000),
         paths: vec![path(1, "wlan0", up), path(2, "wwan0", false)],
+        own_policy: false,
+        full_tunnel: None,
+        modes: vec![PolicyMode::Auto, PolicyMode::Pin],
     }
 }
 

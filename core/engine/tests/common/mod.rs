@@ -160,6 +160,7 @@ pub fn config(key: u8, name: &str) -> EngineConfig {
         policy: Policy::Auto,
         peers: vec![],
         invites: vec![],
+        choices: Default::default(),
         up: true,
     }
 }

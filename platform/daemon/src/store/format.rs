@@ -2,9 +2,11 @@
 //!
 //! Fields that this version does not know are kept and written again.
 
+use std::collections::BTreeMap;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use mast_control::AtStart;
 use mast_engine::api::{InviteRecord, PeerConfig, PlainPeer};
 use mast_engine::os::Prefix;
 use mast_proto::wire::EidPair;
@@ -14,6 +16,7 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use serde_json::{Map, Value};
 use zeroize::Zeroizing;
 
+use crate::usage::Accounts;
 use crate::words;
 
 /// The version of every file.
@@ -38,6 +41,7 @@ macro_rules! state_file {
 
 state_file!(Peers, "peers.json", "the peers that were added, and the EIDs agreed with them");
 state_file!(Invites, "invites.json", "the invites that were given out");
+state_file!(Accounts, "usage.json", "what each uplink carried, and the budgets");
 state_file!(Settings, "settings.json", "the policy that was set, and whether the tunnel was up");
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -78,14 +82,40 @@ pub(super) struct Settings {
     /// What the configuration said then; when it says something else, that counts again.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub policy_configured: Option<StoredPolicy>,
+    /// What the user chose for interfaces, by name.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub interfaces: BTreeMap<String, StoredChoice>,
+    /// What the tunnel does at the start.
+    #[serde(default)]
+    pub at_start: AtStart,
+    /// The tunnel is paused until then, in seconds since 1970.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub paused_until: Option<u64>,
     #[serde(flatten)]
     pub extra: Map<String, Value>,
 }
 
 impl Default for Settings {
     fn default() -> Self {
-        Self { version: VERSION, up: true, policy: None, policy_configured: None, extra: Map::new() }
+        Self {
+            version: VERSION,
+            up: true,
+            policy: None,
+            policy_configured: None,
+            interfaces: BTreeMap::new(),
+            at_start: AtStart::Last,
+            paused_until: None,
+            extra: Map::new(),
+        }
     }
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct StoredChoice {
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub metered: Option<bool>,
+    #[serde(default)]
+    pub excluded: bool,
 }
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]

@@ -10,14 +10,19 @@ mod format;
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use mast_engine::api::{Change, InviteRecord, PeerConfig, PublicKey};
+use mast_control::AtStart;
+use mast_engine::api::{Change, InterfaceChoice, InviteRecord, PeerConfig, PublicKey};
 use mast_platform::state::{StateDir, StateError};
 use mast_proto::Policy;
 
 use crate::config::Config;
 use crate::endpoint::Endpoint;
-use format::{Invites, Peers, Settings, StateFile, StoredInvite, StoredPeer, StoredPolicy, VERSION};
+use crate::usage::Accounts;
+use format::{
+    Invites, Peers, Settings, StateFile, StoredChoice, StoredInvite, StoredPeer, StoredPolicy, VERSION,
+};
 
 /// Why the state cannot be used. The text says what to do.
 #[derive(Debug, thiserror::Error)]
@@ -75,6 +80,8 @@ pub struct Store {
     peers: Peers,
     invites: Invites,
     settings: Settings,
+    /// What the uplinks carried.
+    pub(crate) accounts: Accounts,
     /// The peers of the configuration file.
     configured: BTreeMap<PublicKey, Configured>,
     /// The default policy of the configuration file.
@@ -96,6 +103,7 @@ impl Store {
             peers: read(&dir)?,
             invites: read(&dir)?,
             settings: read(&dir)?,
+            accounts: read(&dir)?,
             dir: Arc::new(dir),
             configured: BTreeMap::new(),
             configured_policy: config.policy.as_ref().map(StoredPolicy::of),
@@ -174,7 +182,40 @@ impl Store {
 
     /// Whether the tunnel was up; at the very first start it shall be.
     pub fn up(&self) -> bool {
-        self.settings.up
+        match self.settings.at_start {
+            AtStart::Up => true,
+            AtStart::Down => false,
+            AtStart::Last | AtStart::Unknown => self.settings.up,
+        }
+    }
+
+    /// What the tunnel does at the start.
+    pub fn at_start(&self) -> AtStart {
+        self.settings.at_start
+    }
+
+    /// Sets what the tunnel does at the start.
+    pub fn set_at_start(&mut self, at_start: AtStart) {
+        self.settings.at_start = at_start;
+    }
+
+    /// Until when the tunnel is paused.
+    pub fn paused_until(&self) -> Option<SystemTime> {
+        self.settings.paused_until.map(|at| UNIX_EPOCH + Duration::from_secs(at))
+    }
+
+    /// Notes until when the tunnel is paused, to the second.
+    pub fn set_paused_until(&mut self, until: Option<SystemTime>) {
+        let seconds = |at: SystemTime| at.duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
+        self.settings.paused_until = until.map(seconds);
+    }
+
+    /// What the user chose for interfaces, by name.
+    pub fn choices(&self) -> BTreeMap<String, InterfaceChoice> {
+        let chosen = self.settings.interfaces.iter();
+        chosen
+            .map(|(name, c)| (name.clone(), InterfaceChoice { metered: c.metered, excluded: c.excluded }))
+            .collect()
     }
 
     /// The state directory.
@@ -239,6 +280,12 @@ impl Store {
                 self.settings.policy = Some(StoredPolicy::of(&policy));
                 self.settings.policy_configured.clone_from(&self.configured_policy);
             }
+            Change::Choices(choices) => {
+                let stored = choices.into_iter();
+                let stored =
+                    stored.map(|(n, c)| (n, StoredChoice { metered: c.metered, excluded: c.excluded }));
+                self.settings.interfaces = stored.collect();
+            }
             Change::Up(up) => self.settings.up = up,
         }
     }
@@ -264,7 +311,8 @@ impl Store {
     ///
     /// Writing waits for the disk and is for another thread; hence in two steps.
     pub fn unsaved(&self) -> Unsaved {
-        let files = [content(&self.peers), content(&self.invites), content(&self.settings)];
+        let files =
+            [content(&self.peers), content(&self.invites), content(&self.settings), content(&self.accounts)];
         let changed = |(name, content): &(&'static str, Vec<u8>)| self.written.get(name) != Some(content);
         Unsaved { dir: Arc::clone(&self.dir), files: files.into_iter().flatten().filter(changed).collect() }
     }

@@ -1,0 +1,102 @@
+//! What the user chose for interfaces, while MAST runs: it wins over what the system says of them.
+
+use std::collections::BTreeMap;
+
+use mast_proto::Interface;
+
+use crate::api::InterfaceChoice;
+
+/// Choices by the interface's name; an interface that is not there keeps its own for when it comes.
+#[derive(Debug, Default)]
+pub(crate) struct Choices {
+    by_name: BTreeMap<String, InterfaceChoice>,
+    /// Every interface as the system has it.
+    seen: Vec<Interface>,
+}
+
+impl Choices {
+    pub fn new(by_name: BTreeMap<String, InterfaceChoice>) -> Self {
+        Self { by_name, seen: Vec::new() }
+    }
+
+    /// The interfaces that may be used, as the user wants them seen, out of those that the system has.
+    pub fn apply(&mut self, seen: Vec<Interface>) -> Vec<Interface> {
+        self.seen = seen;
+        self.usable()
+    }
+
+    /// The same for the interfaces seen last.
+    pub fn usable(&self) -> Vec<Interface> {
+        self.all()
+            .into_iter()
+            .filter(|(_, choice)| !choice.excluded)
+            .map(|(interface, _)| interface)
+            .collect()
+    }
+
+    /// All interfaces as the user wants them seen, each with what was chosen.
+    pub fn all(&self) -> Vec<(Interface, InterfaceChoice)> {
+        let seen = self.seen.iter().cloned();
+        seen.map(|mut interface| {
+            let choice = self.by_name.get(&interface.name).copied().unwrap_or_default();
+            interface.metered = choice.metered.unwrap_or(interface.metered);
+            (interface, choice)
+        })
+        .collect()
+    }
+
+    /// Whether there is such an interface, or was when something was chosen for it.
+    pub fn knows(&self, name: &str) -> bool {
+        self.by_name.contains_key(name) || self.seen.iter().any(|i| i.name == name)
+    }
+
+    /// What is chosen for an interface.
+    pub fn of(&self, name: &str) -> InterfaceChoice {
+        self.by_name.get(name).copied().unwrap_or_default()
+    }
+
+    /// Changes what is chosen for an interface; all choices, to be kept.
+    pub fn set(&mut self, name: &str, choice: InterfaceChoice) -> BTreeMap<String, InterfaceChoice> {
+        if choice == InterfaceChoice::default() {
+            self.by_name.remove(name);
+        } else {
+            self.by_name.insert(name.to_owned(), choice);
+        }
+        self.by_name.clone()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use mast_proto::{InterfaceId, InterfaceKind};
+
+    use super::*;
+
+    fn interface(id: u32, name: &str) -> Interface {
+        Interface {
+            id: InterfaceId(id),
+            name: name.into(),
+            kind: InterfaceKind::Other,
+            network: None,
+            metered: false,
+            addresses: vec![],
+            usable: true,
+        }
+    }
+
+    #[test]
+    fn the_users_word_counts_and_outlives_the_interface() {
+        let mut choices = Choices::default();
+        assert_eq!(choices.apply(vec![interface(1, "wifi"), interface(2, "cell")]).len(), 2);
+        choices.set("cell", InterfaceChoice { excluded: true, metered: None });
+        let kept = choices.set("wifi", InterfaceChoice { excluded: false, metered: Some(true) });
+        assert_eq!(kept.len(), 2);
+        let usable = choices.usable();
+        assert_eq!(usable.iter().map(|i| (&*i.name, i.metered)).collect::<Vec<_>>(), [("wifi", true)]);
+        assert_eq!(choices.all().len(), 2);
+        assert!(choices.apply(vec![]).is_empty() && choices.knows("cell") && !choices.knows("eth"));
+        assert_eq!(choices.apply(vec![interface(7, "cell")]), []);
+        assert_eq!(choices.set("cell", InterfaceChoice::default()).len(), 1);
+        assert_eq!(choices.usable(), [interface(7, "cell")]);
+    }
+}
