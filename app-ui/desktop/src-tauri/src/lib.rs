@@ -1,0 +1,87 @@
+//! The desktop app: a window, a tray icon, notifications. It talks to `mastd` through `core/control` alone, and runs
+//! as the user.
+//!
+//! One task keeps the [`link`] to the service and what it says. Whenever that changes, the [`publish`]er makes one
+//! [`snapshot`] of it, which the page renders, the [`tray`] shows, and [`notify`] judges. What the page and the
+//! tray want done goes through [`commands`].
+
+mod args;
+mod bundle;
+mod commands;
+mod icon;
+mod link;
+mod mend;
+mod notify;
+mod now;
+mod publish;
+mod qr;
+mod refusal;
+mod secrets;
+mod settings;
+mod shared;
+mod snapshot;
+mod throughput;
+mod tray;
+mod window;
+
+use std::process::ExitCode;
+use std::sync::Arc;
+
+use clap::Parser;
+use tauri::RunEvent;
+
+pub use args::Args;
+pub use commands::handler;
+pub use link::keep as keep_link;
+pub use shared::Shared;
+
+/// Runs the app until the user quits it.
+pub fn main() -> ExitCode {
+    let args = Args::parse();
+    let shared = Arc::new(Shared::new(&args, settings::directory()));
+    let hidden = args.hidden;
+    let setup = Arc::clone(&shared);
+    let app = tauri::Builder::default()
+        // First: a second instance shall do nothing else.
+        .plugin(tauri_plugin_single_instance::init(|app, arguments, _| {
+            if !arguments.iter().any(|a| a == "--hidden") {
+                window::show(app, None);
+            }
+        }))
+        .plugin(tauri_plugin_autostart::init(
+            tauri_plugin_autostart::MacosLauncher::LaunchAgent,
+            Some(vec!["--hidden"]),
+        ))
+        .plugin(tauri_plugin_clipboard_manager::init())
+        .plugin(tauri_plugin_dialog::init())
+        .plugin(tauri_plugin_notification::init())
+        .manage(Arc::clone(&shared))
+        .invoke_handler(commands::handler())
+        .setup(move |app| {
+            if let Err(error) = tray::install(app.handle()) {
+                eprintln!("mast-desktop: no tray icon: {error}");
+                // Without it there would be no way to the window.
+                window::show(app.handle(), None);
+            } else if !hidden {
+                window::show(app.handle(), None);
+            }
+            tauri::async_runtime::spawn(link::keep(Arc::clone(&setup)));
+            tauri::async_runtime::spawn(publish::run(app.handle().clone(), Arc::clone(&setup)));
+            Ok(())
+        })
+        .build(tauri::generate_context!());
+    let app = match app {
+        Ok(app) => app,
+        Err(error) => {
+            eprintln!("mast-desktop: cannot start: {error}");
+            return ExitCode::FAILURE;
+        }
+    };
+    app.run(|_, event| {
+        // The last window was closed: the tray icon stays. Quitting gives a code.
+        if let RunEvent::ExitRequested { api, code: None, .. } = event {
+            api.prevent_exit();
+        }
+    });
+    ExitCode::SUCCESS
+}

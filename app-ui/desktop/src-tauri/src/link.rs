@@ -1,0 +1,252 @@
+//! The link to the service: kept, and found again.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use mast_control::{Client, ClientError, KeyPlace, Notice};
+use serde::Serialize;
+
+use crate::mend::Remedy;
+use crate::secrets;
+use crate::shared::Shared;
+
+/// What the app calls itself, for the service's log.
+pub const NAME: &str = concat!("mast-desktop ", env!("CARGO_PKG_VERSION"));
+/// Between two tries while somebody waits.
+const RETRY: Duration = Duration::from_millis(250);
+/// Between two tries while nobody does.
+const RETRY_HIDDEN: Duration = Duration::from_secs(3);
+/// What was last known is shown for this long after the service was lost.
+const BELIEVED: Duration = Duration::from_secs(1);
+/// A service that does not come back within this time was stopped.
+const LOST: Duration = Duration::from_secs(10);
+/// How often a visible window is brought up to date.
+const LIVE: Duration = Duration::from_secs(1);
+/// Not more often than this, whatever happens.
+const LEAST: Duration = Duration::from_millis(100);
+
+/// How the app stands with the service.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Service {
+    /// One word.
+    pub state: State,
+    /// A sentence; empty when all is well.
+    pub detail: String,
+    /// The one step that mends it.
+    pub remedy: Option<Remedy>,
+    /// The command to be typed where that fails.
+    pub by_hand: Option<String>,
+    /// The service's version.
+    pub version: Option<String>,
+    /// Whether the user may change things.
+    pub may_change: bool,
+}
+
+/// One word for it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum State {
+    /// Connected.
+    Ok,
+    /// At the start, for a moment.
+    #[default]
+    Connecting,
+    /// Not installed.
+    Missing,
+    /// Installed, does not run.
+    Stopped,
+    /// It was there until a moment ago.
+    Lost,
+    /// Older than this app.
+    Old,
+    /// Newer than this app.
+    New,
+    /// Its socket may not be opened.
+    Forbidden,
+    /// It answers nonsense, or nothing.
+    Broken,
+}
+
+impl Default for Service {
+    fn default() -> Self {
+        Self {
+            state: State::Connecting,
+            detail: String::new(),
+            remedy: None,
+            by_hand: None,
+            version: None,
+            may_change: false,
+        }
+    }
+}
+
+impl Service {
+    fn of(state: State, detail: impl Into<String>, remedy: Option<Remedy>) -> Self {
+        let by_hand = remedy.as_ref().map(|r| r.command.clone());
+        let remedy = remedy.filter(|_| crate::mend::is_possible());
+        Self { state, detail: detail.into(), remedy, by_hand, ..Self::default() }
+    }
+
+    fn connected(client: &Client) -> Self {
+        let server = client.server();
+        let mut service = Self { version: Some(server.version.clone()), may_change: true, ..Self::default() };
+        service.state = State::Ok;
+        if !server.may_change {
+            let remedy = Remedy::join_group();
+            service.may_change = false;
+            service.detail =
+                "You may look at everything, but not change it: you are not in the group `mast`.".into();
+            service.by_hand = Some(remedy.command.clone());
+            service.remedy = Some(remedy).filter(|_| crate::mend::is_possible());
+        }
+        service
+    }
+
+    /// Why there is no connection. `lost` says how long ago there was one.
+    fn without(error: &ClientError, lost: Option<Duration>, installed: bool) -> Self {
+        match error {
+            ClientError::NotRunning { .. } | ClientError::Closed if lost.is_some_and(|l| l < LOST) => {
+                Self::of(
+                    State::Lost,
+                    "The service (mastd) stopped a moment ago. Trying to reach it again.",
+                    None,
+                )
+            }
+            ClientError::NotRunning { .. } if !installed => Self {
+                by_hand: Some("cargo build --release -p mast-cli -p mastd".into()),
+                ..Self::of(State::Missing, "The service (mastd) is not installed. The README says how.", None)
+            },
+            ClientError::NotRunning { .. } | ClientError::Closed => Self::of(
+                State::Stopped,
+                "The service (mastd) is installed, but it does not run.",
+                Some(Remedy::start()),
+            ),
+            ClientError::PermissionDenied { path } => Self::of(
+                State::Forbidden,
+                format!("You may not talk to the service (mastd): {} is closed to you.", path.display()),
+                Some(Remedy::join_group()),
+            ),
+            ClientError::Version(text) if text.contains("upgrade mastd") || text.contains("the service") => {
+                Self::of(State::Old, format!("The service (mastd) is too old for this app: {text}."), None)
+            }
+            ClientError::Version(text) => {
+                Self::of(State::New, format!("This app is too old for the service (mastd): {text}."), None)
+            }
+            other => Self::of(
+                State::Broken,
+                format!("The service (mastd) cannot be understood: {other}."),
+                Some(Remedy::restart()),
+            ),
+        }
+    }
+}
+
+/// Keeps the link for as long as the app runs.
+pub async fn keep(shared: Arc<Shared>) {
+    let mut lost: Option<Instant> = None;
+    loop {
+        let error = match Client::connect_as(&shared.socket, NAME).await {
+            Ok(client) => {
+                let error = follow(&shared, client).await;
+                lost = Some(Instant::now());
+                error
+            }
+            Err(error) => error,
+        };
+        let since = lost.map(|at| at.elapsed());
+        {
+            let mut view = shared.view();
+            view.service = Service::without(&error, since, is_installed());
+            if since.is_none_or(|s| s >= BELIEVED) {
+                view.status = None;
+            }
+        }
+        shared.changed.notify_one();
+        let waits = shared.is_visible() || since.is_some_and(|s| s < LOST);
+        tokio::select! {
+            () = tokio::time::sleep(if waits { RETRY } else { RETRY_HIDDEN }) => {}
+            () = shared.refresh.notified() => {}
+        }
+    }
+}
+
+/// Follows what the service says, until the connection ends.
+async fn follow(shared: &Shared, mut client: Client) -> ClientError {
+    let mut notices = match Client::connect_as(&shared.socket, NAME).await {
+        Ok(second) => match second.subscribe().await {
+            Ok(notices) => notices,
+            Err(error) => return error,
+        },
+        Err(error) => return error,
+    };
+    let mut unlocking = false;
+    loop {
+        let status = match client.status().await {
+            Ok(status) => status,
+            Err(error) => return error,
+        };
+        let asked = Instant::now();
+        let locked = status.key == KeyPlace::Locked;
+        if shared.is_visible() {
+            shared.meters().take(asked, &status);
+        }
+        {
+            let mut view = shared.view();
+            view.service = Service::connected(&client);
+            view.status = Some(status);
+        }
+        shared.changed.notify_one();
+        if locked && !std::mem::replace(&mut unlocking, true) {
+            secrets::unlock(shared).await;
+        }
+        // Nothing is asked while nothing happens and nobody looks.
+        let live = async {
+            if shared.is_visible() {
+                tokio::time::sleep_until((asked + LIVE).into()).await;
+            } else {
+                std::future::pending::<()>().await;
+            }
+        };
+        tokio::select! {
+            () = live => {}
+            () = shared.refresh.notified() => {}
+            notice = notices.next() => match notice {
+                Ok(Notice::StatusChanged) => {}
+                Ok(Notice::Event(_)) => shared.view().story_version += 1,
+                // Too slow: what was missed is in the next status, over a new connection.
+                Err(ClientError::Lagged { .. }) => return ClientError::Closed,
+                Err(error) => return error,
+            },
+        }
+        tokio::time::sleep_until((asked + LEAST).into()).await;
+    }
+}
+
+fn is_installed() -> bool {
+    let known = ["/usr/bin/mastd", "/usr/sbin/mastd", "/usr/local/bin/mastd", "/usr/local/sbin/mastd"];
+    known.iter().any(|path| Path::new(path).exists())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_failure_has_its_word_and_its_remedy() {
+        let gone = || ClientError::NotRunning { path: "/x".into() };
+        let state = |error: &ClientError, lost, installed| Service::without(error, lost, installed).state;
+        assert_eq!(state(&gone(), None, false), State::Missing);
+        assert_eq!(state(&gone(), None, true), State::Stopped);
+        assert_eq!(state(&gone(), Some(Duration::from_secs(1)), true), State::Lost);
+        assert_eq!(state(&gone(), Some(Duration::from_secs(60)), true), State::Stopped);
+        assert_eq!(state(&ClientError::Closed, Some(Duration::ZERO), true), State::Lost);
+        assert_eq!(state(&ClientError::PermissionDenied { path: "/x".into() }, None, true), State::Forbidden);
+        assert_eq!(state(&ClientError::Timeout, None, true), State::Broken);
+        let version = |upgrade: &str| ClientError::Version(format!("1 and 2: upgrade {upgrade}"));
+        assert_eq!(state(&version("mastd"), None, true), State::Old);
+        assert_eq!(state(&version("this program"), None, true), State::New);
+        let stopped = Service::without(&gone(), None, true);
+        assert!(stopped.by_hand.is_some_and(|c| c.contains("systemctl")), "what to type");
+    }
+}

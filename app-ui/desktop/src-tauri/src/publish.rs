@@ -1,0 +1,44 @@
+//! Shows what changed: to the page, in the tray, and where it matters as a notification.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use tauri::{AppHandle, Emitter, Runtime};
+use tauri_plugin_notification::NotificationExt;
+
+use crate::notify::Judge;
+use crate::shared::Shared;
+use crate::snapshot::Snapshot;
+use crate::{tray, window};
+
+/// Not more often than this.
+const LEAST: Duration = Duration::from_millis(100);
+
+/// Shows changes for as long as the app runs.
+pub async fn run<R: Runtime>(app: AppHandle<R>, shared: Arc<Shared>) {
+    let mut judge = Judge::default();
+    let mut tray = tray::Shown::default();
+    loop {
+        let wait =
+            judge.due().map_or(Duration::from_secs(3600), |at| at.saturating_duration_since(Instant::now()));
+        tokio::select! {
+            () = shared.changed.notified() => {}
+            () = tokio::time::sleep(wait) => {}
+        }
+        let snapshot = Snapshot::of(&shared, window::starts_at_login(&app));
+        tray.update(&app, &snapshot);
+        for told in judge.take(Instant::now(), &snapshot.now, snapshot.status.as_ref()) {
+            if shared.settings().notifications {
+                let shown = app.notification().builder().title(told.title).body(told.body).show();
+                if let Err(error) = shown {
+                    eprintln!("mast-desktop: no notification: {error}");
+                }
+            }
+        }
+        if shared.is_visible() {
+            // A window that is just closing is no error.
+            let _ = app.emit_to(window::LABEL, "snapshot", &snapshot);
+        }
+        tokio::time::sleep(LEAST).await;
+    }
+}

@@ -1,0 +1,47 @@
+//! Why something the user wanted was not done.
+
+use mast_control::{ClientError, ErrorCode};
+use serde::Serialize;
+
+/// What the page shows beside the field, or at the top.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, thiserror::Error)]
+#[error("{message}")]
+pub struct Refusal {
+    /// What is wrong and what to do.
+    pub message: String,
+    /// The field that is wrong.
+    pub field: Option<String>,
+}
+
+impl Refusal {
+    /// A refusal that concerns no field.
+    pub fn new(message: impl Into<String>) -> Self {
+        Self { message: message.into(), field: None }
+    }
+
+    /// A refusal for what is in a field.
+    pub fn of(field: &str, message: impl Into<String>) -> Self {
+        Self { message: message.into(), field: Some(field.to_owned()) }
+    }
+}
+
+impl From<ClientError> for Refusal {
+    fn from(error: ClientError) -> Self {
+        let ClientError::Refused(refused) = &error else { return Self::new(error.to_string()) };
+        // Where a field is wrong, the message begins with its name in backticks.
+        let field =
+            refused.message.strip_prefix('`').and_then(|rest| rest.split_once('`')).map(|(name, _)| name);
+        let field = field.filter(|_| refused.code == ErrorCode::BadParams).map(str::to_owned);
+        let mut message = refused.message.clone();
+        if !refused.known.is_empty() {
+            message.push_str(&format!("; there are: {}", refused.known.join(", ")));
+        }
+        Self { message, field }
+    }
+}
+
+impl From<std::io::Error> for Refusal {
+    fn from(error: std::io::Error) -> Self {
+        Self::new(error.to_string())
+    }
+}

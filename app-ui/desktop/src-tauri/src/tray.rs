@@ -1,0 +1,187 @@
+//! The tray icon and its menu. It works with the window closed.
+
+use std::sync::Arc;
+
+use mast_control::{Pause, PolicyMode, PolicySet, Request, Status};
+use tauri::image::Image;
+use tauri::menu::{CheckMenuItem, IsMenuItem, Menu, MenuItem, PredefinedMenuItem, Submenu};
+use tauri::tray::TrayIconBuilder;
+use tauri::{AppHandle, Manager, Runtime};
+use tauri_plugin_notification::NotificationExt;
+
+use crate::link::State;
+use crate::now::{Light, called};
+use crate::refusal::Refusal;
+use crate::shared::Shared;
+use crate::snapshot::Snapshot;
+use crate::{icon, window};
+
+const ID: &str = "mast";
+const HOUR: u64 = 3600;
+
+/// What the menu says.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Model {
+    light: Light,
+    sentence: String,
+    /// None where nothing can be changed.
+    toggle: Option<bool>,
+    paused: bool,
+    active: Option<String>,
+    /// Name, what it is called, whether data is pinned to it.
+    pins: Vec<(String, String, bool)>,
+    automatic: bool,
+}
+
+impl Model {
+    fn of(snapshot: &Snapshot) -> Self {
+        let status = snapshot.status.as_ref();
+        let usable = snapshot.service.state == State::Ok && snapshot.service.may_change;
+        let policy = status.and_then(policy);
+        let first =
+            policy.as_ref().filter(|p| p.mode == PolicyMode::Pin).and_then(|p| p.pin.first().cloned());
+        let active = status.and_then(|s| {
+            let path = s.peers.iter().flat_map(|p| &p.paths).find(|p| p.active)?;
+            Some(called(s, &path.interface))
+        });
+        let pins = status.map(|s| {
+            let wanted = s.interfaces.iter().filter(|i| !i.excluded);
+            wanted.map(|i| (i.name.clone(), called(s, &i.name), first.as_deref() == Some(&i.name))).collect()
+        });
+        Self {
+            light: snapshot.now.light,
+            sentence: snapshot.now.sentence.clone(),
+            toggle: status.filter(|_| usable).map(|s| s.up),
+            paused: status.is_some_and(|s| s.paused_until.is_some()),
+            active,
+            pins: pins.unwrap_or_default(),
+            automatic: policy.is_some_and(|p| p.mode == PolicyMode::Auto),
+        }
+    }
+}
+
+/// The policy that all peers share, if they do.
+fn policy(status: &Status) -> Option<mast_control::PolicyStatus> {
+    let first = status.peers.first()?.policy.clone();
+    status.peers.iter().all(|p| p.policy == first).then_some(first)
+}
+
+/// What the tray shows now.
+#[derive(Debug, Default)]
+pub struct Shown(Option<Model>);
+
+impl Shown {
+    /// Shows what changed; a menu that is open must not blink for nothing.
+    pub fn update<R: Runtime>(&mut self, app: &AppHandle<R>, snapshot: &Snapshot) {
+        let model = Model::of(snapshot);
+        if self.0.as_ref() == Some(&model) {
+            return;
+        }
+        let Some(tray) = app.tray_by_id(ID) else { return };
+        if self.0.as_ref().is_none_or(|m| m.light != model.light)
+            && let Some((pixels, side)) = icon::draw(model.light, has_dark_panel())
+        {
+            let _ = tray.set_icon(Some(Image::new_owned(pixels, side, side)));
+        }
+        match menu(app, &model) {
+            Ok(menu) => {
+                let _ = tray.set_menu(Some(menu));
+                let _ = tray.set_tooltip(Some(&model.sentence));
+            }
+            Err(error) => eprintln!("mast-desktop: no menu: {error}"),
+        }
+        self.0 = Some(model);
+    }
+}
+
+/// Puts the icon up.
+///
+/// # Errors
+/// When the desktop has no place for it.
+pub fn install<R: Runtime>(app: &AppHandle<R>) -> tauri::Result<()> {
+    let model = Model {
+        light: Light::Working,
+        sentence: "Looking for the service …".into(),
+        toggle: None,
+        paused: false,
+        active: None,
+        pins: Vec::new(),
+        automatic: false,
+    };
+    let mut builder = TrayIconBuilder::with_id(ID).menu(&menu(app, &model)?).on_menu_event(|app, event| {
+        let id = event.id().as_ref().to_owned();
+        chosen(app, &id);
+    });
+    // Panels read the icon from a file: not where everybody may write.
+    if let Some(directory) = std::env::var_os("XDG_RUNTIME_DIR") {
+        builder = builder.temp_dir_path(std::path::Path::new(&directory).join("mast"));
+    }
+    if let Some((pixels, side)) = icon::draw(model.light, has_dark_panel()) {
+        builder = builder.icon(Image::new_owned(pixels, side, side));
+    }
+    builder.build(app)?;
+    Ok(())
+}
+
+fn menu<R: Runtime>(app: &AppHandle<R>, model: &Model) -> tauri::Result<Menu<R>> {
+    let item = |id: &str, text: &str, enabled| MenuItem::with_id(app, id, text, enabled, None::<&str>);
+    let separator = || PredefinedMenuItem::separator(app);
+    let (toggle, able) = match model.toggle {
+        Some(true) => ("Turn off", true),
+        Some(false) => ("Turn on", true),
+        None => ("Turn on", false),
+    };
+    let active = model.active.as_ref().map_or("No active path".into(), |a| format!("Active path: {a}"));
+    let check = |id: String, text: &str, on| CheckMenuItem::with_id(app, id, text, able, on, None::<&str>);
+    let automatic = check("auto".into(), "Automatic", model.automatic)?;
+    let pins = model.pins.iter().map(|(name, called, on)| check(format!("pin:{name}"), called, *on));
+    let pins: Vec<_> = pins.collect::<tauri::Result<_>>()?;
+    let mut listed: Vec<&dyn IsMenuItem<R>> = vec![&automatic];
+    listed.extend(pins.iter().map(|p| p as &dyn IsMenuItem<R>));
+    let pin = Submenu::with_id_and_items(app, "pin", "Pin to", able, &listed)?;
+    let (pause, label) = if model.paused { ("resume", "Resume") } else { ("pause", "Pause for an hour") };
+    Menu::with_items(
+        app,
+        &[
+            &item("sentence", &model.sentence, false)?,
+            &item("active", &active, false)?,
+            &separator()?,
+            &item("toggle", toggle, able)?,
+            &item(pause, label, able && (model.paused || model.toggle == Some(true)))?,
+            &pin,
+            &separator()?,
+            &item("open", "Open MAST", true)?,
+            &item("quit", "Quit", true)?,
+        ],
+    )
+}
+
+fn chosen<R: Runtime>(app: &AppHandle<R>, id: &str) {
+    let shared = Arc::clone(&app.state::<Arc<Shared>>());
+    let up = shared.view().status.as_ref().is_some_and(|s| s.up);
+    let pin = |mode, pin| PolicySet { peer: None, mode, pin, fallback: true };
+    let request = match id {
+        "open" => return window::show(app, None),
+        "quit" => return app.exit(0),
+        "toggle" if up => Request::Down,
+        "toggle" | "resume" => Request::Up,
+        "pause" => Request::Pause(Pause { seconds: HOUR }),
+        "auto" => Request::PolicySet(pin(PolicyMode::Auto, Vec::new())),
+        other => match other.strip_prefix("pin:") {
+            Some(name) => Request::PolicySet(pin(PolicyMode::Pin, vec![crate::commands::selector(name)])),
+            None => return,
+        },
+    };
+    let app = app.clone();
+    tauri::async_runtime::spawn(async move {
+        if let Err(Refusal { message, .. }) = shared.tell(&request).await {
+            // There is no other place to say it while the window is closed.
+            let _ = app.notification().builder().title("MAST could not do that").body(message).show();
+        }
+    });
+}
+
+/// Most panels are dark, those of GNOME and Ubuntu whatever the theme; KDE follows its theme.
+fn has_dark_panel() -> bool {
+    !std::env::var("MAST_PANEL").is_ok_and(|panel| panel == "light")
+}
