@@ -32,7 +32,10 @@ async fn hello_must_come_first() {
     assert_eq!(raw.code("status", json!({})).await, -32007);
     assert_eq!(raw.code("no.such", json!({})).await, -32007);
     let reply = raw.ask("hello", json!({"protocol": PROTOCOL, "client": "x", "later": 1})).await;
-    assert_eq!(reply["result"], json!({"protocol": PROTOCOL, "version": "1.2.3", "name": "laptop", "may_change": true}));
+    assert_eq!(
+        reply["result"],
+        json!({"protocol": PROTOCOL, "version": "1.2.3", "name": "laptop", "may_change": true})
+    );
     assert_eq!(reply["id"], "q");
     assert_eq!(raw.ask("status", json!(null)).await["result"]["name"], "laptop");
 }

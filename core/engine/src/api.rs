@@ -13,6 +13,11 @@ pub use crate::traffic::Bytes;
 /// A Curve25519 public key.
 pub type PublicKey = [u8; 32];
 
+/// The public key that belongs to a private one.
+pub fn public_key(private: &[u8; 32]) -> PublicKey {
+    crate::wireguard::Identity::new(private).public()
+}
+
 /// What the engine needs to start.
 #[derive(Clone)]
 pub struct EngineConfig {

@@ -13,6 +13,7 @@ use tokio::sync::{Notify, broadcast, mpsc};
 use crate::chronicle::Chronicle;
 use crate::convert;
 use crate::history::Samples;
+use crate::key::Holder;
 use crate::store::Store;
 use crate::usage::{self, Meter};
 
@@ -33,6 +34,8 @@ pub(crate) struct Facts {
 pub(crate) struct Daemon {
     pub engine: EngineHandle,
     pub facts: Facts,
+    /// The private key and its place.
+    pub key: tokio::sync::Mutex<Holder>,
     /// Peers changed: there may be names to be looked up.
     pub look_up: Notify,
     store: Mutex<Store>,
@@ -47,11 +50,12 @@ pub(crate) struct Daemon {
 }
 
 impl Daemon {
-    pub fn new(engine: EngineHandle, store: Store, facts: Facts) -> Arc<Self> {
+    pub fn new(engine: EngineHandle, store: Store, facts: Facts, key: Holder) -> Arc<Self> {
         let chronicle = Chronicle::open(store.dir().path());
         Arc::new(Self {
             engine,
             facts,
+            key: tokio::sync::Mutex::new(key),
             look_up: Notify::new(),
             store: Mutex::new(store),
             notices: broadcast::Sender::new(NOTICES),

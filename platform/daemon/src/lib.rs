@@ -11,6 +11,7 @@ mod doctor;
 pub mod endpoint;
 mod failure;
 mod history;
+mod key;
 mod log_ring;
 mod logging;
 mod pause;
@@ -18,7 +19,8 @@ mod resolve;
 mod run;
 mod service;
 pub mod store;
-pub mod usage;
+pub mod trouble;
+mod usage;
 mod wgquick;
 mod words;
 

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-use mast_control::{Server, ServerOptions};
+use mast_control::{KeyPlace, Server, ServerOptions};
 use mast_engine::Engine;
 use mast_engine::api::{Change, EngineConfig};
 use mast_platform::state::StateDir;
@@ -17,9 +17,10 @@ use crate::args::{Args, DEFAULT_CONFIG};
 use crate::config::Config;
 use crate::daemon::{Daemon, Facts};
 use crate::failure::Failure;
+use crate::key::Holder;
 use crate::service::MastService;
 use crate::store::Store;
-use crate::{VERSION, history, pause, resolve};
+use crate::{VERSION, history, key, pause, resolve};
 
 /// How long stopping may take; what is not done by then is cut short.
 const STOP: Duration = Duration::from_millis(850);
@@ -68,8 +69,28 @@ struct Started {
 
 async fn start(args: &Args, config: Config, facts: Facts) -> Result<Started, Failure> {
     let mut store = Store::load(StateDir::open(&args.state_dir)?, &config)?;
-    let private_key = store.dir().load_or_create_private_key()?;
+    let name = config.name.clone().unwrap_or_else(host_name);
+    let (private_key, place) = match key::at_start(store.dir(), store.handed_key())? {
+        Ok(key) => {
+            store.set_handed_key(None);
+            (key, KeyPlace::File)
+        }
+        Err(expected) => {
+            notify(&[NotifyState::Ready]);
+            let alive = tokio::spawn(async {
+                let Some(period) = sd_notify::watchdog_enabled() else { return };
+                loop {
+                    notify(&[NotifyState::Watchdog]);
+                    tokio::time::sleep(period / 2).await;
+                }
+            });
+            let key = key::wait(&args.control, &name, expected).await;
+            alive.abort();
+            (key?, KeyPlace::Session)
+        }
+    };
     store.save()?;
+    let holder = Holder::new(private_key.clone(), place);
     // The lock of the state directory is held: whatever of this name nobody holds is a dead predecessor's.
     for thing in mast_platform::clear_leftovers(&config.interface)
         .map_err(system("cannot clear what a dead mastd left"))?
@@ -85,7 +106,6 @@ async fn start(args: &Args, config: Config, facts: Facts) -> Result<Started, Fai
     if up {
         store.set_paused_until(None);
     }
-    let name = config.name.clone().unwrap_or_else(host_name);
     let engine_config = EngineConfig {
         private_key,
         name: name.clone(),
@@ -110,7 +130,7 @@ async fn start(args: &Args, config: Config, facts: Facts) -> Result<Started, Fai
             return Err(Failure::Control(error));
         }
     };
-    Ok(Started { daemon: Daemon::new(engine, store, facts), changes, server })
+    Ok(Started { daemon: Daemon::new(engine, store, facts, holder), changes, server })
 }
 
 async fn serve(started: Started, mut signals: Signals) -> Result<(), Failure> {

@@ -7,11 +7,12 @@ use std::time::{Duration, SystemTime};
 
 use mast_control::{
     BudgetSet, Caller, ControlError, Drill, DrillProgress, DrillReport, DrillStep, Eids, InterfaceSet,
-    Invite, Invited, Logs, Metered, Notice, PeerAdd, PeerAdded, PeerFile, PolicyMode, PolicySet, Request,
-    Response, Service, SettingsSet, Story, Verdict, timestamp,
+    Invite, Invited, KeyPlace, KeyUnlock, Logs, Metered, Notice, PeerAdd, PeerAdded, PeerFile, PolicyMode,
+    PolicySet, Request, Response, Service, SettingsSet, Story, Verdict, timestamp,
 };
 use mast_engine::Choose;
 use mast_engine::api::{self, EngineError, PeerConfig};
+use mast_platform::state::{StateDir, StateError};
 use mast_proto::{PathState, Policy, Selector};
 use tokio::sync::{broadcast, mpsc};
 
@@ -19,7 +20,7 @@ use crate::config::shared_range;
 use crate::convert::{self, millis, refusal};
 use crate::daemon::{Daemon, EVENTS};
 use crate::endpoint::Endpoint;
-use crate::{VERSION, doctor, log_ring, resolve, wgquick, words};
+use crate::{VERSION, doctor, log_ring, resolve, trouble, wgquick, words};
 
 /// How long whoever adds a peer waits for its name to be looked up; after that it goes on in the background.
 const LOOK_UP: Duration = Duration::from_secs(3);
@@ -51,9 +52,12 @@ impl Service for MastService {
             })),
             Request::History => Ok(Response::History(self.0.samples().report())),
             Request::Logs => Ok(Response::Logs(Logs { lines: log_ring::lines() })),
-            Request::PeerSet(_) | Request::KeyHandOver | Request::KeyUnlock(_) | Request::KeyKeep => Err(
-                ControlError::unavailable(format!("`{}` is not offered by this version", request.method())),
-            ),
+            Request::PeerSet(_) => Err(ControlError::unavailable(
+                "`full_tunnel`: it is what the peer's AllowedIPs say, and cannot be switched apart from them yet",
+            )),
+            Request::KeyHandOver => Ok(Response::Key(self.0.key.lock().await.hand_over())),
+            Request::KeyUnlock(unlock) => self.key_unlock(&unlock).await,
+            Request::KeyKeep => self.key_keep().await,
             Request::Doctor => doctor::report(&self.0).await.map(Response::Doctor),
         }
     }
@@ -96,9 +100,11 @@ impl MastService {
         let snapshot = self.0.engine.snapshot().await.map_err(refusal)?;
         let (plain, events) = (self.0.plain_peers(), self.0.events(EVENTS));
         let mut status = convert::status(snapshot, &plain, VERSION, events);
+        status.key = self.0.key.lock().await.place();
         let store = self.0.store();
         status.paused_until = store.paused_until().filter(|_| !status.up).map(timestamp::rfc3339);
         status.settings.at_start = store.at_start();
+        status.trouble = trouble::of(&status, &store.unknown_hosts());
         Ok(status.into())
     }
 
@@ -138,6 +144,48 @@ impl MastService {
         self.0.save().await;
         self.0.status_changed();
         Ok(Response::DONE)
+    }
+
+    /// The key store has the key: the file goes, and the state says where the key is. In this order, so that a crash
+    /// between the two leaves the file.
+    async fn key_unlock(&self, unlock: &KeyUnlock) -> Result<Response, ControlError> {
+        let mut holder = self.0.key.lock().await;
+        if holder.confirm(unlock)? {
+            self.0.store().set_handed_key(Some(api::public_key(holder.key())));
+            self.0.save().await;
+            if let Some(why) = self.0.unsaved() {
+                return Err(ControlError::unavailable(format!("the key stays in its file: {why}")));
+            }
+            self.in_state(|dir| dir.forget_private_key()).await?;
+            holder.moved(KeyPlace::Session);
+            self.0.status_changed();
+        }
+        Ok(Response::DONE)
+    }
+
+    async fn key_keep(&self) -> Result<Response, ControlError> {
+        let mut holder = self.0.key.lock().await;
+        let key = holder.key().clone();
+        self.in_state(move |dir| dir.write_private_key(&key)).await?;
+        self.0.store().set_handed_key(None);
+        self.0.save().await;
+        holder.moved(KeyPlace::File);
+        self.0.status_changed();
+        Ok(Response::DONE)
+    }
+
+    /// Does something with the state directory, where waiting for the disk holds up nobody.
+    async fn in_state(
+        &self,
+        work: impl FnOnce(&StateDir) -> Result<(), StateError> + Send + 'static,
+    ) -> Result<(), ControlError> {
+        let dir = Arc::clone(self.0.store().dir());
+        let done = tokio::task::spawn_blocking(move || work(&dir)).await;
+        match done {
+            Ok(Ok(())) => Ok(()),
+            Ok(Err(error)) => Err(ControlError::unavailable(error.to_string())),
+            Err(error) => Err(ControlError::internal(error.to_string())),
+        }
     }
 
     async fn usage(&self) -> Result<Response, ControlError> {

@@ -130,24 +130,53 @@ impl StateDir {
     /// When it cannot be read or written, when others can read it, or when the file holds something else. An existing
     /// file is never replaced: the key is the identity.
     pub fn load_or_create_private_key(&self) -> Result<Zeroizing<[u8; 32]>, StateError> {
-        let path = self.path.join(KEY);
-        if let Some(mut file) = open_existing(&path)? {
-            let metadata = file.metadata().map_err(|e| failed("look at", &path, e))?;
-            own(&path, &metadata)?;
-            let mode = metadata.mode() & 0o7777;
-            if mode & OTHERS != 0 {
-                return Err(StateError::KeyExposed { path, mode });
-            }
-            return read_key(&mut file, &path);
+        if let Some(key) = self.private_key()? {
+            return Ok(key);
         }
         let mut key = Zeroizing::new([0; 32]);
         SystemRandom::new().fill(&mut *key).map_err(|_| StateError::Random)?;
         key[0] &= 248;
         key[31] = (key[31] & 127) | 64;
-        let mut text = Zeroizing::new(STANDARD.encode(*key));
-        text.push('\n');
-        self.write_atomic(KEY, text.as_bytes())?;
+        self.write_private_key(&key)?;
         Ok(key)
+    }
+
+    /// The private key, if it is there.
+    ///
+    /// # Errors
+    /// When it cannot be read, when others can read it, or when the file holds something else.
+    pub fn private_key(&self) -> Result<Option<Zeroizing<[u8; 32]>>, StateError> {
+        let path = self.path.join(KEY);
+        let Some(mut file) = open_existing(&path)? else { return Ok(None) };
+        let metadata = file.metadata().map_err(|e| failed("look at", &path, e))?;
+        own(&path, &metadata)?;
+        let mode = metadata.mode() & 0o7777;
+        if mode & OTHERS != 0 {
+            return Err(StateError::KeyExposed { path, mode });
+        }
+        read_key(&mut file, &path).map(Some)
+    }
+
+    /// Writes the private key.
+    ///
+    /// # Errors
+    /// When it cannot be written; a file that was there is as it was.
+    pub fn write_private_key(&self, key: &[u8; 32]) -> Result<(), StateError> {
+        let mut text = Zeroizing::new(STANDARD.encode(key));
+        text.push('\n');
+        self.write_atomic(KEY, text.as_bytes())
+    }
+
+    /// Removes the file of the private key, for good; what the disk keeps of it is beyond this.
+    ///
+    /// # Errors
+    /// When it cannot be removed.
+    pub fn forget_private_key(&self) -> Result<(), StateError> {
+        let path = self.path.join(KEY);
+        match fs::remove_file(&path) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(failed("remove", &path, error)),
+            _ => File::open(&self.path).and_then(|d| d.sync_all()).map_err(|e| failed("save", &self.path, e)),
+        }
     }
 
     /// The content of a file, or nothing if there is none.

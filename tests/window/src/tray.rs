@@ -93,9 +93,10 @@ impl Tray {
         }
     }
 
-    /// How many icons came.
+    /// How many programs put up an icon; one may do so again.
     pub fn count(&self) -> usize {
-        self.items.lock().unwrap().len()
+        let items = self.items.lock().unwrap();
+        items.iter().map(|(bus, _)| bus).collect::<std::collections::BTreeSet<_>>().len()
     }
 
     fn item(&self) -> (String, String) {

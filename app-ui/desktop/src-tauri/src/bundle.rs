@@ -51,6 +51,9 @@ impl Redactor {
     }
 
     fn word(&mut self, word: &str) -> String {
+        if let Some((before, _)) = word.split_once("mast://") {
+            return format!("{before}<invite>");
+        }
         // Around an address may be brackets, and behind it a port, a prefix, a full stop.
         let bare = word.trim_matches(|c| "[].:=".contains(c));
         let address = address_in(bare);

@@ -85,6 +85,9 @@ pub(super) struct Settings {
     /// What the user chose for interfaces, by name.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub interfaces: BTreeMap<String, StoredChoice>,
+    /// The private key that belongs to this public one is in a user's key store.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub handed_key: Option<String>,
     /// What the tunnel does at the start.
     #[serde(default)]
     pub at_start: AtStart,
@@ -103,6 +106,7 @@ impl Default for Settings {
             policy: None,
             policy_configured: None,
             interfaces: BTreeMap::new(),
+            handed_key: None,
             at_start: AtStart::Last,
             paused_until: None,
             extra: Map::new(),

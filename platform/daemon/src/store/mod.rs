@@ -189,6 +189,16 @@ impl Store {
         }
     }
 
+    /// The public key whose private one is in a user's key store.
+    pub fn handed_key(&self) -> Option<PublicKey> {
+        self.settings.handed_key.as_ref().and_then(|text| crate::words::key(text).ok())
+    }
+
+    /// Notes that the private key is in a user's key store, or no more.
+    pub fn set_handed_key(&mut self, public: Option<PublicKey>) {
+        self.settings.handed_key = public.as_ref().map(crate::words::key_text);
+    }
+
     /// What the tunnel does at the start.
     pub fn at_start(&self) -> AtStart {
         self.settings.at_start
@@ -219,7 +229,7 @@ impl Store {
     }
 
     /// The state directory.
-    pub fn dir(&self) -> &StateDir {
+    pub fn dir(&self) -> &Arc<StateDir> {
         &self.dir
     }
 
@@ -233,6 +243,14 @@ impl Store {
         let there = |key: &PublicKey| self.peers.peers.iter().any(|p| *p.public_key.0 == *key);
         let wanted = self.hosts.iter().filter(|(key, hosts)| !hosts.is_empty() && there(key));
         wanted.map(|(key, hosts)| (*key, hosts.clone())).collect()
+    }
+
+    /// The host names of peers of which no address is known.
+    pub fn unknown_hosts(&self) -> Vec<String> {
+        let bare: Vec<_> = self.peers.peers.iter().filter(|p| p.endpoints.is_empty()).collect();
+        let of = |key: &PublicKey| bare.iter().any(|p| *p.public_key.0 == *key);
+        let hosts = self.hosts.iter().filter(|(key, _)| of(key)).flat_map(|(_, hosts)| hosts);
+        hosts.map(ToString::to_string).collect()
     }
 
     /// Remembers host names of a peer; they are saved with it.

@@ -1,0 +1,212 @@
+//! Where the private key is: in a file of the service, or in a user's key store.
+//!
+//! The key must never be lost on the way. So the service hands over a copy, and forgets its file only when the same
+//! key comes back as the confirmation that it can be read from the key store. Until then, and whenever it is told to
+//! keep the key, the file is there.
+
+use std::sync::Arc;
+
+use mast_control::{
+    Caller, ControlError, Drill, DrillProgress, DrillReport, HandedKey, KeyPlace, KeyUnlock, Layer, Notice,
+    Request, Response, Server, ServerOptions, Service, Status, Story, Trouble,
+};
+use mast_engine::api::{PublicKey, public_key};
+use mast_platform::state::StateDir;
+use tokio::sync::{Mutex, broadcast, mpsc, oneshot};
+use zeroize::Zeroizing;
+
+use crate::failure::Failure;
+use crate::{VERSION, words};
+
+pub(crate) type PrivateKey = Zeroizing<[u8; 32]>;
+
+const WAITS: &str = "the service waits for its private key, which is in the key store of the user who put it there: log \
+                     in as that user and open MAST";
+
+/// The key of a running service.
+pub(crate) struct Holder {
+    key: PrivateKey,
+    place: KeyPlace,
+    /// It was handed over, and the confirmation has not come.
+    handed: bool,
+}
+
+impl Holder {
+    /// A key that came from a file, or from a user.
+    pub fn new(key: PrivateKey, place: KeyPlace) -> Self {
+        Self { key, place, handed: false }
+    }
+
+    /// Where the key is.
+    pub fn place(&self) -> KeyPlace {
+        self.place
+    }
+
+    /// Hands over a copy.
+    pub fn hand_over(&mut self) -> HandedKey {
+        self.handed = true;
+        HandedKey { private_key: words::key_text(&self.key) }
+    }
+
+    /// The key store has it, and so does this service: whether the file shall go now.
+    ///
+    /// # Errors
+    /// When it is another key.
+    pub fn confirm(&mut self, unlock: &KeyUnlock) -> Result<bool, ControlError> {
+        check(unlock, &public_key(&self.key))?;
+        Ok(std::mem::take(&mut self.handed))
+    }
+
+    /// The file is gone, or there again.
+    pub fn moved(&mut self, place: KeyPlace) {
+        self.place = place;
+        self.handed = false;
+    }
+
+    /// The key, to be written to the file.
+    pub fn key(&self) -> &PrivateKey {
+        &self.key
+    }
+}
+
+/// Reads a key that a user brings.
+fn check(unlock: &KeyUnlock, expected: &PublicKey) -> Result<PrivateKey, ControlError> {
+    let key = words::key(&unlock.private_key).map(Zeroizing::new);
+    let key = key.map_err(|why| ControlError::bad_params(format!("`private_key`: {why}")))?;
+    let public = public_key(&key);
+    if public == *expected {
+        return Ok(key);
+    }
+    Err(ControlError::invalid(format!(
+        "this private key belongs to {}, and this service is {}: it is the key of another machine",
+        words::key_text(&public),
+        words::key_text(expected)
+    )))
+}
+
+/// Serves until a user brings the key.
+///
+/// # Errors
+/// When the control socket cannot be opened.
+pub(crate) async fn wait(
+    control: &std::path::Path,
+    name: &str,
+    expected: PublicKey,
+) -> Result<PrivateKey, Failure> {
+    let server = Server::bind(ServerOptions::new(name, VERSION).at(control)).map_err(Failure::Control)?;
+    tracing::warn!("{WAITS}");
+    let (found, key) = oneshot::channel();
+    let (stop, stopped) = oneshot::channel::<()>();
+    let service = Arc::new(Locked {
+        name: name.to_owned(),
+        expected,
+        found: Mutex::new(Some(found)),
+        notices: broadcast::Sender::new(1),
+    });
+    let server = tokio::spawn(server.run(service, async { drop(stopped.await) }));
+    let key = key.await.map_err(|_| Failure::Ended)?;
+    // The answer that it is the right one still goes out.
+    drop(stop);
+    let _ = server.await;
+    Ok(key)
+}
+
+/// A service without its key: it can say so, and take the key.
+struct Locked {
+    name: String,
+    expected: PublicKey,
+    found: Mutex<Option<oneshot::Sender<PrivateKey>>>,
+    notices: broadcast::Sender<Notice>,
+}
+
+impl Service for Locked {
+    async fn call(&self, request: Request, caller: &Caller) -> Result<Response, ControlError> {
+        match request {
+            Request::Status => Ok(Status {
+                name: self.name.clone(),
+                version: VERSION.to_owned(),
+                public_key: words::key_text(&self.expected),
+                key: KeyPlace::Locked,
+                trouble: Some(Trouble { layer: Layer::Service, detail: WAITS.to_owned() }),
+                ..Status::default()
+            }
+            .into()),
+            Request::KeyUnlock(unlock) => {
+                let key = check(&unlock, &self.expected)?;
+                tracing::info!(uid = caller.uid, "the private key was brought");
+                if let Some(found) = self.found.lock().await.take() {
+                    // Fails only when the service is ending.
+                    let _ = found.send(key);
+                }
+                Ok(Response::DONE)
+            }
+            Request::Story(_) => Ok(Response::Story(Story::default())),
+            _ => Err(ControlError::unavailable(WAITS)),
+        }
+    }
+
+    async fn drill(
+        &self,
+        _: Drill,
+        _: mpsc::Sender<DrillProgress>,
+        _: &Caller,
+    ) -> Result<DrillReport, ControlError> {
+        Err(ControlError::unavailable(WAITS))
+    }
+
+    fn subscribe(&self) -> broadcast::Receiver<Notice> {
+        self.notices.subscribe()
+    }
+}
+
+/// The key at the start: from the file, made anew at the very first start, or to be waited for (an error with the
+/// public key that it must have).
+///
+/// # Errors
+/// When the file cannot be used.
+pub(crate) fn at_start(
+    dir: &StateDir,
+    handed: Option<PublicKey>,
+) -> Result<Result<PrivateKey, PublicKey>, Failure> {
+    match (dir.private_key()?, handed) {
+        (Some(key), _) => Ok(Ok(key)),
+        (None, Some(public)) => Ok(Err(public)),
+        (None, None) => Ok(Ok(dir.load_or_create_private_key()?)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_file_goes_only_when_the_right_key_comes_back() {
+        let key = Zeroizing::new([8; 32]);
+        let mut holder = Holder::new(key.clone(), KeyPlace::File);
+        let unlock = |key: &[u8; 32]| KeyUnlock { private_key: words::key_text(key) };
+        assert!(!holder.confirm(&unlock(&key)).unwrap(), "nobody asked for it");
+        let handed = holder.hand_over();
+        assert_eq!(handed.private_key, words::key_text(&key));
+        let other = holder.confirm(&unlock(&[9; 32])).unwrap_err();
+        assert!(other.message.contains("another machine"), "{other}");
+        assert!(holder.confirm(&KeyUnlock { private_key: "AAAA".into() }).is_err());
+        assert!(holder.confirm(&unlock(&key)).unwrap());
+        assert!(!holder.confirm(&unlock(&key)).unwrap());
+        holder.hand_over();
+        holder.moved(KeyPlace::File);
+        assert!(!holder.confirm(&unlock(&key)).unwrap(), "it was kept after all");
+    }
+
+    #[test]
+    fn a_key_in_a_key_store_is_waited_for_and_none_is_made() {
+        let directory = tempfile::tempdir().unwrap();
+        let dir = StateDir::open(directory.path().join("state")).unwrap();
+        let key = at_start(&dir, None).unwrap().unwrap();
+        let public = public_key(&key);
+        assert_eq!(*at_start(&dir, Some(public)).unwrap().unwrap(), *key);
+        dir.forget_private_key().unwrap();
+        assert_eq!(at_start(&dir, Some(public)).unwrap().unwrap_err(), public);
+        dir.write_private_key(&key).unwrap();
+        assert_eq!(*at_start(&dir, None).unwrap().unwrap(), *key);
+    }
+}
