@@ -1,0 +1,292 @@
+//! The page's commands, on a real control server with a scripted service, and without a display.
+
+#![allow(clippy::unwrap_used, reason = "a test fails where it happens")]
+
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+use mast_control::{
+    Access, Caller, ControlError, Drill, DrillProgress, DrillReport, Event, HandedKey, History, Invited, Logs,
+    Notice, PeerAdded, Request, Response, Server, ServerOptions, Service, Status, Story, UsageReport, Verdict,
+};
+use mast_desktop::{Args, Shared};
+use serde_json::{Value, json};
+use tauri::ipc::{CallbackFn, InvokeBody};
+use tauri::test::{INVOKE_KEY, MockRuntime, get_ipc_response, mock_builder, mock_context, noop_assets};
+use tauri::webview::InvokeRequest;
+use tempfile::TempDir;
+use tokio::sync::{broadcast, mpsc, oneshot};
+
+struct Script {
+    asked: Mutex<Vec<Request>>,
+    notices: broadcast::Sender<Notice>,
+}
+
+impl Service for Script {
+    async fn call(&self, request: Request, _: &Caller) -> Result<Response, ControlError> {
+        let answer = match &request {
+            Request::Status => Status { up: true, name: "laptop".into(), ..Status::default() }.into(),
+            Request::PeerAdd(add) if add.link.as_deref() == Some("mast://1/old") => {
+                return Err(ControlError::invalid("this invite expired yesterday: ask for another"));
+            }
+            Request::PeerAdd(_) => {
+                Response::PeerAdded(PeerAdded { name: "nas".into(), eid: Default::default() })
+            }
+            Request::PeerRemove(_) => {
+                return Err(ControlError::not_found("there is no peer `x`").with_known(["nas"]));
+            }
+            Request::Invite(_) => Response::Invited(Invited {
+                link: "mast://1/secret".into(),
+                expires: "2026-11-24T13:00:00Z".into(),
+            }),
+            Request::PolicySet(set) if set.pin.iter().any(|p| p == "wlan9") => {
+                return Err(ControlError::bad_params("`pin`: there is no such interface"));
+            }
+            Request::Story(_) => Response::Story(Story { events: vec![Event::now("nas", "connected")] }),
+            Request::History => Response::History(History::default()),
+            Request::Usage => Response::Usage(UsageReport::default()),
+            Request::Logs => Response::Logs(Logs { lines: vec!["a line".into()] }),
+            Request::KeyHandOver => Response::Key(HandedKey { private_key: "AAAA".into() }),
+            _ => Response::DONE,
+        };
+        self.asked.lock().unwrap().push(request);
+        Ok(answer)
+    }
+
+    async fn drill(
+        &self,
+        _: Drill,
+        _: mpsc::Sender<DrillProgress>,
+        _: &Caller,
+    ) -> Result<DrillReport, ControlError> {
+        Ok(DrillReport { steps: vec![], verdict: Verdict::Passed, detail: "fine".into() })
+    }
+
+    fn subscribe(&self) -> broadcast::Receiver<Notice> {
+        self.notices.subscribe()
+    }
+}
+
+/// A service that runs until it is dropped.
+struct Running {
+    script: Arc<Script>,
+    stop: Option<oneshot::Sender<()>>,
+    thread: Option<std::thread::JoinHandle<()>>,
+}
+
+impl Running {
+    fn start(socket: &Path, may_change: bool) -> Self {
+        let script =
+            Arc::new(Script { asked: Mutex::default(), notices: broadcast::Sender::new(16) });
+        let (stop, stopped) = oneshot::channel::<()>();
+        let (ready, is_ready) = std::sync::mpsc::channel();
+        let (service, socket) = (Arc::clone(&script), PathBuf::from(socket));
+        let thread = std::thread::spawn(move || {
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+            runtime.block_on(async {
+                let access = Access::custom(move |_| may_change);
+                let options = ServerOptions::new("laptop", "9.9.9").at(&socket).with_access(access);
+                let server = Server::bind(options).unwrap();
+                ready.send(()).unwrap();
+                server.run(service, async { drop(stopped.await) }).await;
+            });
+        });
+        is_ready.recv().unwrap();
+        Self { script, stop: Some(stop), thread: Some(thread) }
+    }
+
+    fn last(&self) -> Request {
+        let asked = self.script.asked.lock().unwrap();
+        asked.iter().rfind(|r| **r != Request::Status).cloned().expect("something was asked")
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        drop(self.stop.take());
+        self.thread.take().map(std::thread::JoinHandle::join);
+    }
+}
+
+struct Stage {
+    webview: tauri::WebviewWindow<MockRuntime>,
+    shared: Arc<Shared>,
+    socket: PathBuf,
+    // Last, in this order.
+    _app: tauri::App<MockRuntime>,
+    _directory: TempDir,
+}
+
+impl Stage {
+    fn new() -> Self {
+        let directory = tempfile::tempdir().unwrap();
+        let socket = directory.path().join("control.sock");
+        let args = Args { hidden: true, socket: socket.clone() };
+        let shared = Arc::new(Shared::new(&args, directory.path().join("config")));
+        let app = mock_builder()
+            .manage(Arc::clone(&shared))
+            .invoke_handler(mast_desktop::handler())
+            .build(mock_context(noop_assets()))
+            .unwrap();
+        let webview = tauri::WebviewWindowBuilder::new(&app, "main", Default::default()).build().unwrap();
+        Self { webview, shared, socket, _app: app, _directory: directory }
+    }
+
+    fn invoke(&self, command: &str, arguments: Value) -> Result<Value, Value> {
+        let request = InvokeRequest {
+            cmd: command.into(),
+            callback: CallbackFn(0),
+            error: CallbackFn(1),
+            url: "tauri://localhost".parse().unwrap(),
+            body: InvokeBody::Json(arguments),
+            headers: Default::default(),
+            invoke_key: INVOKE_KEY.to_string(),
+        };
+        get_ipc_response(&self.webview, request).map(|body| body.deserialize::<Value>().unwrap())
+    }
+
+    fn wait(&self, what: &str, so: impl Fn(&Value) -> bool) -> Duration {
+        let start = Instant::now();
+        loop {
+            let snapshot = self.invoke("snapshot", json!({})).unwrap();
+            if so(&snapshot) {
+                return start.elapsed();
+            }
+            assert!(start.elapsed() < Duration::from_secs(10), "not {what}: {snapshot:#}");
+            std::thread::sleep(Duration::from_millis(10));
+        }
+    }
+}
+
+#[test]
+fn every_command_reaches_the_service() {
+    let stage = Stage::new();
+    let service = Running::start(&stage.socket, true);
+    let cases = [
+        ("up", json!({}), r#"Up"#),
+        ("down", json!({}), r#"Down"#),
+        ("pause", json!({"seconds": 3600}), "Pause(Pause { seconds: 3600 })"),
+        (
+            "set_policy",
+            json!({"peer": "nas", "mode": "pin", "pin": ["wlan0", "network:Home"], "fallback": true}),
+            r#"PolicySet(PolicySet { peer: Some("nas"), mode: Pin, pin: ["wlan0", "network:Home"], fallback: true })"#,
+        ),
+        (
+            "set_policy",
+            json!({"peer": null, "mode": "auto", "pin": [], "fallback": true}),
+            "PolicySet(PolicySet { peer: None, mode: Auto, pin: [], fallback: true })",
+        ),
+        ("clear_policy", json!({"peer": "nas"}), r#"PolicyClear(PolicyClear { peer: "nas" })"#),
+        (
+            "set_metered",
+            json!({"name": "wlan0", "metered": "auto"}),
+            r#"InterfaceSet(InterfaceSet { name: "wlan0", metered: Some(Auto), excluded: None })"#,
+        ),
+        (
+            "set_excluded",
+            json!({"name": "wlan0", "excluded": true}),
+            r#"InterfaceSet(InterfaceSet { name: "wlan0", metered: None, excluded: Some(true) })"#,
+        ),
+        (
+            "set_full_tunnel",
+            json!({"name": "office", "on": false}),
+            r#"PeerSet(PeerSet { name: "office", full_tunnel: Some(false) })"#,
+        ),
+        (
+            "set_budget",
+            json!({"uplink": "wwan0", "bytes": 5_000_000_000_u64}),
+            r#"BudgetSet(BudgetSet { uplink: "wwan0", bytes: Some(5000000000) })"#,
+        ),
+        (
+            "set_at_start",
+            json!({"atStart": "up"}),
+            "SettingsSet(SettingsSet { at_start: Some(Up), leak_protection: None })",
+        ),
+        (
+            "set_leak_protection",
+            json!({"on": true}),
+            "SettingsSet(SettingsSet { at_start: None, leak_protection: Some(true) })",
+        ),
+    ];
+    for (command, arguments, expected) in cases {
+        assert_eq!(stage.invoke(command, arguments), Ok(Value::Null), "{command}");
+        assert_eq!(format!("{:?}", service.last()), expected, "{command}");
+    }
+    let added = stage.invoke("add_link", json!({"link": " mast://1/x\n", "name": null}));
+    assert_eq!(added, Ok(json!({"name": "nas"})));
+    let file = json!({"fileName": "wg0.conf", "contents": "[Interface]", "name": "office"});
+    assert_eq!(stage.invoke("add_file", file), Ok(json!({"name": "nas"})));
+    let invite = stage.invoke("invite", json!({"expiresS": 600, "name": null})).unwrap();
+    assert_eq!((&invite["link"], &invite["expires"]), (&json!("mast://1/secret"), &json!("2026-11-24T13:00:00Z")));
+    let side = invite["qr"]["size"].as_u64().unwrap();
+    assert_eq!(invite["qr"]["modules"].as_str().unwrap().len() as u64, side * side);
+    assert_eq!(stage.invoke("story", json!({"limit": 5})).unwrap()[0]["reason"], "connected");
+    assert_eq!(stage.invoke("history", json!({})).unwrap()["paths"], json!([]));
+    assert_eq!(stage.invoke("usage", json!({})), Ok(json!([])));
+    assert_eq!(stage.invoke("logs", json!({})), Ok(json!(["a line"])));
+    assert_eq!(stage.invoke("drill", json!({"peer": "nas"})).unwrap()["verdict"], "passed");
+}
+
+#[test]
+fn refusals_say_what_is_wrong_and_where() {
+    let stage = Stage::new();
+    let refused = |command: &str, arguments: Value| stage.invoke(command, arguments).unwrap_err();
+    // Without a service.
+    assert!(refused("up", json!({}))["message"].as_str().unwrap().contains("not running"));
+    let _service = Running::start(&stage.socket, true);
+    let old = refused("add_link", json!({"link": "mast://1/old", "name": null}));
+    assert_eq!(old, json!({"message": "this invite expired yesterday: ask for another", "field": null}));
+    let gone = refused("remove_peer", json!({"name": "x"}));
+    assert_eq!(gone["message"], "there is no peer `x`; there are: nas");
+    let pin = refused("set_policy", json!({"peer": null, "mode": "pin", "pin": ["wlan9"], "fallback": true}));
+    assert_eq!(pin["field"], "pin");
+    assert_eq!(refused("pause", json!({"seconds": 0}))["field"], "seconds");
+    // What need not reach the service at all.
+    assert_eq!(refused("add_link", json!({"link": "https://example.org", "name": null}))["field"], "link");
+    let binary = json!({"fileName": "x", "contents": "\0", "name": null});
+    assert_eq!(refused("add_file", binary)["field"], "file");
+    let long = json!({"fileName": "x", "contents": "x".repeat(200_000), "name": null});
+    assert_eq!(refused("add_file", long)["field"], "file");
+    assert_eq!(refused("read_qr", json!({"picture": "AAAA"}))["field"], "picture");
+    assert_eq!(refused("set_theme", json!({"theme": "plaid"}))["field"], "theme");
+    assert_eq!(refused("set_key_place", json!({"place": "cloud"}))["field"], "place");
+}
+
+#[test]
+fn the_apps_own_settings_are_kept() {
+    let stage = Stage::new();
+    for (command, arguments) in [
+        ("set_theme", json!({"theme": "dark"})),
+        ("set_language", json!({"language": "en"})),
+        ("set_notifications", json!({"on": false})),
+    ] {
+        assert_eq!(stage.invoke(command, arguments), Ok(Value::Null), "{command}");
+    }
+    let settings = stage.invoke("snapshot", json!({})).unwrap()["settings"].clone();
+    assert_eq!((&settings["theme"], &settings["notifications"]), (&json!("dark"), &json!(false)));
+    let args = Args { hidden: true, socket: stage.socket.clone() };
+    let again = Shared::new(&args, stage.socket.parent().unwrap().join("config"));
+    assert_eq!(again.settings(), stage.shared.settings());
+}
+
+#[test]
+fn a_service_that_goes_is_noticed_and_found_again() {
+    let stage = Stage::new();
+    tauri::async_runtime::spawn(mast_desktop::keep_link(Arc::clone(&stage.shared)));
+    stage.wait("told that there is no service", |s| {
+        ["missing", "stopped"].contains(&s["service"]["state"].as_str().unwrap_or_default())
+    });
+    let ok = |s: &Value| s["service"]["state"] == "ok" && s["status"]["name"] == "laptop";
+    let service = Running::start(&stage.socket, true);
+    stage.wait("connected", ok);
+    drop(service);
+    let took = stage.wait("lost", |s| s["service"]["state"] == "lost" && s["now"]["light"] == "bad");
+    assert!(took < Duration::from_secs(1), "noticed only after {took:?}");
+    // What was last known is not believed for long.
+    let took = stage.wait("without a status", |s| s["status"].is_null());
+    assert!(took < Duration::from_secs(3), "believed for {took:?}");
+    let service = Running::start(&stage.socket, false);
+    stage.wait("connected again, without permission", |s| ok(s) && s["service"]["may_change"] == false);
+    drop(service);
+}
