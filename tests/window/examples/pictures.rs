@@ -26,9 +26,18 @@ fn main() {
     sleep(30_000);
     for theme in ["light", "dark"] {
         page.run(&format!("document.documentElement.dataset.theme = '{theme}'"));
-        for section in
-            ["now", "interfaces", "preference", "peers", "story", "data", "add", "invite", "drill", "settings"]
-        {
+        for section in [
+            "now",
+            "interfaces",
+            "preference",
+            "peers",
+            "story",
+            "data",
+            "add",
+            "invite",
+            "drill",
+            "settings",
+        ] {
             page.find(&format!("nav-{section}")).click();
             sleep(1_500);
             page.picture(&directory.join(format!("{section}-{theme}.png")));

@@ -7,8 +7,9 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use mast_control::{
-    Access, Caller, ControlError, Drill, DrillProgress, DrillReport, Event, HandedKey, History, Invited, Logs,
-    Notice, PeerAdded, Request, Response, Server, ServerOptions, Service, Status, Story, UsageReport, Verdict,
+    Access, Caller, ControlError, Drill, DrillProgress, DrillReport, Event, HandedKey, History, Invited,
+    Logs, Notice, PeerAdded, Request, Response, Server, ServerOptions, Service, Status, Story, UsageReport,
+    Verdict,
 };
 use mast_desktop::{Args, Shared};
 use serde_json::{Value, json};
@@ -77,8 +78,7 @@ struct Running {
 
 impl Running {
     fn start(socket: &Path, may_change: bool) -> Self {
-        let script =
-            Arc::new(Script { asked: Mutex::default(), notices: broadcast::Sender::new(16) });
+        let script = Arc::new(Script { asked: Mutex::default(), notices: broadcast::Sender::new(16) });
         let (stop, stopped) = oneshot::channel::<()>();
         let (ready, is_ready) = std::sync::mpsc::channel();
         let (service, socket) = (Arc::clone(&script), PathBuf::from(socket));
@@ -218,7 +218,10 @@ fn every_command_reaches_the_service() {
     let file = json!({"fileName": "wg0.conf", "contents": "[Interface]", "name": "office"});
     assert_eq!(stage.invoke("add_file", file), Ok(json!({"name": "nas"})));
     let invite = stage.invoke("invite", json!({"expiresS": 600, "name": null})).unwrap();
-    assert_eq!((&invite["link"], &invite["expires"]), (&json!("mast://1/secret"), &json!("2026-11-24T13:00:00Z")));
+    assert_eq!(
+        (&invite["link"], &invite["expires"]),
+        (&json!("mast://1/secret"), &json!("2026-11-24T13:00:00Z"))
+    );
     let side = invite["qr"]["size"].as_u64().unwrap();
     assert_eq!(invite["qr"]["modules"].as_str().unwrap().len() as u64, side * side);
     assert_eq!(stage.invoke("story", json!({"limit": 5})).unwrap()[0]["reason"], "connected");
