@@ -9,7 +9,8 @@ fn the_key_is_there_while_the_user_is_logged_in() {
     lab(|| {
         let mut scene = Scene::new();
         let key = scene.laptop.status().unwrap().public_key;
-        let place = |scene: &Scene| scene.laptop.status().unwrap().key;
+        // A service that gets its key goes on as another server on the same socket: for a moment nobody answers.
+        let place = |scene: &Scene| scene.laptop.status().ok().map(|status| status.key);
         let desk = Desk::new();
         let tray = Tray::new(&desk);
         let socket = scene.laptop.control();
@@ -18,17 +19,17 @@ fn the_key_is_there_while_the_user_is_logged_in() {
             let page = Page::open(&desk, &arguments);
             page.find("nav-settings").click();
             choose(&page, "login");
-            within(PATIENCE, "the service has it on loan", || place(&scene) == KeyPlace::Session);
+            within(PATIENCE, "the service has it on loan", || place(&scene) == Some(KeyPlace::Session));
         }
 
         // Without anybody logged in, the service waits for it.
         scene.laptop.kill();
         scene.laptop.launch().unwrap();
-        assert_eq!(place(&scene), KeyPlace::Locked);
+        assert_eq!(place(&scene), Some(KeyPlace::Locked));
 
         // Logged in again.
         let page = Page::open(&desk, &arguments);
-        within(PATIENCE, "the service has it again", || place(&scene) == KeyPlace::Session);
+        within(PATIENCE, "the service has it again", || place(&scene) == Some(KeyPlace::Session));
         let status = scene
             .laptop
             .wait("the peer", PATIENCE, |s| s.peers.first().is_some_and(|p| p.state.as_str() == "connected"));
@@ -37,11 +38,11 @@ fn the_key_is_there_while_the_user_is_logged_in() {
         // And back to where it was.
         page.find("nav-settings").click();
         choose(&page, "service");
-        within(PATIENCE, "the service keeps it", || place(&scene) == KeyPlace::File);
+        within(PATIENCE, "the service keeps it", || place(&scene) == Some(KeyPlace::File));
         drop(page);
         scene.laptop.kill();
         scene.laptop.launch().unwrap();
-        assert_eq!(place(&scene), KeyPlace::File);
+        assert_eq!(place(&scene), Some(KeyPlace::File));
         assert_eq!(scene.laptop.status().unwrap().public_key, key);
         drop(tray);
     });

@@ -4,6 +4,7 @@ import { NARROW, SCENES } from './scenes/all';
 import { open } from './service';
 
 const COMPARE = process.env['MAST_PICTURES'] === 'compare';
+const WHERE = process.env['MAST_PICTURES'] === 'take' ? 'tests/pictures' : 'test-results/pictures';
 
 for (const theme of ['light', 'dark'] as const) {
   for (const name of Object.keys(SCENES)) {
@@ -19,7 +20,7 @@ for (const theme of ['light', 'dark'] as const) {
         const file = `${name}-${theme}${size === 'narrow' ? '-360' : ''}.png`;
         const options = { animations: 'disabled', caret: 'hide' } as const;
         if (COMPARE) await expect(page).toHaveScreenshot(file, { ...options, maxDiffPixelRatio: 0.02 });
-        else await page.screenshot({ ...options, path: `tests/pictures/${file}` });
+        else await page.screenshot({ ...options, path: `${WHERE}/${file}` });
         await accessible(page);
         expect(await page.evaluate(() => window.alerted)).toBe(false);
         expect(wrong).toEqual([]);

@@ -1,0 +1,46 @@
+import { describe, expect, it } from 'vitest';
+import type { InterfaceStatus, StoryEvent } from './api';
+import { addLanguage, setLanguage, t } from './i18n/index.svelte';
+import { filtered, isSwitch, sentence, visibleRows } from './story';
+
+const train: InterfaceStatus = {
+  name: 'wlan0', kind: 'wifi', network: 'Train', addresses: [], metered: false, usable: true, metered_by_hand: null, excluded: false,
+};
+const event = (more: Partial<StoryEvent>): StoryEvent => ({
+  time: '2026-11-24T12:04:00Z', peer: 'nas', from: null, to: null, reason: 'went silent', gap_ms: null, ...more,
+});
+const bare = (text: string): string => text.replace(/[\u2066-\u2069]/g, '');
+
+describe('the story', () => {
+  it('is told in plain words', () => {
+    expect(bare(sentence(event({ from: 'wlan0', to: 'wwan0', gap_ms: 140 }), [train]))).toBe('Wi-Fi ‘Train’ went silent → wwan0 in 140 ms');
+    expect(bare(sentence(event({ from: 'wlan0' }), [train]))).toContain('no path left');
+    expect(sentence(event({ reason: 'the pause is over' }), [])).toBe('The pause is over');
+  });
+
+  it('is filtered by words, peer and kind, the newest first', () => {
+    const all = [event({ from: 'a', to: 'b' }), event({ reason: 'invited' }), event({ peer: 'office', from: 'b', to: 'a' })];
+    const none = { text: '', peer: '', switches: false };
+    expect(filtered(all, none, [])[0]?.peer).toBe('office');
+    expect(filtered(all, { ...none, peer: 'nas', switches: true }, [])).toHaveLength(1);
+    expect(filtered(all, { ...none, text: 'INVITED nas' }, [])).toHaveLength(1);
+    expect(isSwitch(event({ from: 'a', to: 'a' }))).toBe(false);
+  });
+
+  it('draws only the rows that can be seen', () => {
+    const rows = visibleRows(100_000, 600, 40, 10_000);
+    expect(rows.end - rows.first).toBeLessThan(40);
+    expect(visibleRows(0, 600, 40, 3)).toEqual({ first: 0, end: 3 });
+    expect(visibleRows(1e9, 600, 40, 10).end).toBe(10);
+  });
+});
+
+describe('languages', () => {
+  it('fall back to English where they have a gap, and for what is no language', () => {
+    addLanguage('xx', 'Test', { 'nav.now': 'Jetzt' });
+    setLanguage('xx');
+    expect([t('nav.now'), t('nav.interfaces')]).toEqual(['Jetzt', 'Interfaces']);
+    setLanguage('nonsense');
+    expect(t('nav.now')).toBe('Now');
+  });
+});

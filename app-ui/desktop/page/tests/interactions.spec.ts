@@ -1,0 +1,86 @@
+// What a person does with keyboard and mouse, and what the service is asked then.
+
+import { expect, test, type Page } from '@playwright/test';
+import { layout } from './facts';
+import { calls, open } from './service';
+
+const last = async (page: Page, command: string): Promise<Record<string, unknown> | undefined> =>
+  (await calls(page)).filter((c) => c.command === command).at(-1)?.args;
+
+test('an interface is moved up with the keyboard', async ({ page }) => {
+  await open(page, 'preference');
+  await page.getByTestId('pref-grip-wwan0').focus();
+  await page.keyboard.press('Space');
+  await page.keyboard.press('ArrowUp');
+  await page.keyboard.press('Space');
+  await expect.poll(() => last(page, 'set_policy')).toMatchObject({ peer: null, mode: 'pin', fallback: true });
+  expect((await last(page, 'set_policy'))?.['pin']).toEqual(['wwan0', 'wlan0', 'eth0']);
+});
+
+test('pin, only and never say what they say', async ({ page }) => {
+  await open(page, 'preference');
+  await page.getByTestId('pin-wwan0').click();
+  await expect.poll(() => last(page, 'set_policy')).toMatchObject({ mode: 'pin', pin: ['wwan0'], fallback: true });
+  await page.getByTestId('only-wwan0').click();
+  await expect.poll(() => last(page, 'set_policy')).toMatchObject({ pin: ['wwan0'], fallback: false });
+  await page.getByTestId('never-wlan0').click();
+  await expect.poll(() => last(page, 'set_excluded')).toEqual({ name: 'wlan0', excluded: true });
+});
+
+test('the switch turns MAST off', async ({ page }) => {
+  await open(page, 'now');
+  await page.getByTestId('toggle').click();
+  await expect.poll(() => calls(page)).toContainEqual({ command: 'down', args: {} });
+});
+
+test('every section is reached by keyboard alone, with the focus in sight', async ({ page }) => {
+  await open(page, 'now');
+  for (let i = 0; i < 40; i += 1) {
+    await page.keyboard.press('Tab');
+    const here = await page.evaluate(() => {
+      const e = document.activeElement as HTMLElement;
+      const style = getComputedStyle(e);
+      const seen = style.outlineStyle !== 'none' || style.boxShadow !== 'none';
+      return { id: e.dataset['testid'] ?? '', tag: e.tagName, seen };
+    });
+    expect(here.seen || here.tag === 'BODY', `no focus to be seen on ${here.tag} ${here.id}`).toBe(true);
+    if (here.id === 'nav-settings') {
+      await page.keyboard.press('Enter');
+      await expect(page.getByTestId('key-place')).toBeVisible();
+      return;
+    }
+  }
+  throw new Error('Settings is not reached');
+});
+
+test('hostile names stay text', async ({ page }) => {
+  for (const scene of ['names-now', 'names-interfaces', 'names-peers', 'names-story', 'names-preference']) {
+    await open(page, scene);
+    expect(await page.locator('main img, main script, main iframe').count(), scene).toBe(0);
+    expect(await page.evaluate(() => window.alerted)).toBe(false);
+  }
+});
+
+test('at 200 % nothing is lost', async ({ page }) => {
+  // Twice as large in the same window is half the window.
+  await page.setViewportSize({ width: 550, height: 380 });
+  for (const scene of ['now', 'interfaces', 'preference', 'peers', 'story', 'data', 'settings']) {
+    await open(page, scene);
+    await layout(page);
+  }
+});
+
+test('a service that is gone and back is shown as such', async ({ page }) => {
+  await open(page, 'now');
+  await page.evaluate(() => {
+    const s = structuredClone(window.script.snapshot);
+    s.service.state = 'lost';
+    s.service.detail = 'The service stopped.';
+    s.status = null;
+    s.now = { light: 'bad', layer: 'service', sentence: 'The service stopped.', detail: '' };
+    window.emit('snapshot', s);
+  });
+  await expect(page.getByText('The service stopped.').first()).toBeVisible();
+  await page.evaluate(() => window.emit('snapshot', window.script.snapshot));
+  await expect(page.getByTestId('now-light')).toHaveAttribute('data-light', 'good');
+});
