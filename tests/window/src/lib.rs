@@ -6,11 +6,13 @@
 #![allow(clippy::unwrap_used, reason = "a test fails where it happens")]
 
 mod desk;
+mod manager;
 mod page;
 mod program;
 mod tray;
 
 pub use desk::Desk;
+pub use manager::NetworkManager;
 pub use page::{Element, Page};
 pub use program::Running;
 pub use tray::{Item, Tray};

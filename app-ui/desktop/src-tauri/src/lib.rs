@@ -13,6 +13,7 @@ mod link;
 mod mend;
 mod notify;
 mod now;
+mod portal;
 mod publish;
 mod qr;
 mod refusal;
@@ -65,6 +66,7 @@ pub fn main() -> ExitCode {
             } else if !hidden {
                 window::show(app.handle(), None);
             }
+            portal::follow(Arc::clone(&setup));
             tauri::async_runtime::spawn(link::keep(Arc::clone(&setup)));
             tauri::async_runtime::spawn(publish::run(app.handle().clone(), Arc::clone(&setup)));
             Ok(())

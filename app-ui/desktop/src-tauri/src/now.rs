@@ -1,6 +1,6 @@
 //! How things are, in one honest sentence.
 
-use mast_control::{KeyPlace, Layer, PeerState, PeerStatus, Status};
+use mast_control::{InterfaceKind, KeyPlace, Layer, PeerState, PeerStatus, Status};
 use serde::Serialize;
 
 use crate::link::{Service, State};
@@ -154,7 +154,12 @@ impl Now {
 pub fn called(status: &Status, interface: &str) -> String {
     let known = status.interfaces.iter().find(|i| i.name == interface);
     match known.and_then(|i| i.network.as_deref()).filter(|n| !n.is_empty()) {
-        Some(network) => format!("{interface} ({network})"),
+        Some(network) => match known.map(|i| i.kind) {
+            Some(InterfaceKind::Wifi) => format!("Wi-Fi ‘{network}’"),
+            Some(InterfaceKind::Cellular) => format!("Cellular ‘{network}’"),
+            Some(InterfaceKind::Ethernet) => format!("Ethernet ‘{network}’"),
+            _ => format!("{interface} ‘{network}’"),
+        },
         None => interface.to_owned(),
     }
 }
@@ -209,7 +214,7 @@ mod tests {
     #[test]
     fn good_only_while_a_peer_answers() {
         let good = of(|s| one(s, "connected"));
-        assert_eq!((good.light, good.sentence.as_str()), (Light::Good, "nas answers over wifi (Train)."));
+        assert_eq!((good.light, good.sentence.as_str()), (Light::Good, "nas answers over Wi-Fi ‘Train’."));
         assert_eq!(good.detail, "cell stands by.");
         assert_eq!(of(|_| ()).sentence, "All 2 peers answer.");
         let some = of(|s| s["peers"][1]["state"] = "unreachable".into());

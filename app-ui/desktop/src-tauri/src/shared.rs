@@ -23,6 +23,8 @@ pub struct View {
     pub status: Option<Status>,
     /// Grows with every event.
     pub story_version: u64,
+    /// The network wants a login first.
+    pub portal: bool,
 }
 
 /// The app.

@@ -7,6 +7,7 @@ use serde::Serialize;
 
 use crate::link::Service;
 use crate::now::Now;
+use crate::portal;
 use crate::secrets;
 use crate::shared::Shared;
 use crate::throughput::Throughput;
@@ -50,7 +51,10 @@ pub struct AppSettings {
 impl Snapshot {
     /// Everything as it is now.
     pub fn of(shared: &Shared, start_at_login: bool) -> Self {
-        let view = shared.view().clone();
+        let mut view = shared.view().clone();
+        if let Some(status) = &mut view.status {
+            portal::tell(status, view.portal);
+        }
         let settings = shared.settings();
         Self {
             now: Now::of(&view.service, view.status.as_ref()),

@@ -2,14 +2,20 @@
 
 import type { InterfaceStatus, StoryEvent } from './api';
 import { millis } from './format';
-import { t } from './i18n/index.svelte';
+import { has, t } from './i18n/index.svelte';
 import { spoken } from './names';
+
+/** The service's short words as what an interface did; others stay as they are. */
+function told(reason: string): string {
+  const key = `story.reason.${reason}`;
+  return has(key) ? t(key) : reason;
+}
 
 /** "Wi-Fi ‘Train’ went silent → cellular ‘Cell’ in 140 ms". */
 export function sentence(event: StoryEvent, interfaces: readonly InterfaceStatus[]): string {
   const from = event.from === null ? null : spoken(event.from, interfaces);
   const to = event.to === null ? null : spoken(event.to, interfaces);
-  const { reason } = event;
+  const reason = event.from === null ? event.reason : told(event.reason);
   const gap = event.gap_ms === null ? null : millis(event.gap_ms);
   if (from !== null && to !== null) {
     const params = { from, to, reason };

@@ -105,7 +105,7 @@ export const OK: Service = { state: 'ok', detail: '', remedy: null, by_hand: nul
 export function snapshot(more: Partial<Snapshot> = {}): Snapshot {
   return {
     service: OK,
-    now: { light: 'good', layer: null, sentence: 'Connected to home over Wi-Fi ‘Train’, 34 ms.', detail: '' },
+    now: { light: 'good', layer: null, sentence: 'home answers over Wi-Fi ‘Train’.', detail: 'Cellular ‘Telco LTE’ stands by.' },
     status: status(),
     throughput: {
       wlan0: { rx: wave(2_400_000, 0), tx: wave(310_000, 2) },

@@ -28,6 +28,11 @@ export function setLanguage(code: string): void {
   current = languages.has(code) ? code : 'en';
 }
 
+/** Whether there is such a text. */
+export function has(key: string): key is Key {
+  return Object.hasOwn(en, key);
+}
+
 const ISOLATE = String.fromCharCode(0x2068);
 const POP = String.fromCharCode(0x2069);
 
