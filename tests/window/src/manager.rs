@@ -41,7 +41,7 @@ impl NetworkManager {
     pub fn find(&self, connectivity: u32) {
         let object = self.bus.object_server().interface::<_, State>(PATH).unwrap();
         object.get_mut().connectivity = connectivity;
-        let signal = object.get().connectivity_changed(object.signal_emitter());
-        zbus::block_on(signal).unwrap();
+        let state = object.get();
+        zbus::block_on(state.connectivity_changed(object.signal_emitter())).unwrap();
     }
 }
