@@ -21,6 +21,8 @@ use nix::{
 };
 
 use crate::error::{Context, Error, Result};
+use crate::netlink::Netlink;
+use crate::route;
 
 /// Set in a process that is already isolated.
 const INSIDE: &str = "MAST_NETLAB_INSIDE";
@@ -32,10 +34,16 @@ const INSIDE: &str = "MAST_NETLAB_INSIDE";
 /// host gets a namespace of its own anyway.
 pub fn enter() -> Result<()> {
     match unshare(CloneFlags::CLONE_NEWNET) {
-        Ok(()) => Ok(()),
-        Err(Errno::EPERM) => Maps::new().isolate().map_err(explain),
-        Err(source) => Err(Error::System { what: "create a network namespace".to_owned(), source }),
+        Ok(()) => {}
+        Err(Errno::EPERM) => Maps::new().isolate().map_err(explain)?,
+        Err(source) => return Err(Error::System { what: "create a network namespace".to_owned(), source }),
     }
+    raise_loopback()
+}
+
+/// A fresh namespace has its loopback interface down, and programs beside the lab may talk over it.
+fn raise_loopback() -> Result<()> {
+    route::set_up(&Netlink::route()?, "lo", true)
 }
 
 /// The maps of a user namespace, prepared in advance: between fork and exec nothing may allocate.
@@ -82,7 +90,10 @@ fn may_create() -> bool {
 /// Returns when the process can build labs. Signals sent to the outer process reach the inner one,
 /// which does not outlive it.
 pub fn reexec_isolated() -> Result<()> {
-    if env::var_os(INSIDE).is_some() || may_create() {
+    if env::var_os(INSIDE).is_some() {
+        return raise_loopback();
+    }
+    if may_create() {
         return Ok(());
     }
     let mut arguments = env::args_os();
@@ -109,7 +120,11 @@ pub fn reexec_isolated() -> Result<()> {
 ///
 /// When the isolated test fails, or cannot be run.
 pub fn isolated_test(name: &str, test: impl FnOnce()) {
-    if env::var_os(INSIDE).is_some() || may_create() {
+    if env::var_os(INSIDE).is_some() {
+        raise_loopback().unwrap_or_else(|error| panic!("cannot run {name}: {error}"));
+        return test();
+    }
+    if may_create() {
         return test();
     }
     let mut command = Command::new("/proc/self/exe");
