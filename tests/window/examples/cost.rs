@@ -1,11 +1,9 @@
 //! What the app costs: how soon its window is there, and memory and processor while nothing happens, with the window
-//! open and closed. `cargo run --release -p mast-window --example cost`, with a picture of the window where a file is
-//! named.
+//! open and closed. `cargo run --release -p mast-window --example cost`.
 //!
-//! Memory is the proportional share (PSS) of the app and of the web processes it started; processor time is of one
-//! core. The window runs on a virtual screen, where the processor draws.
+//! Memory is what the app and the web processes that it started have for themselves (private and changed), and their
+//! proportional share of everything (PSS), which counts the libraries' files as well; processor time is of one core. The window runs on a virtual screen, where the processor draws.
 
-use std::path::Path;
 use std::time::{Duration, Instant};
 
 use mast_e2e::Scene;
@@ -49,12 +47,11 @@ fn main() {
 
     let page = Page::open(&desk, &arguments);
     page.find("now-light");
+    // A minute of throughput fills up first.
+    std::thread::sleep(Duration::from_secs(60));
     watch("open");
     page.find("nav-interfaces").click();
     watch("open, interfaces");
-    if let Some(file) = std::env::args().nth(1) {
-        page.picture(Path::new(&file));
-    }
     drop(page);
 
     let hidden = desk.command(Desk::app()).args(arguments).arg("--hidden").spawn();
@@ -70,13 +67,24 @@ fn watch(what: &str) {
     let before = used();
     let start = Instant::now();
     std::thread::sleep(WATCHED);
-    let (processor, memory) = used();
-    let share = (processor - before.0) / start.elapsed().as_secs_f64() * 100.0;
-    println!("{what:<17} {share:.2} % of a core, {:.0} MB", memory / 1e6);
+    let Used { processor, private, shared } = used();
+    let share = (processor - before.processor) / start.elapsed().as_secs_f64() * 100.0;
+    let (private, shared) = (private / 1e6, shared / 1e6);
+    println!(
+        "{what:<17} {share:.2} % of a core, {private:.0} MB of its own, {shared:.0} MB with its share of files"
+    );
 }
 
-/// Processor seconds and bytes of the app and what it started.
-fn used() -> (f64, f64) {
+/// Processor seconds, and bytes.
+#[derive(Default)]
+struct Used {
+    processor: f64,
+    private: f64,
+    shared: f64,
+}
+
+/// What the app used, and what it started.
+fn used() -> Used {
     let Some(app) = app() else { panic!("the app is gone") };
     let all: Vec<(u32, u32)> = processes();
     let mut ours = vec![app];
@@ -85,16 +93,18 @@ fn used() -> (f64, f64) {
         ours.extend(all.iter().filter(|(_, p)| *p == parent).map(|(id, _)| *id));
         at += 1;
     }
-    let mut sum = (0.0, 0.0);
+    let mut sum = Used::default();
     for id in ours {
         let stat = stat(id);
         let ticks: f64 = [11, 12].iter().filter_map(|&i| stat.get(i)?.parse::<f64>().ok()).sum();
-        sum.0 += ticks / 100.0;
+        sum.processor += ticks / 100.0;
         let rollup = std::fs::read_to_string(format!("/proc/{id}/smaps_rollup")).unwrap_or_default();
-        let kilobytes = rollup
-            .lines()
-            .find_map(|l| l.strip_prefix("Pss:")?.split_whitespace().next()?.parse::<f64>().ok());
-        sum.1 += kilobytes.unwrap_or(0.0) * 1024.0;
+        let bytes = |name: &str| {
+            let line = rollup.lines().find_map(|l| l.strip_prefix(name));
+            line.and_then(|l| l.split_whitespace().next()?.parse::<f64>().ok()).unwrap_or(0.0) * 1024.0
+        };
+        sum.private += bytes("Private_Dirty:");
+        sum.shared += bytes("Pss:");
     }
     sum
 }

@@ -18,6 +18,7 @@ const LEAST: Duration = Duration::from_millis(100);
 pub async fn run<R: Runtime>(app: AppHandle<R>, shared: Arc<Shared>) {
     let mut judge = Judge::default();
     let mut tray = tray::Shown::default();
+    let mut sent = None;
     loop {
         let wait =
             judge.due().map_or(Duration::from_secs(3600), |at| at.saturating_duration_since(Instant::now()));
@@ -36,8 +37,15 @@ pub async fn run<R: Runtime>(app: AppHandle<R>, shared: Arc<Shared>) {
             }
         }
         if shared.is_visible() {
-            // A window that is just closing is no error.
-            let _ = app.emit_to(window::LABEL, "snapshot", &snapshot);
+            // A page draws anew what it gets, so it gets only what is new.
+            let new = serde_json::to_string(&snapshot).ok();
+            if new != sent {
+                // A window that is just closing is no error.
+                let _ = app.emit_to(window::LABEL, "snapshot", &snapshot);
+                sent = new;
+            }
+        } else {
+            sent = None;
         }
         tokio::time::sleep(LEAST).await;
     }

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use mast_control::Status;
+use mast_control::{PeerState, Status};
 use serde::Serialize;
 
 use crate::link::Service;
@@ -54,6 +54,10 @@ impl Snapshot {
         let mut view = shared.view().clone();
         if let Some(status) = &mut view.status {
             portal::tell(status, view.portal);
+            // Grows all the time, and matters only when nothing is heard.
+            for peer in status.peers.iter_mut().filter(|p| p.state == PeerState::Connected) {
+                peer.last_heard_ms = None;
+            }
         }
         let settings = shared.settings();
         Self {

@@ -8,6 +8,8 @@ use serde::Serialize;
 
 /// Seconds that are shown.
 const KEPT: usize = 60;
+/// MAST's own probes on an idle path are less, and are no traffic of the user.
+const LEAST: u64 = 500;
 /// After a pause of this length there is nothing to be compared.
 const STALE: Duration = Duration::from_secs(5);
 
@@ -51,7 +53,10 @@ impl Meters {
             let before = self.before.get(&interface.name).copied();
             let (Some(seconds), Some(before)) = (seconds, before) else { continue };
             // A path that went took its counts with it.
-            let rate = |now: u64, before: u64| (now.saturating_sub(before) as f64 / seconds) as u64;
+            let rate = |now: u64, before: u64| {
+                let rate = (now.saturating_sub(before) as f64 / seconds) as u64;
+                if rate < LEAST { 0 } else { rate }
+            };
             let shown = self.shown.entry(interface.name.clone()).or_default();
             for (list, value) in
                 [(&mut shown.rx, rate(now.0, before.0)), (&mut shown.tx, rate(now.1, before.1))]
