@@ -64,7 +64,10 @@ fn without_a_key_store_nothing_is_lost_and_the_reason_is_told() {
 
 /// Chooses in `key-place`, whether it is a list or a group of radio buttons.
 fn choose(page: &Page, place: &str) {
-    page.find("key-place");
+    page.wait("that the key's place can be changed", PATIENCE, |page| {
+        let free = "return !!document.querySelector(\"[data-testid='key-place'] input:enabled, select[data-testid='key-place']:enabled, [data-testid='key-place'] select:enabled\")";
+        page.run(free) == serde_json::Value::Bool(true)
+    });
     let chosen = page.run(&format!(
         "const at = document.querySelector(\"[data-testid='key-place']\");
          const radio = at.querySelector(\"input[value='{place}']\");

@@ -13,12 +13,14 @@ use crate::{tray, window};
 
 /// Not more often than this.
 const LEAST: Duration = Duration::from_millis(100);
+/// A page that was just loading may have missed the last snapshot.
+const AGAIN: Duration = Duration::from_secs(5);
 
 /// Shows changes for as long as the app runs.
 pub async fn run<R: Runtime>(app: AppHandle<R>, shared: Arc<Shared>) {
     let mut judge = Judge::default();
     let mut tray = tray::Shown::default();
-    let mut sent = None;
+    let mut sent: Option<(Instant, String)> = None;
     loop {
         let wait =
             judge.due().map_or(Duration::from_secs(3600), |at| at.saturating_duration_since(Instant::now()));
@@ -38,11 +40,12 @@ pub async fn run<R: Runtime>(app: AppHandle<R>, shared: Arc<Shared>) {
         }
         if shared.is_visible() {
             // A page draws anew what it gets, so it gets only what is new.
-            let new = serde_json::to_string(&snapshot).ok();
-            if new != sent {
+            let new = serde_json::to_string(&snapshot).unwrap_or_default();
+            let known = |(at, old): &(Instant, String)| *old == new && at.elapsed() < AGAIN;
+            if !sent.as_ref().is_some_and(known) {
                 // A window that is just closing is no error.
                 let _ = app.emit_to(window::LABEL, "snapshot", &snapshot);
-                sent = new;
+                sent = Some((Instant::now(), new));
             }
         } else {
             sent = None;
