@@ -82,10 +82,29 @@ pub struct PlainPeer {
     pub addresses: Vec<Prefix>,
     /// `AllowedIPs` of the peer section.
     pub allowed: Vec<Prefix>,
+    /// The user does not want everything to go to it: the ranges that together are a default route are left out.
+    pub split: bool,
     /// `PersistentKeepalive` in seconds.
     pub keepalive: Option<u16>,
     /// `PrivateKey` of the interface section, where it differs from this host's own key.
     pub private_key: Option<zeroize::Zeroizing<[u8; 32]>>,
+}
+
+impl PlainPeer {
+    /// The ranges in force.
+    pub fn ranges(&self) -> impl Iterator<Item = Prefix> + '_ {
+        self.allowed.iter().copied().filter(|range| !(self.split && is_default(*range)))
+    }
+
+    /// Whether everything goes to it; none where its ranges are no default route.
+    pub fn full_tunnel(&self) -> Option<bool> {
+        self.allowed.iter().any(|range| is_default(*range)).then_some(!self.split)
+    }
+}
+
+/// A default route, or one of the halves as which such routes are often written.
+fn is_default(range: Prefix) -> bool {
+    range.length <= 1
 }
 
 /// An invite that was given out.
@@ -155,6 +174,8 @@ pub struct PeerSnapshot {
     pub policy: Policy,
     /// Whether it is its own; else it is that of all.
     pub own_policy: bool,
+    /// Whether everything goes to it; none where that cannot be had.
+    pub full_tunnel: Option<bool>,
     /// Bytes received from it, of UDP payload.
     pub rx_bytes: u64,
     /// Bytes sent to it, of UDP payload.
@@ -334,10 +355,11 @@ impl std::fmt::Debug for PeerConfig {
 
 impl std::fmt::Debug for PlainPeer {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let Self { addresses, allowed, keepalive, .. } = self;
+        let Self { addresses, allowed, split, keepalive, .. } = self;
         f.debug_struct("PlainPeer")
             .field("addresses", addresses)
             .field("allowed", allowed)
+            .field("split", split)
             .field("keepalive", keepalive)
             .finish_non_exhaustive()
     }

@@ -26,6 +26,7 @@ impl<P: Platform> Engine<P> {
             Command::Choose { interface, choice, reply } => {
                 drop(reply.send(self.choose(now, &interface, choice)));
             }
+            Command::FullTunnel { peer, on, reply } => drop(reply.send(self.set_full_tunnel(&peer, on))),
             Command::Up(reply) => {
                 let result = self.bring_up().await;
                 if result.is_ok() {
@@ -105,6 +106,22 @@ impl<P: Platform> Engine<P> {
         if usable != self.list.interfaces {
             self.list.interfaces = usable;
             self.tell_interfaces(now);
+        }
+        Ok(())
+    }
+
+    fn set_full_tunnel(&mut self, name: &str, on: bool) -> Result<(), EngineError> {
+        let id = self.find_peer(name)?;
+        let Some(peer) = self.peers.get_mut(&id) else { return Ok(()) };
+        let Some(plain) = peer.config.plain.as_mut().filter(|p| p.full_tunnel().is_some()) else {
+            let why = "not everything can go to this peer: only to a plain WireGuard server whose AllowedIPs are a \
+                       default route (0.0.0.0/0 or ::/0)";
+            return Err(EngineError::Invalid(format!("`full_tunnel`: {why}")));
+        };
+        if std::mem::replace(&mut plain.split, !on) == on {
+            let config = peer.config.clone();
+            self.rebuild();
+            self.tell_change(Change::Peer(config));
         }
         Ok(())
     }

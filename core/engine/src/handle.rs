@@ -22,6 +22,7 @@ pub(crate) enum Command {
     Glance(Reply<Glance>),
     SetPolicy { peer: Option<String>, policy: Option<Policy>, reply: Reply<()> },
     Choose { interface: String, choice: Choose, reply: Reply<()> },
+    FullTunnel { peer: String, on: bool, reply: Reply<()> },
     Recent(Reply<Vec<Happening>>),
     Drill { peer: String, reply: Reply<mpsc::Receiver<DrillStep>> },
     Stop(Reply<()>),
@@ -153,6 +154,15 @@ impl EngineHandle {
     pub async fn choose(&self, interface: &str, choice: Choose) -> Result<(), EngineError> {
         let interface = interface.to_owned();
         self.ask(|reply| Command::Choose { interface, choice, reply }).await
+    }
+
+    /// Has everything go to a peer, or only what is its own.
+    ///
+    /// # Errors
+    /// When there is no such peer, or none to which everything could go.
+    pub async fn set_full_tunnel(&self, peer: &str, on: bool) -> Result<(), EngineError> {
+        let peer = peer.to_owned();
+        self.ask(|reply| Command::FullTunnel { peer, on, reply }).await
     }
 
     /// What happens from now on.

@@ -7,7 +7,7 @@ use std::time::Instant;
 use mast_proto::wire::EidPair;
 use mast_proto::{Context, Interface, InterfaceId, PeerKind, eid_v6};
 
-use crate::api::{PathSnapshot, PeerConfig, PeerSnapshot};
+use crate::api::{PathSnapshot, PeerConfig, PeerSnapshot, PlainPeer};
 use crate::sockets::is_plausible;
 use crate::wireguard::Session;
 
@@ -96,6 +96,7 @@ impl Peer {
             eid_v4: self.eid_v4(),
             policy: self.context.policy().clone(),
             own_policy: self.config.policy.is_some(),
+            full_tunnel: self.config.plain.as_ref().and_then(PlainPeer::full_tunnel),
             rx_bytes: self.rx_bytes,
             tx_bytes: self.tx_bytes,
             last_heard: self.context.last_heard().map(|at| now.saturating_duration_since(at)),

@@ -60,9 +60,9 @@ impl Claim {
         }
         if let Some(plain) = &peer.config.plain {
             let addresses: Vec<_> = plain.addresses.iter().map(|a| a.address).collect();
-            for range in &plain.allowed {
+            for range in plain.ranges() {
                 let source = addresses.iter().copied().find(|a| a.is_ipv4() == range.address.is_ipv4());
-                claim.ranges.push((*range, source));
+                claim.ranges.push((range, source));
             }
             claim.own.extend(addresses);
         }

@@ -79,6 +79,7 @@ impl Server {
             kind,
             eid_v4: None,
             plain: Some(PlainPeer {
+                split: false,
                 addresses: vec![Prefix { address: OWN.into(), length: 24 }],
                 allowed: vec![Prefix { address: SERVER.into(), length: 24 }],
                 keepalive: None,

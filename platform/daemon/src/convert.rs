@@ -90,7 +90,7 @@ fn peer(peer: PeerSnapshot, plain: &BTreeMap<PublicKey, PlainPeer>) -> PeerStatu
         eid,
         policy: policy(&peer.policy),
         own_policy: peer.own_policy,
-        full_tunnel: None,
+        full_tunnel: peer.full_tunnel,
         modes: vec![PolicyMode::Auto, PolicyMode::Pin],
         rx_bytes: peer.rx_bytes,
         tx_bytes: peer.tx_bytes,
@@ -216,6 +216,7 @@ mod tests {
                 eid_v4: Some(EidPair { own: [100, 64, 0, 0].into(), other: [100, 64, 0, 1].into() }),
                 policy: Policy::Pin { order: vec![mast_proto::Selector::parse("wifi")], fallback: false },
                 own_policy: true,
+                full_tunnel: Some(true),
                 rx_bytes: 5,
                 tx_bytes: 6,
                 last_heard: Some(Duration::from_micros(1_500_700)),
@@ -247,6 +248,7 @@ mod tests {
         assert_eq!(peer.last_heard_ms, Some(1500));
         assert_eq!(peer.eid.local_v4.as_deref(), Some("100.64.0.0"));
         assert_eq!(peer.eid.remote_v6.as_deref(), Some("fd00::2"));
+        assert_eq!(peer.full_tunnel, Some(true));
         assert_eq!(peer.policy.pin, ["wifi"]);
         assert!(!peer.policy.fallback && peer.policy.mode == PolicyMode::Pin);
         let path = &peer.paths[0];

@@ -52,9 +52,10 @@ impl Service for MastService {
             })),
             Request::History => Ok(Response::History(self.0.samples().report())),
             Request::Logs => Ok(Response::Logs(Logs { lines: log_ring::lines() })),
-            Request::PeerSet(_) => Err(ControlError::unavailable(
-                "`full_tunnel`: it is what the peer's AllowedIPs say, and cannot be switched apart from them yet",
-            )),
+            Request::PeerSet(set) => match set.full_tunnel {
+                Some(on) => done(self.0.engine.set_full_tunnel(&set.name, on).await),
+                None => Ok(Response::DONE),
+            },
             Request::KeyHandOver => Ok(Response::Key(self.0.key.lock().await.hand_over())),
             Request::KeyUnlock(unlock) => self.key_unlock(&unlock).await,
             Request::KeyKeep => self.key_keep().await,

@@ -294,6 +294,7 @@ impl Parser {
                 kind: Some(PeerKind::WireGuard),
                 eid_v4: None,
                 plain: Some(PlainPeer {
+                    split: false,
                     addresses: self.addresses.clone(),
                     allowed: draft.allowed,
                     keepalive: draft.keepalive,

@@ -4,7 +4,7 @@ use std::io::Write;
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
-use mast_control::{PeerKind, PeerState};
+use mast_control::{PeerKind, PeerSet, PeerState, Request};
 use mast_e2e::{GAP, PATIENCE, Session, active, has_interface, lab, mast, mast_program, within};
 use mast_netlab::{Host, Process};
 use mast_stage::{Daemon, Train, TrainProfile};
@@ -49,6 +49,11 @@ struct Net {
 }
 
 fn net() -> Net {
+    net_with("10.66.0.1/32")
+}
+
+/// With other `AllowedIPs` at the laptop.
+fn net_with(allowed: &str) -> Net {
     let train = Train::new(&TrainProfile::default()).unwrap_or_else(|e| panic!("{e}"));
     let ((server_private, server_public), (laptop_private, laptop_public)) = (keys(), keys());
     let server = &train.server;
@@ -84,7 +89,7 @@ fn net() -> Net {
     let file = laptop.directory().join("office.conf");
     let text = format!(
         "# from the administrator\n[Interface]\nPrivateKey = {laptop_private}\nAddress = 10.66.0.2/24\nDNS = 10.66.0.1\n\n\
-         [Peer]\nPublicKey = {server_public}\nEndpoint = 10.9.0.2:51820\nAllowedIPs = 10.66.0.1/32\n\
+         [Peer]\nPublicKey = {server_public}\nEndpoint = 10.9.0.2:51820\nAllowedIPs = {allowed}\n\
          PersistentKeepalive = 25\n"
     );
     std::fs::write(&file, text).unwrap();
@@ -150,5 +155,61 @@ fn a_plain_peer_survives_a_restart() {
         net.laptop.launch().unwrap_or_else(|e| panic!("{e}"));
         session.with_gap("WireGuard peer: restart", mark, Duration::from_secs(10));
         session.survives();
+    });
+}
+
+/// The interface by which a host would send to an address.
+fn leaves_by(host: &Host, address: &str) -> String {
+    let mut command = Command::new("ip");
+    command.args(["route", "get", address]).stdout(Stdio::piped());
+    let mut process = host.spawn(command).unwrap();
+    process.wait(PATIENCE).unwrap();
+    let mut text = String::new();
+    std::io::Read::read_to_string(&mut process.child().stdout.take().unwrap(), &mut text).unwrap();
+    let mut words = text.split_whitespace().skip_while(|w| *w != "dev");
+    words.nth(1).unwrap_or_default().to_owned()
+}
+
+#[test]
+fn a_full_tunnel_is_switched_off_and_on() {
+    lab(|| {
+        const OUTSIDE: &str = "192.0.2.1";
+        let mut net = net_with("10.66.0.1/32, 0.0.0.0/0");
+        let session = net.session();
+        let switch = |net: &Net, on: bool| {
+            let set = PeerSet { name: "office".into(), full_tunnel: Some(on) };
+            net.laptop.ask(async |client| client.done(&Request::PeerSet(set)).await).unwrap();
+            assert_eq!(net.laptop.peer().unwrap().full_tunnel, Some(on));
+        };
+        let into_tunnel = |net: &Net| leaves_by(net.laptop.host(), OUTSIDE) == "mast0";
+        within(PATIENCE, "everything goes to the server", || into_tunnel(&net));
+
+        switch(&net, false);
+        within(PATIENCE, "other traffic goes its usual way", || !into_tunnel(&net));
+        assert_eq!(leaves_by(net.laptop.host(), "10.66.0.1"), "mast0");
+        assert!(net.laptop.stop().unwrap().success());
+        net.laptop.launch().unwrap_or_else(|e| panic!("{e}"));
+        net.laptop.wait("the peer", PATIENCE, |s| s.peers.len() == 1 && s.up).unwrap();
+        assert_eq!(net.laptop.peer().unwrap().full_tunnel, Some(false));
+        assert!(!into_tunnel(&net), "the choice was forgotten");
+
+        switch(&net, true);
+        within(PATIENCE, "everything goes to the server again", || into_tunnel(&net));
+        session.survives();
+
+        let set = PeerSet { name: "nobody".into(), full_tunnel: Some(true) };
+        let refused = net.laptop.ask(async |client| client.done(&Request::PeerSet(set)).await);
+        assert!(refused.unwrap_err().to_string().contains("nobody"));
+    });
+}
+
+#[test]
+fn only_a_default_route_makes_a_full_tunnel() {
+    lab(|| {
+        let net = net();
+        assert_eq!(net.laptop.peer().unwrap().full_tunnel, None);
+        let set = PeerSet { name: "office".into(), full_tunnel: Some(true) };
+        let refused = net.laptop.ask(async |client| client.done(&Request::PeerSet(set)).await);
+        assert!(refused.unwrap_err().to_string().contains("`full_tunnel`"));
     });
 }

@@ -96,6 +96,7 @@ fn read(section: &mut Section<'_, '_, '_>, line: usize) -> Option<Found> {
         kind: plain.then_some(mast_proto::PeerKind::WireGuard),
         eid_v4,
         plain: plain.then(|| PlainPeer {
+            split: false,
             addresses: addresses.map(|a| a.value).unwrap_or_default(),
             allowed: allowed.map(|a| a.value.into_iter().map(masked).collect()).unwrap_or_default(),
             keepalive: keepalive.map(|k| k.value).filter(|k| *k != 0),

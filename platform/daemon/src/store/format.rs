@@ -167,6 +167,7 @@ impl StoredPeer {
             plain: peer.plain.as_ref().map(|plain| Plain {
                 addresses: plain.addresses.iter().copied().map(Range).collect(),
                 allowed_ips: plain.allowed.iter().copied().map(Range).collect(),
+                split: plain.split,
                 keepalive: plain.keepalive,
                 private_key: plain.private_key.as_deref().map(Key::of),
             }),
@@ -191,6 +192,7 @@ impl StoredPeer {
             plain: self.plain.as_ref().map(|plain| PlainPeer {
                 addresses: plain.addresses.iter().map(|r| r.0).collect(),
                 allowed: plain.allowed_ips.iter().map(|r| r.0).collect(),
+                split: plain.split,
                 keepalive: plain.keepalive,
                 private_key: plain.private_key.as_ref().map(|k| k.0.clone()),
             }),
@@ -216,6 +218,9 @@ pub(super) struct Eids {
 pub(super) struct Plain {
     pub addresses: Vec<Range>,
     pub allowed_ips: Vec<Range>,
+    /// Its default route is left out.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub split: bool,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub keepalive: Option<u16>,
     #[serde(default, skip_serializing_if = "Option::is_none")]

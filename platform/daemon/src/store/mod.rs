@@ -145,8 +145,10 @@ impl Store {
                         }
                     }
                     merged.kind = merged.kind.or(stored.kind);
-                    if merged.plain.is_none() {
-                        merged.eid_v4 = merged.eid_v4.or(stored.eid_v4);
+                    match (&mut merged.plain, &stored.plain) {
+                        (None, _) => merged.eid_v4 = merged.eid_v4.or(stored.eid_v4),
+                        (Some(plain), Some(before)) => plain.split = before.split,
+                        (Some(_), None) => {}
                     }
                     if stored.policy_configured == policy {
                         merged.policy = stored.policy.take();

@@ -53,6 +53,7 @@ fn everything_survives_a_restart() {
         kind: Some(PeerKind::WireGuard),
         eid_v4: None,
         plain: Some(PlainPeer {
+            split: true,
             addresses: vec![prefix("10.8.0.2/24")],
             allowed: vec![prefix("0.0.0.0/0"), prefix("::/0")],
             keepalive: Some(25),
