@@ -54,7 +54,7 @@ pub struct Settings {
     #[serde(default)]
     pub at_start: AtStart,
     /// Whether traffic that belongs into a full tunnel is refused rather than sent around it, even when the service
-    /// is not running.
+    /// is not running; `down` and `pause` let everything go its usual way.
     #[serde(default)]
     pub leak_protection: bool,
 }

@@ -129,6 +129,26 @@ impl Daemon {
         peers.into_iter().filter_map(|p| Some((p.public_key, p.plain?))).collect()
     }
 
+    /// Has leak protection be as the user wants it and as the peers are now.
+    ///
+    /// # Errors
+    /// In words, when the system refuses; then it is as it was.
+    pub async fn guard(&self) -> Result<(), String> {
+        let snapshot = self.engine.snapshot().await.map_err(|error| error.to_string())?;
+        let full = snapshot.up && snapshot.peers.iter().any(|p| p.full_tunnel == Some(true));
+        let on = full && self.store().leak_protection();
+        match tokio::task::spawn_blocking(move || mast_platform::guard(on)).await {
+            Ok(Ok(changed)) => {
+                if changed {
+                    tracing::info!(on, "leak protection");
+                }
+                Ok(())
+            }
+            Ok(Err(error)) => Err(error.to_string()),
+            Err(error) => Err(error.to_string()),
+        }
+    }
+
     /// Why the state could not be saved, if so.
     pub fn unsaved(&self) -> Option<String> {
         self.unsaved.lock().unwrap_or_else(PoisonError::into_inner).clone()

@@ -21,7 +21,12 @@ pub(crate) async fn run(daemon: Arc<Daemon>) {
             daemon.store().set_paused_until(None);
             daemon.save().await;
             match daemon.engine.up().await {
-                Ok(()) => daemon.note("", "the pause is over"),
+                Ok(()) => {
+                    daemon.note("", "the pause is over");
+                    if let Err(why) = daemon.guard().await {
+                        daemon.note("", why);
+                    }
+                }
                 Err(error) => daemon.note("", format!("the pause is over, but MAST cannot come up: {error}")),
             }
             continue;

@@ -140,6 +140,11 @@ async fn serve(started: Started, mut signals: Signals) -> Result<(), Failure> {
         let daemon = Arc::clone(&daemon);
         async move { daemon.keep(&mut changes).await }
     });
+    // Also what was set before a crash and is wanted no more. When the service ends, it stays: that is its purpose.
+    if let Err(why) = daemon.guard().await {
+        tracing::error!(why, "leak protection");
+        daemon.note("", why);
+    }
     let (stop_server, server_stopped) = oneshot::channel::<()>();
     let service = Arc::new(MastService(Arc::clone(&daemon)));
     let server = tokio::spawn(server.run(service, async { drop(server_stopped.await) }));

@@ -33,7 +33,16 @@ impl Service for MastService {
         if !request.only_reads() {
             tracing::info!(method = request.method(), uid = caller.uid, client = caller.client, "asked");
         }
-        match request {
+        let guarded = matches!(
+            request,
+            Request::Up
+                | Request::Down
+                | Request::Pause(_)
+                | Request::PeerAdd(_)
+                | Request::PeerRemove(_)
+                | Request::PeerSet(_)
+        );
+        let answer = match request {
             Request::Status => self.status().await,
             Request::Up => self.up().await,
             Request::Down => self.down(None).await,
@@ -60,7 +69,13 @@ impl Service for MastService {
             Request::KeyUnlock(unlock) => self.key_unlock(&unlock).await,
             Request::KeyKeep => self.key_keep().await,
             Request::Doctor => doctor::report(&self.0).await.map(Response::Doctor),
+        };
+        // What is refused rather than sent around a full tunnel depends on all of these.
+        if guarded && answer.is_ok() {
+            let done = self.0.guard().await;
+            done.map_err(|why| ControlError::unavailable(format!("it is done, but {why}")))?;
         }
+        answer
     }
 
     async fn drill(
@@ -105,6 +120,7 @@ impl MastService {
         let store = self.0.store();
         status.paused_until = store.paused_until().filter(|_| !status.up).map(timestamp::rfc3339);
         status.settings.at_start = store.at_start();
+        status.settings.leak_protection = store.leak_protection();
         status.trouble = trouble::of(&status, &store.unknown_hosts());
         Ok(status.into())
     }
@@ -136,8 +152,13 @@ impl MastService {
     }
 
     async fn settings_set(&self, set: SettingsSet) -> Result<Response, ControlError> {
-        if set.leak_protection == Some(true) {
-            return Err(ControlError::unavailable("`leak_protection` is not offered by this version"));
+        if let Some(on) = set.leak_protection {
+            let before = self.0.store().leak_protection();
+            self.0.store().set_leak_protection(on);
+            if let Err(why) = self.0.guard().await {
+                self.0.store().set_leak_protection(before);
+                return Err(ControlError::unavailable(format!("`leak_protection`: {why}")));
+            }
         }
         if let Some(at_start) = set.at_start {
             self.0.store().set_at_start(at_start);

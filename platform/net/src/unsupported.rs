@@ -76,3 +76,11 @@ pub fn probe() -> Vec<Check> {
 pub fn clear_leftovers(_tun_name: &str) -> io::Result<Vec<String>> {
     Ok(Vec::new())
 }
+
+/// Sets or takes away leak protection: there is none to be taken away.
+///
+/// # Errors
+/// When it is to be set.
+pub fn guard(on: bool) -> io::Result<bool> {
+    if on { unsupported() } else { Ok(false) }
+}

@@ -4,7 +4,7 @@ use std::io::Write;
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
-use mast_control::{PeerKind, PeerSet, PeerState, Request};
+use mast_control::{PeerKind, PeerSet, PeerState, Request, SettingsSet};
 use mast_e2e::{GAP, PATIENCE, Session, active, has_interface, lab, mast, mast_program, within};
 use mast_netlab::{Host, Process};
 use mast_stage::{Daemon, Train, TrainProfile};
@@ -211,5 +211,52 @@ fn only_a_default_route_makes_a_full_tunnel() {
         let set = PeerSet { name: "office".into(), full_tunnel: Some(true) };
         let refused = net.laptop.ask(async |client| client.done(&Request::PeerSet(set)).await);
         assert!(refused.unwrap_err().to_string().contains("`full_tunnel`"));
+    });
+}
+
+#[test]
+fn leak_protection_outlives_a_killed_service() {
+    lab(|| {
+        const OUTSIDE: &str = "192.0.2.1";
+        let mut net = net_with("10.66.0.1/32, 0.0.0.0/0");
+        let session = net.session();
+        let ask = |net: &Net, request: Request| {
+            net.laptop.ask(async |client| client.done(&request).await).unwrap();
+        };
+        let protect =
+            |on: bool| Request::SettingsSet(SettingsSet { at_start: None, leak_protection: Some(on) });
+        let tunnel = |on: bool| Request::PeerSet(PeerSet { name: "office".into(), full_tunnel: Some(on) });
+        let leaves = |net: &Net| leaves_by(net.laptop.host(), OUTSIDE);
+        within(PATIENCE, "everything goes to the server", || leaves(&net) == "mast0");
+        ask(&net, protect(true));
+        assert!(net.laptop.status().unwrap().settings.leak_protection);
+
+        // Nothing goes around a dead service, but the local network is there.
+        net.laptop.kill();
+        within(PATIENCE, "the virtual interface is gone", || leaves(&net) != "mast0");
+        assert_eq!(leaves(&net), "");
+        let gateway = "10.1.0.1";
+        assert_eq!(leaves_by(net.laptop.host(), gateway), "wifi");
+        net.laptop.launch().unwrap_or_else(|e| panic!("{e}"));
+        within(PATIENCE, "everything goes to the server again", || leaves(&net) == "mast0");
+        session.survives();
+
+        // Off with the full tunnel, with MAST, and by itself.
+        ask(&net, tunnel(false));
+        within(PATIENCE, "other traffic goes its usual way", || leaves(&net) == "wifi");
+        ask(&net, tunnel(true));
+        mast(&net.laptop, &["down"]).good();
+        within(PATIENCE, "MAST is down, and refuses nothing", || leaves(&net) == "wifi");
+        mast(&net.laptop, &["up"]).good();
+        within(PATIENCE, "everything goes to the server a third time", || leaves(&net) == "mast0");
+
+        // And without a service.
+        net.laptop.kill();
+        within(PATIENCE, "the virtual interface is gone", || leaves(&net) != "mast0");
+        assert_eq!(leaves(&net), "");
+        let mut down = Command::new(mast_stage::Program::mast().unwrap());
+        down.arg("--control").arg(net.laptop.control()).arg("down").stdout(Stdio::null());
+        assert!(net.laptop.host().spawn(down).unwrap().wait(PATIENCE).unwrap().success());
+        assert_eq!(leaves(&net), "wifi");
     });
 }

@@ -94,6 +94,9 @@ pub(super) struct Settings {
     /// The tunnel is paused until then, in seconds since 1970.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub paused_until: Option<u64>,
+    /// Traffic that belongs into a full tunnel is refused rather than sent around it.
+    #[serde(default)]
+    pub leak_protection: bool,
     #[serde(flatten)]
     pub extra: Map<String, Value>,
 }
@@ -109,6 +112,7 @@ impl Default for Settings {
             handed_key: None,
             at_start: AtStart::Last,
             paused_until: None,
+            leak_protection: false,
             extra: Map::new(),
         }
     }

@@ -211,6 +211,16 @@ impl Store {
         self.settings.at_start = at_start;
     }
 
+    /// Whether leaks are to be kept from happening.
+    pub fn leak_protection(&self) -> bool {
+        self.settings.leak_protection
+    }
+
+    /// Sets whether leaks are to be kept from happening.
+    pub fn set_leak_protection(&mut self, on: bool) {
+        self.settings.leak_protection = on;
+    }
+
     /// Until when the tunnel is paused.
     pub fn paused_until(&self) -> Option<SystemTime> {
         self.settings.paused_until.map(|at| UNIX_EPOCH + Duration::from_secs(at))

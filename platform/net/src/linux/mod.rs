@@ -25,6 +25,7 @@
 
 mod classify;
 mod configure;
+mod guard;
 mod leftovers;
 mod monitor;
 mod netlink;
@@ -46,6 +47,7 @@ use tokio::sync::watch;
 
 use crate::Overrides;
 
+pub use guard::guard;
 pub use leftovers::clear_leftovers;
 pub use probe::probe;
 pub use tun::LinuxTun;

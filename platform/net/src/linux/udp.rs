@@ -9,7 +9,7 @@ use nix::errno::Errno;
 use nix::sys::socket::{setsockopt, sockopt as options};
 use socket2::{Domain, Protocol, Socket, Type};
 
-use super::{context, sockopt};
+use super::{context, guard, sockopt};
 
 /// What the kernel is asked to hold for a socket while the program is busy, in bytes per direction.
 const BUFFER: usize = 4 << 20;
@@ -41,6 +41,10 @@ fn try_bind(interface: &Interface, family: Family, port: u16) -> io::Result<UdpS
         Family::V6 => (libc::IPPROTO_IPV6, libc::IPV6_MTU_DISCOVER, libc::IPV6_PMTUDISC_PROBE),
     };
     sockopt::set(&socket, level, name, probe)?;
+    // So that leak protection lets it out. Without the permission there is no leak protection either.
+    if let Err(error) = sockopt::set(&socket, libc::SOL_SOCKET, libc::SO_MARK, guard::MARK as libc::c_int) {
+        tracing::debug!(%error, "socket without a mark");
+    }
     socket.bind(&any.into())?;
     Ok(socket.into())
 }
