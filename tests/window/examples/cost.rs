@@ -34,7 +34,7 @@ fn main() {
                 .as_f64();
             painted.is_some()
         });
-        let started = app().map(|id| started(id)).expect("the app runs");
+        let started = app().map(started).expect("the app runs");
         opened.push(painted.expect("the page was painted") - started);
     }
     opened.sort_by(f64::total_cmp);
