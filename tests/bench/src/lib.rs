@@ -2,13 +2,14 @@
 //!
 //! `failover` measures how long traffic is silent when networks come and go, and for scale what the kernel's
 //! Multipath TCP and plain WireGuard do in the same lab. `idle` measures what the service costs when nothing
-//! happens. How to run them and how to read what they print is in `README.md`.
+//! happens, `throughput` how fast it is beside other tunnels. How to run them and how to read what they print is in `README.md`.
 
 pub mod accuracy;
 pub mod figures;
 pub mod mast;
 pub mod mptcp;
 pub mod stream;
+pub mod throughput;
 pub mod wireguard;
 
 use std::net::SocketAddr;

@@ -56,13 +56,13 @@ fn wg(argument: &str, input: &str) -> Result<String> {
 
 /// A running wireguard-go.
 struct Tunnel {
-    _process: Process,
+    process: Process,
     socket: PathBuf,
 }
 
 impl Tunnel {
-    fn start(host: &Host, interface: &str, config: &str, address: &str) -> Result<Self> {
-        let mut command_line = Command::new("wireguard-go");
+    fn start(host: &Host, program: &str, interface: &str, config: &str, address: &str) -> Result<Self> {
+        let mut command_line = Command::new(program);
         command_line
             .args(["-f", interface])
             .env("LOG_LEVEL", "silent")
@@ -71,11 +71,11 @@ impl Tunnel {
             .stderr(Stdio::null());
         let process = host.spawn(command_line)?;
         let socket = Path::new("/var/run/wireguard").join(format!("{interface}.sock"));
-        let tunnel = Self { _process: process, socket };
+        let tunnel = Self { process, socket };
         let deadline = Instant::now() + Duration::from_secs(5);
         while !tunnel.socket.exists() {
             if Instant::now() > deadline {
-                return Err(BenchError::Program("wireguard-go does not start".into()));
+                return Err(BenchError::Program(format!("{program} does not start")));
             }
             thread::sleep(Duration::from_millis(10));
         }
@@ -97,6 +97,53 @@ impl Drop for Tunnel {
     }
 }
 
+/// How two hosts are joined by WireGuard.
+pub(crate) struct PairConfig<'a> {
+    /// A program that takes wireguard-go's arguments.
+    pub program: &'a str,
+    /// The server's address outside the tunnel.
+    pub endpoint: &'a str,
+}
+
+/// Two hosts with a running WireGuard each.
+pub(crate) struct Pair {
+    laptop: Tunnel,
+    server: Tunnel,
+}
+
+impl Pair {
+    /// The server's address inside the tunnel.
+    pub const SERVER: &'static str = SERVER;
+
+    pub fn start(laptop: &Host, server: &Host, config: &PairConfig<'_>) -> Result<Self> {
+        let keys = [wg("genkey", "")?, wg("genkey", "")?];
+        let [laptop_key, server_key] = &keys;
+        let server_config = format!(
+            "[Interface]\nPrivateKey = {server_key}\nListenPort = {PORT}\n\n\
+             [Peer]\nPublicKey = {}\nAllowedIPs = {LAPTOP}/32\n",
+            wg("pubkey", laptop_key)?
+        );
+        let laptop_config = format!(
+            "[Interface]\nPrivateKey = {laptop_key}\n\n\
+             [Peer]\nPublicKey = {}\nAllowedIPs = {SERVER}/32\nEndpoint = {}:{PORT}\nPersistentKeepalive = 25\n",
+            wg("pubkey", server_key)?,
+            config.endpoint
+        );
+        let id = std::process::id();
+        let start = |host: &Host, name: String, text: &str, address: &str| {
+            Tunnel::start(host, config.program, &name, text, &format!("{address}/24"))
+        };
+        let server = start(server, format!("wgs{id}"), &server_config, SERVER)?;
+        let laptop = start(laptop, format!("wgl{id}"), &laptop_config, LAPTOP)?;
+        Ok(Self { laptop, server })
+    }
+
+    /// Their numbers.
+    pub fn processes(&self) -> [u32; 2] {
+        [self.laptop.process.id(), self.server.process.id()]
+    }
+}
+
 /// Carries out a step once. With `managed`, a network manager takes the interface's address away as soon as its
 /// link is gone.
 ///
@@ -104,22 +151,8 @@ impl Drop for Tunnel {
 /// When the tunnel cannot be made.
 pub fn run(step: Step, managed: bool) -> Result<Outcome> {
     let train = Train::new(&profile())?;
-    let keys = [wg("genkey", "")?, wg("genkey", "")?];
-    let [laptop_key, server_key] = &keys;
-    let server_config = format!(
-        "[Interface]\nPrivateKey = {server_key}\nListenPort = {PORT}\n\n\
-         [Peer]\nPublicKey = {}\nAllowedIPs = {LAPTOP}/32\n",
-        wg("pubkey", laptop_key)?
-    );
-    let laptop_config = format!(
-        "[Interface]\nPrivateKey = {laptop_key}\n\n\
-         [Peer]\nPublicKey = {}\nAllowedIPs = {SERVER}/32\nEndpoint = {}:{PORT}\nPersistentKeepalive = 25\n",
-        wg("pubkey", server_key)?,
-        Train::SERVER
-    );
-    let id = std::process::id();
-    let _server = Tunnel::start(&train.server, &format!("wgs{id}"), &server_config, "10.77.0.2/24")?;
-    let _laptop = Tunnel::start(&train.laptop, &format!("wgl{id}"), &laptop_config, "10.77.0.1/24")?;
+    let config = PairConfig { program: "wireguard-go", endpoint: Train::SERVER };
+    let _pair = Pair::start(&train.laptop, &train.server, &config)?;
     let echoes = EchoServer::start(&train.server, address(SERVER, 7)?)?;
     let echo = EchoClient::start(&train.laptop, echoes.address(), EchoClient::INTERVAL)?;
     let stream = Stream::paced(Transport::Tcp, &train.laptop, &train.server, address(SERVER, 8000)?)?;
