@@ -93,18 +93,23 @@ pub struct PlainPeer {
 impl PlainPeer {
     /// The ranges in force.
     pub fn ranges(&self) -> impl Iterator<Item = Prefix> + '_ {
-        self.allowed.iter().copied().filter(|range| !(self.split && is_default(*range)))
+        self.allowed.iter().copied().filter(|range| !(self.split && self.is_default(*range)))
     }
 
     /// Whether everything goes to it; none where its ranges are no default route.
     pub fn full_tunnel(&self) -> Option<bool> {
-        self.allowed.iter().any(|range| is_default(*range)).then_some(!self.split)
+        self.allowed.iter().any(|range| self.is_default(*range)).then_some(!self.split)
     }
-}
 
-/// A default route, or one of the halves as which such routes are often written.
-fn is_default(range: Prefix) -> bool {
-    range.length <= 1
+    /// A default route, or one of the two halves as which such routes are often written; a half alone is none.
+    fn is_default(&self, range: Prefix) -> bool {
+        let is_other_half = |other: &Prefix| {
+            other.length == 1
+                && other.address.is_ipv4() == range.address.is_ipv4()
+                && !range.contains(other.address)
+        };
+        range.length == 0 || range.length == 1 && self.allowed.iter().any(is_other_half)
+    }
 }
 
 /// An invite that was given out.
@@ -373,5 +378,40 @@ impl std::fmt::Debug for InviteRecord {
             .field("expires", expires)
             .field("used", used)
             .finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn peer(allowed: &[&str], split: bool) -> PlainPeer {
+        let range = |text: &&str| {
+            let (address, length) = text.split_once('/').unwrap();
+            Prefix { address: address.parse().unwrap(), length: length.parse().unwrap() }
+        };
+        PlainPeer { allowed: allowed.iter().map(range).collect(), split, ..PlainPeer::default() }
+    }
+
+    #[test]
+    fn a_full_tunnel_is_a_default_route_whole_or_in_halves() {
+        for (allowed, rest) in [
+            (&["0.0.0.0/0", "10.0.0.0/8"][..], Some(&["10.0.0.0/8"][..])),
+            (&["::/0"], Some(&[])),
+            (&["0.0.0.0/0", "::/0"], Some(&[])),
+            (&["128.0.0.0/1", "0.0.0.0/1", "::/1"], Some(&["::/1"])),
+            (&["8000::/1", "::/1", "fd00::/8"], Some(&["fd00::/8"])),
+            (&["0.0.0.0/1", "10.0.0.0/8"], None),
+            (&["0.0.0.0/1", "0.0.0.0/1", "8000::/1"], None),
+            (&["10.0.0.0/8"], None),
+            (&[], None),
+        ] {
+            let (full, split) = (peer(allowed, false), peer(allowed, true));
+            assert_eq!(full.full_tunnel(), rest.map(|_| true), "{allowed:?}");
+            assert_eq!(split.full_tunnel(), rest.map(|_| false), "{allowed:?}");
+            assert_eq!(full.ranges().collect::<Vec<_>>(), full.allowed, "{allowed:?}");
+            let left = peer(rest.unwrap_or(allowed), false).allowed;
+            assert_eq!(split.ranges().collect::<Vec<_>>(), left, "{allowed:?}");
+        }
     }
 }

@@ -126,6 +126,32 @@ async fn it_is_found_out_and_carries_data() {
 }
 
 #[tokio::test]
+async fn a_full_tunnel_is_switched_within_the_session() {
+    let server = Server::start(loopback(35, 1), &key_of(55));
+    let host = Host::start(34, "laptop", 1).await;
+    let mut peer = server.peer(Some(PeerKind::WireGuard));
+    let all = Prefix { address: Ipv4Addr::UNSPECIFIED.into(), length: 0 };
+    peer.plain.as_mut().unwrap().allowed.push(all);
+    host.engine.add_peer(peer).await.unwrap();
+    let outside = Ipv4Addr::new(192, 0, 2, 9);
+    let routed = || host.wire.network.lock().unwrap().routes.iter().any(|(range, _)| *range == all);
+    for on in [true, false, false, true] {
+        host.engine.set_full_tunnel("server", on).await.unwrap();
+        host.until("switched", |s| s.peers[0].full_tunnel == Some(on) && routed() == on).await;
+        // What belongs elsewhere is not sent there; what is its own is.
+        host.wire.send(v4(OWN, outside, b"x"));
+        host.wire.send(v4(OWN, SERVER, b"y"));
+        if on {
+            assert_eq!(host.wire.receive().await, Some(v4(outside, OWN, b"x")));
+        }
+        assert_eq!(host.wire.receive().await, Some(v4(SERVER, OWN, b"y")));
+    }
+    assert_eq!(server.handshakes.load(Ordering::Relaxed), 1, "the session was kept");
+    let refused = host.engine.set_full_tunnel("nobody", true).await.unwrap_err().to_string();
+    assert!(refused.contains("nobody"), "{refused}");
+}
+
+#[tokio::test]
 async fn a_known_one_is_reached_at_once() {
     let server = Server::start(loopback(33, 1), &key_of(55));
     let mut config = config(32, "laptop");

@@ -86,11 +86,14 @@ fn everything_survives_a_restart() {
     ] {
         store.apply(change);
     }
+    assert!(!store.leak_protection());
+    store.set_leak_protection(true);
     store.save().unwrap();
     let store = reopen(store, &temp, &defaults);
     assert_eq!(store.peers(), [learned, plain]);
     assert_eq!(store.invites(), [invite]);
     assert_eq!((store.policy(), store.up()), (pin("network:Home"), false));
+    assert!(store.leak_protection());
     assert_eq!(store.hosts(), [([2; 32], vec![host])]);
 }
 
@@ -191,6 +194,26 @@ fn the_configuration_comes_first_and_keeps_what_was_learned() {
 
     let store = reopen(store, &temp, &Config::default());
     assert!(store.peers().is_empty(), "taken out of the file");
+}
+
+#[test]
+fn a_full_tunnel_switched_off_stays_off_for_a_peer_of_the_file() {
+    let temp = TempDir::new().unwrap();
+    let key = words::key_text(&[2; 32]);
+    let text = format!(
+        "[[peer]]\nname = \"office\"\npublic_key = \"{key}\"\nendpoints = [\"192.0.2.1:1\"]\n\
+         addresses = [\"10.8.0.2/24\"]\nallowed_ips = [\"10.8.0.0/24\", \"0.0.0.0/0\"]\n"
+    );
+    let config = config(&text);
+    let mut store = open(&temp, &config).unwrap();
+    let mut peer = store.peers().remove(0);
+    let plain = peer.plain.as_mut().unwrap();
+    assert_eq!(plain.full_tunnel(), Some(true));
+    plain.split = true;
+    store.apply(Change::Peer(peer));
+    store.save().unwrap();
+    let plain = reopen(store, &temp, &config).peers().remove(0).plain.unwrap();
+    assert_eq!((plain.full_tunnel(), plain.allowed.len()), (Some(false), 2));
 }
 
 #[test]
