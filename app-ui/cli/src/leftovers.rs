@@ -7,8 +7,8 @@ use std::path::Path;
 
 /// Takes back what a service that no longer runs had changed; each entry of the result says one thing in words.
 ///
-/// That is its control socket, and a virtual interface that was made to outlive its process; any other, and the
-/// routes through it, vanished with the process. What a living process holds is left alone.
+/// That is its control socket, the rules of leak protection, and a virtual interface that was made to outlive its
+/// process; any other, and the routes through it, vanished with the process. What a living process holds is left alone.
 pub fn clear_leftovers(socket: &Path) -> io::Result<Vec<String>> {
     let mut cleared = mastd::clear_leftovers()?;
     if is_stale_socket(socket) {

@@ -7,6 +7,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use mast_control::{Event, Notice};
 use mast_engine::EngineHandle;
 use mast_engine::api::{Change, Happening, InterfaceTraffic, PlainPeer, PublicKey};
+use mast_engine::os::Family;
 use tokio::sync::broadcast::error::RecvError;
 use tokio::sync::{Notify, broadcast, mpsc};
 
@@ -47,6 +48,8 @@ pub(crate) struct Daemon {
     meter: Mutex<Meter>,
     /// Why the state could not be saved the last time.
     unsaved: Mutex<Option<String>>,
+    /// Leak protection is changed by one at a time: what was found out first must not be applied last.
+    guarding: tokio::sync::Mutex<()>,
 }
 
 impl Daemon {
@@ -64,6 +67,7 @@ impl Daemon {
             samples: Mutex::default(),
             meter: Mutex::default(),
             unsaved: Mutex::default(),
+            guarding: tokio::sync::Mutex::default(),
         })
     }
 
@@ -134,10 +138,13 @@ impl Daemon {
     /// # Errors
     /// In words, when the system refuses; then it is as it was.
     pub async fn guard(&self) -> Result<(), String> {
+        let _guarding = self.guarding.lock().await;
         let snapshot = self.engine.snapshot().await.map_err(|error| error.to_string())?;
         let full = snapshot.up && snapshot.peers.iter().any(|p| p.full_tunnel == Some(true));
         let on = full && self.store().leak_protection();
-        match tokio::task::spawn_blocking(move || mast_platform::guard(on)).await {
+        // Both versions of IP, also where the tunnel is for one only: the other would be a way around it.
+        let families: &[Family] = if on { &[Family::V4, Family::V6] } else { &[] };
+        match tokio::task::spawn_blocking(move || mast_platform::guard(families)).await {
             Ok(Ok(changed)) => {
                 if changed {
                     tracing::info!(on, "leak protection");

@@ -60,9 +60,11 @@ pub fn clear_leftovers() -> std::io::Result<Vec<String>> {
     let config = config::Config::load(std::path::Path::new(DEFAULT_CONFIG), false);
     // A file that cannot be understood must not keep anything from being cleared.
     let interface = config.map_or_else(|_| config::DEFAULT_INTERFACE.to_owned(), |config| config.interface);
-    let mut cleared = mast_platform::clear_leftovers(&interface)?;
-    if mast_platform::guard(false)? {
+    let mut cleared = Vec::new();
+    // First, since it keeps the whole machine from the world.
+    if mast_platform::guard(&[])? {
         cleared.push("the rules of leak protection".to_owned());
     }
+    cleared.extend(mast_platform::clear_leftovers(&interface)?);
     Ok(cleared)
 }

@@ -77,10 +77,10 @@ pub fn clear_leftovers(_tun_name: &str) -> io::Result<Vec<String>> {
     Ok(Vec::new())
 }
 
-/// Sets or takes away leak protection: there is none to be taken away.
+/// Has leak protection be set for these versions of IP: there is none to be taken away.
 ///
 /// # Errors
 /// When it is to be set.
-pub fn guard(on: bool) -> io::Result<bool> {
-    if on { unsupported() } else { Ok(false) }
+pub fn guard(families: &[Family]) -> io::Result<bool> {
+    if families.is_empty() { Ok(false) } else { unsupported() }
 }

@@ -8,10 +8,18 @@ mod common;
 use std::process::Command;
 
 use common::{in_namespace, ip};
+use mast_engine::os::Family;
+
+const BOTH: [Family; 2] = [Family::V4, Family::V6];
 
 fn output(words: &str) -> String {
     let output = Command::new("ip").args(words.split(' ')).output().unwrap();
     String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr)
+}
+
+/// How many rules of MAST there are.
+fn count(words: &str) -> usize {
+    output(words).lines().filter(|line| line.contains("proto 109")).count()
 }
 
 #[test]
@@ -27,10 +35,12 @@ fn nothing_leaves_by_another_default_route() {
         let before = (output("rule"), output("-6 rule"));
 
         for _ in 0..2 {
-            assert!(mast_platform::guard(true).unwrap());
-            assert!(!mast_platform::guard(true).unwrap(), "a second time it changes nothing");
+            assert!(mast_platform::guard(&BOTH).unwrap());
+            assert!(!mast_platform::guard(&BOTH).unwrap(), "a second time it changes nothing");
             assert!(output("route get 192.0.2.1").contains("unreachable"), "{}", output("rule"));
-            assert!(output("-6 rule").contains("unreachable"));
+            assert_eq!(count("rule"), 2, "{}", output("rule"));
+            assert_eq!(count("-6 rule"), 2, "{}", output("-6 rule"));
+            assert!(output("-6 route get 2001:db8:1::1").contains("unreachable"));
             // The local network, the tunnel, and the service itself.
             assert!(output("route get 10.1.0.9").contains("dev wlan0"));
             assert!(output(&format!("route get 192.0.2.1 {MARK}")).contains("dev wlan0"));
@@ -42,9 +52,15 @@ fn nothing_leaves_by_another_default_route() {
             assert!(output(&format!("route get 192.0.2.1 oif wlan0 {MARK}")).contains("dev wlan0"));
             ip("link del tunnel");
             assert!(output("route get 192.0.2.1").contains("unreachable"));
+            // A tunnel for one version of IP refuses nothing of the other.
+            assert!(mast_platform::guard(&[Family::V4]).unwrap());
+            assert_eq!((count("rule"), count("-6 rule")), (2, 0));
+            assert!(mast_platform::guard(&[Family::V6]).unwrap());
+            assert_eq!((count("rule"), count("-6 rule")), (0, 2));
+            assert!(mast_platform::guard(&BOTH).unwrap());
 
-            assert!(mast_platform::guard(false).unwrap());
-            assert!(!mast_platform::guard(false).unwrap());
+            assert!(mast_platform::guard(&[]).unwrap());
+            assert!(!mast_platform::guard(&[]).unwrap());
             assert!(output("route get 192.0.2.1").contains("dev wlan0"));
             assert_eq!((output("rule"), output("-6 rule")), before, "other rules are left alone");
         }

@@ -4,7 +4,7 @@ use std::io::Write;
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
-use mast_control::{PeerKind, PeerSet, PeerState, Request, SettingsSet};
+use mast_control::{Pause, PeerKind, PeerSet, PeerState, Request, SettingsSet};
 use mast_e2e::{GAP, PATIENCE, Session, active, has_interface, lab, mast, mast_program, within};
 use mast_netlab::{Host, Process};
 use mast_stage::{Daemon, Train, TrainProfile};
@@ -158,14 +158,26 @@ fn a_plain_peer_survives_a_restart() {
     });
 }
 
-/// The interface by which a host would send to an address.
-fn leaves_by(host: &Host, address: &str) -> String {
+/// What `ip` prints.
+fn ip(host: &Host, words: &[&str]) -> String {
     let mut command = Command::new("ip");
-    command.args(["route", "get", address]).stdout(Stdio::piped());
+    command.args(words).stdout(Stdio::piped());
     let mut process = host.spawn(command).unwrap();
     process.wait(PATIENCE).unwrap();
     let mut text = String::new();
     std::io::Read::read_to_string(&mut process.child().stdout.take().unwrap(), &mut text).unwrap();
+    text
+}
+
+/// How many rules of leak protection there are, of both versions of IP.
+fn rules(host: &Host) -> usize {
+    let text = ip(host, &["rule"]) + &ip(host, &["-6", "rule"]);
+    text.lines().filter(|line| line.contains("proto 109")).count()
+}
+
+/// The interface by which a host would send to an address.
+fn leaves_by(host: &Host, address: &str) -> String {
+    let text = ip(host, &["route", "get", address]);
     let mut words = text.split_whitespace().skip_while(|w| *w != "dev");
     words.nth(1).unwrap_or_default().to_owned()
 }
@@ -230,6 +242,7 @@ fn leak_protection_outlives_a_killed_service() {
         within(PATIENCE, "everything goes to the server", || leaves(&net) == "mast0");
         ask(&net, protect(true));
         assert!(net.laptop.status().unwrap().settings.leak_protection);
+        assert_eq!(rules(net.laptop.host()), 4);
 
         // Nothing goes around a dead service, but the local network is there.
         net.laptop.kill();
@@ -237,11 +250,19 @@ fn leak_protection_outlives_a_killed_service() {
         assert_eq!(leaves(&net), "");
         let gateway = "10.1.0.1";
         assert_eq!(leaves_by(net.laptop.host(), gateway), "wifi");
+        // A socket is told so as well, and what is sent to the gateway leaves.
+        let send = |to: &str| {
+            net.laptop.host().run(|| std::net::UdpSocket::bind("0.0.0.0:0")?.send_to(b"x", (to, 9))).unwrap()
+        };
+        let refused = send(OUTSIDE).unwrap_err().kind();
+        assert_eq!(refused, std::io::ErrorKind::NetworkUnreachable);
+        assert_eq!(send(gateway).unwrap(), 1);
         net.laptop.launch().unwrap_or_else(|e| panic!("{e}"));
         within(PATIENCE, "everything goes to the server again", || leaves(&net) == "mast0");
         session.survives();
 
-        // Off with the full tunnel, with MAST, and by itself.
+        // Off with the full tunnel, with MAST, for a while, and by itself.
+        assert_eq!(rules(net.laptop.host()), 4, "set twice");
         ask(&net, tunnel(false));
         within(PATIENCE, "other traffic goes its usual way", || leaves(&net) == "wifi");
         ask(&net, tunnel(true));
@@ -249,6 +270,14 @@ fn leak_protection_outlives_a_killed_service() {
         within(PATIENCE, "MAST is down, and refuses nothing", || leaves(&net) == "wifi");
         mast(&net.laptop, &["up"]).good();
         within(PATIENCE, "everything goes to the server a third time", || leaves(&net) == "mast0");
+        ask(&net, Request::Pause(Pause { seconds: 3600 }));
+        within(PATIENCE, "MAST pauses, and refuses nothing", || leaves(&net) == "wifi");
+        mast(&net.laptop, &["up"]).good();
+        assert_eq!(rules(net.laptop.host()), 4);
+        ask(&net, protect(false));
+        assert_eq!(rules(net.laptop.host()), 0);
+        ask(&net, protect(true));
+        within(PATIENCE, "everything goes to the server a fourth time", || leaves(&net) == "mast0");
 
         // And without a service.
         net.laptop.kill();
@@ -257,6 +286,14 @@ fn leak_protection_outlives_a_killed_service() {
         let mut down = Command::new(mast_stage::Program::mast().unwrap());
         down.arg("--control").arg(net.laptop.control()).arg("down").stdout(Stdio::null());
         assert!(net.laptop.host().spawn(down).unwrap().wait(PATIENCE).unwrap().success());
-        assert_eq!(leaves(&net), "wifi");
+        assert_eq!((leaves(&net).as_str(), rules(net.laptop.host())), ("wifi", 0));
+
+        // The setting was kept, and the peer takes the rules with it.
+        net.laptop.launch().unwrap_or_else(|e| panic!("{e}"));
+        within(PATIENCE, "everything goes to the server a fifth time", || leaves(&net) == "mast0");
+        assert_eq!(rules(net.laptop.host()), 4);
+        mast(&net.laptop, &["peer", "remove", "office"]).good();
+        within(PATIENCE, "without the peer nothing is refused", || leaves(&net) == "wifi");
+        assert_eq!(rules(net.laptop.host()), 0);
     });
 }

@@ -3,11 +3,13 @@
 //! Two rules of policy routing for each version of IP, as wg-quick uses them: the first looks into the main table for
 //! anything but a default route (the local network, and the virtual interface, whose default route is in halves), the
 //! second refuses what is left, but for the service's own sockets, which carry a mark. The rules belong to the system
-//! and outlive the service, which is the point of them; they are known by the protocol number that they carry.
+//! and outlive the service, which is the point of them; they are known by their priority and the protocol number that
+//! they carry.
 
 use std::collections::BTreeSet;
 use std::io;
 
+use mast_engine::os::Family;
 use nix::errno::Errno;
 use nix::sys::socket::SockProtocol;
 
@@ -35,67 +37,105 @@ const ACTION_UNREACHABLE: u8 = 7;
 const INVERT: u32 = 2;
 const HEADER: usize = 12;
 
-const FAMILIES: [u8; 2] = [libc::AF_INET as u8, libc::AF_INET6 as u8];
-
 /// A rule of ours: version of IP and priority say which.
-type Rule = (u8, u32);
+type Rule = (Family, u32);
 
-/// Sets or takes away leak protection for this network namespace, and returns whether that changed anything.
+/// One change.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Step {
+    Add(Rule),
+    Delete(Rule),
+}
+
+impl Step {
+    fn inverse(self) -> Self {
+        match self {
+            Self::Add(rule) => Self::Delete(rule),
+            Self::Delete(rule) => Self::Add(rule),
+        }
+    }
+
+    fn take(self, requests: &mut Requests) -> Result<(), NetlinkError> {
+        let (result, done_already) = match self {
+            Self::Add(rule) => (requests.execute(request(NEW_RULE, CREATE | EXCLUSIVE, rule)), Errno::EEXIST),
+            Self::Delete(rule) => (requests.execute(request(DEL_RULE, 0, rule)), Errno::ENOENT),
+        };
+        match result {
+            Err(error) if error.errno == done_already => Ok(()),
+            other => other,
+        }
+    }
+}
+
+/// What leads from the rules that are there to protection of these versions of IP. The rule that lets things through
+/// comes before the one that refuses the rest, and goes after it: there is no moment at which the local network is
+/// refused.
+fn steps(present: &BTreeSet<Rule>, families: &[Family]) -> Vec<Step> {
+    let wanted: BTreeSet<Rule> = families.iter().flat_map(|&f| [(f, LOOK), (f, REFUSE)]).collect();
+    let missing = wanted.difference(present).map(|&rule| Step::Add(rule));
+    let superfluous =
+        present.iter().rev().filter(|&rule| !wanted.contains(rule)).map(|&rule| Step::Delete(rule));
+    missing.chain(superfluous).collect()
+}
+
+/// Has leak protection be set in this network namespace for these versions of IP, and for no other; none take it away.
+/// Returns whether that changed anything.
 ///
 /// # Errors
 /// When the system refuses; then everything is as it was.
-pub fn guard(on: bool) -> io::Result<bool> {
+pub fn guard(families: &[Family]) -> io::Result<bool> {
     let mut requests = Requests::open(SockProtocol::NetlinkRoute)?;
     let mut present = BTreeSet::new();
-    let mut families = Vec::new();
-    for family in FAMILIES {
+    for family in [Family::V4, Family::V6] {
         match rules(&mut requests, family) {
-            Ok(rules) => {
-                present.extend(rules);
-                families.push(family);
-            }
-            // What the system does not speak cannot leak.
+            Ok(rules) => present.extend(rules),
+            // The kernel has no such rules: there are none to be taken away, and adding some will say so.
             Err(error) if matches!(error.errno, Errno::EAFNOSUPPORT | Errno::EOPNOTSUPP) => {}
-            Err(error) => return Err(error.into()),
+            Err(error) => return Err(refused(&error)),
         }
     }
-    if on {
-        let wanted = families.iter().flat_map(|&family| [(family, LOOK), (family, REFUSE)]);
-        let missing: Vec<Rule> = wanted.filter(|rule| !present.contains(rule)).collect();
-        for (done, rule) in missing.iter().enumerate() {
-            if let Err(error) = requests.execute(request(NEW_RULE, CREATE | EXCLUSIVE, *rule)) {
-                for undo in missing.iter().take(done).rev() {
-                    let _ = requests.execute(request(DEL_RULE, 0, *undo));
+    let steps = steps(&present, families);
+    for (done, step) in steps.iter().enumerate() {
+        if let Err(error) = step.take(&mut requests) {
+            for undo in steps.iter().take(done).rev().map(|step| step.inverse()) {
+                if let Err(error) = undo.take(&mut requests) {
+                    tracing::warn!(%error, ?undo, "cannot undo a failed change of leak protection");
                 }
-                return Err(refused(&error));
             }
+            return Err(refused(&error));
         }
-        return Ok(!missing.is_empty());
     }
-    for rule in present.iter().rev() {
-        requests.execute(request(DEL_RULE, 0, *rule)).map_err(|error| refused(&error))?;
-    }
-    Ok(!present.is_empty())
+    Ok(!steps.is_empty())
 }
 
 fn refused(error: &NetlinkError) -> io::Error {
     let remedy = match error.errno {
-        Errno::EPERM | Errno::EACCES => "run as root or with the capability CAP_NET_ADMIN",
-        _ => "the kernel needs policy routing (CONFIG_IP_MULTIPLE_TABLES, CONFIG_IPV6_MULTIPLE_TABLES)",
+        Errno::EPERM | Errno::EACCES => "; run as root or with the capability CAP_NET_ADMIN",
+        Errno::EAFNOSUPPORT | Errno::EOPNOTSUPP => {
+            "; the kernel needs policy routing (CONFIG_IP_MULTIPLE_TABLES, CONFIG_IPV6_MULTIPLE_TABLES)"
+        }
+        _ => "",
     };
     let kind = io::Error::from(error.errno).kind();
-    io::Error::new(kind, format!("cannot change the rules of leak protection: {error}: {remedy}"))
+    io::Error::new(kind, format!("cannot change the rules of leak protection: {error}{remedy}"))
 }
 
-fn rules(requests: &mut Requests, family: u8) -> Result<Vec<Rule>, NetlinkError> {
+fn rules(requests: &mut Requests, family: Family) -> Result<Vec<Rule>, NetlinkError> {
     let mut header = [0; HEADER];
-    header[0] = family;
+    header[0] = number(family);
     let found = requests.dump(&Request::new(GET_RULE, 0, &header))?;
     Ok(found.iter().filter_map(|message| ours(message, family)).collect())
 }
 
-fn ours(message: &Message, family: u8) -> Option<Rule> {
-    if message.kind != NEW_RULE || *message.payload.first()? != family {
+fn number(family: Family) -> u8 {
+    match family {
+        Family::V4 => libc::AF_INET as u8,
+        Family::V6 => libc::AF_INET6 as u8,
+    }
+}
+
+fn ours(message: &Message, family: Family) -> Option<Rule> {
+    if message.kind != NEW_RULE || *message.payload.first()? != number(family) {
         return None;
     }
     let mut priority = 0;
@@ -113,7 +153,7 @@ fn ours(message: &Message, family: u8) -> Option<Rule> {
 fn request(kind: u16, flags: u16, (family, priority): Rule) -> Request {
     // `struct fib_rule_hdr`
     let mut header = [0; HEADER];
-    header[0] = family;
+    header[0] = number(family);
     let look = priority == LOOK;
     (header[4], header[7]) = if look { (TABLE_MAIN, ACTION_TABLE) } else { (0, ACTION_UNREACHABLE) };
     if !look {
@@ -126,4 +166,33 @@ fn request(kind: u16, flags: u16, (family, priority): Rule) -> Request {
         return request.attribute(FRA_SUPPRESS_PREFIXLEN, &0_u32.to_ne_bytes());
     }
     request.attribute(FRA_FWMARK, &MARK.to_ne_bytes()).attribute(FRA_FWMASK, &u32::MAX.to_ne_bytes())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_missing_comes_and_what_is_too_much_goes() {
+        let v4 = [(Family::V4, LOOK), (Family::V4, REFUSE)];
+        let v6 = [(Family::V6, LOOK), (Family::V6, REFUSE)];
+        let none = BTreeSet::new();
+        assert_eq!(steps(&none, &[]), []);
+        assert_eq!(steps(&none, &[Family::V4]), v4.map(Step::Add));
+        assert_eq!(steps(&BTreeSet::from(v4), &[Family::V4]), []);
+        // Half of it was there, as after a crash in between.
+        assert_eq!(steps(&BTreeSet::from([v4[0]]), &[Family::V4, Family::V4]), [Step::Add(v4[1])]);
+        // What refuses goes first.
+        assert_eq!(steps(&BTreeSet::from(v4), &[]), [v4[1], v4[0]].map(Step::Delete));
+        // New protection comes before old protection goes.
+        let other = [Step::Add(v6[0]), Step::Add(v6[1]), Step::Delete(v4[1]), Step::Delete(v4[0])];
+        assert_eq!(steps(&BTreeSet::from(v4), &[Family::V6]), other);
+    }
+
+    #[test]
+    fn a_failure_can_be_undone() {
+        let rule = (Family::V4, LOOK);
+        assert_eq!(Step::Add(rule).inverse(), Step::Delete(rule));
+        assert_eq!(Step::Delete(rule).inverse(), Step::Add(rule));
+    }
 }
