@@ -204,6 +204,10 @@ pub struct Event {
     /// How long nothing arrived, in milliseconds.
     #[serde(default)]
     pub gap_ms: Option<f64>,
+    /// How many sessions of this host went over from the one interface to the other: open TCP connections and
+    /// connected UDP sockets.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sessions: Option<u64>,
 }
 
 impl Event {
@@ -216,6 +220,7 @@ impl Event {
             to: None,
             reason: reason.into(),
             gap_ms: None,
+            sessions: None,
         }
     }
 }

@@ -157,6 +157,7 @@ pub(crate) fn event(happening: Happening) -> Event {
         to: happening.to,
         reason: happening.reason,
         gap_ms: happening.gap.map(millis),
+        sessions: None,
     }
 }
 

@@ -1,6 +1,7 @@
 //! What the parts of the running service share.
 
 use std::collections::BTreeMap;
+use std::net::IpAddr;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -166,13 +167,36 @@ impl Daemon {
         loop {
             match happenings.recv().await {
                 Ok(happening) => {
-                    self.remember(convert::event(happening));
+                    let mut event = convert::event(happening);
+                    if event.from.is_some() && event.to.is_some() {
+                        event.sessions = self.sessions(&event.peer).await;
+                    }
+                    self.remember(event);
                     self.tell(Notice::StatusChanged);
                 }
                 Err(RecvError::Lagged(missed)) => tracing::warn!(missed, "events were not passed on"),
                 Err(RecvError::Closed) => return,
             }
         }
+    }
+
+    /// How many sessions of this host go to a peer now; none where there are none, or nobody knows.
+    async fn sessions(&self, peer: &str) -> Option<u64> {
+        let snapshot = self.engine.snapshot().await.ok()?;
+        let peer = snapshot.peers.into_iter().find(|p| p.name == peer)?;
+        let (local, remote): (Vec<IpAddr>, Vec<IpAddr>) = match self.plain_peers().remove(&peer.public_key) {
+            // It may lead anywhere.
+            Some(plain) => (plain.addresses.iter().map(|a| a.address).collect(), Vec::new()),
+            None => {
+                let v4 = peer.eid_v4.map(|pair| IpAddr::from(pair.other));
+                let v6 = peer.eid_v6.map(|(_, other)| IpAddr::from(other));
+                (Vec::new(), v4.into_iter().chain(v6).collect())
+            }
+        };
+        // The tables of a host with many sockets take a while.
+        let count =
+            tokio::task::spawn_blocking(move || mast_platform::sessions(&local, &remote)).await.ok()?;
+        u64::try_from(count).ok().filter(|n| *n > 0)
     }
 
     /// Keeps what must outlive a restart, until the engine ends.

@@ -22,6 +22,6 @@ pub use check::Check;
 pub use overrides::Overrides;
 
 #[cfg(target_os = "linux")]
-pub use linux::{Linux as Native, clear_leftovers, guard, probe};
+pub use linux::{Linux as Native, clear_leftovers, guard, probe, sessions};
 #[cfg(not(target_os = "linux"))]
-pub use unsupported::{Native, clear_leftovers, guard, probe};
+pub use unsupported::{Native, clear_leftovers, guard, probe, sessions};

@@ -84,3 +84,8 @@ pub fn clear_leftovers(_tun_name: &str) -> io::Result<Vec<String>> {
 pub fn guard(families: &[Family]) -> io::Result<bool> {
     if families.is_empty() { Ok(false) } else { unsupported() }
 }
+
+/// Counts sessions: none here.
+pub fn sessions(_local: &[std::net::IpAddr], _remote: &[std::net::IpAddr]) -> usize {
+    0
+}

@@ -98,7 +98,7 @@ fn the_page_tells_that_wifi_was_lost_and_the_session_moved() {
             // Names are isolated from the text around them, whatever their direction.
             let story: String =
                 page.text().chars().filter(|c| !matches!(c, '\u{2066}'..='\u{2069}')).collect();
-            story.contains("wifi lost its link → cell in ")
+            story.contains("wifi lost its link → cell in ") && story.contains("kept")
         });
         trip.go("now");
         assert_eq!(trip.light(), "good");

@@ -19,6 +19,11 @@ pub fn sentence(event: &Event, with_peer: bool) -> String {
     if let Some(gap) = event.gap_ms {
         line += &format!(", gap {}", units::millis(gap));
     }
+    match event.sessions {
+        None | Some(0) => {}
+        Some(1) => line += ", 1 session kept",
+        Some(n) => line += &format!(", {n} sessions kept"),
+    }
     line
 }
 
@@ -35,6 +40,8 @@ mod tests {
         event.gap_ms = Some(140.2);
         assert_eq!(sentence(&event, false), "--:--:-- wifi → cell: went silent, gap 140 ms");
         assert_eq!(sentence(&event, true), "--:--:-- home: wifi → cell: went silent, gap 140 ms");
+        event.sessions = Some(3);
+        assert!(sentence(&event, false).ends_with("gap 140 ms, 3 sessions kept"));
         let plain = Event { time: "x".into(), ..Event::now("home", "restarted") };
         assert_eq!(sentence(&plain, true), "--:--:-- home: restarted");
     }

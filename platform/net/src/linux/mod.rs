@@ -33,6 +33,7 @@ mod nl80211;
 mod probe;
 mod readiness;
 mod rtnl;
+mod sessions;
 mod sockopt;
 mod sysfs;
 mod tun;
@@ -50,6 +51,7 @@ use crate::Overrides;
 pub use guard::guard;
 pub use leftovers::clear_leftovers;
 pub use probe::probe;
+pub use sessions::sessions;
 pub use tun::LinuxTun;
 
 /// Linux, in the network namespace of the thread that calls it.

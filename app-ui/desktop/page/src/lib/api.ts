@@ -82,6 +82,8 @@ export interface StoryEvent {
   /** Continues "wifi …": "went silent". */
   reason: string;
   gap_ms: number | null;
+  /** How many sessions went over with it. */
+  sessions?: number;
 }
 
 export interface Status {

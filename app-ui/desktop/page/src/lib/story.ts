@@ -19,7 +19,8 @@ export function sentence(event: StoryEvent, interfaces: readonly InterfaceStatus
   const gap = event.gap_ms === null ? null : millis(event.gap_ms);
   if (from !== null && to !== null) {
     const params = { from, to, reason };
-    return gap === null ? t('story.moved', params) : t('story.moved_gap', { ...params, gap });
+    const moved = gap === null ? t('story.moved', params) : t('story.moved_gap', { ...params, gap });
+    return event.sessions ? moved + t('story.sessions', { count: event.sessions }) : moved;
   }
   if (from !== null) return t('story.lost', { from, reason });
   const first = reason.charAt(0).toUpperCase() + reason.slice(1);
