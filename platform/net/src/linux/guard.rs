@@ -8,6 +8,7 @@
 
 use std::collections::BTreeSet;
 use std::io;
+use std::path::Path;
 
 use mast_engine::os::Family;
 use nix::errno::Errno;
@@ -94,7 +95,10 @@ pub fn guard(families: &[Family]) -> io::Result<bool> {
             Err(error) => return Err(refused(&error)),
         }
     }
-    let steps = steps(&present, families);
+    // A kernel without IPv6 leaks none.
+    let speaks = |family: &Family| *family == Family::V4 || Path::new("/proc/net/if_inet6").exists();
+    let families: Vec<Family> = families.iter().copied().filter(speaks).collect();
+    let steps = steps(&present, &families);
     for (done, step) in steps.iter().enumerate() {
         if let Err(error) = step.take(&mut requests) {
             for undo in steps.iter().take(done).rev().map(|step| step.inverse()) {
