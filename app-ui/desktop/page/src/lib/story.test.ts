@@ -14,7 +14,7 @@ const bare = (text: string): string => text.replace(/[\u2066-\u2069]/g, '');
 describe('the story', () => {
   it('is told in plain words', () => {
     expect(bare(sentence(event({ from: 'wlan0', to: 'wwan0', gap_ms: 140 }), [train]))).toBe('Wi-Fi ‘Train’ went silent → wwan0 in 140 ms');
-    expect(bare(sentence(event({ from: 'wwan0', to: 'wlan0', reason: 'better path' }), [train]))).toBe('wwan0 gave way to a better path → Wi-Fi ‘Train’');
+    expect(bare(sentence(event({ from: 'wwan0', to: 'wlan0', reason: 'better path' }), [train]))).toBe('wwan0 was no longer best → Wi-Fi ‘Train’');
     expect(bare(sentence(event({ from: 'wlan0', to: 'wwan0', reason: 'something new' }), [train]))).toBe('Wi-Fi ‘Train’ something new → wwan0');
     expect(bare(sentence(event({ from: 'wlan0', to: 'wwan0', gap_ms: 140, sessions: 3 }), [train]))).toBe('Wi-Fi ‘Train’ went silent → wwan0 in 140 ms; 3 sessions kept');
     expect(bare(sentence(event({ from: 'wlan0' }), [train]))).toContain('no path left');
