@@ -69,24 +69,38 @@ pub enum Policy {
         /// Whether other interfaces may be used while none of these works.
         fallback: bool,
     },
+    /// Every datagram goes out over the two best paths, and the receiver takes the copy that comes first.
+    Redundant {
+        /// Only small datagrams, as interactive programs and calls send them: bulk goes over one path.
+        small: bool,
+        /// Paths that either end pays for take part, too.
+        metered: bool,
+    },
+    /// Datagrams are spread over all good paths by what each can carry, and the receiver puts them in order.
+    Bonded {
+        /// Paths that either end pays for take part, too.
+        metered: bool,
+    },
 }
 
 impl Policy {
     /// The place of an interface in a pin, the lower the better; `None` when it must not be used.
     pub fn rank(&self, interface: &Interface) -> Option<usize> {
         match self {
-            Self::Auto => Some(0),
+            Self::Auto | Self::Redundant { .. } | Self::Bonded { .. } => Some(0),
             Self::Pin { order, fallback } => {
                 order.iter().position(|s| s.matches(interface)).or_else(|| fallback.then_some(order.len()))
             }
         }
     }
 
-    /// `auto` or `pin`.
+    /// `auto`, `pin`, `redundant` or `bonded`.
     pub fn mode(&self) -> &'static str {
         match self {
             Self::Auto => "auto",
             Self::Pin { .. } => "pin",
+            Self::Redundant { .. } => "redundant",
+            Self::Bonded { .. } => "bonded",
         }
     }
 }

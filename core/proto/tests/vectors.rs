@@ -261,6 +261,7 @@ fn made() -> Vec<(String, Vec<u8>)> {
     let data = [&7_u32.to_be_bytes()[..], &ip].concat();
     let data_header = Header {
         kind: Kind::Data,
+        flags: Flags::NONE,
         path: PathId(1),
         epoch: Epoch(0),
         index: ContextIndex(0x5566_7788),
@@ -269,6 +270,7 @@ fn made() -> Vec<(String, Vec<u8>)> {
     let control = encoded("message.set-ack");
     let control_header = Header {
         kind: Kind::Control,
+        flags: Flags::NONE,
         path: PathId(2),
         epoch: Epoch(0),
         index: ContextIndex(0x1122_3344),

@@ -177,6 +177,7 @@ mod tests {
             let (initiator, target) = pair(aead);
             let header = Header {
                 kind: Kind::Data,
+                flags: Flags::NONE,
                 path: PathId(1),
                 epoch: Epoch(2),
                 index: ContextIndex(5),

@@ -43,11 +43,40 @@ pub enum Kind {
     Control,
 }
 
+/// How the receiver treats the datagram in a data frame. Control messages have none.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+pub struct Flags(u8);
+
+impl Flags {
+    /// No flag.
+    pub const NONE: Self = Self(0);
+    /// The checksum of the inner TCP or UDP header covers the pseudo header only, as hosts with checksum offload hand it
+    /// over: the receiver completes it, or lets its own offload do so. The tag protects the rest on the way.
+    pub const PARTIAL: Self = Self(1);
+    /// The sender uses several paths at once, or has just moved to a quicker one: the receiver waits a little for
+    /// lower sequence numbers before it delivers the datagram.
+    pub const ORDERED: Self = Self(2);
+    const KNOWN: u8 = 3;
+
+    /// Whether all of `other` are set.
+    pub fn contains(self, other: Self) -> bool {
+        self.0 & other.0 == other.0
+    }
+
+    /// These and those of `other`.
+    #[must_use]
+    pub fn with(self, other: Self) -> Self {
+        Self(self.0 | other.0)
+    }
+}
+
 /// The header of a sealed datagram.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Header {
     /// Data or control.
     pub kind: Kind,
+    /// How to treat the datagram in a data frame; none in a control message.
+    pub flags: Flags,
     /// The sender's path.
     pub path: PathId,
     /// The key.
@@ -90,6 +119,7 @@ impl Header {
         };
         out[1] = self.path.0;
         out[2] = self.epoch.0;
+        out[3] = self.flags.0;
         out[4..8].copy_from_slice(&self.index.0.to_be_bytes());
         out[8..16].copy_from_slice(&self.counter.to_be_bytes());
         out
@@ -113,11 +143,12 @@ impl Header {
             Self::CONTROL => Kind::Control,
             other => return Err(HeaderError::Type(other)),
         };
-        if flags != 0 {
+        if flags & !Flags::KNOWN != 0 || (kind == Kind::Control && flags != 0) {
             return Err(HeaderError::Flags(flags));
         }
         Ok(Self {
             kind,
+            flags: Flags(flags),
             path: PathId(path),
             epoch: Epoch(epoch),
             index: ContextIndex(u32::from_be_bytes([i0, i1, i2, i3])),
@@ -134,6 +165,7 @@ mod tests {
     fn round_trip() {
         let header = Header {
             kind: Kind::Control,
+            flags: Flags::NONE,
             path: PathId(7),
             epoch: Epoch(3),
             index: ContextIndex(0xdead_beef),
@@ -150,7 +182,12 @@ mod tests {
         assert_eq!(Header::decode(&[4; 40]), Err(HeaderError::Type(4)));
         let mut flagged = [0; 40];
         flagged[0] = 0x60;
-        flagged[3] = 1;
-        assert_eq!(Header::decode(&flagged), Err(HeaderError::Flags(1)));
+        flagged[3] = 3;
+        let flags = Flags::PARTIAL.with(Flags::ORDERED);
+        assert_eq!(Header::decode(&flagged).map(|h| h.flags), Ok(flags));
+        flagged[3] = 4;
+        assert_eq!(Header::decode(&flagged), Err(HeaderError::Flags(4)));
+        (flagged[0], flagged[3]) = (0x61, 1);
+        assert_eq!(Header::decode(&flagged), Err(HeaderError::Flags(1)), "a control message has no flags");
     }
 }

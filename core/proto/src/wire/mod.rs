@@ -3,7 +3,7 @@
 mod header;
 mod message;
 
-pub use header::{ContextIndex, Epoch, HEADER_LEN, Header, HeaderError, Kind, PathId};
+pub use header::{ContextIndex, Epoch, Flags, HEADER_LEN, Header, HeaderError, Kind, PathId};
 pub use message::{
     Address, AddressFlags, AddressId, AddressKind, Capabilities, EidPair, Init, InitAck, MAX_ADDRESSES,
     MAX_NAME, MAX_REPORTS, Message, MessageError, PathReport, Probe, ProbeAck, Report, Set, SetAck, Shut,
