@@ -102,7 +102,7 @@ impl<P: Platform> Engine<P> {
             self.net.seal_plain(now, id, peer, datagram);
             return;
         }
-        match peer.context.seal_data(now, frame) {
+        match peer.context.seal_data(now, frame, mast_proto::wire::Flags::NONE) {
             Outgoing::Send(path) => self.net.send(now, peer, path, frame, length),
             Outgoing::Held => {}
             Outgoing::TooBig { mtu } => {
@@ -150,7 +150,7 @@ impl<P: Platform> Engine<P> {
                 return;
             }
             Received::Control => {}
-            Received::Data(range) => {
+            Received::Data(range, _) => {
                 if let (Some(datagram), Some(tun)) = (datagram.get(range), &self.tun) {
                     self.net.traffic.delivered(path, datagram.len());
                     deliver(

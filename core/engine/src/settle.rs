@@ -121,7 +121,7 @@ fn handle_event(
             let plain = kind == PeerKind::WireGuard;
             peer.session.ticking = plain;
             peer.tick = Some(now);
-            while plain && let Some(datagram) = peer.context.take_held(now) {
+            while plain && let Some((datagram, _)) = peer.context.take_held(now) {
                 net.seal_plain(now, id, peer, &datagram);
             }
         }

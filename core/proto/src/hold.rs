@@ -7,6 +7,8 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::time::{Duration, Instant};
 
+use crate::wire::Flags;
+
 /// Bounds of a [`Hold`].
 #[derive(Debug, Clone, Copy)]
 pub struct HoldLimits {
@@ -53,6 +55,7 @@ struct Held {
     flow: Flow,
     /// The sequence number under which it was sent before, if it was.
     sequence: Option<u32>,
+    flags: Flags,
     datagram: Vec<u8>,
 }
 
@@ -102,21 +105,21 @@ impl Hold {
     }
 
     /// Keeps a datagram.
-    pub fn push(&mut self, now: Instant, datagram: &[u8]) {
+    pub fn push(&mut self, now: Instant, flags: Flags, datagram: &[u8]) {
         self.expire(now);
-        self.keep(now, None, datagram);
+        self.keep(now, None, flags, datagram);
     }
 
     /// Keeps a datagram that was sent into a silence under this sequence number, and may not have arrived.
-    pub fn push_sent(&mut self, now: Instant, sequence: u32, datagram: &[u8]) {
+    pub fn push_sent(&mut self, now: Instant, sequence: u32, flags: Flags, datagram: &[u8]) {
         self.expire(now);
-        self.keep(now, Some(sequence), datagram);
+        self.keep(now, Some(sequence), flags, datagram);
     }
 
     /// Takes over everything that another holds, as newer than what is held here.
     pub fn append(&mut self, other: &mut Self) {
         while let Some(held) = other.oldest().and_then(|n| other.remove(n)) {
-            self.keep(held.at, held.sequence, &held.datagram);
+            self.keep(held.at, held.sequence, held.flags, &held.datagram);
         }
     }
 
@@ -137,7 +140,7 @@ impl Hold {
         self.bytes = 0;
     }
 
-    fn keep(&mut self, now: Instant, sequence: Option<u32>, datagram: &[u8]) {
+    fn keep(&mut self, now: Instant, sequence: Option<u32>, flags: Flags, datagram: &[u8]) {
         if datagram.len() > self.limits.bytes {
             self.dropped += 1;
             return;
@@ -157,13 +160,13 @@ impl Hold {
         self.bytes += datagram.len();
         self.flows.entry(flow).or_default().push_back(number);
         self.classes[flow.class()]
-            .insert(number, Held { at: now, flow, sequence, datagram: datagram.to_vec() });
+            .insert(number, Held { at: now, flow, sequence, flags, datagram: datagram.to_vec() });
     }
 
-    /// Takes the oldest datagram, with the sequence number under which it was sent before, if it was.
-    pub fn pop(&mut self, now: Instant) -> Option<(Vec<u8>, Option<u32>)> {
+    /// Takes the oldest datagram, with its flags and the sequence number under which it was sent before, if it was.
+    pub fn pop(&mut self, now: Instant) -> Option<(Vec<u8>, Flags, Option<u32>)> {
         self.expire(now);
-        self.remove(self.oldest()?).map(|held| (held.datagram, held.sequence))
+        self.remove(self.oldest()?).map(|held| (held.datagram, held.flags, held.sequence))
     }
 
     /// The length of the oldest datagram in bytes.
@@ -250,10 +253,10 @@ mod tests {
         let now = Instant::now();
         let mut hold = Hold::new(HoldLimits { per_flow: 2, ..HoldLimits::default() });
         for mark in 0..5 {
-            hold.push(now, &datagram(6, 1, mark, 40));
+            hold.push(now, Flags::NONE, &datagram(6, 1, mark, 40));
         }
-        hold.push(now, &datagram(6, 2, 9, 40));
-        let marks: Vec<_> = std::iter::from_fn(|| hold.pop(now)).map(|(d, _)| d[28]).collect();
+        hold.push(now, Flags::NONE, &datagram(6, 2, 9, 40));
+        let marks: Vec<_> = std::iter::from_fn(|| hold.pop(now)).map(|(d, ..)| d[28]).collect();
         assert_eq!(marks, [3, 4, 9]);
         assert_eq!(hold.dropped(), 3);
         assert_eq!(hold.bytes(), 0);
@@ -263,10 +266,10 @@ mod tests {
     fn ages_by_protocol() {
         let now = Instant::now();
         let mut hold = Hold::default();
-        hold.push(now, &datagram(6, 1, 1, 40));
-        hold.push(now, &datagram(17, 1, 2, 40));
+        hold.push(now, Flags::NONE, &datagram(6, 1, 1, 40));
+        hold.push(now, Flags::NONE, &datagram(17, 1, 2, 40));
         let later = now + Duration::from_secs(120);
-        assert_eq!(hold.pop(later).map(|(d, _)| d[28]), Some(1));
+        assert_eq!(hold.pop(later).map(|(d, ..)| d[28]), Some(1));
         assert_eq!(hold.pop(later), None);
     }
 
@@ -276,17 +279,17 @@ mod tests {
         let limits = HoldLimits { flows: 4, bytes: 10_000, ..HoldLimits::default() };
         let mut hold = Hold::new(limits);
         for i in 0..2_000_u16 {
-            hold.push(now, &datagram(17, i % 50, 0, usize::from(i % 1400)));
+            hold.push(now, Flags::NONE, &datagram(17, i % 50, 0, usize::from(i % 1400)));
             assert!(hold.bytes() <= limits.bytes);
         }
-        hold.push(now, &vec![0x45; 20_000]);
+        hold.push(now, Flags::NONE, &vec![0x45; 20_000]);
         assert!(hold.flows.len() <= 4);
         assert_eq!(
             hold.classes.iter().map(BTreeMap::len).sum::<usize>(),
             hold.flows.values().map(VecDeque::len).sum()
         );
         for garbage in [&[][..], &[0x45], &[0x60; 10], &[0x4f; 21], &[0xff; 1400]] {
-            hold.push(now, garbage);
+            hold.push(now, Flags::NONE, garbage);
         }
     }
 }

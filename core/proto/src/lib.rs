@@ -103,7 +103,7 @@
 //!             }
 //!             Transmit::Secure { payload, .. } => hosts[to].handle_secure(now, path(from), &payload, &mut Free),
 //!             Transmit::Datagram { mut payload, .. } => {
-//!                 if let Received::Data(range) = hosts[to].handle_datagram(now, path(from), &mut payload) {
+//!                 if let Received::Data(range, _) = hosts[to].handle_datagram(now, path(from), &mut payload) {
 //!                     arrived.push(payload[range].to_vec());
 //!                 }
 //!             }
@@ -114,7 +114,7 @@
 //!
 //! // The first datagram is held until there is a path, and goes out with it.
 //! let mut frame = [&[0; DATA_HEADROOM][..], b"an IP datagram", &[0; DATA_TAILROOM]].concat();
-//! assert_eq!(hosts[0].seal_data(now, &mut frame), Outgoing::Held);
+//! assert_eq!(hosts[0].seal_data(now, &mut frame, wire::Flags::NONE), Outgoing::Held);
 //! assert_eq!(run(&mut hosts), [b"an IP datagram"]);
 //! assert!(hosts.iter().all(|h| h.state(now) == PeerState::Connected));
 //! ```

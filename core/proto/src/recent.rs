@@ -7,32 +7,46 @@
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
-use crate::wire::{Epoch, PathId};
+use crate::wire::{Epoch, Flags, PathId};
 
 /// A datagram that was sent.
 #[derive(Debug)]
 pub struct Sent {
-    /// Over which path.
-    pub path: PathId,
-    /// Sealed with which epoch's keys.
-    pub epoch: Epoch,
-    /// Under which counter of path and epoch.
-    pub counter: u64,
     /// Under which number of the context: what the receiver knows it by.
     pub sequence: u32,
     /// When.
     pub at: Instant,
+    /// How the receiver shall treat it.
+    pub flags: Flags,
     /// The IP datagram.
     pub datagram: Vec<u8>,
 }
 
-/// The datagrams sent last, oldest first.
+/// Where a datagram is kept, and what is known of it.
+#[derive(Debug, Clone, Copy)]
+pub struct Entry {
+    /// Over which path it was sent.
+    pub path: PathId,
+    epoch: Epoch,
+    counter: u64,
+    sequence: u32,
+    at: Instant,
+    flags: Flags,
+    start: usize,
+    length: usize,
+}
+
+/// The datagrams sent last, oldest first. They lie one after the other in one block of memory that is used round and
+/// round, so that keeping one is a copy and nothing else.
 #[derive(Debug, Default)]
 pub struct Recent {
-    sent: VecDeque<Sent>,
+    entries: VecDeque<Entry>,
+    block: Vec<u8>,
+    /// Where the next datagram goes.
+    next: usize,
     bytes: usize,
-    /// Buffers to be used again, so that nothing is allocated for a datagram under load.
-    spare: Vec<Vec<u8>>,
+    /// Nothing is kept until then: what is on its way is more than fits, so that keeping the end of it helps nobody.
+    pause: Option<Instant>,
 }
 
 impl Recent {
@@ -42,7 +56,12 @@ impl Recent {
     pub const BYTES: usize = 2 * 1024 * 1024;
     /// A path that carries data is confirmed at least once a second, by the answer to a PROBE.
     pub const AGE: Duration = Duration::from_secs(3);
-    const SPARE: usize = 64;
+    /// Where a datagram gives way so soon, more is on its way than fits.
+    const OVERRUN: Duration = Duration::from_millis(100);
+    /// For so long nothing is kept then. One attempt to keep up again takes a few milliseconds of this.
+    const PAUSE: Duration = Duration::from_millis(200);
+    /// The block's size when it is first needed; it doubles.
+    const FIRST_BLOCK: usize = 64 * 1024;
 
     /// Keeps a datagram that was sent; the oldest give way.
     pub fn push(
@@ -51,56 +70,119 @@ impl Recent {
         path: PathId,
         (epoch, counter): (Epoch, u64),
         sequence: u32,
+        flags: Flags,
         datagram: &[u8],
     ) {
-        while self.sent.len() >= Self::DATAGRAMS || self.bytes + datagram.len() > Self::BYTES {
-            if !self.forget_oldest() {
+        if self.pause.is_some() {
+            if self.pause > Some(at) {
                 return;
             }
+            self.pause = None;
         }
-        while self.sent.front().is_some_and(|s| at.saturating_duration_since(s.at) > Self::AGE) {
+        while self.entries.front().is_some_and(|s| at.saturating_duration_since(s.at) > Self::AGE) {
             self.forget_oldest();
         }
-        let mut copy = self.spare.pop().unwrap_or_default();
-        copy.extend_from_slice(datagram);
-        self.bytes += copy.len();
-        self.sent.push_back(Sent { path, epoch, counter, sequence, at, datagram: copy });
+        let Some(start) = self.place(at, datagram.len()) else { return };
+        let length = datagram.len();
+        let Some(room) = self.block.get_mut(start..start + length) else { return };
+        room.copy_from_slice(datagram);
+        self.next = start + length;
+        self.bytes += length;
+        self.entries.push_back(Entry { path, epoch, counter, sequence, at, flags, start, length });
+    }
+
+    /// Where a datagram of this length can be kept.
+    fn place(&mut self, at: Instant, length: usize) -> Option<usize> {
+        if length == 0 || length > Self::BYTES / 2 {
+            return None;
+        }
+        loop {
+            if self.entries.len() < Self::DATAGRAMS {
+                let size = self.block.len();
+                let (start, end) = match self.entries.front().map(|e| e.start) {
+                    None => (0, size),
+                    Some(oldest) if self.next > oldest => {
+                        // Behind the newest, or again at the beginning.
+                        if size - self.next >= length { (self.next, size) } else { (0, oldest) }
+                    }
+                    Some(oldest) => (self.next, oldest),
+                };
+                // Never quite full: then the newest would seem to end where it begins.
+                if end - start > length {
+                    return Some(start);
+                }
+                if size < Self::BYTES {
+                    self.grow(length);
+                    continue;
+                }
+            }
+            let oldest = self.entries.front()?.at;
+            if at.saturating_duration_since(oldest) < Self::OVERRUN {
+                self.clear();
+                self.pause = Some(at + Self::PAUSE);
+                return None;
+            }
+            self.forget_oldest();
+        }
+    }
+
+    /// Makes the block larger, and puts what is kept at its beginning.
+    fn grow(&mut self, length: usize) {
+        let wanted = (self.block.len() * 2).max(Self::FIRST_BLOCK).max(length * 2).min(Self::BYTES);
+        let mut block = vec![0; wanted];
+        let mut next = 0;
+        for entry in &mut self.entries {
+            let from = entry.start..entry.start + entry.length;
+            if let (Some(to), Some(from)) = (block.get_mut(next..next + entry.length), self.block.get(from)) {
+                to.copy_from_slice(from);
+            }
+            entry.start = next;
+            next += entry.length;
+        }
+        self.block = block;
+        self.next = next;
     }
 
     /// A report says that everything up to `highest` had its chance to arrive over a path. What is missing below that
     /// was lost on a path that lives, which is the transport's business.
     pub fn confirm(&mut self, path: PathId, epoch: Epoch, highest: u64) {
-        let done = |s: &Sent| s.path == path && s.epoch == epoch && s.counter <= highest;
-        while self.sent.front().is_some_and(done) {
+        let done = |s: &Entry| s.path == path && s.epoch == epoch && s.counter <= highest;
+        while self.entries.front().is_some_and(done) {
             self.forget_oldest();
         }
     }
 
     /// Takes what was sent over these paths, oldest first.
-    pub fn take(&mut self, mut lost: impl FnMut(&Sent) -> bool) -> Vec<Sent> {
+    pub fn take(&mut self, mut lost: impl FnMut(&Entry) -> bool) -> Vec<Sent> {
+        let (block, bytes) = (&self.block, &mut self.bytes);
         let mut taken = Vec::new();
-        let mut kept = VecDeque::new();
-        for sent in self.sent.drain(..) {
-            if lost(&sent) {
-                self.bytes -= sent.datagram.len();
-                taken.push(sent);
-            } else {
-                kept.push_back(sent);
+        self.entries.retain(|entry| {
+            let lost = lost(entry);
+            if lost {
+                *bytes -= entry.length;
+                let datagram = block.get(entry.start..entry.start + entry.length).unwrap_or_default();
+                taken.push(Sent {
+                    sequence: entry.sequence,
+                    at: entry.at,
+                    flags: entry.flags,
+                    datagram: datagram.to_vec(),
+                });
             }
-        }
-        self.sent = kept;
+            !lost
+        });
         taken
     }
 
     /// Gives the room back when there is no traffic.
     pub fn rest(&mut self) {
-        self.spare = Vec::new();
-        self.sent.shrink_to_fit();
+        if self.entries.is_empty() {
+            *self = Self::default();
+        }
     }
 
     /// Whether nothing is kept.
     pub fn is_empty(&self) -> bool {
-        self.sent.is_empty()
+        self.entries.is_empty()
     }
 
     /// Bytes kept.
@@ -110,17 +192,15 @@ impl Recent {
 
     /// Forgets everything.
     pub fn clear(&mut self) {
-        *self = Self::default();
+        self.entries.clear();
+        self.bytes = 0;
+        self.next = 0;
     }
 
-    fn forget_oldest(&mut self) -> bool {
-        let Some(mut sent) = self.sent.pop_front() else { return false };
-        self.bytes -= sent.datagram.len();
-        if self.spare.len() < Self::SPARE {
-            sent.datagram.clear();
-            self.spare.push(sent.datagram);
+    fn forget_oldest(&mut self) {
+        if let Some(entry) = self.entries.pop_front() {
+            self.bytes -= entry.length;
         }
-        true
     }
 }
 
@@ -136,13 +216,16 @@ mod tests {
         recent.take(|s| s.path == path).into_iter().map(|s| s.sequence).collect()
     }
 
+    fn push(recent: &mut Recent, at: Instant, path: PathId, n: u32, datagram: &[u8]) {
+        recent.push(at, path, (EPOCH, u64::from(n)), n, Flags::NONE, datagram);
+    }
+
     #[test]
     fn keeps_what_no_report_confirmed() {
         let now = Instant::now();
         let mut recent = Recent::default();
         for n in 0..10 {
-            let path = if n < 6 { A } else { B };
-            recent.push(now, path, (EPOCH, u64::from(n)), n, &[0; 100]);
+            push(&mut recent, now, if n < 6 { A } else { B }, n, &[0; 100]);
         }
         recent.confirm(A, EPOCH, 3);
         recent.confirm(A, Epoch(2), 5);
@@ -153,17 +236,55 @@ mod tests {
     }
 
     #[test]
-    fn stays_within_its_bounds() {
+    fn gives_back_what_it_was_given() {
+        let mut now = Instant::now();
+        let mut recent = Recent::default();
+        let of = |n: u32| vec![n as u8; 1 + (n as usize * 37) % 1400];
+        for n in 0..50_000_u32 {
+            now += Duration::from_millis(1);
+            push(&mut recent, now, A, n, &of(n));
+            if n.is_multiple_of(9) {
+                recent.confirm(A, EPOCH, u64::from(n.saturating_sub((n / 11) % 3_000)));
+            }
+            assert!(recent.bytes() <= Recent::BYTES && recent.entries.len() <= Recent::DATAGRAMS);
+        }
+        let kept = recent.take(|_| true);
+        assert!(kept.len() > 100 && kept.last().is_some_and(|s| s.sequence == 49_999));
+        for pair in kept.windows(2) {
+            assert_eq!(pair[0].sequence + 1, pair[1].sequence);
+        }
+        for sent in kept {
+            assert_eq!(sent.datagram, of(sent.sequence));
+        }
+    }
+
+    #[test]
+    fn what_is_too_much_to_be_kept_costs_nothing() {
+        let mut now = Instant::now();
+        let mut recent = Recent::default();
+        let second = Duration::from_micros(1);
+        let mut kept = 0_u32;
+        for n in 0..1_000_000 {
+            now += second;
+            push(&mut recent, now, A, n, &[0; 1400]);
+            kept += u32::from(!recent.is_empty());
+        }
+        assert!(kept < 20_000, "{kept}");
+        for n in 1_000_000..1_000_100 {
+            now += Recent::PAUSE / 50;
+            push(&mut recent, now, A, n, &[0; 1400]);
+        }
+        assert_eq!(sequences(&mut recent, A).last(), Some(&1_000_099), "it keeps again when there is less");
+    }
+
+    #[test]
+    fn forgets_with_age() {
         let now = Instant::now();
         let mut recent = Recent::default();
-        for n in 0..10_000_u32 {
-            recent.push(now, A, (EPOCH, u64::from(n)), n, &vec![0; (n % 1400) as usize]);
-            assert!(recent.bytes() <= Recent::BYTES && recent.sent.len() <= Recent::DATAGRAMS);
-        }
-        recent.push(now, A, (EPOCH, 10_000), 10_000, &vec![0; Recent::BYTES + 1]);
+        push(&mut recent, now, A, 0, &vec![0; Recent::BYTES + 1]);
         assert!(recent.is_empty());
-        recent.push(now, A, (EPOCH, 1), 1, &[1]);
-        recent.push(now + Recent::AGE * 2, A, (EPOCH, 2), 2, &[2]);
+        push(&mut recent, now, A, 1, &[1]);
+        push(&mut recent, now + Recent::AGE * 2, A, 2, &[2]);
         assert_eq!(sequences(&mut recent, A), [2]);
     }
 }

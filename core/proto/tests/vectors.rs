@@ -12,9 +12,9 @@ use std::fmt::Write as _;
 use std::net::{Ipv4Addr, Ipv6Addr};
 
 use mast_proto::wire::{
-    Address, AddressFlags, AddressId, AddressKind, Capabilities, ContextIndex, EidPair, Epoch, HEADER_LEN,
-    Header, Init, InitAck, Kind, MAX_ADDRESSES, MAX_NAME, MAX_REPORTS, Message, PathId, PathReport, Probe,
-    ProbeAck, Report, Set, SetAck, Shut, ShutAck, ShutReason,
+    Address, AddressFlags, AddressId, AddressKind, Capabilities, ContextIndex, EidPair, Epoch, Flags,
+    HEADER_LEN, Header, Init, InitAck, Kind, MAX_ADDRESSES, MAX_NAME, MAX_REPORTS, Message, PathId,
+    PathReport, Probe, ProbeAck, Report, Set, SetAck, Shut, ShutAck, ShutReason,
 };
 use mast_proto::{Aead, Context, EpochKeys, HoldLimits, Role, TAG_LEN, eid_v6, timing};
 use ring::{aead, digest, hkdf};

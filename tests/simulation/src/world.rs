@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BinaryHeap};
 use std::net::{IpAddr, SocketAddr};
 use std::time::{Duration, Instant};
 
-use mast_proto::wire::{ContextIndex, EidPair, ShutReason};
+use mast_proto::wire::{ContextIndex, EidPair, Flags, ShutReason};
 use mast_proto::{
     Aead, Context, ContextConfig, DATA_HEADROOM, DATA_TAILROOM, EidBook, EidPool, Event, HoldLimits,
     Interface, InterfaceId, InterfaceKind, Outgoing, PathKey, PeerKind, PeerState, Policy, Received, Role,
@@ -483,7 +483,7 @@ impl World {
         frame.resize(frame.len() + DATA_TAILROOM, 0);
         let now = self.now;
         let Some(peer) = self.hosts[a.0].peers.get_mut(&b) else { return };
-        match peer.context.seal_data(now, &mut frame) {
+        match peer.context.seal_data(now, &mut frame, Flags::NONE) {
             Outgoing::Send(path) => self.transmit(a, b, path, Frame::Mast(frame)),
             Outgoing::Held => {}
             Outgoing::TooBig { .. } => panic!("200 bytes fit every path"),
@@ -615,7 +615,7 @@ impl World {
             Frame::Mast(mut bytes) => {
                 let original = bytes.clone();
                 match peer.context.handle_datagram(now, path, &mut bytes) {
-                    Received::Data(range) => {
+                    Received::Data(range, _) => {
                         let (number, answer) = traffic::read(&bytes[range]);
                         self.delivered(own, other, number, answer);
                     }

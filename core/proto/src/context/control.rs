@@ -7,8 +7,8 @@ use super::path::Path;
 use super::{Context, Event, PathKey, PeerKind, Reason, timing};
 use crate::crypto::TAG_LEN;
 use crate::wire::{
-    Address, AddressFlags, AddressId, AddressKind, Epoch, HEADER_LEN, Kind, MAX_ADDRESSES, MAX_REPORTS,
-    Message, PathReport, ProbeAck, Report, Set, SetAck, Shut, ShutAck, ShutReason,
+    Address, AddressFlags, AddressId, AddressKind, Epoch, Flags, HEADER_LEN, Kind, MAX_ADDRESSES,
+    MAX_REPORTS, Message, PathReport, ProbeAck, Report, Set, SetAck, Shut, ShutAck, ShutReason,
 };
 
 /// Whether an address can be another host's: a peer must not make this host talk to itself, or to everybody.
@@ -65,7 +65,7 @@ impl Context {
         if !vouched && path.credit < payload.len() || self.excluded == Some(path.key) {
             return false;
         }
-        match self.seal(now, at, Kind::Control, &mut payload) {
+        match self.seal(now, at, (Kind::Control, Flags::NONE), &mut payload) {
             Some(path) => {
                 self.transmits.push_back(super::Transmit::Datagram { path, payload });
                 true

@@ -11,7 +11,7 @@ use super::{Context, PathKey, PathState, Transmit, timing};
 use crate::crypto::{Replay, SequenceWindow, TAG_LEN};
 use crate::hold::{Hold, HoldLimits};
 use crate::recent::Recent;
-use crate::wire::{Epoch, HEADER_LEN, Header, Kind, PathId};
+use crate::wire::{Epoch, Flags, HEADER_LEN, Header, Kind, PathId};
 
 const SEQUENCE_LEN: usize = 4;
 /// Room that [`Context::seal_data`] needs before the datagram, in bytes.
@@ -39,7 +39,7 @@ pub enum Outgoing {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Received {
     /// It holds an IP datagram, in this range of the buffer.
-    Data(Range<usize>),
+    Data(Range<usize>, Flags),
     /// It was a control message.
     Control,
     /// It was dropped.
@@ -122,12 +122,12 @@ impl Unsure {
         Self { copied: Hold::new(limits), alone: Hold::new(limits), copies_since: None }
     }
 
-    fn keep(&mut self, now: Instant, copied: bool, sequence: u32, datagram: &[u8]) {
+    fn keep(&mut self, now: Instant, copied: bool, sequence: u32, flags: Flags, datagram: &[u8]) {
         if copied {
             self.copies_since.get_or_insert(now);
-            self.copied.push_sent(now, sequence, datagram);
+            self.copied.push_sent(now, sequence, flags, datagram);
         } else {
-            self.alone.push_sent(now, sequence, datagram);
+            self.alone.push_sent(now, sequence, flags, datagram);
         }
     }
 
@@ -146,6 +146,11 @@ impl Unsure {
     pub fn dropped(&self) -> u64 {
         self.copied.dropped() + self.alone.dropped()
     }
+}
+
+/// The IP datagram in a frame.
+fn content(frame: &[u8]) -> &[u8] {
+    frame.get(DATA_HEADROOM..frame.len().saturating_sub(DATA_TAILROOM)).unwrap_or_default()
 }
 
 impl Context {
@@ -203,28 +208,104 @@ impl Context {
                 if self.received.accept(u32::from_be_bytes(*sequence)) == Replay::Replayed {
                     return Received::Dropped(Drop::Duplicate);
                 }
-                Received::Data(DATA_HEADROOM..end)
+                Received::Data(DATA_HEADROOM..end, header.flags)
             }
         }
     }
 
-    /// Seals a datagram of the host in place, for the path that carries data now.
+    /// Seals datagrams of the host in place, for the path that carries data now.
     ///
-    /// `frame` is [`DATA_HEADROOM`] bytes of room, the IP datagram, and [`DATA_TAILROOM`] bytes of room. Copies for
-    /// another path, while the active one is suspect, come from [`Context::poll_transmit`].
-    pub fn seal_data(&mut self, now: Instant, frame: &mut [u8]) -> Outgoing {
-        let Some(datagram) = frame.get(DATA_HEADROOM..frame.len().saturating_sub(DATA_TAILROOM)) else {
-            return Outgoing::Held;
+    /// `frames` are `stride` bytes each, only the last may be shorter; each is [`DATA_HEADROOM`] bytes of room, the IP
+    /// datagram, and [`DATA_TAILROOM`] bytes of room. The outcome holds for as many frames from the front as the first
+    /// value says, at least one: call again with the rest. Copies for another path come from
+    /// [`Context::poll_transmit`].
+    pub fn seal_run(
+        &mut self,
+        now: Instant,
+        frames: &mut [u8],
+        stride: usize,
+        flags: Flags,
+    ) -> (usize, Outgoing) {
+        let length = stride.min(frames.len());
+        match self.lane(length) {
+            Some(at) => self.seal_lane(now, at, frames, stride, flags),
+            None => {
+                let frame = frames.get_mut(..length).unwrap_or_default();
+                (1, self.seal_data(now, frame, flags))
+            }
+        }
+    }
+
+    /// The path that carries data, where nothing is to be done but to seal: it works, and nothing waits.
+    fn lane(&self, length: usize) -> Option<usize> {
+        let at = self.active_at()?;
+        let path = self.paths.get(at)?;
+        let plain = path.state == PathState::Validated
+            && length <= path.mtu
+            && self.hold.is_empty()
+            && self.again.is_empty()
+            && !self.is_unproven(at);
+        plain.then_some(at)
+    }
+
+    fn seal_lane(
+        &mut self,
+        now: Instant,
+        at: usize,
+        frames: &mut [u8],
+        stride: usize,
+        flags: Flags,
+    ) -> (usize, Outgoing) {
+        let count = frames.len().div_ceil(stride.max(1)).max(1);
+        let sending = self.sending;
+        let (Some(path), Some(epoch)) =
+            (self.paths.get_mut(at), self.epochs.iter_mut().find(|e| Some(e.id) == sending))
+        else {
+            return (count, Outgoing::Held);
         };
+        let Some(first) = epoch.next_counters(path.id, count as u64) else {
+            // Only at the end of a key's counters, a moment before the next epoch.
+            for frame in frames.chunks(stride.max(1)) {
+                self.hold.push(now, flags, content(frame));
+            }
+            return (count, Outgoing::Held);
+        };
+        epoch.used = true;
+        let mut header = Header {
+            kind: Kind::Data,
+            flags,
+            path: path.id,
+            epoch: epoch.id,
+            index: self.peer_index,
+            counter: first,
+        };
+        for frame in frames.chunks_mut(stride.max(1)) {
+            if let Some(room) = frame.get_mut(HEADER_LEN..DATA_HEADROOM) {
+                room.copy_from_slice(&self.sequence.to_be_bytes());
+            }
+            self.recent.push(now, path.id, (epoch.id, header.counter), self.sequence, flags, content(frame));
+            // It fails only where the room is missing, and then the other end drops the frame.
+            let _ = epoch.keys.seal(&header, frame);
+            header.counter += 1;
+            self.sequence = self.sequence.wrapping_add(1);
+        }
+        path.note_sealed(frames.len());
+        path.awaiting.get_or_insert(now);
+        self.last_data = Some(now);
+        (count, Outgoing::Send(path.key))
+    }
+
+    /// [`Context::seal_run`] of one frame.
+    pub fn seal_data(&mut self, now: Instant, frame: &mut [u8], flags: Flags) -> Outgoing {
         let Some(at) = self.data_path(frame.len()) else {
-            self.hold.push(now, datagram);
+            self.hold.push(now, flags, content(frame));
             self.last_data = Some(now);
             self.hurry(now);
             return Outgoing::Held;
         };
         // What goes again, and what was held, goes first; it is about to be released.
         if !self.hold.is_empty() || !self.again.is_empty() {
-            self.hold.push(now, datagram);
+            self.hold.push(now, flags, content(frame));
             return Outgoing::Held;
         }
         let Some(path) = self.paths.get(at) else { return Outgoing::Held };
@@ -238,30 +319,22 @@ impl Context {
             room.copy_from_slice(&sequence.to_be_bytes());
         }
         let doubtful = suspect || self.is_unproven(at);
-        let next = self.next_of(id).filter(|_| !doubtful);
-        if let (Some(next), Some(datagram)) =
-            (next, frame.get(DATA_HEADROOM..frame.len().saturating_sub(DATA_TAILROOM)))
-        {
-            self.recent.push(now, id, next, sequence, datagram);
+        if let Some(next) = self.next_of(id).filter(|_| !doubtful) {
+            self.recent.push(now, id, next, sequence, flags, content(frame));
         }
         if doubtful {
             // It goes into the silence, and again over the next path that works; unless that is the one which got
             // a copy at once, and lives.
-            let copied = suspect && self.copy(now, frame);
-            if let Some(datagram) = frame.get(DATA_HEADROOM..frame.len().saturating_sub(DATA_TAILROOM)) {
-                self.unsure.keep(now, copied, sequence, datagram);
-            }
+            let copied = suspect && self.copy(now, frame, flags);
+            self.unsure.keep(now, copied, sequence, flags, content(frame));
         }
-        match self.seal(now, at, Kind::Data, frame) {
+        match self.seal(now, at, (Kind::Data, flags), frame) {
             Some(key) => {
                 self.note_data_sent(now, at);
                 Outgoing::Send(key)
             }
             None => {
-                // Only at the end of a key's counters, a moment before the next epoch.
-                if let Some(datagram) = frame.get(DATA_HEADROOM..frame.len().saturating_sub(DATA_TAILROOM)) {
-                    self.hold.push(now, datagram);
-                }
+                self.hold.push(now, flags, content(frame));
                 Outgoing::Held
             }
         }
@@ -310,8 +383,8 @@ impl Context {
                 None => self.hold.next_len(now)?,
             };
             self.data_path(length + DATA_OVERHEAD)?;
-            let (datagram, sent) = match self.again.pop_front() {
-                Some(sent) => (sent.datagram, Some(sent.sequence)),
+            let (datagram, flags, sent) = match self.again.pop_front() {
+                Some(sent) => (sent.datagram, sent.flags, Some(sent.sequence)),
                 None => self.hold.pop(now)?,
             };
             let mut payload = vec![0; DATA_HEADROOM];
@@ -327,11 +400,11 @@ impl Context {
             }
             let id = self.paths.get(at)?.id;
             if self.is_unproven(at) {
-                self.unsure.keep(now, false, sequence, &datagram);
+                self.unsure.keep(now, false, sequence, flags, &datagram);
             } else if let Some(next) = self.next_of(id) {
-                self.recent.push(now, id, next, sequence, &datagram);
+                self.recent.push(now, id, next, sequence, flags, &datagram);
             }
-            if let Some(path) = self.seal(now, at, Kind::Data, &mut payload) {
+            if let Some(path) = self.seal(now, at, (Kind::Data, flags), &mut payload) {
                 self.note_data_sent(now, at);
                 return Some(Transmit::Datagram { path, payload });
             }
@@ -339,8 +412,8 @@ impl Context {
     }
 
     /// The next datagram that was held before it was known that the peer speaks plain WireGuard.
-    pub fn take_held(&mut self, now: Instant) -> Option<Vec<u8>> {
-        self.hold.pop(now).map(|(datagram, _)| datagram)
+    pub fn take_held(&mut self, now: Instant) -> Option<(Vec<u8>, Flags)> {
+        self.hold.pop(now).map(|(datagram, flags, _)| (datagram, flags))
     }
 
     fn next_sequence(&mut self) -> u32 {
@@ -378,7 +451,7 @@ impl Context {
     }
 
     /// Sends a copy of a frame over the best standby path, if there is one.
-    fn copy(&mut self, now: Instant, frame: &[u8]) -> bool {
+    fn copy(&mut self, now: Instant, frame: &[u8], flags: Flags) -> bool {
         let Some(at) = self.standby() else { return false };
         let Some(path) = self.paths.get_mut(at) else { return false };
         if path.copied + frame.len() > Path::MAX_COPIED || frame.len() > path.mtu {
@@ -386,7 +459,7 @@ impl Context {
         }
         path.copied += frame.len();
         let mut payload = frame.to_vec();
-        let sealed = self.seal(now, at, Kind::Data, &mut payload);
+        let sealed = self.seal(now, at, (Kind::Data, flags), &mut payload);
         if let Some(path) = sealed {
             self.transmits.push_back(Transmit::Datagram { path, payload });
         }
@@ -394,19 +467,20 @@ impl Context {
     }
 
     /// Seals a frame for a path, and notes that it was sent.
-    pub(super) fn seal(&mut self, now: Instant, at: usize, kind: Kind, frame: &mut [u8]) -> Option<PathKey> {
+    pub(super) fn seal(
+        &mut self,
+        now: Instant,
+        at: usize,
+        (kind, flags): (Kind, Flags),
+        frame: &mut [u8],
+    ) -> Option<PathKey> {
         let sending = self.sending?;
         let path = self.paths.get_mut(at)?;
         let epoch = self.epochs.iter_mut().find(|e| e.id == sending)?;
-        let counter = epoch.next_counter(path.id)?;
-        let header = Header { kind, path: path.id, epoch: sending, index: self.peer_index, counter };
+        let counter = epoch.next_counters(path.id, 1)?;
+        let header = Header { kind, flags, path: path.id, epoch: sending, index: self.peer_index, counter };
         epoch.keys.seal(&header, frame).ok()?;
-        path.tx_bytes += frame.len() as u64;
-        path.credit = path.credit.saturating_sub(frame.len());
-        // Whoever sees this knows that the path lives, but not what arrived over it.
-        if path.unreported < timing::REPORT_AFTER {
-            path.owed = None;
-        }
+        path.note_sealed(frame.len());
         debug_assert!(now >= self.started);
         Some(path.key)
     }

@@ -57,18 +57,17 @@ impl EpochState {
         }
     }
 
-    /// The next counter of a path, or `None` at the end of the range.
-    pub fn next_counter(&mut self, path: PathId) -> Option<u64> {
+    /// The next counters of a path, so many in a row, or `None` at the end of the range.
+    pub fn next_counters(&mut self, path: PathId, count: u64) -> Option<u64> {
         let at = usize::from(path.0);
         if self.counters.len() <= at {
             self.counters.resize(at + 1, 0);
         }
         let counter = self.counters.get_mut(at)?;
-        if *counter >= Self::MAX_COUNTER {
-            return None;
-        }
-        *counter += 1;
-        Some(*counter - 1)
+        let first = *counter;
+        let next = first.checked_add(count).filter(|next| *next <= Self::MAX_COUNTER)?;
+        *counter = next;
+        Some(first)
     }
 
     /// The counter that a path's next datagram will have.

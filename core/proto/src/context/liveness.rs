@@ -39,17 +39,19 @@ impl Context {
             path.owed.get_or_insert(now + timing::REPORT_DELAY);
             path.unreported = path.unreported.saturating_add(1);
         }
+        let full = data && path.unreported >= timing::REPORT_AT_ONCE;
         if proven {
             self.unsure.clear();
-            return;
-        }
-        if path.state == PathState::Suspect && !path.peer_silent {
+        } else if path.state == PathState::Suspect && !path.peer_silent {
             let since = path.suspect_since.take();
             path.state = PathState::Validated;
             path.probe = None;
             if active {
                 self.unfounded(now, since);
             }
+        }
+        if full {
+            self.send_report(now, at);
         }
     }
 

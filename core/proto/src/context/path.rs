@@ -186,6 +186,16 @@ impl Path {
         }
     }
 
+    /// So many bytes of UDP payload leave over it.
+    pub fn note_sealed(&mut self, bytes: usize) {
+        self.tx_bytes += bytes as u64;
+        self.credit = self.credit.saturating_sub(bytes);
+        // Whoever sees this knows that the path lives, but not what arrived over it.
+        if self.unreported < super::timing::REPORT_AFTER {
+            self.owed = None;
+        }
+    }
+
     /// Whether it may carry data: validated, or suspect and not yet given up.
     pub fn carries(&self) -> bool {
         matches!(self.state, PathState::Validated | PathState::Suspect)

@@ -8,6 +8,8 @@ pub const REPORT_DELAY: Duration = Duration::from_millis(20);
 /// Who received so many data frames over a path says what arrived, after [`REPORT_DELAY`] too, even while it sends data
 /// over the path: the other end keeps what was not confirmed, to send it again should the path die.
 pub const REPORT_AFTER: u32 = 32;
+/// And at once when there are so many: on a quick path as much is on its way as the other end can keep.
+pub const REPORT_AT_ONCE: u32 = 256;
 /// Room for the hosts' own scheduling, at both ends.
 pub const SCHEDULING: Duration = Duration::from_millis(12);
 /// No shorter silence means anything, however short the round trip: hosts and radios pause for this long.

@@ -163,7 +163,7 @@ fn nonce(header: &Header) -> Nonce {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::wire::{ContextIndex, Kind, PathId};
+    use crate::wire::{ContextIndex, Flags, Kind, PathId};
 
     fn pair(aead: Aead) -> (EpochKeys, EpochKeys) {
         let derive =
