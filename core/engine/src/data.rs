@@ -27,6 +27,8 @@ pub(crate) struct Net {
     pub indices: Indices,
     pub counters: Counters,
     pub traffic: Traffic,
+    /// How many datagrams that do not fit may be answered.
+    pub too_big: icmp::Allowance,
 }
 
 impl Net {
@@ -107,6 +109,9 @@ impl<P: Platform> Engine<P> {
             Outgoing::Held => {}
             Outgoing::TooBig { mtu } => {
                 self.net.counters.add("too_big");
+                if !self.net.too_big.take(now) {
+                    return;
+                }
                 let answer = frame.get(DATA_HEADROOM..end).and_then(|d| icmp::too_big(d, mtu));
                 if let (Some(answer), Some(tun)) = (answer, &self.tun) {
                     hand_over(tun, &mut self.net.counters, &answer);

@@ -21,6 +21,7 @@ use crate::data::{MAX_DATAGRAM, Net};
 use crate::drill::Drill;
 use crate::eids::Book;
 use crate::handle::{Command, EngineHandle};
+use crate::icmp;
 use crate::meet::{Accepting, Invited};
 use crate::name;
 use crate::os::{InterfaceList, Platform, Tun, VirtualNetwork};
@@ -185,6 +186,7 @@ impl<P: Platform> Engine<P> {
                 indices: Indices::new(),
                 counters: Counters::default(),
                 traffic: Traffic::default(),
+                too_big: icmp::Allowance::new(Instant::now()),
             },
             tun: None,
             tun_retry: None,

@@ -1,6 +1,7 @@
 //! What the engine says in ICMP: a datagram does not fit, and the echoes of a drill.
 
 use std::net::{IpAddr, Ipv6Addr};
+use std::time::{Duration, Instant};
 
 use crate::inner::{ICMP, ICMP_V6, addresses, checksum, transport_checksum};
 
@@ -10,11 +11,46 @@ const MAX_V6: usize = 1280;
 const MAX_V4: usize = 576;
 const ECHO_PAYLOAD: usize = 8;
 
+/// Bounds the answers to datagrams that do not fit (RFC 4443, 2.4 f; RFC 1812, 4.3.2.8). One answer is enough for a
+/// flow; a sender that ignores them must not cost more than its datagrams.
+#[derive(Debug)]
+pub(crate) struct Allowance {
+    left: u32,
+    since: Instant,
+}
+
+impl Allowance {
+    /// Answers at once: as many flows may learn of a smaller path at the same moment.
+    const BURST: u32 = 64;
+    /// One more after this.
+    const PAUSE: Duration = Duration::from_millis(5);
+
+    pub fn new(now: Instant) -> Self {
+        Self { left: Self::BURST, since: now }
+    }
+
+    /// Whether an answer may be given now; it counts as given.
+    pub fn take(&mut self, now: Instant) -> bool {
+        let gained = now.saturating_duration_since(self.since).as_nanos() / Self::PAUSE.as_nanos();
+        if gained > 0 {
+            let gained = u32::try_from(gained).unwrap_or(u32::MAX);
+            self.left = self.left.saturating_add(gained).min(Self::BURST);
+            self.since = now;
+        }
+        if self.left == 0 {
+            return false;
+        }
+        self.left -= 1;
+        true
+    }
+}
+
 /// The answer to a datagram of the host that fits no frame: "packet too big" or "fragmentation needed". It seems
 /// to come from the datagram's destination, which is where the host's routes lead into the virtual interface.
 ///
-/// `None` when no answer may be given: to an ICMP error, to a fragment, or where IPv4 allows fragments ("do not
-/// fragment" is not set). The latter is rare, as every current stack discovers the path MTU.
+/// `None` when no answer may be given: to an ICMP error, or to a fragment that is not the first. Unlike a router's it
+/// is given as well where IPv4 allows fragments: it goes to this very host, whose stack then makes smaller ones, and
+/// what is sent without "do not fragment" would otherwise vanish for good.
 pub(crate) fn too_big(datagram: &[u8], mtu: usize) -> Option<Vec<u8>> {
     let mtu = u32::try_from(mtu).ok()?;
     match addresses(datagram)? {
@@ -22,7 +58,7 @@ pub(crate) fn too_big(datagram: &[u8], mtu: usize) -> Option<Vec<u8>> {
             let flags = u16::from_be_bytes(datagram.get(6..8)?.try_into().ok()?);
             let header = usize::from(datagram.first()? & 0x0f) * 4;
             let error = *datagram.get(9)? == ICMP && !matches!(datagram.get(header)?, 0 | 8);
-            if flags & 0x4000 == 0 || flags & 0x1fff != 0 || error {
+            if flags & 0x1fff != 0 || error {
                 return None;
             }
             let quoted = datagram.get(..datagram.len().min(MAX_V4 - 28))?;
@@ -110,7 +146,7 @@ mod tests {
     }
 
     #[test]
-    fn v4_answers_only_where_fragments_are_forbidden() {
+    fn v4_answers_all_but_errors_and_later_fragments() {
         let answer = too_big(&v4_datagram(true, 6, 1400), 1200).unwrap();
         assert_eq!(answer.len(), 576);
         assert_eq!(addresses(&answer), addresses(&v4_datagram(true, 6, 20)).map(|(s, d)| (d, s)));
@@ -118,7 +154,12 @@ mod tests {
         assert_eq!(u16::from_be_bytes([answer[26], answer[27]]), 1200);
         assert_eq!(checksum(&answer[..20]), 0);
         assert_eq!(checksum(&answer[20..]), 0);
-        assert_eq!(too_big(&v4_datagram(false, 6, 1400), 1200), None);
+        assert!(too_big(&v4_datagram(false, 17, 1400), 1200).is_some(), "the host makes fragments then");
+        let mut fragment = v4_datagram(false, 17, 1400);
+        fragment[6] = 0x20;
+        assert!(too_big(&fragment, 1200).is_some(), "the first of several");
+        fragment[7] = 1;
+        assert_eq!(too_big(&fragment, 1200), None, "a later one");
         assert_eq!(too_big(&v4_datagram(true, ICMP, 1400), 1200), None, "an error about an error");
     }
 
@@ -137,6 +178,20 @@ mod tests {
             let _ = too_big(&big[..end], 1300);
             assert_eq!(echo_reply(&big[..end]), None);
         }
+    }
+
+    #[test]
+    fn answers_are_bounded() {
+        let mut now = Instant::now();
+        let mut allowance = Allowance::new(now);
+        let mut given = 0;
+        for _ in 0..100_000 {
+            now += Duration::from_micros(100);
+            given += u32::from(allowance.take(now));
+        }
+        assert!((2_000..=2_100).contains(&given), "{given} in 10 s");
+        now += Duration::from_secs(3_600);
+        assert_eq!((0..1_000).filter(|_| allowance.take(now)).count(), Allowance::BURST as usize);
     }
 
     #[test]

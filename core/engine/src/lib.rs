@@ -31,6 +31,7 @@
 //! | `engine` | the task: what it waits for, and the peers |
 //! | `settle` | what contexts have to send and to tell |
 //! | `data`, `routing`, `icmp`, `inner` | the roads above |
+//! | `clamp` | the segment size that TCP connections through the tunnel agree on |
 //! | `sockets` | one UDP socket per interface and family |
 //! | `secure`, `wireguard` | WireGuard messages and sessions |
 //! | `eids` | IPv4 EIDs of all contexts together |
@@ -44,6 +45,7 @@
 //! The engine writes nothing to disk. Whatever must survive a restart comes as [`api::Change`].
 
 mod choices;
+mod clamp;
 mod commands;
 mod counters;
 mod data;
