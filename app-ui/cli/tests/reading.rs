@@ -38,7 +38,7 @@ fn silence_is_not_called_connected() {
     assert!(!ran.out.contains('*'));
 
     silent.peers[0].policy =
-        PolicyStatus { mode: PolicyMode::Pin, pin: vec!["wifi".into()], fallback: false };
+        PolicyStatus { mode: PolicyMode::Pin, pin: vec!["wifi".into()], ..PolicyStatus::default() };
     let ran = Stage::new(silent.clone()).run(&["status"]);
     assert!(ran.out.contains("Only wifi may be used: `mast unpin`"), "{}", ran.out);
 
@@ -59,8 +59,12 @@ fn silence_is_not_called_connected() {
 #[test]
 fn a_pin_that_does_not_hold_is_said() {
     let mut astray = status();
-    astray.peers[0].policy =
-        PolicyStatus { mode: PolicyMode::Pin, pin: vec!["cellular".into()], fallback: true };
+    astray.peers[0].policy = PolicyStatus {
+        mode: PolicyMode::Pin,
+        pin: vec!["cellular".into()],
+        fallback: true,
+        ..PolicyStatus::default()
+    };
     let ran = Stage::new(astray.clone()).run(&["status"]);
     assert!(ran.out.contains("41 ms, because nothing pinned (cellular) works now."), "{}", ran.out);
     astray.peers[0].policy.pin = vec!["wifi".into()];

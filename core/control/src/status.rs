@@ -149,9 +149,15 @@ pub struct PolicyStatus {
     /// With [`PolicyMode::Pin`]: interfaces, kinds, or networks as `network:NAME`; the first that works is used.
     #[serde(default)]
     pub pin: Vec<String>,
-    /// Whether other paths may be used while no pinned one works.
+    /// With [`PolicyMode::Pin`]: whether other paths may be used while no pinned one works.
     #[serde(default)]
     pub fallback: bool,
+    /// With [`PolicyMode::Redundant`]: whether only small datagrams go over two paths.
+    #[serde(default)]
+    pub small: bool,
+    /// With [`PolicyMode::Redundant`] and [`PolicyMode::Bonded`]: whether metered paths take part, too.
+    #[serde(default)]
+    pub metered: bool,
 }
 
 /// A local interface and a remote address.

@@ -138,13 +138,19 @@ fn path(path: PathSnapshot) -> PathStatus {
 }
 
 fn policy(policy: &Policy) -> PolicyStatus {
+    let status = PolicyStatus { fallback: true, ..PolicyStatus::default() };
     match policy {
-        Policy::Auto => PolicyStatus { mode: PolicyMode::Auto, pin: Vec::new(), fallback: true },
+        Policy::Auto => status,
         Policy::Pin { order, fallback } => PolicyStatus {
             mode: PolicyMode::Pin,
             pin: order.iter().map(ToString::to_string).collect(),
             fallback: *fallback,
+            ..status
         },
+        Policy::Redundant { small, metered } => {
+            PolicyStatus { mode: PolicyMode::Redundant, small: *small, metered: *metered, ..status }
+        }
+        Policy::Bonded { metered } => PolicyStatus { mode: PolicyMode::Bonded, metered: *metered, ..status },
     }
 }
 
@@ -255,6 +261,21 @@ mod tests {
         let path = &peer.paths[0];
         assert_eq!((path.id, path.srtt_ms, path.state), (4, Some(40.25), PathState::Suspect));
         assert_eq!(path.remote, "[2001:db8::1]:6278");
+    }
+
+    #[test]
+    fn policies_keep_what_was_chosen() {
+        let chosen = |p: Policy| {
+            let status = policy(&p);
+            (status.mode, status.small, status.metered, status.pin.is_empty())
+        };
+        assert_eq!(chosen(Policy::Auto), (PolicyMode::Auto, false, false, true));
+        let small = Policy::Redundant { small: true, metered: false };
+        assert_eq!(chosen(small), (PolicyMode::Redundant, true, false, true));
+        let metered = Policy::Redundant { small: false, metered: true };
+        assert_eq!(chosen(metered), (PolicyMode::Redundant, false, true, true));
+        assert_eq!(chosen(Policy::Bonded { metered: false }), (PolicyMode::Bonded, false, false, true));
+        assert_eq!(chosen(Policy::Bonded { metered: true }), (PolicyMode::Bonded, false, true, true));
     }
 
     #[test]

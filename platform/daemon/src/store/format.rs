@@ -235,7 +235,20 @@ pub(super) struct Plain {
 #[serde(tag = "mode", rename_all = "lowercase")]
 pub(super) enum StoredPolicy {
     Auto,
-    Pin { pin: Vec<String>, fallback: bool },
+    Pin {
+        pin: Vec<String>,
+        fallback: bool,
+    },
+    Redundant {
+        #[serde(default)]
+        small: bool,
+        #[serde(default)]
+        metered: bool,
+    },
+    Bonded {
+        #[serde(default)]
+        metered: bool,
+    },
 }
 
 impl StoredPolicy {
@@ -245,6 +258,8 @@ impl StoredPolicy {
             Policy::Pin { order, fallback } => {
                 Self::Pin { pin: order.iter().map(ToString::to_string).collect(), fallback: *fallback }
             }
+            Policy::Redundant { small, metered } => Self::Redundant { small: *small, metered: *metered },
+            Policy::Bonded { metered } => Self::Bonded { metered: *metered },
         }
     }
 
@@ -254,6 +269,8 @@ impl StoredPolicy {
             Self::Pin { pin, fallback } => {
                 Policy::Pin { order: pin.iter().map(|w| Selector::parse(w)).collect(), fallback: *fallback }
             }
+            Self::Redundant { small, metered } => Policy::Redundant { small: *small, metered: *metered },
+            Self::Bonded { metered } => Policy::Bonded { metered: *metered },
         }
     }
 }

@@ -98,6 +98,24 @@ fn everything_survives_a_restart() {
 }
 
 #[test]
+fn every_policy_survives_a_restart() {
+    let (temp, defaults) = (TempDir::new().unwrap(), Config::default());
+    let mut store = open(&temp, &defaults).unwrap();
+    let mut policies = vec![Policy::Auto, pin("wifi")];
+    for metered in [false, true] {
+        policies.push(Policy::Bonded { metered });
+        policies.extend([false, true].map(|small| Policy::Redundant { small, metered }));
+    }
+    for policy in policies {
+        store.apply(Change::Policy(policy.clone()));
+        store.apply(Change::Peer(PeerConfig { policy: Some(policy.clone()), ..peer("nas", 1) }));
+        store.save().unwrap();
+        store = reopen(store, &temp, &defaults);
+        assert_eq!((store.policy(), &store.peers()[0].policy), (policy.clone(), &Some(policy)));
+    }
+}
+
+#[test]
 fn a_peer_that_is_added_anew_is_never_lost() {
     let temp = TempDir::new().unwrap();
     let mut store = open(&temp, &Config::default()).unwrap();
