@@ -1,4 +1,4 @@
-//! Switching off interface offloads through the ethtool ioctl.
+//! Switching interface offloads off and on through the ethtool ioctl.
 
 use std::os::fd::{AsRawFd, OwnedFd};
 
@@ -19,9 +19,21 @@ const ETH_GSTRING_LEN: usize = 32;
 /// Makes every packet on an interface of the calling thread's namespace a packet as on a wire:
 /// no segmentation, no coalescing, complete checksums.
 pub(crate) fn disable_offloads(interface: &str) -> Result<()> {
+    set(interface, is_offload, false)
+}
+
+/// Lets an interface of the calling thread's namespace carry many segments as one packet, in and out, and
+/// leave checksums to the other end, as network cards do.
+pub(crate) fn enable_offloads(interface: &str) -> Result<()> {
+    set(interface, is_of_a_card, true)
+}
+
+/// Switches the features that are chosen, and makes sure of those that matter.
+fn set(interface: &str, chosen: fn(&str) -> bool, on: bool) -> Result<()> {
     let socket = socket(AddressFamily::Inet, SockType::Datagram, SockFlag::SOCK_CLOEXEC, None)
         .context("open a control socket")?;
-    let what = || format!("switch off the offloads of {interface}");
+    let word = if on { "on" } else { "off" };
+    let what = || format!("switch {word} the offloads of {interface}");
     let names = feature_names(&socket, interface).context(what())?;
     let blocks = names.len().div_ceil(32);
 
@@ -38,8 +50,11 @@ pub(crate) fn disable_offloads(interface: &str) -> Result<()> {
     for (position, name) in names.iter().enumerate() {
         let (block, bit) = (position / 32, 1_u32 << (position % 32));
         let changeable = get[2 + 4 * block] & !get[2 + 4 * block + 3] & bit != 0;
-        if changeable && is_offload(name) {
+        if changeable && chosen(name) {
             set[2 + 2 * block] |= bit;
+            if on {
+                set[2 + 2 * block + 1] |= bit;
+            }
         }
     }
     ioctl(&socket, interface, &mut set).context(what())?;
@@ -48,14 +63,30 @@ pub(crate) fn disable_offloads(interface: &str) -> Result<()> {
     ioctl(&socket, interface, &mut get).context(what())?;
     for (position, name) in names.iter().enumerate() {
         let active = get[2 + 4 * (position / 32) + 2] & (1 << (position % 32)) != 0;
-        if active && matters(name) {
+        if active != on && chosen(name) && matters(name) {
+            let other = if on { "off" } else { "on" };
             return Err(Error::System {
-                what: format!("{} ({name} stays on)", what()),
+                what: format!("{} ({name} stays {other})", what()),
                 source: Errno::ENOTSUP,
             });
         }
     }
     Ok(())
+}
+
+/// What a good network card does for the kernel: TCP and UDP segmentation, checksums, and coalescing of what
+/// arrives.
+fn is_of_a_card(name: &str) -> bool {
+    const NAMES: [&str; 7] = [
+        "tx-checksum-ip-generic",
+        "tx-generic-segmentation",
+        "tx-tcp-segmentation",
+        "tx-tcp6-segmentation",
+        "tx-tcp-ecn-segmentation",
+        "tx-udp-segmentation",
+        "rx-gro",
+    ];
+    NAMES.contains(&name) || name.starts_with("tx-scatter-gather")
 }
 
 fn is_offload(name: &str) -> bool {
@@ -67,7 +98,8 @@ fn is_offload(name: &str) -> bool {
         || name.starts_with("tx-gso")
 }
 
-/// Without these off, the lab would measure something else than a wire.
+/// Without these off, the lab would measure something else than a wire; without these on, something else than a
+/// network card.
 fn matters(name: &str) -> bool {
     name.starts_with("tx-checksum-ip")
         || name == "tx-tcp-segmentation"

@@ -16,6 +16,7 @@ use nix::{
 
 use crate::{
     error::{Context, Error, Result},
+    ethtool::{disable_offloads, enable_offloads},
     namespace::Namespace,
     process::Process,
     route::{self, Route},
@@ -128,6 +129,13 @@ impl Host {
     /// Sets the MTU of an interface, up to 1500 on a link.
     pub fn set_mtu(&self, interface: &str, mtu: u32) -> Result<()> {
         self.namespace.netlink(|netlink| route::set_mtu(netlink, interface, mtu))
+    }
+
+    /// Lets an interface of a [`wire`](crate::Lab::wire) have the offloads of a good network card (segmentation
+    /// of TCP and UDP, checksums, coalescing of what arrives), or none, as it is at the start. The interfaces of
+    /// emulated links must have none.
+    pub fn set_offloads(&self, interface: &str, on: bool) -> Result<()> {
+        self.run(|| if on { enable_offloads(interface) } else { disable_offloads(interface) })?
     }
 
     /// Writes a setting of this host, for example `net/ipv4/icmp_echo_ignore_all`.

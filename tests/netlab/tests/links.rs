@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, reason = "a test fails where it happens")]
 
 use std::{
+    io::IoSlice,
     net::UdpSocket,
     os::fd::AsRawFd,
     time::{Duration, Instant},
@@ -11,8 +12,8 @@ use std::{
 use mast_netlab::{Direction, Error, Host, Lab, Link, LinkProfile, isolated_test};
 use nix::sys::{
     socket::{
-        AddressFamily, MsgFlags, NetlinkAddr, SockFlag, SockProtocol, SockType, bind, recv, setsockopt,
-        socket as nix_socket, sockopt::ReceiveTimeout,
+        AddressFamily, ControlMessage, MsgFlags, NetlinkAddr, SockFlag, SockProtocol, SockType, bind, recv,
+        sendmsg, setsockopt, socket as nix_socket, sockopt::ReceiveTimeout,
     },
     time::TimeVal,
 };
@@ -283,5 +284,41 @@ fn a_link_carries_many_small_packets() {
         let arrived: u32 = receiver.join().unwrap();
         println!("{arrived} of 20000, {:?}", link.stats().a_to_b);
         assert!(arrived > 19_000, "{arrived} of 20000 arrived");
+    });
+}
+
+/// Packets that an interface has received.
+fn received(host: &Host, interface: &str) -> u64 {
+    let text = host.run(|| std::fs::read_to_string("/proc/thread-self/net/dev").unwrap()).unwrap();
+    let line = text.lines().find_map(|line| line.trim().strip_prefix(&format!("{interface}:"))).unwrap();
+    line.split_whitespace().nth(1).unwrap().parse().unwrap()
+}
+
+#[test]
+fn offloads_make_many_segments_one_packet() {
+    isolated_test("offloads_make_many_segments_one_packet", || {
+        let lab = Lab::new().unwrap();
+        let (a, b) = (lab.host("a").unwrap(), lab.host("b").unwrap());
+        lab.wire(&a, "eth0", &b, "eth0").unwrap();
+        a.add_address("eth0", "10.0.0.1/24").unwrap();
+        b.add_address("eth0", "10.0.0.2/24").unwrap();
+        let (from, to) = (socket(&a, "10.0.0.1:0"), socket(&b, "10.0.0.2:7"));
+        from.connect("10.0.0.2:7").unwrap();
+        // Resolves the address.
+        from.send(b"first").unwrap();
+        to.recv(&mut [0; 64]).unwrap();
+        for (on, packets) in [(false, 10), (true, 1), (false, 10)] {
+            for host in [&a, &b] {
+                host.set_offloads("eth0", on).unwrap();
+            }
+            let before = received(&b, "eth0");
+            let segment = ControlMessage::UdpGsoSegments(&100);
+            let data = [IoSlice::new(&[0; 1000])];
+            sendmsg::<()>(from.as_raw_fd(), &data, &[segment], MsgFlags::empty(), None).unwrap();
+            for _ in 0..10 {
+                assert_eq!(to.recv(&mut [0; 2000]).unwrap(), 100, "offloads {on}");
+            }
+            assert_eq!(received(&b, "eth0") - before, packets, "offloads {on}");
+        }
     });
 }

@@ -98,6 +98,8 @@ pub struct EchoReport {
     pub rtt_min: Option<Duration>,
     /// The median round trip.
     pub rtt_median: Option<Duration>,
+    /// The 99th percentile of the round trips (nearest rank); of less than a hundred, the longest.
+    pub rtt_p99: Option<Duration>,
     /// The longest round trip.
     pub rtt_max: Option<Duration>,
 }
@@ -150,6 +152,7 @@ impl Record {
             period: now.saturating_duration_since(since),
             rtt_min: trips.first().copied(),
             rtt_median: trips.get(trips.len() / 2).copied(),
+            rtt_p99: (trips.len() * 99).div_ceil(100).checked_sub(1).and_then(|at| trips.get(at)).copied(),
             rtt_max: trips.last().copied(),
         }
     }
@@ -317,8 +320,23 @@ mod tests {
         assert_eq!((report.sent, report.received, report.lost, report.in_flight), (4, 2, 1, 1));
         assert_eq!(report.longest_gap, MS * 1973);
         assert_eq!(report.rtt_median, Some(MS * 7));
+        assert_eq!(report.rtt_p99, Some(MS * 7));
         let later = record.report(start + MS * 10, start + MS * 30);
         assert_eq!((later.sent, later.received, later.longest_gap), (3, 1, MS * 17));
+    }
+
+    #[test]
+    fn the_99th_percentile_leaves_out_one_of_a_hundred() {
+        let start = Instant::now();
+        let probe = |rtt: u32| Probe { sent: start, refused: false, rtt: Some(MS * rtt) };
+        let report = |count: u32| {
+            Record { probes: (1..=count).map(probe).collect(), arrivals: vec![] }
+                .report(start, start + MS * 500)
+        };
+        assert_eq!(report(200).rtt_p99, Some(MS * 198));
+        assert_eq!(report(100).rtt_p99, Some(MS * 99));
+        assert_eq!(report(1).rtt_p99, Some(MS));
+        assert_eq!(report(0).rtt_p99, None);
     }
 
     #[test]
