@@ -49,6 +49,8 @@ pub(crate) struct Daemon {
     meter: Mutex<Meter>,
     /// Why the state could not be saved the last time.
     unsaved: Mutex<Option<String>>,
+    /// The state is saved by one at a time: what was read from memory first must not be written last.
+    saving: Arc<tokio::sync::Mutex<()>>,
     /// Leak protection is changed by one at a time: what was found out first must not be applied last.
     guarding: tokio::sync::Mutex<()>,
 }
@@ -68,6 +70,7 @@ impl Daemon {
             samples: Mutex::default(),
             meter: Mutex::default(),
             unsaved: Mutex::default(),
+            saving: Arc::default(),
             guarding: tokio::sync::Mutex::default(),
         })
     }
@@ -214,17 +217,19 @@ impl Daemon {
 
     /// Saves the state. A failure is told once, and doctor tells of it until it is mended.
     pub async fn save(&self) {
+        let turn = Arc::clone(&self.saving).lock_owned().await;
         let unsaved = self.store().unsaved();
         let page = self.chronicle().unwritten();
         // Waiting for the disk must not hold up datagrams.
         let written = tokio::task::spawn_blocking(move || {
             let told = page.map_or(Ok(()), |page| page.write());
             let (saved, result) = unsaved.write();
-            (saved, result.map_err(|e| e.to_string()).and(told.map_err(|e| format!("the story: {e}"))))
+            // The turn ends with the writing, even when whoever asked for it is gone.
+            (turn, saved, result.map_err(|e| e.to_string()).and(told.map_err(|e| format!("the story: {e}"))))
         });
         let written = written.await;
         let result = match written {
-            Ok((saved, result)) => {
+            Ok((_turn, saved, result)) => {
                 self.store().saved(saved);
                 result
             }
