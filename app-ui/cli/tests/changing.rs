@@ -25,6 +25,7 @@ fn pin_and_unpin() {
             mode,
             pin: pin.iter().map(|p| (*p).to_owned()).collect(),
             fallback,
+            ..PolicySet::default()
         })
     };
     let expected = [

@@ -24,7 +24,7 @@ pub enum Request {
     PeerRemove(PeerRemove),
     /// `invite`: make a link with which another host becomes a peer.
     Invite(Invite),
-    /// `policy.set`: pin or unpin.
+    /// `policy.set`: how paths are chosen and used.
     PolicySet(PolicySet),
     /// `policy.clear`: let a peer follow the policy of all again.
     PolicyClear(PolicyClear),
@@ -145,18 +145,39 @@ pub struct PolicySet {
     /// The peer's name; without one, every peer and the default for those to come.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub peer: Option<String>,
-    /// Who chooses.
+    /// Who chooses, and whether one path carries data or several.
     pub mode: PolicyMode,
-    /// Interface names, kinds, or networks as `network:NAME`, in order; only with [`PolicyMode::Pin`].
+    /// Interface names, kinds, or networks as `network:NAME`, in order: 1 to 16; only with [`PolicyMode::Pin`].
     #[serde(default)]
     pub pin: Vec<String>,
-    /// Whether other paths may be used while no pinned one works.
+    /// Whether other paths may be used while no pinned one works; false only with [`PolicyMode::Pin`].
     #[serde(default = "yes")]
     pub fallback: bool,
+    /// Only small datagrams go over two paths, bulk over one; only with [`PolicyMode::Redundant`].
+    ///
+    /// Like `metered`, it travels only when it is set, so that an older service is asked in its own words.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub small: bool,
+    /// Metered paths take part, too; only with [`PolicyMode::Redundant`] and [`PolicyMode::Bonded`].
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub metered: bool,
 }
 
 fn yes() -> bool {
     true
+}
+
+impl Default for PolicySet {
+    fn default() -> Self {
+        Self {
+            peer: None,
+            mode: PolicyMode::Auto,
+            pin: Vec::new(),
+            fallback: true,
+            small: false,
+            metered: false,
+        }
+    }
 }
 
 /// Parameters of `policy.clear`.
@@ -466,20 +487,25 @@ impl StoryRequest {
 
 impl PolicySet {
     fn checked(self) -> Result<Self, ControlError> {
-        match self.mode {
-            PolicyMode::Unknown | PolicyMode::Redundant | PolicyMode::Bonded => {
-                Err(ControlError::bad_params("`mode` must be \"auto\" or \"pin\""))
+        use PolicyMode::{Auto, Bonded, Pin, Redundant, Unknown};
+        let mode = self.mode;
+        let stray = |field: &str, only: &str| {
+            let remedy = format!("leave it out, or set `mode` to {only}");
+            Err(ControlError::bad_params(format!("`{field}` does not belong to mode \"{mode}\": {remedy}")))
+        };
+        match mode {
+            Unknown => {
+                Err(ControlError::bad_params("`mode` must be \"auto\", \"pin\", \"redundant\" or \"bonded\""))
             }
-            PolicyMode::Pin if self.pin.is_empty() => {
+            Pin if self.pin.is_empty() => {
                 Err(ControlError::bad_params("`pin` must name an interface, a kind or a network"))
             }
-            PolicyMode::Pin if self.pin.len() > 16 => {
-                Err(ControlError::bad_params("`pin` may have at most 16 entries"))
-            }
-            PolicyMode::Auto if !self.pin.is_empty() => {
-                Err(ControlError::bad_params("`pin` must be empty when `mode` is \"auto\""))
-            }
-            PolicyMode::Auto | PolicyMode::Pin => Ok(self),
+            Pin if self.pin.len() > 16 => Err(ControlError::bad_params("`pin` may have at most 16 entries")),
+            Auto | Redundant | Bonded if !self.pin.is_empty() => stray("pin", "\"pin\""),
+            Auto | Redundant | Bonded if !self.fallback => stray("fallback", "\"pin\""),
+            Auto | Pin | Bonded if self.small => stray("small", "\"redundant\""),
+            Auto | Pin if self.metered => stray("metered", "\"redundant\" or \"bonded\""),
+            Auto | Pin | Redundant | Bonded => Ok(self),
         }
     }
 }
@@ -517,6 +543,7 @@ mod tests {
         assert!(refusal("policy.set", json!({"mode": "random"})).contains("`mode`"));
         assert!(refusal("policy.set", json!({"mode": "pin", "pin": ["a", 1]})).starts_with("`pin[1]`"));
         assert!(refusal("policy.set", json!({"mode": "pin"})).contains("`pin`"));
+        assert!(refusal("policy.set", json!({"mode": "bonded", "small": 1})).starts_with("`small`"));
         assert!(refusal("peer.add", json!({})).contains("`link` or `file`"));
         assert!(
             refusal("peer.add", json!({"file": {"name": "x"}}))
@@ -540,7 +567,15 @@ mod tests {
                 mode: PolicyMode::Pin,
                 pin: vec!["wifi".into()],
                 fallback: false,
+                ..PolicySet::default()
             }),
+            Request::PolicySet(PolicySet {
+                mode: PolicyMode::Redundant,
+                small: true,
+                metered: true,
+                ..PolicySet::default()
+            }),
+            Request::PolicySet(PolicySet { mode: PolicyMode::Bonded, ..PolicySet::default() }),
             Request::PolicyClear(PolicyClear { peer: "home".into() }),
             Request::Pause(Pause { seconds: 3600 }),
             Request::InterfaceSet(InterfaceSet {
@@ -565,6 +600,43 @@ mod tests {
                 other => panic!("{request:?} became {other:?}"),
             }
         }
+    }
+
+    #[test]
+    fn a_mode_takes_only_what_belongs_to_it() {
+        let cases = [
+            (json!({"mode": "auto", "pin": ["wifi"]}), "`pin`", "\"auto\"", "to \"pin\""),
+            (json!({"mode": "auto", "fallback": false}), "`fallback`", "\"auto\"", "to \"pin\""),
+            (json!({"mode": "redundant", "pin": ["wifi"]}), "`pin`", "\"redundant\"", "to \"pin\""),
+            (json!({"mode": "bonded", "fallback": false}), "`fallback`", "\"bonded\"", "to \"pin\""),
+            (json!({"mode": "bonded", "small": true}), "`small`", "\"bonded\"", "to \"redundant\""),
+            (json!({"mode": "auto", "small": true}), "`small`", "\"auto\"", "to \"redundant\""),
+            (
+                json!({"mode": "pin", "pin": ["a"], "metered": true}),
+                "`metered`",
+                "\"pin\"",
+                "\"redundant\" or \"bonded\"",
+            ),
+        ];
+        for (params, field, mode, remedy) in cases {
+            let message = refusal("policy.set", params);
+            assert!(message.starts_with(field), "{message}");
+            assert!(message.contains(mode) && message.contains(remedy), "{message}");
+        }
+        assert!(refusal("policy.set", json!({"mode": "random"})).contains("\"bonded\""));
+    }
+
+    #[test]
+    fn older_clients_and_services_are_understood() {
+        let read = |params: Value| match Method::parse("policy.set", Some(params)) {
+            Ok(Method::Call(Request::PolicySet(set))) => set,
+            other => panic!("{other:?}"),
+        };
+        let auto = json!({"mode": "auto", "pin": [], "fallback": true});
+        assert_eq!(read(auto.clone()), PolicySet::default());
+        assert_eq!(Request::PolicySet(PolicySet::default()).params(), auto);
+        let redundant = read(json!({"mode": "redundant"}));
+        assert!(!redundant.small && !redundant.metered && redundant.mode == PolicyMode::Redundant);
     }
 
     #[test]

@@ -363,7 +363,7 @@ words! {
 }
 
 words! {
-    /// Who chooses the path.
+    /// Who chooses the path, and whether one carries data or several.
     #[derive(Default)]
     PolicyMode {
         /// The service: unmetered first, then health, then round-trip time.
@@ -371,9 +371,9 @@ words! {
         Auto = "auto",
         /// The user, by a list.
         Pin = "pin",
-        /// Every datagram goes over the two best paths.
+        /// Every datagram goes over the two best paths, and the first copy counts.
         Redundant = "redundant",
-        /// One flow is spread over several paths.
+        /// Datagrams are spread over all good paths, and put in order again.
         Bonded = "bonded",
     } else Unknown = "unknown"
 }
@@ -399,6 +399,9 @@ mod tests {
         for word in ["candidate", "validating", "validated", "suspect", "failed", "unknown"] {
             assert_eq!(from_value::<PathState>(json!(word)).unwrap().as_str(), word);
         }
+        for word in ["auto", "pin", "redundant", "bonded", "unknown"] {
+            assert_eq!(from_value::<PolicyMode>(json!(word)).unwrap().as_str(), word);
+        }
     }
 
     #[test]
@@ -413,6 +416,6 @@ mod tests {
         .unwrap();
         let peer = &status.peers[0];
         assert_eq!((peer.state, peer.kind), (PeerState::Unknown, PeerKind::Unknown));
-        assert_eq!(peer.policy.mode, PolicyMode::Unknown);
+        assert_eq!(peer.policy, PolicyStatus { mode: PolicyMode::Unknown, ..PolicyStatus::default() });
     }
 }

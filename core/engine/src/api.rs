@@ -75,6 +75,25 @@ pub struct PeerConfig {
     pub policy: Option<Policy>,
 }
 
+impl PeerConfig {
+    /// Whether a policy can be followed with it: several paths at a time need MAST at both ends. Where it is not
+    /// yet known what a peer speaks, the peer of a WireGuard file is taken for plain WireGuard.
+    pub fn can(&self, policy: &Policy) -> bool {
+        let several = matches!(policy, Policy::Redundant { .. } | Policy::Bonded { .. });
+        let plain = match self.kind {
+            Some(kind) => kind == PeerKind::WireGuard,
+            None => self.plain.is_some(),
+        };
+        !(several && plain)
+    }
+
+    /// The policy that is followed with it, while `all` is that of all peers.
+    pub fn policy_under(&self, all: &Policy) -> Policy {
+        let chosen = self.policy.as_ref().unwrap_or(all);
+        if self.can(chosen) { chosen.clone() } else { Policy::Auto }
+    }
+}
+
 /// What a wg-quick file says of a plain WireGuard peer beyond its key and endpoint.
 #[derive(Clone, PartialEq, Eq, Default)]
 pub struct PlainPeer {

@@ -306,12 +306,20 @@ impl<P: Platform> Engine<P> {
             }
         }
         let one = name.map(|n| self.find_peer(n)).transpose()?;
+        if let (Some(name), Some(policy)) = (name, &policy)
+            && one.and_then(|id| self.peers.get(&id)).is_some_and(|peer| !peer.config.can(policy))
+        {
+            return Err(EngineError::Invalid(format!(
+                "`mode`: `{name}` is a plain WireGuard server, which cannot do \"{}\": choose \"auto\" or \
+                 \"pin\" for it, or install MAST there",
+                policy.mode()
+            )));
+        }
         if one.is_none() {
             self.settings.policy = policy.clone().unwrap_or_default();
             self.tell_change(Change::Policy(self.settings.policy.clone()));
         }
         let own = policy.filter(|_| one.is_some());
-        let in_force = own.clone().unwrap_or_else(|| self.settings.policy.clone());
         let mut changes = Vec::new();
         for (&id, peer) in &mut self.peers {
             if one.is_some_and(|one| one != id) {
@@ -321,7 +329,7 @@ impl<P: Platform> Engine<P> {
                 peer.config.policy = own.clone();
                 changes.push(Change::Peer(peer.config.clone()));
             }
-            peer.context.set_policy(now, in_force.clone());
+            peer.context.set_policy(now, peer.config.policy_under(&self.settings.policy));
             touch(&mut self.touched, id);
         }
         for change in changes {

@@ -129,10 +129,12 @@ impl EngineHandle {
         self.ask(Command::Glance).await
     }
 
-    /// Sets the policy of a peer, or of all: then none keeps one of its own.
+    /// Sets the policy of a peer, or of all: then none keeps one of its own. Where that of all uses several paths
+    /// at once, plain WireGuard peers follow [`Policy::Auto`].
     ///
     /// # Errors
-    /// When there is no such peer, or the policy names an interface that does not exist.
+    /// When there is no such peer, it is a plain WireGuard peer and the policy uses several paths at once, or the
+    /// policy names an interface that does not exist.
     pub async fn set_policy(&self, peer: Option<&str>, policy: Policy) -> Result<(), EngineError> {
         let peer = peer.map(str::to_owned);
         self.ask(|reply| Command::SetPolicy { peer, policy: Some(policy), reply }).await

@@ -17,7 +17,7 @@ use gotatun::packet::{Packet, WgKind};
 use gotatun::x25519::{PublicKey, StaticSecret};
 use mast_engine::api::{PeerConfig, PlainPeer};
 use mast_engine::os::Prefix;
-use mast_proto::{PeerKind, PeerState};
+use mast_proto::{PeerKind, PeerState, Policy, Selector};
 
 const OWN: Ipv4Addr = Ipv4Addr::new(10, 8, 0, 2);
 const SERVER: Ipv4Addr = Ipv4Addr::new(10, 8, 0, 1);
@@ -149,6 +149,26 @@ async fn a_full_tunnel_is_switched_within_the_session() {
     assert_eq!(server.handshakes.load(Ordering::Relaxed), 1, "the session was kept");
     let refused = host.engine.set_full_tunnel("nobody", true).await.unwrap_err().to_string();
     assert!(refused.contains("nobody"), "{refused}");
+}
+
+#[tokio::test]
+async fn several_paths_at_once_are_for_other_peers() {
+    let server = Server::start(loopback(37, 1), &key_of(55));
+    let mut config = config(36, "laptop");
+    config.peers.push(server.peer(None));
+    let host = Host::start_with(36, config, 1).await;
+    assert_eq!(host.snapshot().await.peers[0].policy, Policy::Auto);
+    let bonded = Policy::Bonded { metered: true };
+    let refused = host.engine.set_policy(Some("server"), bonded.clone()).await.unwrap_err().to_string();
+    assert!(refused.contains("`server` is a plain WireGuard server"), "{refused}");
+    assert!(refused.contains("\"bonded\"") && refused.contains("choose \"auto\""), "{refused}");
+    host.engine.set_policy(None, bonded).await.unwrap();
+    host.until("known", |s| s.peers[0].kind == Some(PeerKind::WireGuard)).await;
+    let snapshot = host.snapshot().await;
+    assert_eq!((&snapshot.peers[0].policy, snapshot.peers[0].own_policy), (&Policy::Auto, false));
+    let pin = Policy::Pin { order: vec![Selector::parse("eth1")], fallback: true };
+    host.engine.set_policy(Some("server"), pin.clone()).await.unwrap();
+    assert_eq!(host.snapshot().await.peers[0].policy, pin);
 }
 
 #[tokio::test]

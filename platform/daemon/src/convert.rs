@@ -73,6 +73,15 @@ fn peer(peer: PeerSnapshot, plain: &BTreeMap<PublicKey, PlainPeer>) -> PeerStatu
             remote_v6: peer.eid_v6.map(|(_, other)| other.to_string()),
         },
     };
+    let mut modes = vec![PolicyMode::Auto, PolicyMode::Pin];
+    // The same rule as the engine's `PeerConfig::can`.
+    let is_plain = match peer.kind {
+        Some(kind) => kind == mast_proto::PeerKind::WireGuard,
+        None => plain.contains_key(&peer.public_key),
+    };
+    if !is_plain {
+        modes.extend([PolicyMode::Redundant, PolicyMode::Bonded]);
+    }
     PeerStatus {
         name: peer.name,
         public_key: key_text(&peer.public_key),
@@ -91,7 +100,7 @@ fn peer(peer: PeerSnapshot, plain: &BTreeMap<PublicKey, PlainPeer>) -> PeerStatu
         policy: policy(&peer.policy),
         own_policy: peer.own_policy,
         full_tunnel: peer.full_tunnel,
-        modes: vec![PolicyMode::Auto, PolicyMode::Pin],
+        modes,
         rx_bytes: peer.rx_bytes,
         tx_bytes: peer.tx_bytes,
         last_heard_ms: peer.last_heard.map(|ago| u64::try_from(ago.as_millis()).unwrap_or(u64::MAX)),
@@ -256,6 +265,8 @@ mod tests {
         assert_eq!(peer.eid.local_v4.as_deref(), Some("100.64.0.0"));
         assert_eq!(peer.eid.remote_v6.as_deref(), Some("fd00::2"));
         assert_eq!(peer.full_tunnel, Some(true));
+        let all = [PolicyMode::Auto, PolicyMode::Pin, PolicyMode::Redundant, PolicyMode::Bonded];
+        assert_eq!(peer.modes, all);
         assert_eq!(peer.policy.pin, ["wifi"]);
         assert!(!peer.policy.fallback && peer.policy.mode == PolicyMode::Pin);
         let path = &peer.paths[0];
@@ -279,14 +290,20 @@ mod tests {
     }
 
     #[test]
-    fn a_plain_peer_shows_the_addresses_of_its_file() {
+    fn a_plain_peer_shows_the_addresses_of_its_file_and_the_modes_that_it_can() {
         let prefix = |text: &str| crate::words::prefix(text).unwrap();
         let plain = PlainPeer {
             addresses: vec![prefix("10.8.0.2/24")],
             allowed: vec![prefix("0.0.0.0/0"), Prefix::host("10.8.0.1".parse().unwrap())],
             ..PlainPeer::default()
         };
-        let status = status(snapshot(), &BTreeMap::from([([2; 32], plain)]), "1", vec![]);
+        let mut snapshot = snapshot();
+        snapshot.peers[0].kind = Some(mast_proto::PeerKind::WireGuard);
+        let mut unknown = snapshot.peers[0].clone();
+        unknown.kind = None;
+        snapshot.peers.push(unknown);
+        let status = status(snapshot, &BTreeMap::from([([2; 32], plain)]), "1", vec![]);
+        assert!(status.peers.iter().all(|p| p.modes == [PolicyMode::Auto, PolicyMode::Pin]));
         let eid = &status.peers[0].eid;
         assert_eq!(eid.local_v4.as_deref(), Some("10.8.0.2"));
         assert_eq!(eid.remote_v4.as_deref(), Some("10.8.0.1"));

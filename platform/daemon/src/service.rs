@@ -355,8 +355,10 @@ impl MastService {
                 order: set.pin.iter().map(|word| Selector::parse(word)).collect(),
                 fallback: set.fallback,
             },
-            // The others were refused when the request was read.
-            _ => Policy::Auto,
+            PolicyMode::Redundant => Policy::Redundant { small: set.small, metered: set.metered },
+            PolicyMode::Bonded => Policy::Bonded { metered: set.metered },
+            // What is unknown was refused when the request was read.
+            PolicyMode::Auto | PolicyMode::Unknown => Policy::Auto,
         };
         done(self.0.engine.set_policy(set.peer.as_deref(), policy).await)
     }

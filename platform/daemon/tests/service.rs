@@ -218,6 +218,7 @@ async fn what_was_told_survives_a_kill() {
         mode: PolicyMode::Pin,
         pin: vec!["wifi".into()],
         fallback: false,
+        ..PolicySet::default()
     };
     client.policy_set(set).await.unwrap();
     let status = client.status().await.unwrap();
@@ -239,13 +240,43 @@ async fn what_was_told_survives_a_kill() {
     );
 
     // All peers are meant, that with a policy of its own, too.
-    client
-        .policy_set(PolicySet { peer: None, mode: PolicyMode::Auto, pin: vec![], fallback: true })
-        .await
-        .unwrap();
+    client.policy_set(PolicySet::default()).await.unwrap();
     assert_eq!(client.status().await.unwrap().peers[0].policy.mode, PolicyMode::Auto);
     client.peer_remove("office").await.unwrap();
     assert!(client.status().await.unwrap().peers.is_empty());
+}
+
+#[tokio::test]
+async fn modes_of_several_paths_are_remembered() {
+    let Some(lab) = Lab::new() else { return };
+    std::fs::write(
+        lab.path("mastd.toml"),
+        "policy = { mode = \"bonded\", metered = true }\n[[peer]]\nname = \"nas\"\n\
+         public_key = \"AwMDAwMDAwMDAwMDAwMDAwMDAwMDAwMDAwMDAwMDAwM=\"\n",
+    )
+    .unwrap();
+    let mut daemon = lab.start().await;
+    let mut client = daemon.client().await;
+    client.peer_add(file("office.conf")).await.unwrap();
+    let status = client.status().await.unwrap();
+    let [nas, office] = &status.peers[..] else { panic!("{status:?}") };
+    assert_eq!((nas.policy.mode, nas.policy.metered, nas.own_policy), (PolicyMode::Bonded, true, false));
+    assert_eq!(nas.modes.last(), Some(&PolicyMode::Bonded));
+    assert_eq!(office.modes, [PolicyMode::Auto, PolicyMode::Pin]);
+
+    let set = PolicySet {
+        peer: Some("nas".into()),
+        mode: PolicyMode::Redundant,
+        small: true,
+        ..PolicySet::default()
+    };
+    client.policy_set(set).await.unwrap();
+    daemon.signal(Signal::SIGTERM);
+    daemon.wait();
+    let daemon = lab.start().await;
+    let nas = &daemon.client().await.status().await.unwrap().peers[0];
+    assert_eq!((nas.policy.mode, nas.own_policy), (PolicyMode::Redundant, true));
+    assert!(nas.policy.small && !nas.policy.metered);
 }
 
 #[tokio::test]
@@ -311,8 +342,16 @@ async fn refusals_say_what_to_do() {
     assert_eq!(error.code, ErrorCode::Conflict, "{error}");
     let link = PeerAdd { link: Some("mast://1/nonsense".into()), ..PeerAdd::default() };
     assert_eq!(refused(client.peer_add(link).await.unwrap_err()).code, ErrorCode::Invalid);
-    let pin = PolicySet { peer: None, mode: PolicyMode::Pin, pin: vec!["wlan7".into()], fallback: true };
+    let pin = PolicySet { mode: PolicyMode::Pin, pin: vec!["wlan7".into()], ..PolicySet::default() };
     assert_eq!(refused(client.policy_set(pin).await.unwrap_err()).code, ErrorCode::NotFound);
+    let bonded =
+        |peer: &str| PolicySet { peer: Some(peer.into()), mode: PolicyMode::Bonded, ..PolicySet::default() };
+    let error = refused(client.policy_set(bonded("office")).await.unwrap_err());
+    assert_eq!(error.code, ErrorCode::Invalid);
+    assert!(error.message.contains("`office` is a plain WireGuard server"), "{error}");
+    client.policy_set(bonded("nas")).await.unwrap();
+    let small = refused(client.policy_set(PolicySet { small: true, ..bonded("nas") }).await.unwrap_err());
+    assert!(small.message.starts_with("`small` does not belong to mode \"bonded\""), "{small}");
     // Without any network there is no address to invite to.
     let error = refused(client.invite(Invite::default()).await.unwrap_err());
     assert!(!error.message.is_empty());

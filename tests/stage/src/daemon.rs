@@ -255,7 +255,9 @@ impl Daemon {
     pub fn pin(&self, order: &[&str], only: bool) -> Result<()> {
         let mode = if order.is_empty() { PolicyMode::Auto } else { PolicyMode::Pin };
         let pin = order.iter().map(|&s| s.to_owned()).collect();
-        self.ask(async |c| c.policy_set(PolicySet { peer: None, mode, pin, fallback: !only }).await)
+        self.ask(async |c| {
+            c.policy_set(PolicySet { mode, pin, fallback: !only, ..PolicySet::default() }).await
+        })
     }
 
     /// Waits until its status is as wanted.

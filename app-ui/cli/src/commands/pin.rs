@@ -18,8 +18,13 @@ pub async fn pin(context: &mut Context, args: PinArgs) -> Outcome {
     } else {
         format!("Other paths are used only while {work}.")
     };
-    let policy =
-        PolicySet { peer: args.peer, mode: PolicyMode::Pin, pin: args.interfaces, fallback: !args.only };
+    let policy = PolicySet {
+        peer: args.peer,
+        mode: PolicyMode::Pin,
+        pin: args.interfaces,
+        fallback: !args.only,
+        ..PolicySet::default()
+    };
     context.client().await?.policy_set(policy).await?;
     context.out.line(format!("{whose} is pinned to {list}. {rest}"))?;
     Ok(ExitCode::SUCCESS)
@@ -27,7 +32,7 @@ pub async fn pin(context: &mut Context, args: PinArgs) -> Outcome {
 
 pub async fn unpin(context: &mut Context, args: UnpinArgs) -> Outcome {
     let whose = whose(args.peer.as_deref());
-    let policy = PolicySet { peer: args.peer, mode: PolicyMode::Auto, pin: Vec::new(), fallback: true };
+    let policy = PolicySet { peer: args.peer, ..PolicySet::default() };
     context.client().await?.policy_set(policy).await?;
     context.out.line(format!("{whose} uses the best path again."))?;
     Ok(ExitCode::SUCCESS)

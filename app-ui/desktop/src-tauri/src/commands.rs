@@ -115,8 +115,10 @@ async fn set_policy(
     mode: PolicyMode,
     pin: Vec<String>,
     fallback: bool,
+    small: bool,
+    metered: bool,
 ) -> Done {
-    app.tell(&Request::PolicySet(PolicySet { peer, mode, pin, fallback })).await
+    app.tell(&Request::PolicySet(PolicySet { peer, mode, pin, fallback, small, metered })).await
 }
 
 #[tauri::command]

@@ -159,7 +159,7 @@ fn menu<R: Runtime>(app: &AppHandle<R>, model: &Model) -> tauri::Result<Menu<R>>
 fn chosen<R: Runtime>(app: &AppHandle<R>, id: &str) {
     let shared = Arc::clone(&app.state::<Arc<Shared>>());
     let up = shared.view().status.as_ref().is_some_and(|s| s.up);
-    let pin = |mode, pin| PolicySet { peer: None, mode, pin, fallback: true };
+    let pin = |mode, pin| PolicySet { mode, pin, ..PolicySet::default() };
     let request = match id {
         "open" => return window::show(app, None),
         "quit" => return app.exit(0),

@@ -169,13 +169,25 @@ fn every_command_reaches_the_service() {
         ("pause", json!({"seconds": 3600}), "Pause(Pause { seconds: 3600 })"),
         (
             "set_policy",
-            json!({"peer": "nas", "mode": "pin", "pin": ["wlan0", "network:Home"], "fallback": true}),
-            r#"PolicySet(PolicySet { peer: Some("nas"), mode: Pin, pin: ["wlan0", "network:Home"], fallback: true })"#,
+            json!({
+                "peer": "nas", "mode": "pin", "pin": ["wlan0", "network:Home"], "fallback": true,
+                "small": false, "metered": false,
+            }),
+            r#"PolicySet(PolicySet { peer: Some("nas"), mode: Pin, pin: ["wlan0", "network:Home"], fallback: true, small: false, metered: false })"#,
         ),
         (
             "set_policy",
-            json!({"peer": null, "mode": "auto", "pin": [], "fallback": true}),
-            "PolicySet(PolicySet { peer: None, mode: Auto, pin: [], fallback: true })",
+            json!({
+                "peer": null, "mode": "auto", "pin": [], "fallback": true, "small": false, "metered": false,
+            }),
+            "PolicySet(PolicySet { peer: None, mode: Auto, pin: [], fallback: true, small: false, metered: false })",
+        ),
+        (
+            "set_policy",
+            json!({
+                "peer": null, "mode": "redundant", "pin": [], "fallback": true, "small": true, "metered": true,
+            }),
+            "PolicySet(PolicySet { peer: None, mode: Redundant, pin: [], fallback: true, small: true, metered: true })",
         ),
         ("clear_policy", json!({"peer": "nas"}), r#"PolicyClear(PolicyClear { peer: "nas" })"#),
         (
@@ -242,7 +254,10 @@ fn refusals_say_what_is_wrong_and_where() {
     assert_eq!(old, json!({"message": "this invite expired yesterday: ask for another", "field": null}));
     let gone = refused("remove_peer", json!({"name": "x"}));
     assert_eq!(gone["message"], "there is no peer `x`; there are: nas");
-    let pin = refused("set_policy", json!({"peer": null, "mode": "pin", "pin": ["wlan9"], "fallback": true}));
+    let pin = json!({
+        "peer": null, "mode": "pin", "pin": ["wlan9"], "fallback": true, "small": false, "metered": false,
+    });
+    let pin = refused("set_policy", pin);
     assert_eq!(pin["field"], "pin");
     assert_eq!(refused("pause", json!({"seconds": 0}))["field"], "seconds");
     // What need not reach the service at all.

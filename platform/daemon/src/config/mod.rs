@@ -20,7 +20,7 @@
 //! preshared_key = "…"
 //! endpoints = ["nas.example.org:6278", "[2001:db8::1]:6278"]
 //! eid_v4 = { local = "100.64.7.0", remote = "100.64.7.1" }
-//! policy = { mode = "auto" }
+//! policy = { mode = "redundant", small = true, metered = false }
 //!
 //! [[peer]]                     # a plain WireGuard server
 //! name = "office"
@@ -30,6 +30,16 @@
 //! allowed_ips = ["10.8.0.0/24"]
 //! keepalive = 25
 //! ```
+//!
+//! A policy's `mode` is one of:
+//!
+//! - `auto`: the best path carries data;
+//! - `pin`: the first interface of `pin` that works; with `fallback = false`, rather nothing than another;
+//! - `redundant`: every datagram goes over the two best paths, with `small = true` only small ones;
+//! - `bonded`: datagrams are spread over all good paths.
+//!
+//! With the last two, metered paths take part only with `metered = true`, and plain WireGuard servers, which can do
+//! neither, follow `auto`.
 //!
 //! Every key is optional but `name` and `public_key` of a peer. All that is wrong is told at once, with lines.
 
@@ -58,6 +68,8 @@ pub const DEFAULT_PORT: u16 = 6278;
 pub const DEFAULT_MTU: u16 = 1400;
 /// The virtual interface unless the file says otherwise.
 pub const DEFAULT_INTERFACE: &str = "mast0";
+
+const MODES: &str = "\"auto\", \"pin\", \"redundant\" or \"bonded\"";
 
 const KEYS: &[&str] = &["name", "port", "interface", "mtu", "eid_pool", "policy", "interfaces", "peer"];
 
@@ -234,33 +246,50 @@ fn interfaces(report: &mut Report<'_>, tables: &DeTable<'_>) -> BTreeMap<String,
 fn policy(section: &mut Section<'_, '_, '_>) -> Option<Policy> {
     let wanted = "a table such as { mode = \"pin\", pin = [\"wifi\"] }";
     let At { value: table, line } = section.table("policy", wanted)?;
-    let mut section = section.report.section(table, "policy", &["mode", "pin", "fallback"]);
-    let mode = section.string("mode", "\"auto\" or \"pin\"", |word| match word {
-        "auto" | "pin" => Ok(word.to_owned()),
-        other => Err(format!("must be \"auto\" or \"pin\", not \"{other}\"")),
+    let keys = ["mode", "pin", "fallback", "small", "metered"];
+    let mut section = section.report.section(table, "policy", &keys);
+    let mode = section.string("mode", MODES, |word| match word {
+        "auto" | "pin" | "redundant" | "bonded" => Ok(word.to_owned()),
+        other => Err(format!("must be {MODES}, not \"{other}\"")),
     });
     let pin = section.list("pin", "such as [\"wifi\", \"network:Home\", \"eth0\"]", |word| {
         if word.is_empty() { Err("an entry is empty".to_owned()) } else { Ok(Selector::parse(word)) }
     });
     let fallback = section.boolean("fallback");
-    let mode = match mode {
-        Some(mode) => mode.value,
-        None => {
-            if table.get("mode").is_none() {
-                section
-                    .report
-                    .problem(line, "`policy`: `mode` is missing: write mode = \"auto\" or mode = \"pin\"");
-            }
-            return None;
+    let small = section.boolean("small");
+    let metered = section.boolean("metered");
+    let Some(At { value: mode, .. }) = mode else {
+        if table.get("mode").is_none() {
+            section.report.problem(line, format!("`policy`: `mode` is missing: it is {MODES}"));
         }
+        return None;
     };
-    match (mode.as_str(), pin) {
-        ("auto", None) if fallback.is_none() => Some(Policy::Auto),
-        ("auto", pin) => {
-            let line = pin.map(|p| p.line).or(fallback.map(|f| f.line)).unwrap_or(line);
-            section.report.problem(line, "`policy`: `pin` and `fallback` only count with mode = \"pin\"");
-            None
+    // Each key that counts with some modes only.
+    let several = ["redundant", "bonded"];
+    let bound: [(&str, &[&str], &str); 4] = [
+        ("pin", &["pin"], "\"pin\""),
+        ("fallback", &["pin"], "\"pin\""),
+        ("small", &["redundant"], "\"redundant\""),
+        ("metered", &several, "\"redundant\" or \"bonded\""),
+    ];
+    let mut fits = true;
+    for (key, modes, with) in bound {
+        if let Some(value) = section.value(key)
+            && !modes.contains(&mode.as_str())
+        {
+            let line = section.line(value);
+            section.wrong(line, key, &format!("only counts with mode = {with}: leave it out"));
+            fits = false;
         }
+    }
+    if !fits {
+        return None;
+    }
+    let is_set = |flag: Option<At<bool>>| flag.is_some_and(|f| f.value);
+    match (mode.as_str(), pin) {
+        ("auto", _) => Some(Policy::Auto),
+        ("redundant", _) => Some(Policy::Redundant { small: is_set(small), metered: is_set(metered) }),
+        ("bonded", _) => Some(Policy::Bonded { metered: is_set(metered) }),
         (_, Some(At { value: order, .. })) if !order.is_empty() => {
             Some(Policy::Pin { order, fallback: fallback.is_none_or(|f| f.value) })
         }

@@ -2,6 +2,7 @@
 
 use mast_engine::api::{PeerConfig, PlainPeer};
 use mast_engine::os::Prefix;
+use mast_proto::Policy;
 use mast_proto::wire::EidPair;
 
 use super::reader::{Report, Section, Value};
@@ -62,6 +63,7 @@ fn read(section: &mut Section<'_, '_, '_>, line: usize) -> Option<Found> {
     let addresses = section.list("addresses", "such as [\"10.8.0.2/24\"]", words::prefix);
     let keepalive = section.number("keepalive", 0..=u16::MAX, " (seconds; 0 is off)");
     let policy = policy(section);
+    let policy_line = section.value("policy").map_or(line, |v| section.line(v));
     let eid_line = section.value("eid_v4").map_or(line, |v| section.line(v));
     let eid_v4 = eid_v4(section);
 
@@ -83,6 +85,13 @@ fn read(section: &mut Section<'_, '_, '_>, line: usize) -> Option<Found> {
                 eid_line,
                 "eid_v4",
                 "is for MAST peers, `allowed_ips` for plain WireGuard: keep one",
+            );
+        }
+        if let Some(Policy::Redundant { .. } | Policy::Bonded { .. }) = policy {
+            section.wrong(
+                policy_line,
+                "policy",
+                "a plain WireGuard server cannot use several paths at once: write mode = \"auto\" or \"pin\"",
             );
         }
     }

@@ -61,6 +61,17 @@ fn reads_everything() {
 }
 
 #[test]
+fn modes_of_several_paths() {
+    let read = |text: &str| parse(&format!("policy = {{ {text} }}")).unwrap().policy.unwrap();
+    let redundant = |small, metered| Policy::Redundant { small, metered };
+    assert_eq!(read("mode = \"redundant\""), redundant(false, false));
+    assert_eq!(read("mode = \"redundant\", small = true"), redundant(true, false));
+    assert_eq!(read("mode = \"redundant\", small = false, metered = true"), redundant(false, true));
+    assert_eq!(read("mode = \"bonded\""), Policy::Bonded { metered: false });
+    assert_eq!(read("mode = \"bonded\", metered = true"), Policy::Bonded { metered: true });
+}
+
+#[test]
 fn nothing_is_the_defaults() {
     let config = parse("# nothing\n").unwrap();
     assert_eq!((config.port, config.mtu, config.interface.as_str()), (6278, 1400, "mast0"));
@@ -93,7 +104,23 @@ fn says_what_is_wrong_and_where() {
         ("policy = { pin = [\"wifi\"] }".into(), 1, &["`mode` is missing"]),
         ("policy = { mode = \"pin\" }".into(), 1, &["needs `pin`"]),
         ("policy = { mode = \"pin\", pin = [] }".into(), 1, &["needs `pin`"]),
-        ("policy = { mode = \"auto\", pin = [\"wifi\"] }".into(), 1, &["only count with mode = \"pin\""]),
+        (
+            "policy = { mode = \"auto\", pin = [\"wifi\"] }".into(),
+            1,
+            &["`policy.pin`", "only counts with mode = \"pin\""],
+        ),
+        (
+            "policy = { mode = \"bonded\",\nsmall = true }".into(),
+            2,
+            &["`policy.small`", "\"redundant\": leave"],
+        ),
+        (
+            "policy = { mode = \"pin\", pin = [\"wifi\"], metered = true }".into(),
+            1,
+            &["`policy.metered`", "mode = \"redundant\" or \"bonded\""],
+        ),
+        ("policy = { mode = \"redundant\", fallback = false }".into(), 1, &["`policy.fallback`"]),
+        ("policy = { mode = \"redundant\", metered = 1 }".into(), 1, &["`policy.metered`", "true or false"]),
         ("policy = { mode = \"pin\", pin = [1] }".into(), 1, &["`policy.pin`", "integer"]),
         ("policy = { mode = \"pin\", pins = [\"a\"] }".into(), 1, &["`policy.pins`: did you mean `pin`?"]),
         (
@@ -110,6 +137,11 @@ fn says_what_is_wrong_and_where() {
         ("\n[[peer]]\nname = \"a\"".into(), 2, &["has no `public_key`"]),
         ("[[peer]]\npublic_key = \"KEY_A\"".into(), 1, &["has no `name`"]),
         ("[[peer]]\nname = \"a\"\npublic_key = \"short\"".into(), 3, &["`peer.public_key`", "44 characters"]),
+        (
+            with(&format!("{plain}allowed_ips = [\"10.1.0.0/24\"]\npolicy = {{ mode = \"bonded\" }}")),
+            6,
+            &["`peer.policy`", "plain WireGuard", "mode = \"auto\""],
+        ),
         (with("publickey = \"x\""), 4, &["did you mean `public_key`?"]),
         (with("preshared_key = \"c2VjcmV0\""), 4, &["`peer.preshared_key`", "44 characters"]),
         (with("endpoint = \"x:1\""), 4, &["did you mean `endpoints`?"]),
