@@ -1,8 +1,8 @@
 //! What was measured, against what was aimed at.
 
-use std::fmt::Write as _;
-
 use serde_json::{Value, json};
+
+use crate::report::markdown;
 
 /// What is measured in a run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -252,24 +252,7 @@ pub fn table(rows: &[Row]) -> String {
             row.verdict(),
         ]);
     }
-    let width = |column: usize| {
-        lines.iter().filter_map(|line| line.get(column)).map(|text| text.chars().count()).max().unwrap_or(0)
-    };
-    let widths: Vec<usize> = (0..7).map(width).collect();
-    let mut out = String::new();
-    for (at, line) in lines.iter().enumerate() {
-        for (text, &width) in line.iter().zip(&widths) {
-            let _ = write!(out, "| {text:<width$} ");
-        }
-        out.push_str("|\n");
-        if at == 0 {
-            for width in &widths {
-                let _ = write!(out, "|{}", "-".repeat(width + 2));
-            }
-            out.push_str("|\n");
-        }
-    }
-    out
+    markdown(&lines)
 }
 
 #[cfg(test)]

@@ -5,11 +5,16 @@
 //! happens, `throughput` how fast it is beside other tunnels. How to run them and how to read what they print is in `README.md`.
 
 pub mod accuracy;
+pub mod chart;
 pub mod figures;
 pub mod mast;
 pub mod mptcp;
+pub mod packets;
+pub mod report;
 pub mod stream;
 pub mod throughput;
+pub mod tunnel;
+pub mod usage;
 pub mod wireguard;
 
 use std::net::SocketAddr;
@@ -54,7 +59,8 @@ impl From<mast_netlab::Error> for BenchError {
 /// The result of everything here.
 pub type Result<T, E = BenchError> = std::result::Result<T, E>;
 
-fn io(what: impl Into<String>) -> impl FnOnce(std::io::Error) -> BenchError {
+/// What an error of the system is turned into, once it is known what was tried.
+pub fn io(what: impl Into<String>) -> impl FnOnce(std::io::Error) -> BenchError {
     let what = what.into();
     move |source| BenchError::Io { what, source }
 }

@@ -54,27 +54,41 @@ fn wg(argument: &str, input: &str) -> Result<String> {
     Ok(String::from_utf8_lossy(&output.stdout).trim().to_owned())
 }
 
-/// A running wireguard-go.
-struct Tunnel {
+/// The arguments that keep a WireGuard in user space in the foreground.
+fn foreground(program: &str) -> &'static [&'static str] {
+    // These two run as the user who logged in, unless told not to, and then cannot make an interface again.
+    let careful = ["boringtun", "gotatun"].iter().any(|name| file_name(program).starts_with(name));
+    if careful { &["--foreground", "--disable-drop-privileges"] } else { &["-f"] }
+}
+
+/// The last part of a path.
+pub(crate) fn file_name(program: &str) -> &str {
+    program.rsplit('/').next().unwrap_or(program)
+}
+
+/// A running WireGuard.
+pub(crate) struct End {
     process: Process,
     socket: PathBuf,
 }
 
-impl Tunnel {
+impl End {
     fn start(host: &Host, program: &str, interface: &str, config: &str, address: &str) -> Result<Self> {
         let mut command_line = Command::new(program);
         command_line
-            .args(["-f", interface])
+            .args(foreground(program))
+            .arg(interface)
             .env("LOG_LEVEL", "silent")
+            .env("WG_LOG_LEVEL", "error")
             .stdin(Stdio::null())
             .stdout(Stdio::null())
             .stderr(Stdio::null());
         let process = host.spawn(command_line)?;
         let socket = Path::new("/var/run/wireguard").join(format!("{interface}.sock"));
-        let tunnel = Self { process, socket };
+        let mut end = Self { process, socket };
         let deadline = Instant::now() + Duration::from_secs(5);
-        while !tunnel.socket.exists() {
-            if Instant::now() > deadline {
+        while !end.socket.exists() {
+            if Instant::now() > deadline || end.process.poll()?.is_some() {
                 return Err(BenchError::Program(format!("{program} does not start")));
             }
             thread::sleep(Duration::from_millis(10));
@@ -86,61 +100,90 @@ impl Tunnel {
         host.add_address(interface, address)?;
         host.set_mtu(interface, 1420)?;
         host.set_up(interface, true)?;
-        Ok(tunnel)
+        Ok(end)
+    }
+
+    /// Its process.
+    pub fn id(&self) -> u32 {
+        self.process.id()
     }
 }
 
-impl Drop for Tunnel {
+impl Drop for End {
     fn drop(&mut self) {
         // It is killed, and leaves its socket behind.
         let _ = std::fs::remove_file(&self.socket);
     }
 }
 
-/// How two hosts are joined by WireGuard.
-pub(crate) struct PairConfig<'a> {
-    /// A program that takes wireguard-go's arguments.
-    pub program: &'a str,
-    /// The server's address outside the tunnel.
-    pub endpoint: &'a str,
+/// The two ends' keys, and what their configurations say.
+pub(crate) struct Keys {
+    laptop: String,
+    server: String,
+}
+
+impl Keys {
+    /// The laptop's address inside the tunnel.
+    pub const LAPTOP: &'static str = LAPTOP;
+    /// The server's address inside the tunnel.
+    pub const SERVER: &'static str = SERVER;
+
+    /// Draws them.
+    pub fn draw() -> Result<Self> {
+        Ok(Self { laptop: wg("genkey", "")?, server: wg("genkey", "")? })
+    }
+
+    fn server(&self) -> Result<String> {
+        Ok(format!(
+            "[Interface]\nPrivateKey = {}\nListenPort = {PORT}\n\n\
+             [Peer]\nPublicKey = {}\nAllowedIPs = {LAPTOP}/32\n",
+            self.server,
+            wg("pubkey", &self.laptop)?
+        ))
+    }
+
+    /// The laptop's configuration, the server being at an address; of `wg setconf`, and with `quick` of wg-quick.
+    pub fn laptop(&self, endpoint: &str, quick: bool) -> Result<String> {
+        let address = if quick { format!("Address = {LAPTOP}/24\n") } else { String::new() };
+        Ok(format!(
+            "[Interface]\nPrivateKey = {}\n{address}\n\
+             [Peer]\nPublicKey = {}\nAllowedIPs = {SERVER}/32\nEndpoint = {endpoint}:{PORT}\n\
+             PersistentKeepalive = 25\n",
+            self.laptop,
+            wg("pubkey", &self.server)?
+        ))
+    }
+}
+
+/// A name for an interface, whose socket lies where those of the whole machine are.
+fn interface(end: char) -> String {
+    format!("wg{end}{}", std::process::id())
+}
+
+/// Starts the server's end alone.
+pub(crate) fn serve(server: &Host, program: &str, keys: &Keys) -> Result<End> {
+    End::start(server, program, &interface('s'), &keys.server()?, &format!("{SERVER}/24"))
 }
 
 /// Two hosts with a running WireGuard each.
 pub(crate) struct Pair {
-    laptop: Tunnel,
-    server: Tunnel,
+    laptop: End,
+    server: End,
 }
 
 impl Pair {
-    /// The server's address inside the tunnel.
-    pub const SERVER: &'static str = SERVER;
-
-    pub fn start(laptop: &Host, server: &Host, config: &PairConfig<'_>) -> Result<Self> {
-        let keys = [wg("genkey", "")?, wg("genkey", "")?];
-        let [laptop_key, server_key] = &keys;
-        let server_config = format!(
-            "[Interface]\nPrivateKey = {server_key}\nListenPort = {PORT}\n\n\
-             [Peer]\nPublicKey = {}\nAllowedIPs = {LAPTOP}/32\n",
-            wg("pubkey", laptop_key)?
-        );
-        let laptop_config = format!(
-            "[Interface]\nPrivateKey = {laptop_key}\n\n\
-             [Peer]\nPublicKey = {}\nAllowedIPs = {SERVER}/32\nEndpoint = {}:{PORT}\nPersistentKeepalive = 25\n",
-            wg("pubkey", server_key)?,
-            config.endpoint
-        );
-        let id = std::process::id();
-        let start = |host: &Host, name: String, text: &str, address: &str| {
-            Tunnel::start(host, config.program, &name, text, &format!("{address}/24"))
-        };
-        let server = start(server, format!("wgs{id}"), &server_config, SERVER)?;
-        let laptop = start(laptop, format!("wgl{id}"), &laptop_config, LAPTOP)?;
+    /// Joins two hosts; the server is at `endpoint` outside the tunnel.
+    pub fn start(laptop: &Host, server: &Host, program: &str, endpoint: &str) -> Result<Self> {
+        let keys = Keys::draw()?;
+        let server = serve(server, program, &keys)?;
+        let config = keys.laptop(endpoint, false)?;
+        let laptop = End::start(laptop, program, &interface('l'), &config, &format!("{LAPTOP}/24"))?;
         Ok(Self { laptop, server })
     }
 
     /// Their numbers.
     pub fn processes(&self) -> [u32; 2] {
-        [self.laptop.process.id(), self.server.process.id()]
+        [self.laptop.id(), self.server.id()]
     }
 }
 
@@ -151,8 +194,7 @@ impl Pair {
 /// When the tunnel cannot be made.
 pub fn run(step: Step, managed: bool) -> Result<Outcome> {
     let train = Train::new(&profile())?;
-    let config = PairConfig { program: "wireguard-go", endpoint: Train::SERVER };
-    let _pair = Pair::start(&train.laptop, &train.server, &config)?;
+    let _pair = Pair::start(&train.laptop, &train.server, "wireguard-go", Train::SERVER)?;
     let echoes = EchoServer::start(&train.server, address(SERVER, 7)?)?;
     let echo = EchoClient::start(&train.laptop, echoes.address(), EchoClient::INTERVAL)?;
     let stream = Stream::paced(Transport::Tcp, &train.laptop, &train.server, address(SERVER, 8000)?)?;

@@ -19,12 +19,13 @@ use crate::{Result, StageError, io};
 pub struct Program {
     path: PathBuf,
     as_mastd: bool,
+    environment: Vec<(String, String)>,
 }
 
 impl Program {
     /// The program that runs now, if it is `mast`.
     pub fn this() -> Self {
-        Self { path: "/proc/self/exe".into(), as_mastd: true }
+        Self { path: "/proc/self/exe".into(), as_mastd: true, environment: Vec::new() }
     }
 
     /// `mast` as cargo built it, beside the test or benchmark that runs now.
@@ -32,7 +33,14 @@ impl Program {
     /// # Errors
     /// When it has not been built, with the command that builds it.
     pub fn built() -> Result<Self> {
-        Ok(Self { path: Self::mast()?, as_mastd: true })
+        Ok(Self { path: Self::mast()?, as_mastd: true, environment: Vec::new() })
+    }
+
+    /// The same with an environment variable.
+    #[must_use]
+    pub fn with(mut self, variable: &str, value: &str) -> Self {
+        self.environment.push((variable.to_owned(), value.to_owned()));
+        self
     }
 
     /// The path of `mast` as cargo built it.
@@ -94,6 +102,7 @@ impl Daemon {
             .arg("--control")
             .arg(self.control())
             .env_remove("NOTIFY_SOCKET")
+            .envs(self.program.environment.iter().map(|(variable, value)| (variable, value)))
             .stdin(Stdio::null());
         command
     }

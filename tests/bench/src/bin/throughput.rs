@@ -1,35 +1,96 @@
 //! How fast MAST is beside other tunnels, in the same run, one after the other.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Duration;
 
-use clap::Parser;
-use mast_bench::throughput::{Bed, Figure, Load, Tunnel, is_there, obstacle};
-use mast_bench::{BenchError, Result};
+use clap::{Parser, ValueEnum};
+use mast_bench::chart::Bars;
+use mast_bench::report::{Goal, markdown, median, shown, verdicts, write, write_json};
+use mast_bench::throughput::{Figure, Load, Metric, measure, obstacle};
+use mast_bench::tunnel::{REFERENCE, Tunnel};
+use mast_bench::{BenchError, Result, io};
 use serde_json::{Value, json};
 
-/// Measures throughput, processor time and memory of tunnels between two hosts that a veth pair joins. A newer
-/// wireguard-go is measured as well where the environment variable WIREGUARD_GO names one.
+/// Measures throughput, packets a second, round trips, processor time and memory of tunnels between two hosts that a
+/// veth pair joins.
+///
+/// Beside MAST: wireguard-go, and where they are installed boringtun-cli and gotatun. The environment variables
+/// BORINGTUN and GOTATUN name other programs in their place, and WIREGUARD_GO one more wireguard-go.
 #[derive(Parser)]
 struct Arguments {
     /// How often each is measured
-    #[arg(long, value_name = "N", default_value_t = 3)]
+    #[arg(long, value_name = "N", default_value_t = 3, value_parser = clap::value_parser!(u32).range(1..=1000))]
     runs: u32,
     /// How long each time
     #[arg(long, value_name = "SECONDS", default_value_t = 5, value_parser = clap::value_parser!(u64).range(1..=600))]
     seconds: u64,
+    /// Whether the veth pair does segmentation, coalescing and checksums, as network cards do
+    #[arg(long, value_enum, default_value_t = Offloads::Off)]
+    offloads: Offloads,
+    /// Only these: tcp, packets, idle
+    #[arg(long, value_enum, value_name = "NAME")]
+    load: Vec<Kind>,
+    /// Thousands of small packets a second that are offered
+    #[arg(long, value_name = "KPPS", value_delimiter = ',', default_values_t = [50, 100, 200],
+          value_parser = clap::value_parser!(u32).range(1..=10_000))]
+    kpps: Vec<u32>,
+    /// Only tunnels whose name in the table contains this; the veth pair and wireguard-go are always measured
+    #[arg(long, value_name = "WORD")]
+    tunnel: Vec<String>,
     /// Write everything to a file as JSON
     #[arg(long, value_name = "FILE")]
     json: Option<PathBuf>,
+    /// Draw pictures into a directory
+    #[arg(long, value_name = "DIRECTORY")]
+    svg: Option<PathBuf>,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Offloads {
+    On,
+    Off,
+    Both,
+}
+
+impl Offloads {
+    fn states(self) -> &'static [bool] {
+        match self {
+            Self::On => &[true],
+            Self::Off => &[false],
+            Self::Both => &[false, true],
+        }
+    }
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Kind {
+    Tcp,
+    Packets,
+    Idle,
+}
+
+/// What came of a load with every tunnel.
+struct Outcome {
+    offloads: bool,
+    load: Load,
+    figures: Vec<Vec<Figure>>,
+}
+
+impl Outcome {
+    /// The median of a tunnel's runs.
+    fn value(&self, at: usize, metric: Metric) -> Option<f64> {
+        median(self.figures.get(at)?.iter().filter_map(|f| f.get(metric)))
+    }
 }
 
 fn main() -> ExitCode {
     let arguments = Arguments::parse();
     let ready = obstacle().map_or(Ok(()), |why| Err(BenchError::Missing(why)));
     // Before any thread: the whole process moves into a network of its own.
-    match ready.and_then(|()| Ok(mast_netlab::enter()?)).and_then(|()| measure(&arguments)) {
-        Ok(()) => ExitCode::SUCCESS,
+    match ready.and_then(|()| Ok(mast_netlab::enter()?)).and_then(|()| run(&arguments)) {
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => ExitCode::from(2),
         Err(error) => {
             eprintln!("throughput: {error}");
             ExitCode::FAILURE
@@ -37,74 +98,203 @@ fn main() -> ExitCode {
     }
 }
 
-fn measure(arguments: &Arguments) -> Result<()> {
-    let newer = std::env::var("WIREGUARD_GO").ok();
-    let tunnels: Vec<Tunnel> = [Tunnel::None, Tunnel::Mast, Tunnel::WireGuard("wireguard-go".into())]
-        .into_iter()
-        .chain(newer.map(Tunnel::WireGuard))
-        .filter(|tunnel| {
-            let there = is_there(tunnel);
-            if !there {
-                eprintln!("throughput: {} is missing and left out", tunnel.name());
-            }
-            there
-        })
-        .collect();
-    let loads = [(1, false), (1, true), (4, false), (4, true)];
-    let mut all = Vec::new();
-    for (streams, reverse) in loads {
-        let load = Load { streams, reverse, time: Duration::from_secs(arguments.seconds) };
-        let mut figures: Vec<Vec<Figure>> = vec![Vec::new(); tunnels.len()];
-        // One after the other, again and again, so that whatever else the machine does meets all alike.
-        for _ in 0..arguments.runs {
-            for (tunnel, figures) in tunnels.iter().zip(&mut figures) {
-                figures.push(Bed::new(tunnel)?.measure(load)?);
-            }
+impl Arguments {
+    fn loads(&self) -> Vec<Load> {
+        let wants = |kind| self.load.is_empty() || self.load.contains(&kind);
+        let tcp = [(1, false), (1, true), (4, false), (4, true)];
+        let tcp = tcp.iter().map(|(streams, down)| Load::Tcp { streams: *streams, down: *down });
+        let packets = self.kpps.iter().map(|kpps| Load::Packets { kpps: *kpps });
+        let mut loads = Vec::new();
+        loads.extend(tcp.filter(|_| wants(Kind::Tcp)));
+        loads.extend(packets.filter(|_| wants(Kind::Packets)));
+        loads.extend(wants(Kind::Idle).then_some(Load::Idle));
+        loads
+    }
+
+    fn tunnels(&self) -> Vec<Tunnel> {
+        let (mut tunnels, missing) = Tunnel::available();
+        for words in missing {
+            eprintln!("throughput: left out, {words}");
         }
-        all.push(table(load, &tunnels, &figures));
+        let wants =
+            |t: &Tunnel| self.tunnel.is_empty() || self.tunnel.iter().any(|word| t.name().contains(word));
+        tunnels.retain(|t| wants(t) || *t == Tunnel::None || is_reference(t));
+        tunnels
+    }
+}
+
+fn is_reference(tunnel: &Tunnel) -> bool {
+    *tunnel == Tunnel::WireGuard(REFERENCE.into())
+}
+
+fn run(arguments: &Arguments) -> Result<bool> {
+    if let Some(directory) = &arguments.svg {
+        std::fs::create_dir_all(directory).map_err(io(format!("make {}", directory.display())))?;
+    }
+    let tunnels = arguments.tunnels();
+    let time = Duration::from_secs(arguments.seconds);
+    let (mut outcomes, mut failed) = (Vec::new(), Vec::new());
+    for offloads in arguments.offloads.states() {
+        for load in arguments.loads() {
+            let mut figures: Vec<Vec<Figure>> = vec![Vec::new(); tunnels.len()];
+            // One after the other, again and again, so that whatever else the machine does meets all alike.
+            for _ in 0..arguments.runs {
+                for (tunnel, figures) in tunnels.iter().zip(&mut figures) {
+                    match measure(tunnel, *offloads, load, time) {
+                        Ok(figure) => figures.push(figure),
+                        Err(error) => {
+                            let text = error.to_string();
+                            let words = text.lines().next().unwrap_or_default();
+                            failed.push(format!("{}, {}: {words}", tunnel.name(), load.words()));
+                            eprintln!("throughput: {}: {error}", tunnel.name());
+                        }
+                    }
+                }
+            }
+            let outcome = Outcome { offloads: *offloads, load, figures };
+            print(&tunnels, &outcome);
+            outcomes.push(outcome);
+        }
+    }
+    let goals = goals(&tunnels, &outcomes);
+    println!("\nTargets:\n\n{}", verdicts(&goals));
+    for words in &failed {
+        println!("- FAILED: {words}");
     }
     if let Some(path) = &arguments.json {
-        let text = format!("{:#}\n", Value::Array(all));
-        std::fs::write(path, text)
-            .map_err(|source| BenchError::Io { what: format!("write {}", path.display()), source })?;
+        write_json(path, &json(arguments, &tunnels, &outcomes, &goals, &failed))?;
+    }
+    if let Some(directory) = &arguments.svg {
+        draw(directory, &tunnels, &outcomes)?;
+    }
+    Ok(failed.is_empty() && goals.iter().all(|goal| goal.met() != Some(false)))
+}
+
+/// A tunnel's chief figure over that of the reference in the same runs.
+fn ratio(tunnels: &[Tunnel], outcome: &Outcome, at: usize) -> Option<f64> {
+    let (metric, _) = outcome.load.chief();
+    let reference = tunnels.iter().position(is_reference)?;
+    Some(outcome.value(at, metric)? / outcome.value(reference, metric)?)
+}
+
+fn print(tunnels: &[Tunnel], outcome: &Outcome) {
+    let offloads = if outcome.offloads { "on" } else { "off" };
+    println!("\n{}; offloads {offloads}; medians:\n", outcome.load.words());
+    let metrics = outcome.load.metrics();
+    let mut head = vec!["tunnel".to_owned()];
+    head.extend(metrics.iter().map(|m| m.words().to_owned()));
+    head.push(format!("times {REFERENCE}"));
+    let mut lines = vec![head];
+    for (at, tunnel) in tunnels.iter().enumerate() {
+        let mut line = vec![tunnel.name()];
+        line.extend(metrics.iter().map(|m| shown(outcome.value(at, *m), m.digits())));
+        line.push(shown(ratio(tunnels, outcome, at), 2));
+        lines.push(line);
+    }
+    print!("{}", markdown(&lines));
+}
+
+/// MAST is at least as quick as its peer, and costs no more.
+fn goals(tunnels: &[Tunnel], outcomes: &[Outcome]) -> Vec<Goal> {
+    let Some(own) = tunnels.iter().position(|t| *t == Tunnel::Mast) else { return Vec::new() };
+    let Some(peer) = tunnels.iter().position(is_reference) else { return Vec::new() };
+    let mut goals = Vec::new();
+    for outcome in outcomes {
+        let what = |figure: &str| {
+            let offloads = if outcome.offloads { "on" } else { "off" };
+            format!("{}, offloads {offloads}: {figure}, times {REFERENCE}", outcome.load.words())
+        };
+        let ratio = ratio(tunnels, outcome, own);
+        let (metric, more) = outcome.load.chief();
+        goals.push(if more {
+            Goal::least(what(metric.words()), 1.0, ratio)
+        } else {
+            Goal::most(what(metric.words()), 1.0, ratio)
+        });
+        let cost =
+            outcome.load.metrics().iter().find(|m| matches!(m, Metric::PerGigabyte | Metric::PerPacket));
+        if let Some(cost) = cost {
+            let of = |at| outcome.value(at, *cost);
+            let ratio = of(own).zip(of(peer)).map(|(own, peer)| own / peer);
+            goals.push(Goal::most(what(cost.words()), 1.0, ratio));
+        }
+    }
+    goals
+}
+
+fn json(
+    arguments: &Arguments,
+    tunnels: &[Tunnel],
+    outcomes: &[Outcome],
+    goals: &[Goal],
+    failed: &[String],
+) -> Value {
+    let results: Vec<Value> = outcomes
+        .iter()
+        .map(|outcome| {
+            let rows = tunnels.iter().enumerate().map(|(at, tunnel)| {
+                let runs = outcome.figures.get(at).map(Vec::as_slice).unwrap_or_default();
+                let medians = outcome.load.metrics().iter().filter_map(|metric| {
+                    Some((metric.key().to_owned(), Value::from(outcome.value(at, *metric)?)))
+                });
+                json!({
+                    "tunnel": tunnel.name(),
+                    "median": medians.collect::<serde_json::Map<_, _>>(),
+                    "times_reference": ratio(tunnels, outcome, at),
+                    "runs": runs.iter().map(Figure::json).collect::<Vec<_>>(),
+                })
+            });
+            json!({
+                "load": outcome.load.words(),
+                "offloads": outcome.offloads,
+                "tunnels": rows.collect::<Vec<_>>(),
+            })
+        })
+        .collect();
+    let versions = tunnels.iter().filter_map(|t| Some((t.name(), Value::from(t.version()?))));
+    json!({
+        "runs": arguments.runs,
+        "seconds": arguments.seconds,
+        "reference": REFERENCE,
+        "versions": versions.collect::<serde_json::Map<_, _>>(),
+        "results": results,
+        "targets": goals.iter().map(Goal::json).collect::<Vec<_>>(),
+        "failed": failed,
+    })
+}
+
+/// One picture for each kind of load and figure, for each state of the offloads.
+fn draw(directory: &Path, tunnels: &[Tunnel], outcomes: &[Outcome]) -> Result<()> {
+    type Which = fn(&Load) -> bool;
+    let tcp: Which = |load| matches!(load, Load::Tcp { .. });
+    let packets: Which = |load| matches!(load, Load::Packets { .. });
+    let idle: Which = |load| *load == Load::Idle;
+    let pictures = [
+        ("tcp", "TCP through the tunnel", tcp, Metric::Rate),
+        ("processor", "Processor time of both ends for a gigabyte", tcp, Metric::PerGigabyte),
+        ("packets", "Packets of 64 bytes that arrive", packets, Metric::Packets),
+        ("round-trip", "Round trip of an idle tunnel, median", idle, Metric::RoundTrip),
+    ];
+    for offloads in [false, true] {
+        for (name, title, which, metric) in &pictures {
+            let chosen: Vec<&Outcome> =
+                outcomes.iter().filter(|o| o.offloads == offloads && which(&o.load)).collect();
+            if chosen.is_empty() {
+                continue;
+            }
+            let state = if offloads { "on" } else { "off" };
+            let series = tunnels
+                .iter()
+                .enumerate()
+                .map(|(at, tunnel)| (tunnel.name(), chosen.iter().map(|o| o.value(at, *metric)).collect()));
+            let bars = Bars {
+                title: format!("{title}, offloads {state}"),
+                unit: metric.words().to_owned(),
+                groups: chosen.iter().map(|o| o.load.label()).collect(),
+                series: series.collect(),
+            };
+            write(&directory.join(format!("throughput-{name}-{state}.svg")), &bars.svg())?;
+        }
     }
     Ok(())
-}
-
-fn table(load: Load, tunnels: &[Tunnel], figures: &[Vec<Figure>]) -> Value {
-    let direction = if load.reverse { "server to laptop" } else { "laptop to server" };
-    println!("\nTCP, {} stream(s), {direction}; medians:\n", load.streams);
-    println!("| tunnel | Gbit/s | times wireguard-go | CPU s/GB | memory |\n|---|---|---|---|---|");
-    let rate = |figures: &[Figure]| median(figures.iter().map(|f| f.gbit));
-    let peer = tunnels.iter().zip(figures).find(|(t, _)| matches!(t, Tunnel::WireGuard(_)));
-    let peer = peer.and_then(|(_, figures)| rate(figures));
-    let mut rows = Vec::new();
-    for (tunnel, figures) in tunnels.iter().zip(figures) {
-        let gbit = rate(figures);
-        let ratio = gbit.zip(peer).map(|(own, peer)| own / peer);
-        let processor = median(figures.iter().filter_map(|f| f.processor));
-        let memory = median(figures.iter().filter_map(|f| f.memory)).map(|bytes| bytes / 1e6);
-        println!(
-            "| {} | {} | {} | {} | {} |",
-            tunnel.name(),
-            shown(gbit, 2, ""),
-            shown(ratio, 1, ""),
-            shown(processor, 1, ""),
-            shown(memory, 0, " MB")
-        );
-        rows.push(
-            json!({ "tunnel": tunnel.name(), "runs": figures.iter().map(Figure::json).collect::<Vec<_>>() }),
-        );
-    }
-    json!({ "streams": load.streams, "reverse": load.reverse, "tunnels": rows })
-}
-
-fn shown(value: Option<f64>, digits: usize, unit: &str) -> String {
-    value.map_or_else(|| "–".to_owned(), |value| format!("{value:.digits$}{unit}"))
-}
-
-fn median(values: impl Iterator<Item = f64>) -> Option<f64> {
-    let mut values: Vec<f64> = values.collect();
-    values.sort_by(f64::total_cmp);
-    values.get(values.len() / 2).copied()
 }
