@@ -1,50 +1,87 @@
-//! The data road, both ways. Batches in, batches out; no allocation and no await per datagram.
+//! The data road, both ways: batches in, batches out. No allocation, no lock and no await per datagram.
+//!
+//! `core/DATAPATH.md` follows a datagram through this file.
 
 use std::io;
-use std::time::Instant;
+use std::net::IpAddr;
+use std::ops::Range;
+use std::time::{Duration, Instant};
 
+use mast_proto::wire::Flags;
 use mast_proto::{DATA_HEADROOM, DATA_TAILROOM, Outgoing, PathKey, Received};
 
+use crate::coalesce::Coalescer;
 use crate::counters::Counters;
-use crate::drill::Drill;
+use crate::ecn::{self, class_of};
 use crate::engine::{Engine, touch};
-use crate::os::{Platform, Tun};
+use crate::os::{Platform, Tun, Udp};
+use crate::outbox::Outbox;
 use crate::peer::{Peer, PeerId};
-use crate::routing::Routing;
+use crate::segment::Frame;
 use crate::sockets::{Sent, Sockets};
 use crate::traffic::Traffic;
 use crate::wireguard::{Indices, Owner};
-use crate::{icmp, inner};
+use crate::{checksum, clamp, icmp, inner};
 
-/// Datagrams that are taken from one source before the others have their turn.
-const BATCH: usize = 64;
-/// The longest datagram of the virtual interface.
+/// Frames that are taken from the virtual interface before the sockets have their turn.
+const FRAMES: usize = 64;
+/// Reads of one socket before the others and the virtual interface have their turn.
+const READS: usize = 256;
+/// The longest datagram, of the virtual interface and of a socket.
 pub(crate) const MAX_DATAGRAM: usize = 65_535;
+/// What is received before it is handed to the host, in bytes: as much as still lies in a processor's own memory.
+pub(crate) const BATCH: usize = 256 * 1024;
+/// A socket that has no room for so long loses what is sent to it, so that one slow link cannot stop the others.
+const PATIENCE: Duration = Duration::from_millis(5);
 
 /// What sending needs, beside the peer.
-pub(crate) struct Net {
-    pub sockets: Sockets,
+pub(crate) struct Net<U> {
+    pub sockets: Sockets<U>,
     pub indices: Indices,
     pub counters: Counters,
     pub traffic: Traffic,
     /// How many datagrams that do not fit may be answered.
     pub too_big: icmp::Allowance,
+    /// A socket that had no room, and since when. Nothing is read from the virtual interface meanwhile.
+    pub full: Option<(PathKey, Instant)>,
 }
 
-impl Net {
-    /// Sends a UDP payload to a peer; `carried` bytes of it are a datagram of the host that goes out for the first
-    /// time.
-    pub fn send(&mut self, now: Instant, peer: &mut Peer, path: PathKey, payload: &[u8], carried: usize) {
-        match self.sockets.send(path, payload) {
+/// Datagrams that leave together: of one length, the last may be shorter.
+#[derive(Clone, Copy)]
+pub(crate) struct Run<'a> {
+    pub path: PathKey,
+    /// The traffic class of the IP header.
+    pub class: u8,
+    pub stride: usize,
+    pub payload: &'a [u8],
+    /// Bytes of it that are datagrams of the host, and go out for the first time.
+    pub carried: usize,
+}
+
+impl<U: Udp> Net<U> {
+    /// Sends UDP payloads to a peer. `false` when the system has no room for them: they may be sent again.
+    pub fn send_run(&mut self, now: Instant, peer: &mut Peer, run: Run<'_>) -> bool {
+        match self.sockets.send_run(run.path, run.class, run.stride, run.payload) {
             Sent::Yes => {
-                peer.tx_bytes += payload.len() as u64;
-                self.traffic.sent(path, payload.len(), carried);
+                peer.tx_bytes += run.payload.len() as u64;
+                let count = run.payload.len().div_ceil(run.stride.max(1));
+                self.traffic.sent(run.path, count, run.payload.len(), run.carried);
             }
+            Sent::Full => return false,
             Sent::Lost(reason) => self.counters.add(reason),
             Sent::Failed(error) => {
                 self.counters.add("send_error");
-                peer.context.handle_send_error(now, path, error);
+                peer.context.handle_send_error(now, run.path, error);
             }
+        }
+        true
+    }
+
+    /// Sends one UDP payload to a peer. Without room it is lost.
+    pub fn send(&mut self, now: Instant, peer: &mut Peer, path: PathKey, payload: &[u8], carried: usize) {
+        let run = Run { path, class: 0, stride: payload.len(), payload, carried };
+        if !self.send_run(now, peer, run) {
+            self.counters.add("send_queue_full");
         }
     }
 
@@ -71,136 +108,381 @@ impl Net {
 impl<P: Platform> Engine<P> {
     /// From the virtual interface to the network.
     pub(crate) fn pump_tun(&mut self, now: Instant) {
-        for _ in 0..BATCH {
-            let Some(tun) = &self.tun else { return };
-            let Some(room) = self.frame.get_mut(DATA_HEADROOM..DATA_HEADROOM + MAX_DATAGRAM) else { return };
-            let length = match tun.try_recv(room) {
-                Ok(length) => length,
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return,
+        let mut buffer = std::mem::take(&mut self.frame);
+        for _ in 0..FRAMES {
+            if self.net.full.is_some() {
+                break;
+            }
+            let Some(tun) = &self.tun else { break };
+            let (length, offload) = match tun.try_recv(&mut buffer) {
+                Ok(read) => read,
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
                 Err(error) => {
                     self.lose_tun(now, &error);
-                    return;
+                    break;
                 }
             };
-            let Some((_, destination)) = room.get(..length).and_then(inner::addresses) else {
+            let frame = buffer.get_mut(..length).and_then(|bytes| Frame::read(bytes, offload));
+            let Some((frame, (_, destination))) = frame.and_then(|f| Some((f, inner::addresses(f.bytes())?)))
+            else {
                 self.net.counters.add("host_malformed");
                 continue;
             };
             match self.routing.peer(destination) {
-                Some(peer) => self.forward(now, peer, length),
+                Some(peer) => self.put_out(now, peer, &frame),
                 None => self.net.counters.add("no_route"),
+            }
+        }
+        self.frame = buffer;
+        self.flush_out(now);
+    }
+
+    /// Sends a datagram of the engine's own to a peer, as if it came from the host.
+    pub(crate) fn forward(&mut self, now: Instant, id: PeerId, datagram: &mut [u8]) {
+        if let Some(frame) = Frame::read(datagram, Default::default()) {
+            self.put_out(now, id, &frame);
+            self.flush_out(now);
+        }
+    }
+
+    /// Puts the datagrams of a frame to those that leave together; what does not fit to them is sent before.
+    fn put_out(&mut self, now: Instant, id: PeerId, frame: &Frame<'_>) {
+        let class = class_of(frame.bytes());
+        let flags = if frame.partial { Flags::PARTIAL } else { Flags::NONE };
+        for at in 0..frame.count() {
+            let length = frame.length(at);
+            if !self.outbox.suits(id, class, flags, length) {
+                self.flush_out(now);
+                if !self.outbox.suits(id, class, flags, length) {
+                    // The system has no room: as on any link, what comes on top of the queue is lost.
+                    self.net.counters.add("send_queue_full");
+                    continue;
+                }
+            }
+            let Some(room) = self.outbox.room(id, class, flags, length) else { continue };
+            frame.write(at, room);
+            if clamp::is_candidate(room)
+                && let Some(mtu) = self.peers.get(&id).and_then(|p| p.context.inner_mtu())
+            {
+                clamp::mss(room, mtu, frame.partial);
             }
         }
     }
 
-    /// Sends the datagram of this length in the frame buffer to a peer.
-    pub(crate) fn forward(&mut self, now: Instant, id: PeerId, length: usize) {
-        let Some(peer) = self.peers.get_mut(&id) else { return };
+    /// Seals and sends what was put together.
+    pub(crate) fn flush_out(&mut self, now: Instant) {
+        let Some(id) = self.outbox.peer() else { return };
+        let Some(peer) = self.peers.get_mut(&id) else {
+            self.outbox.clear();
+            return;
+        };
         touch(&mut self.touched, id);
-        let end = DATA_HEADROOM + length;
-        let Some(frame) = self.frame.get_mut(..end + DATA_TAILROOM) else { return };
         if peer.is_plain() {
-            let datagram = frame.get(DATA_HEADROOM..end).unwrap_or_default();
-            self.net.seal_plain(now, id, peer, datagram);
+            flush_plain(now, id, peer, &mut self.net, &mut self.outbox);
             return;
         }
-        match peer.context.seal_data(now, frame, mast_proto::wire::Flags::NONE) {
-            Outgoing::Send(path) => self.net.send(now, peer, path, frame, length),
-            Outgoing::Held => {}
-            Outgoing::TooBig { mtu } => {
-                self.net.counters.add("too_big");
-                if !self.net.too_big.take(now) {
+        let (class, flags, stride) = (self.outbox.class(), self.outbox.flags(), self.outbox.stride());
+        while !self.outbox.is_empty() {
+            if let Some(path) = self.outbox.sealed() {
+                let run = self.outbox.run(path, class);
+                if !self.net.send_run(now, peer, run) {
+                    // Sealed for this path, and for no other: it waits until there is room.
+                    self.net.full.get_or_insert((path, now));
                     return;
                 }
-                let answer = frame.get(DATA_HEADROOM..end).and_then(|d| icmp::too_big(d, mtu));
-                if let (Some(answer), Some(tun)) = (answer, &self.tun) {
-                    hand_over(tun, &mut self.net.counters, &answer);
+                self.outbox.sent();
+                continue;
+            }
+            let frames = self.outbox.unsealed();
+            let (count, outcome) = peer.context.seal_run(now, frames, stride, flags);
+            match outcome {
+                Outgoing::Send(path) => self.outbox.note_sealed(count, path),
+                Outgoing::Held => self.outbox.skip(count),
+                Outgoing::TooBig { mtu } => {
+                    self.net.counters.add("too_big");
+                    let first = self.outbox.first();
+                    let answer = if self.net.too_big.take(now) { icmp::too_big(first, mtu) } else { None };
+                    self.outbox.skip(count);
+                    if let (Some(answer), Some(tun)) = (answer, &self.tun) {
+                        hand_over(tun, &mut self.net.counters, &answer);
+                    }
                 }
             }
         }
+        self.outbox.clear();
+    }
+
+    /// A socket that had no room may have some again, or had its time.
+    pub(crate) fn retry_full(&mut self, now: Instant) {
+        let Some((_, since)) = self.net.full.take() else { return };
+        self.flush_out(now);
+        if let Some((path, _)) = self.net.full {
+            if now >= since + PATIENCE {
+                self.net.full = None;
+                self.net.counters.add("send_queue_full");
+                self.outbox.clear();
+            } else {
+                self.net.full = Some((path, since));
+            }
+        }
+    }
+
+    /// When [`Engine::retry_full`] must be called at the latest.
+    pub(crate) fn full_until(&self) -> Option<Instant> {
+        self.net.full.map(|(_, since)| since + PATIENCE)
     }
 
     /// From the network: to the virtual interface, to a context, or nowhere.
     pub(crate) fn pump_sockets(&mut self, now: Instant) {
+        let mut batch = std::mem::take(&mut self.batch);
+        let mut inward = std::mem::replace(&mut self.inward, Inward::new());
+        if let Some(tun) = &self.tun {
+            inward.coalescer.suit(tun.offloads());
+        }
+        let mut used = 0;
         for at in 0..self.net.sockets.len() {
-            for _ in 0..BATCH {
-                let Some((length, path)) = self.net.sockets.receive(at, &mut self.buffer) else { break };
-                self.net.traffic.received(path, length);
-                match self.buffer.first() {
-                    Some(0x60 | 0x61) if length >= 8 => self.sealed(now, path, length),
-                    Some(1..=4) if length >= 8 => self.wireguard(now, path, length),
-                    _ => self.net.counters.add("foreign_datagram"),
+            for _ in 0..READS {
+                if batch.len() - used < MAX_DATAGRAM {
+                    self.flush_in(&mut inward, &batch);
+                    used = 0;
+                }
+                let Some(room) = batch.get_mut(used..) else { break };
+                let Some((arrival, path)) = self.net.sockets.receive(at, room) else { break };
+                let stride = arrival.stride.max(1);
+                self.net.traffic.received(path, arrival.length.div_ceil(stride), arrival.length);
+                if arrival.length == 0 {
+                    self.net.counters.add("foreign_datagram");
+                }
+                let end = used + arrival.length;
+                while used < end {
+                    let next = end.min(used + stride);
+                    self.arrived(now, path, arrival.class, &mut batch, used..next, &mut inward);
+                    used = next;
                 }
             }
         }
+        self.flush_in(&mut inward, &batch);
+        self.batch = batch;
+        self.inward = inward;
     }
 
-    /// A sealed datagram of MAST.
-    fn sealed(&mut self, now: Instant, path: PathKey, length: usize) {
-        let Some(datagram) = self.buffer.get_mut(..length) else { return };
-        let Some(index) = datagram.get(4..8).and_then(|i| i.try_into().ok()).map(u32::from_be_bytes) else {
-            return;
+    /// One datagram of the network, in this range of the batch.
+    fn arrived(
+        &mut self,
+        now: Instant,
+        path: PathKey,
+        class: u8,
+        batch: &mut [u8],
+        range: Range<usize>,
+        inward: &mut Inward,
+    ) {
+        let Some(datagram) = batch.get_mut(range.clone()) else { return };
+        match datagram.first() {
+            Some(0x60 | 0x61) if datagram.len() >= 8 => {
+                let Some((id, inner, flags)) = self.sealed(now, path, datagram, inward) else { return };
+                let partial = flags.contains(Flags::PARTIAL);
+                let inner = range.start + inner.start..range.start + inner.end;
+                self.admit(now, id, path, class, batch, inner, partial, inward);
+                self.deliver_ordered(now, id, batch, inward);
+            }
+            Some(1..=4) if datagram.len() >= 8 => {
+                inward.admitted = None;
+                let Some((id, opened)) = self.wireguard(now, path, datagram) else { return };
+                let Some(opened) = inner::trim(&opened) else {
+                    self.net.counters.add("inner_malformed");
+                    return;
+                };
+                // Back to where it came from, where there is room: the frame around it was longer.
+                let Some(room) = datagram.get_mut(..opened.len()) else { return };
+                room.copy_from_slice(opened);
+                let inner = range.start..range.start + opened.len();
+                self.admit(now, id, path, class, batch, inner, false, inward);
+            }
+            _ => self.net.counters.add("foreign_datagram"),
+        }
+    }
+
+    /// A sealed datagram of MAST: where in it there is one for the host.
+    fn sealed(
+        &mut self,
+        now: Instant,
+        path: PathKey,
+        datagram: &mut [u8],
+        inward: &mut Inward,
+    ) -> Option<(PeerId, Range<usize>, Flags)> {
+        let index = datagram.get(4..8).and_then(|i| i.try_into().ok()).map(u32::from_be_bytes)?;
+        let id = match inward.last {
+            Some((last, id)) if last == index => Some(id),
+            _ => self.by_index.get(&index).copied(),
         };
-        let found = self.by_index.get(&index).and_then(|id| Some((*id, self.peers.get_mut(id)?)));
-        let Some((id, peer)) = found else {
+        let Some((id, peer)) = id.and_then(|id| Some((id, self.peers.get_mut(&id)?))) else {
             self.net.counters.add("unknown_index");
-            return;
+            return None;
         };
+        inward.last = Some((index, id));
+        let length = datagram.len();
         let received = peer.context.handle_datagram(now, path, datagram);
+        // It may have been authentic and have changed something, even where it was dropped.
+        touch(&mut self.touched, id);
         match received {
             Received::Dropped(reason) => {
                 self.net.counters.add(reason.as_str());
-                // It may have been authentic, and have changed something.
-                touch(&mut self.touched, id);
-                return;
+                None
             }
-            Received::Control => {}
-            Received::Data(range, _) => {
-                if let (Some(datagram), Some(tun)) = (datagram.get(range), &self.tun) {
-                    self.net.traffic.delivered(path, datagram.len());
-                    deliver(
-                        now,
-                        id,
-                        datagram,
-                        &self.routing,
-                        self.drill.as_mut(),
-                        &mut self.net.counters,
-                        tun,
-                    );
-                }
+            Received::Control => {
+                peer.rx_bytes += length as u64;
+                None
+            }
+            Received::Data(range, flags) => {
+                peer.rx_bytes += length as u64;
+                Some((id, range, flags))
             }
         }
-        peer.rx_bytes += length as u64;
-        touch(&mut self.touched, id);
+    }
+
+    /// What the sender's order held back, and may be delivered now.
+    fn deliver_ordered(&mut self, _now: Instant, _id: PeerId, _batch: &mut [u8], _inward: &mut Inward) {}
+
+    /// Hands a datagram from a peer, in this range of the batch, to the host, if the peer may send it.
+    #[expect(clippy::too_many_arguments, reason = "all of it is about the one datagram")]
+    fn admit(
+        &mut self,
+        now: Instant,
+        from: PeerId,
+        path: PathKey,
+        class: u8,
+        batch: &mut [u8],
+        range: Range<usize>,
+        partial: bool,
+        inward: &mut Inward,
+    ) {
+        let (Some(datagram), Some(tun)) = (batch.get_mut(range.clone()), &self.tun) else { return };
+        let Some(addresses) = inner::addresses(datagram) else {
+            self.net.counters.add("inner_malformed");
+            return;
+        };
+        if inward.admitted != Some((from, addresses)) {
+            if let Err(refused) = self.routing.admit(from, datagram) {
+                self.net.counters.add(refused.as_str());
+                return;
+            }
+            inward.admitted = Some((from, addresses));
+        }
+        if !ecn::combine(class, datagram) {
+            self.net.counters.add("ecn_dropped");
+            return;
+        }
+        self.net.traffic.delivered(path, datagram.len());
+        if let Some(drill) = self.drill.as_mut()
+            && drill.peer == from
+            && let Some((identifier, sequence)) = icmp::echo_reply(datagram)
+            && drill.reply(now, identifier, sequence)
+        {
+            return;
+        }
+        if clamp::is_candidate(datagram)
+            && let Some(mtu) = self.peers.get(&from).and_then(|p| p.context.inner_mtu())
+        {
+            clamp::mss(datagram, mtu, partial);
+        }
+        inward.coalescer.push(tun, batch, range, partial);
+    }
+
+    fn flush_in(&mut self, inward: &mut Inward, batch: &[u8]) {
+        if let Some(tun) = &self.tun {
+            inward.coalescer.flush(tun, batch);
+        }
+        for _ in 0..inward.coalescer.refused() {
+            self.net.counters.add("host_refused");
+        }
+        inward.last = None;
+        inward.admitted = None;
     }
 }
 
-/// Hands a datagram from a peer to the host, if the peer may send it.
-pub(crate) fn deliver<T: Tun>(
-    now: Instant,
-    from: PeerId,
-    datagram: &[u8],
-    routing: &Routing,
-    drill: Option<&mut Drill>,
-    counters: &mut Counters,
-    tun: &T,
-) {
-    if let Err(refused) = routing.admit(from, datagram) {
-        counters.add(refused.as_str());
-        return;
+/// Seals and sends what was put together for a plain WireGuard peer, again as datagrams of one length.
+fn flush_plain<U: Udp>(now: Instant, id: PeerId, peer: &mut Peer, net: &mut Net<U>, outbox: &mut Outbox) {
+    let (class, partial) = (outbox.class(), outbox.flags().contains(Flags::PARTIAL));
+    let (frames, messages) = outbox.plain();
+    let mut run = PlainRun { class, ..PlainRun::default() };
+    for frame in frames {
+        let end = frame.len().saturating_sub(DATA_TAILROOM);
+        let Some(datagram) = frame.get_mut(DATA_HEADROOM..end) else { continue };
+        if partial && !checksum::complete(datagram) {
+            net.counters.add("host_malformed");
+            continue;
+        }
+        let (message, index) = peer.session.seal_or_queue(datagram);
+        if index.is_some() {
+            net.indices.claim(index, Owner::Peer(id));
+        }
+        let Some(message) = message else { continue };
+        if run.length > 0 && message.len() > run.stride {
+            run.send(now, peer, net, messages);
+        }
+        match messages.get_mut(run.length..run.length + message.len()) {
+            // A handshake that the datagram waits for goes by itself.
+            Some(room) if index.is_none() => room.copy_from_slice(&message),
+            _ => {
+                net.send_plain(now, peer, &message, 0);
+                continue;
+            }
+        }
+        if run.length == 0 {
+            run.stride = message.len();
+        }
+        run.length += message.len();
+        run.carried += datagram.len();
+        if message.len() < run.stride {
+            run.send(now, peer, net, messages);
+        }
     }
-    if let Some(drill) = drill
-        && drill.peer == from
-        && let Some((identifier, sequence)) = icmp::echo_reply(datagram)
-        && drill.reply(now, identifier, sequence)
-    {
-        return;
-    }
-    hand_over(tun, counters, datagram);
+    run.send(now, peer, net, messages);
+    outbox.clear();
 }
 
-fn hand_over<T: Tun>(tun: &T, counters: &mut Counters, datagram: &[u8]) {
-    if tun.try_send(datagram).is_err() {
+/// Sealed datagrams for a plain WireGuard peer that leave together.
+#[derive(Default)]
+struct PlainRun {
+    class: u8,
+    stride: usize,
+    length: usize,
+    carried: usize,
+}
+
+impl PlainRun {
+    fn send<U: Udp>(&mut self, now: Instant, peer: &mut Peer, net: &mut Net<U>, messages: &[u8]) {
+        let (length, carried) = (std::mem::take(&mut self.length), std::mem::take(&mut self.carried));
+        let Some(payload) = messages.get(..length).filter(|p| !p.is_empty()) else { return };
+        let Some(path) = peer.context.plain_path(now) else {
+            net.counters.add("no_path");
+            return;
+        };
+        if !net.send_run(now, peer, Run { path, class: self.class, stride: self.stride, payload, carried }) {
+            net.counters.add("send_queue_full");
+        }
+        peer.context.note_plain_sent(now, path, length);
+    }
+}
+
+/// What is needed on the way in, and kept for the next time.
+pub(crate) struct Inward {
+    coalescer: Coalescer,
+    /// The context that the last datagram was for, by index.
+    last: Option<(u32, PeerId)>,
+    /// Source and destination that were last found to be the peer's and this host's.
+    admitted: Option<(PeerId, (IpAddr, IpAddr))>,
+}
+
+impl Inward {
+    pub fn new() -> Self {
+        Self { coalescer: Coalescer::new(), last: None, admitted: None }
+    }
+}
+
+/// Hands a finished datagram to the host.
+pub(crate) fn hand_over<T: Tun>(tun: &T, counters: &mut Counters, datagram: &[u8]) {
+    if tun.try_send(&[io::IoSlice::new(datagram)], Default::default()).is_err() {
         counters.add("host_refused");
     }
 }

@@ -2,7 +2,7 @@
 
 use std::time::Instant;
 
-use mast_proto::{DATA_HEADROOM, PathState};
+use mast_proto::PathState;
 use tokio::sync::mpsc;
 
 use crate::api::{DrillStep, EngineError};
@@ -90,10 +90,6 @@ impl<P: Platform> Engine<P> {
     fn echo(&mut self, now: Instant, id: PeerId, sequence: u16) {
         let Some(identifier) = self.drill.as_ref().map(|d| d.identifier) else { return };
         let Some((own, other)) = self.peers.get(&id).and_then(Peer::eid_v6) else { return };
-        let echo = icmp::echo_request(own, other, identifier, sequence);
-        if let Some(room) = self.frame.get_mut(DATA_HEADROOM..DATA_HEADROOM + echo.len()) {
-            room.copy_from_slice(&echo);
-            self.forward(now, id, echo.len());
-        }
+        self.forward(now, id, &mut icmp::echo_request(own, other, identifier, sequence));
     }
 }

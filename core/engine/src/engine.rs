@@ -5,11 +5,11 @@ use std::future::{pending, poll_fn};
 use std::net::Ipv6Addr;
 use std::pin::pin;
 use std::sync::Arc;
+use std::task::Poll;
 use std::time::{Duration, Instant};
 
 use mast_proto::{
-    Aead, Context, ContextConfig, DATA_HEADROOM, DATA_TAILROOM, EidBook, EidPool, HoldLimits, PeerKind,
-    Policy, Random, eid_v6, wire,
+    Aead, Context, ContextConfig, EidBook, EidPool, HoldLimits, PeerKind, Policy, Random, eid_v6, wire,
 };
 use ring::rand::{SecureRandom, SystemRandom};
 use tokio::sync::{mpsc, oneshot, watch};
@@ -17,7 +17,7 @@ use tokio::sync::{mpsc, oneshot, watch};
 use crate::api::{Change, EngineConfig, EngineError, PeerConfig};
 use crate::choices::Choices;
 use crate::counters::Counters;
-use crate::data::{MAX_DATAGRAM, Net};
+use crate::data::{BATCH, Inward, MAX_DATAGRAM, Net};
 use crate::drill::Drill;
 use crate::eids::Book;
 use crate::handle::{Command, EngineHandle};
@@ -25,6 +25,7 @@ use crate::icmp;
 use crate::meet::{Accepting, Invited};
 use crate::name;
 use crate::os::{InterfaceList, Platform, Tun, VirtualNetwork};
+use crate::outbox::Outbox;
 use crate::peer::{Names, Peer, PeerId};
 use crate::routing::{Claim, Routing};
 use crate::settle::tick;
@@ -73,7 +74,7 @@ pub struct Engine<P: Platform> {
     pub(crate) routing: Routing,
     pub(crate) network: VirtualNetwork,
     network_changed: bool,
-    pub(crate) net: Net,
+    pub(crate) net: Net<P::Udp>,
     pub(crate) tun: Option<P::Tun>,
     tun_retry: Option<Instant>,
 
@@ -100,10 +101,13 @@ pub struct Engine<P: Platform> {
     /// Peers whose context may have something to send or to tell.
     pub(crate) touched: Vec<PeerId>,
 
-    /// A datagram of the host, with room for the frame around it.
+    /// A frame of the virtual interface.
     pub(crate) frame: Box<[u8]>,
-    /// A datagram of the network.
-    pub(crate) buffer: Box<[u8]>,
+    /// What leaves together.
+    pub(crate) outbox: Outbox,
+    /// Datagrams of the network.
+    pub(crate) batch: Box<[u8]>,
+    pub(crate) inward: Inward,
 }
 
 enum Wake {
@@ -111,6 +115,8 @@ enum Wake {
     Command(Option<Command>),
     Timer,
     Data,
+    /// A socket has room again.
+    Room,
 }
 
 impl<P: Platform> Engine<P> {
@@ -186,6 +192,7 @@ impl<P: Platform> Engine<P> {
                 indices: Indices::new(),
                 counters: Counters::default(),
                 traffic: Traffic::default(),
+                full: None,
                 too_big: icmp::Allowance::new(Instant::now()),
             },
             tun: None,
@@ -208,8 +215,10 @@ impl<P: Platform> Engine<P> {
             up: false,
             closing: None,
             touched: Vec::new(),
-            frame: vec![0; DATA_HEADROOM + MAX_DATAGRAM + DATA_TAILROOM].into_boxed_slice(),
-            buffer: vec![0; MAX_DATAGRAM].into_boxed_slice(),
+            frame: vec![0; MAX_DATAGRAM].into_boxed_slice(),
+            outbox: Outbox::new(),
+            batch: vec![0; BATCH + MAX_DATAGRAM].into_boxed_slice(),
+            inward: Inward::new(),
         })
     }
 
@@ -233,12 +242,17 @@ impl<P: Platform> Engine<P> {
             }
             let wake = {
                 let Self { watch, commands, listening, net, tun, watching, .. } = &mut self;
+                let full = net.full.map(|(path, _)| path);
                 let readable = async {
                     match tun {
-                        Some(tun) => tun.readable().await,
-                        None => pending().await,
+                        Some(tun) if full.is_none() => tun.readable().await,
+                        _ => pending().await,
                     }
                 };
+                let room = poll_fn(|cx| match full {
+                    Some(path) => net.sockets.poll_writable(path, cx),
+                    None => Poll::Pending,
+                });
                 tokio::select! {
                     // What the system says of the interfaces comes before everything else.
                     biased;
@@ -249,6 +263,7 @@ impl<P: Platform> Engine<P> {
                     command = commands.recv(), if *listening => Wake::Command(command),
                     () = &mut sleep => Wake::Timer,
                     () = poll_fn(|cx| net.sockets.poll_readable(cx)) => Wake::Data,
+                    () = room => Wake::Room,
                     _ = readable => Wake::Data,
                 }
             };
@@ -270,6 +285,7 @@ impl<P: Platform> Engine<P> {
                     self.pump_sockets(now);
                     self.pump_tun(now);
                 }
+                Wake::Room => self.retry_full(now),
             }
         }
     }
@@ -281,6 +297,7 @@ impl<P: Platform> Engine<P> {
             self.net.sockets.retry(now).filter(|_| self.up),
             self.tun_retry,
             self.revalidate,
+            self.full_until(),
             self.joining.as_ref().map(|j| j.joining.timeout()),
             self.drill.as_ref().map(Drill::timeout),
             self.closing.as_ref().map(|c| c.deadline),
@@ -306,6 +323,9 @@ impl<P: Platform> Engine<P> {
         }
         if self.up && due(self.net.sockets.retry(now)) {
             self.sync_sockets(now);
+        }
+        if due(self.full_until()) {
+            self.retry_full(now);
         }
         if due(self.tun_retry) {
             self.restore_tun(now);

@@ -30,7 +30,9 @@
 //! |---|---|
 //! | `engine` | the task: what it waits for, and the peers |
 //! | `settle` | what contexts have to send and to tell |
-//! | `data`, `routing`, `icmp`, `inner` | the roads above |
+//! | `data`, `outbox`, `routing`, `icmp`, `inner` | the roads above |
+//! | `segment`, `coalesce` | frames of many datagrams: cut on the way out, put together on the way in |
+//! | `checksum`, `ecn` | partial checksums; traffic class and congestion marks |
 //! | `clamp` | the segment size that TCP connections through the tunnel agree on |
 //! | `sockets` | one UDP socket per interface and family |
 //! | `secure`, `wireguard` | WireGuard messages and sessions |
@@ -44,13 +46,16 @@
 //!
 //! The engine writes nothing to disk. Whatever must survive a restart comes as [`api::Change`].
 
+mod checksum;
 mod choices;
 mod clamp;
+mod coalesce;
 mod commands;
 mod counters;
 mod data;
 mod drill;
 mod drilling;
+mod ecn;
 mod eids;
 mod engine;
 mod handle;
@@ -59,10 +64,12 @@ mod inner;
 mod invite;
 mod meet;
 mod name;
+mod outbox;
 mod pairing;
 mod peer;
 mod routing;
 mod secure;
+mod segment;
 mod settle;
 mod sockets;
 mod story;

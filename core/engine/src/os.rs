@@ -4,10 +4,13 @@
 //! told which interfaces there are. Whatever differs between systems stays behind these traits.
 
 use std::future::Future;
-use std::io;
-use std::net::{IpAddr, UdpSocket};
+use std::io::{self, IoSlice};
+use std::net::{IpAddr, SocketAddr};
+use std::task::{Context, Poll};
 
 use mast_proto::{Interface, InterfaceId};
+use socket2::SockRef;
+use tokio::net::UdpSocket;
 use tokio::sync::watch;
 
 /// The interfaces at one moment, as the monitor publishes them.
@@ -83,24 +86,59 @@ pub struct VirtualNetwork {
     pub routes: Vec<(Prefix, Option<IpAddr>)>,
 }
 
+/// What a virtual interface does for the engine beyond carrying single, finished datagrams.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Offloads {
+    /// Checksums of TCP and UDP may be partial, both ways.
+    pub checksum: bool,
+    /// A frame may hold several segments of TCP, both ways. Never without `checksum`.
+    pub tcp: bool,
+    /// A frame may hold several datagrams of UDP, both ways. Never without `checksum`.
+    pub udp: bool,
+}
+
+/// What a frame of the virtual interface is, beside its bytes.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Offload {
+    /// The frame's checksum is partial: the sum from the first place to the end must be put at the second, which is
+    /// counted from the first. In bytes.
+    pub partial: Option<(u16, u16)>,
+    /// The frame is several datagrams under one header.
+    pub several: Option<Several>,
+}
+
+/// How several datagrams lie in one frame: their payloads one after the other behind one header.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Several {
+    /// Of UDP; else of TCP.
+    pub udp: bool,
+    /// The length of each one's payload in bytes; the last may be shorter.
+    pub size: u16,
+    /// The length of the headers in bytes.
+    pub header: u16,
+}
+
 /// A virtual interface: what the host sends to peers' EIDs is read from it, what peers send is written to it.
 ///
-/// Datagrams are plain IP, without any header of the device.
+/// Frames are plain IP, without any header of the device.
 pub trait Tun: Send + Sync + 'static {
     /// The interface's name.
     fn name(&self) -> &str;
+    /// What it can do.
+    fn offloads(&self) -> Offloads;
     /// Waits until [`Tun::try_recv`] may have something.
     fn readable(&self) -> impl Future<Output = io::Result<()>> + Send;
-    /// Reads one datagram.
+    /// Reads one frame, at most as long as an IP datagram can be (65,535 bytes).
     ///
     /// # Errors
     /// `WouldBlock` when there is none; anything else when the interface is gone.
-    fn try_recv(&self, buffer: &mut [u8]) -> io::Result<usize>;
-    /// Hands one datagram to the host. Never waits: the host's own queue decides.
+    fn try_recv(&self, buffer: &mut [u8]) -> io::Result<(usize, Offload)>;
+    /// Hands one frame, in parts, to the host. Never waits: the host's own queue decides.
     ///
     /// # Errors
-    /// Whatever the device says; a refused datagram is lost, as on any link.
-    fn try_send(&self, datagram: &[u8]) -> io::Result<usize>;
+    /// `InvalidInput` when the device does not take such a frame after all; or whatever the device says: a refused
+    /// datagram is lost, as on any link.
+    fn try_send(&self, parts: &[IoSlice<'_>], offload: Offload) -> io::Result<()>;
     /// Makes the interface's addresses and routes be `network`, changing only what differs from what was set before.
     /// The routes and addresses go with the interface when it is dropped.
     ///
@@ -109,10 +147,83 @@ pub trait Tun: Send + Sync + 'static {
     fn configure(&self, network: &VirtualNetwork) -> impl Future<Output = io::Result<()>> + Send;
 }
 
+/// What one read of a socket brought: datagrams from one address, one after the other.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Arrival {
+    /// In all, in bytes.
+    pub length: usize,
+    /// The length of each datagram in bytes; the last may be shorter.
+    pub stride: usize,
+    /// Where they came from.
+    pub remote: SocketAddr,
+    /// The IP header's traffic class (RFC 2474, RFC 3168), or 0 where the system does not tell.
+    pub class: u8,
+}
+
+/// A UDP socket that sends and receives over one interface only, whatever the routes say. It never waits.
+pub trait Udp: Send + Sync + 'static {
+    /// Ready when [`Udp::try_recv`] may have something.
+    fn poll_readable(&self, cx: &mut Context<'_>) -> Poll<()>;
+    /// Ready when [`Udp::try_send`] may have room again after it said `WouldBlock`.
+    fn poll_writable(&self, cx: &mut Context<'_>) -> Poll<()>;
+    /// Reads datagrams into `buffer`, which has room for the longest one (65,535 bytes).
+    ///
+    /// # Errors
+    /// `WouldBlock` when there are none; else what the system says, which may be about a datagram sent before.
+    fn try_recv(&self, buffer: &mut [u8]) -> io::Result<Arrival>;
+    /// Sends datagrams of `stride` bytes each, which lie one after the other in `payload`; the last may be shorter.
+    /// There are at most [`Udp::MOST`] of them, of at most 65,000 bytes in all. `class` is the traffic class of the
+    /// IP header.
+    ///
+    /// # Errors
+    /// What the system says. If it took some and not the others, these are lost, as on any link.
+    fn try_send(&self, remote: SocketAddr, class: u8, stride: usize, payload: &[u8]) -> io::Result<()>;
+
+    /// The most datagrams that are sent at once (Linux: UDP_MAX_SEGMENTS was 64 before 6.7).
+    const MOST: usize = 64;
+}
+
+/// A UDP socket that does one datagram at a time, on any system.
+#[derive(Debug)]
+pub struct PlainUdp(UdpSocket);
+
+impl PlainUdp {
+    /// Takes over a non-blocking socket. Must be called within a Tokio runtime.
+    ///
+    /// # Errors
+    /// When the runtime does not take it.
+    pub fn new(socket: std::net::UdpSocket) -> io::Result<Self> {
+        Ok(Self(UdpSocket::from_std(socket)?))
+    }
+}
+
+impl Udp for PlainUdp {
+    fn poll_readable(&self, cx: &mut Context<'_>) -> Poll<()> {
+        self.0.poll_recv_ready(cx).map(drop)
+    }
+    fn poll_writable(&self, cx: &mut Context<'_>) -> Poll<()> {
+        self.0.poll_send_ready(cx).map(drop)
+    }
+    fn try_recv(&self, buffer: &mut [u8]) -> io::Result<Arrival> {
+        let (length, remote) = self.0.try_recv_from(buffer)?;
+        Ok(Arrival { length, stride: length, remote, class: 0 })
+    }
+    fn try_send(&self, remote: SocketAddr, _class: u8, stride: usize, payload: &[u8]) -> io::Result<()> {
+        // Around the runtime, which would refuse until it has first seen the socket writable.
+        let socket = SockRef::from(&self.0);
+        for datagram in payload.chunks(stride.max(1)) {
+            socket.send_to(datagram, &remote.into())?;
+        }
+        Ok(())
+    }
+}
+
 /// An operating system.
 pub trait Platform: Send + Sync + 'static {
     /// Its virtual interface.
     type Tun: Tun;
+    /// Its sockets.
+    type Udp: Udp;
 
     /// Makes the virtual interface, up, with an MTU in bytes.
     ///
@@ -120,12 +231,11 @@ pub trait Platform: Send + Sync + 'static {
     /// `PermissionDenied`, `AlreadyExists`, or whatever the system says, with what to do about it in the text.
     fn create_tun(&self, name: &str, mtu: u16) -> io::Result<Self::Tun>;
 
-    /// A non-blocking UDP socket that sends and receives over `interface` only, whatever the routes say.
-    /// Port 0 lets the system choose.
+    /// A UDP socket on `interface`. Port 0 lets the system choose.
     ///
     /// # Errors
     /// `AddrInUse`, `PermissionDenied`, or `NotFound` when the interface is gone.
-    fn bind_udp(&self, interface: &Interface, family: Family, port: u16) -> io::Result<UdpSocket>;
+    fn bind_udp(&self, interface: &Interface, family: Family, port: u16) -> io::Result<Self::Udp>;
 
     /// Starts to watch the interfaces; the task ends when every receiver is dropped.
     /// `exclude` is the name of the virtual interface.

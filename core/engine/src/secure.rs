@@ -6,7 +6,6 @@ use std::time::Instant;
 use gotatun::packet::{Packet, WgKind};
 use mast_proto::PathKey;
 
-use crate::data::deliver;
 use crate::eids::Book;
 use crate::engine::{Engine, touch};
 use crate::inner;
@@ -15,45 +14,48 @@ use crate::peer::PeerId;
 use crate::wireguard::{Outcome, Owner, Session, Verified};
 
 impl<P: Platform> Engine<P> {
-    /// A WireGuard message of this length in the receive buffer.
-    pub(crate) fn wireguard(&mut self, now: Instant, path: PathKey, length: usize) {
-        let Some(message) = self.buffer.get(..length) else { return };
+    /// A WireGuard message. What it holds for the host comes back, with the peer that it is from.
+    pub(crate) fn wireguard(
+        &mut self,
+        now: Instant,
+        path: PathKey,
+        message: &[u8],
+    ) -> Option<(PeerId, Packet)> {
+        let length = message.len();
         if message.first() == Some(&1) {
-            self.initiation(now, path, length);
-            return;
+            self.initiation(now, path, message);
+            return None;
         }
         let Some(owner) = self.net.indices.owner(message) else {
             self.net.counters.add("wireguard_unknown_session");
-            return;
+            return None;
         };
         let message = if message.first() == Some(&2) {
-            let Some(identity) = self.session(owner).map(|s| Arc::clone(&s.identity)) else { return };
-            let Some(message) = self.buffer.get(..length) else { return };
+            let identity = self.session(owner).map(|s| Arc::clone(&s.identity))?;
             match identity.verify(path.remote, message) {
                 Verified::Yes(message) => message,
                 Verified::Cookie(cookie) => {
                     self.answer_cookie(path, &cookie);
-                    return;
+                    return None;
                 }
                 Verified::No => {
                     self.net.counters.add("wireguard_not_authentic");
-                    return;
+                    return None;
                 }
             }
         } else if let Ok(message) = Packet::copy_from(message).try_into_wg() {
             message
         } else {
             self.net.counters.add("wireguard_malformed");
-            return;
+            return None;
         };
-        self.accept(now, path, owner, message, length);
+        self.accept(now, path, owner, message, length)
     }
 
     /// A handshake initiation: from a peer, or from somebody who holds an invite.
-    fn initiation(&mut self, now: Instant, path: PathKey, length: usize) {
+    fn initiation(&mut self, now: Instant, path: PathKey, message: &[u8]) {
         for at in 0..self.identities.len() {
             let Some(identity) = self.identities.get(at).map(Arc::clone) else { return };
-            let Some(message) = self.buffer.get(..length) else { return };
             let initiation = match identity.verify(path.remote, message) {
                 Verified::Yes(WgKind::HandshakeInit(initiation)) => initiation,
                 Verified::Cookie(cookie) => {
@@ -77,7 +79,7 @@ impl<P: Platform> Engine<P> {
                 self.net.counters.add("handshake_of_stranger");
                 return;
             };
-            self.accept(now, path, owner, WgKind::HandshakeInit(initiation), length);
+            self.accept(now, path, owner, WgKind::HandshakeInit(initiation), message.len());
             return;
         }
         self.net.counters.add("wireguard_not_authentic");
@@ -99,28 +101,50 @@ impl<P: Platform> Engine<P> {
         }
     }
 
-    fn accept(&mut self, now: Instant, path: PathKey, owner: Owner, message: WgKind, length: usize) {
+    fn accept(
+        &mut self,
+        now: Instant,
+        path: PathKey,
+        owner: Owner,
+        message: WgKind,
+        length: usize,
+    ) -> Option<(PeerId, Packet)> {
         let Some(session) = self.session(owner) else {
             self.net.counters.add("wireguard_unknown_session");
-            return;
+            return None;
         };
         let outcome = match session.receive(now, message) {
             Ok(outcome) => outcome,
             Err(reason) => {
                 self.net.counters.add(reason);
-                return;
+                return None;
             }
         };
-        self.net.indices.claim(outcome.index, owner);
+        if outcome.index.is_some() {
+            self.net.indices.claim(outcome.index, owner);
+        }
         match owner {
-            Owner::Peer(id) => self.hear_peer(now, path, id, outcome, length),
-            Owner::Invite(number) => self.hear_invited(path, number, outcome),
-            Owner::Joining => self.hear_inviter(now, path, outcome),
+            Owner::Peer(id) => self.hear_peer(now, path, id, outcome, length).map(|inner| (id, inner)),
+            Owner::Invite(number) => {
+                self.hear_invited(path, number, outcome);
+                None
+            }
+            Owner::Joining => {
+                self.hear_inviter(now, path, outcome);
+                None
+            }
         }
     }
 
-    fn hear_peer(&mut self, now: Instant, path: PathKey, id: PeerId, outcome: Outcome, length: usize) {
-        let Some(peer) = self.peers.get_mut(&id) else { return };
+    fn hear_peer(
+        &mut self,
+        now: Instant,
+        path: PathKey,
+        id: PeerId,
+        outcome: Outcome,
+        length: usize,
+    ) -> Option<Packet> {
+        let peer = self.peers.get_mut(&id)?;
         touch(&mut self.touched, id);
         if let Some(reply) = &outcome.reply {
             self.net.send(now, peer, path, reply, 0);
@@ -140,26 +164,21 @@ impl<P: Platform> Engine<P> {
             }
             peer.tick.get_or_insert(now);
         }
-        let Some(datagram) = outcome.inner else { return };
-        if let Some(payload) = inner::unwrap(&datagram) {
-            let mut book = Book {
-                routing: &self.routing,
-                interfaces: &self.list.interfaces,
-                pool: self.settings.pool,
-                random: &mut self.random,
-                asking: id,
-            };
-            let before = peer.eid_v4();
-            peer.context.handle_secure(now, path, payload, &mut book);
-            if peer.eid_v4() != before {
-                // The next datagram may come from the new EID already.
-                self.rebuild();
-            }
-        } else if let (Some(datagram), Some(tun)) = (inner::trim(&datagram), &self.tun) {
-            self.net.traffic.delivered(path, datagram.len());
-            deliver(now, id, datagram, &self.routing, self.drill.as_mut(), &mut self.net.counters, tun);
-        } else {
-            self.net.counters.add("inner_malformed");
+        let datagram = outcome.inner?;
+        let Some(payload) = inner::unwrap(&datagram) else { return Some(datagram) };
+        let mut book = Book {
+            routing: &self.routing,
+            interfaces: &self.list.interfaces,
+            pool: self.settings.pool,
+            random: &mut self.random,
+            asking: id,
+        };
+        let before = peer.eid_v4();
+        peer.context.handle_secure(now, path, payload, &mut book);
+        if peer.eid_v4() != before {
+            // The next datagram may come from the new EID already.
+            self.rebuild();
         }
+        None
     }
 }

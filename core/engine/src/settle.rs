@@ -2,16 +2,17 @@
 
 use std::time::{Duration, Instant, SystemTime};
 
+use mast_proto::wire::Flags;
 use mast_proto::{Event, PathKey, PeerKind, Transmit, eid_v6, wire};
 
 use crate::api::{Change, Happening};
 use crate::data::Net;
 use crate::engine::Engine;
-use crate::inner;
-use crate::os::Platform;
+use crate::os::{Platform, Udp};
 use crate::peer::{Names, Peer, PeerId};
 use crate::story::Story;
 use crate::wireguard::Owner;
+use crate::{checksum, inner};
 
 /// What is sent for one context before the others have their turn.
 const TRANSMITS: usize = 512;
@@ -59,7 +60,7 @@ impl<P: Platform> Engine<P> {
 }
 
 /// Does what WireGuard's clock wants.
-pub(crate) fn tick(now: Instant, id: PeerId, peer: &mut Peer, net: &mut Net) {
+pub(crate) fn tick<U: Udp>(now: Instant, id: PeerId, peer: &mut Peer, net: &mut Net<U>) {
     if !peer.is_plain() {
         peer.tick = peer.session.forget(now);
         return;
@@ -72,7 +73,7 @@ pub(crate) fn tick(now: Instant, id: PeerId, peer: &mut Peer, net: &mut Net) {
     peer.tick = Some(now + TICK);
 }
 
-fn send(now: Instant, id: PeerId, peer: &mut Peer, net: &mut Net, transmit: Transmit) {
+fn send<U: Udp>(now: Instant, id: PeerId, peer: &mut Peer, net: &mut Net<U>, transmit: Transmit) {
     match transmit {
         Transmit::Datagram { path, payload } => net.send(now, peer, path, &payload, 0),
         Transmit::Contact { path, fresh } => {
@@ -98,11 +99,11 @@ fn road(names: &Names, path: PathKey, other: Option<PathKey>) -> String {
     }
 }
 
-fn handle_event(
+fn handle_event<U: Udp>(
     now: Instant,
     id: PeerId,
     peer: &mut Peer,
-    net: &mut Net,
+    net: &mut Net<U>,
     story: &mut Story,
     names: &Names,
     event: Event,
@@ -121,7 +122,10 @@ fn handle_event(
             let plain = kind == PeerKind::WireGuard;
             peer.session.ticking = plain;
             peer.tick = Some(now);
-            while plain && let Some((datagram, _)) = peer.context.take_held(now) {
+            while plain && let Some((mut datagram, flags)) = peer.context.take_held(now) {
+                if flags.contains(Flags::PARTIAL) {
+                    checksum::complete(&mut datagram);
+                }
                 net.seal_plain(now, id, peer, &datagram);
             }
         }

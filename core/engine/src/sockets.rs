@@ -9,20 +9,18 @@ use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
 use mast_proto::{Interface, InterfaceId, PathKey, SendError};
-use socket2::SockRef;
-use tokio::net::UdpSocket;
 
-use crate::os::{Family, Platform};
+use crate::os::{Arrival, Family, Platform, Udp};
 
 /// The first pause before a socket that could not be made is tried again.
 const RETRY_FIRST: Duration = Duration::from_millis(100);
 /// The longest one.
 const RETRY_MAX: Duration = Duration::from_secs(10);
 
-struct Bound {
+struct Bound<U> {
     interface: InterfaceId,
     family: Family,
-    socket: UdpSocket,
+    socket: U,
     /// The interface failed underneath it.
     broken: bool,
 }
@@ -48,6 +46,8 @@ pub(crate) struct Failure {
 pub(crate) enum Sent {
     /// It is on its way.
     Yes,
+    /// The system has no room for it now.
+    Full,
     /// It is lost; the reason is the name of a counter.
     Lost(&'static str),
     /// The context must know.
@@ -55,13 +55,13 @@ pub(crate) enum Sent {
 }
 
 /// All sockets.
-pub(crate) struct Sockets {
+pub(crate) struct Sockets<U> {
     port: u16,
-    bound: Vec<Bound>,
+    bound: Vec<Bound<U>>,
     missing: Vec<Missing>,
 }
 
-impl Sockets {
+impl<U: Udp> Sockets<U> {
     /// None yet. All will use the same port; 0 picks one that is free now.
     pub fn new(port: u16) -> io::Result<Self> {
         let port = if port == 0 {
@@ -84,7 +84,7 @@ impl Sockets {
     }
 
     /// Makes what is missing and due, and drops what is no longer needed.
-    pub fn sync<P: Platform>(
+    pub fn sync<P: Platform<Udp = U>>(
         &mut self,
         platform: &P,
         interfaces: &[Interface],
@@ -108,7 +108,7 @@ impl Sockets {
                     continue;
                 }
                 let before = entry.map(|at| self.missing.swap_remove(at).failures).unwrap_or(0);
-                match platform.bind_udp(interface, family, self.port).and_then(UdpSocket::from_std) {
+                match platform.bind_udp(interface, family, self.port) {
                     Ok(socket) => {
                         self.bound.push(Bound { interface: interface.id, family, socket, broken: false })
                     }
@@ -143,7 +143,7 @@ impl Sockets {
     pub fn poll_readable(&self, cx: &mut Context<'_>) -> Poll<()> {
         let mut ready = Poll::Pending;
         for bound in self.bound.iter().filter(|b| !b.broken) {
-            if bound.socket.poll_recv_ready(cx).is_ready() {
+            if bound.socket.poll_readable(cx).is_ready() {
                 ready = Poll::Ready(());
             }
         }
@@ -155,15 +155,15 @@ impl Sockets {
         self.bound.len()
     }
 
-    /// One datagram from a socket, if it has one: its length and the path it came over.
-    pub fn receive(&mut self, at: usize, buffer: &mut [u8]) -> Option<(usize, PathKey)> {
+    /// Datagrams from a socket, if it has any, and the path they came over.
+    pub fn receive(&mut self, at: usize, buffer: &mut [u8]) -> Option<(Arrival, PathKey)> {
         let bound = self.bound.get_mut(at).filter(|b| !b.broken)?;
         loop {
-            match bound.socket.try_recv_from(buffer) {
-                Ok((length, from)) => {
+            match bound.socket.try_recv(buffer) {
+                Ok(arrival) => {
                     // Without IPv6's scope and flow label, which would make two paths of one.
-                    let remote = SocketAddr::new(from.ip().to_canonical(), from.port());
-                    return Some((length, PathKey { interface: bound.interface, remote }));
+                    let remote = SocketAddr::new(arrival.remote.ip().to_canonical(), arrival.remote.port());
+                    return Some((arrival, PathKey { interface: bound.interface, remote }));
                 }
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => return None,
                 // An ICMP error for something sent earlier, or a datagram longer than the buffer (Windows).
@@ -177,24 +177,22 @@ impl Sockets {
         }
     }
 
-    /// Sends a datagram over a path.
-    pub fn send(&mut self, path: PathKey, datagram: &[u8]) -> Sent {
+    /// Sends datagrams of `stride` bytes each, the last of which may be shorter, over a path.
+    pub fn send_run(&mut self, path: PathKey, class: u8, stride: usize, payload: &[u8]) -> Sent {
         let family = Family::of(path.remote.ip());
         let Some(bound) = self.bound.iter_mut().find(|b| b.interface == path.interface && b.family == family)
         else {
             return Sent::Lost("no_socket");
         };
-        // Around the runtime, which would refuse until it has first seen the socket writable.
-        let socket = SockRef::from(&bound.socket);
-        let error = match socket.send_to(datagram, &path.remote.into()) {
-            Ok(_) => return Sent::Yes,
+        let error = match bound.socket.try_send(path.remote, class, stride, payload) {
+            Ok(()) => return Sent::Yes,
             Err(error) => error,
         };
         if is_too_big(&error) {
             return Sent::Failed(SendError::TooBig);
         }
         match error.kind() {
-            io::ErrorKind::WouldBlock => Sent::Lost("send_queue_full"),
+            io::ErrorKind::WouldBlock => Sent::Full,
             io::ErrorKind::ConnectionRefused => Sent::Lost("send_refused_port"),
             io::ErrorKind::NetworkUnreachable
             | io::ErrorKind::HostUnreachable
@@ -206,6 +204,20 @@ impl Sockets {
             // A local firewall; whether it is for good shows in silence.
             io::ErrorKind::PermissionDenied => Sent::Lost("send_not_permitted"),
             _ => Sent::Lost("send_failed"),
+        }
+    }
+
+    /// Sends one datagram over a path.
+    pub fn send(&mut self, path: PathKey, datagram: &[u8]) -> Sent {
+        self.send_run(path, 0, datagram.len(), datagram)
+    }
+
+    /// Ready when a path's socket may have room again, or is no longer there.
+    pub fn poll_writable(&self, path: PathKey, cx: &mut Context<'_>) -> Poll<()> {
+        let family = Family::of(path.remote.ip());
+        match self.bound.iter().find(|b| b.interface == path.interface && b.family == family && !b.broken) {
+            Some(bound) => bound.socket.poll_writable(cx),
+            None => Poll::Ready(()),
         }
     }
 

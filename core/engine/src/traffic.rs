@@ -25,16 +25,16 @@ pub struct Bytes {
 pub(crate) struct Traffic(Vec<(InterfaceId, Bytes)>);
 
 impl Traffic {
-    /// A UDP payload went out; so much of it was a datagram of the host.
-    pub fn sent(&mut self, path: PathKey, payload: usize, carried: usize) {
+    /// So many datagrams with so much UDP payload went out; so much of it was datagrams of the host.
+    pub fn sent(&mut self, path: PathKey, count: usize, payload: usize, carried: usize) {
         let bytes = self.of_mut(path.interface);
-        bytes.tx += payload as u64 + headers(path);
+        bytes.tx += payload as u64 + headers(path) * count as u64;
         bytes.tx_carried += carried as u64;
     }
 
-    /// A UDP payload came in.
-    pub fn received(&mut self, path: PathKey, payload: usize) {
-        self.of_mut(path.interface).rx += payload as u64 + headers(path);
+    /// So many datagrams with so much UDP payload came in.
+    pub fn received(&mut self, path: PathKey, count: usize, payload: usize) {
+        self.of_mut(path.interface).rx += payload as u64 + headers(path) * count as u64;
     }
 
     /// So much of what came in was a datagram for the host.
@@ -79,9 +79,9 @@ mod tests {
             remote: remote.parse().unwrap(),
         };
         let mut traffic = Traffic::default();
-        traffic.sent(path(1, "192.0.2.1:1"), 1036, 1000);
-        traffic.sent(path(1, "192.0.2.1:1"), 1036, 0);
-        traffic.received(path(2, "[2001:db8::1]:1"), 100);
+        traffic.sent(path(1, "192.0.2.1:1"), 1, 1036, 1000);
+        traffic.sent(path(1, "192.0.2.1:1"), 1, 1036, 0);
+        traffic.received(path(2, "[2001:db8::1]:1"), 1, 100);
         traffic.delivered(path(2, "[2001:db8::1]:1"), 64);
         assert_eq!(traffic.of(InterfaceId(1)), Bytes { tx: 2128, tx_carried: 1000, ..Bytes::default() });
         assert_eq!(traffic.of(InterfaceId(2)), Bytes { rx: 148, rx_carried: 64, ..Bytes::default() });

@@ -1,9 +1,8 @@
 //! Stands in on systems that are not supported yet: it compiles, and says so when used.
 
-use std::io;
-use std::net::UdpSocket;
+use std::io::{self, IoSlice};
 
-use mast_engine::os::{Family, InterfaceList, Platform, Tun, VirtualNetwork};
+use mast_engine::os::{Family, InterfaceList, Offload, Offloads, PlainUdp, Platform, Tun, VirtualNetwork};
 use mast_proto::Interface;
 use tokio::sync::watch;
 
@@ -38,10 +37,13 @@ impl Tun for NoTun {
     async fn readable(&self) -> io::Result<()> {
         match *self {}
     }
-    fn try_recv(&self, _buffer: &mut [u8]) -> io::Result<usize> {
+    fn offloads(&self) -> Offloads {
         match *self {}
     }
-    fn try_send(&self, _datagram: &[u8]) -> io::Result<usize> {
+    fn try_recv(&self, _buffer: &mut [u8]) -> io::Result<(usize, Offload)> {
+        match *self {}
+    }
+    fn try_send(&self, _parts: &[IoSlice<'_>], _offload: Offload) -> io::Result<()> {
         match *self {}
     }
     async fn configure(&self, _network: &VirtualNetwork) -> io::Result<()> {
@@ -51,11 +53,12 @@ impl Tun for NoTun {
 
 impl Platform for Native {
     type Tun = NoTun;
+    type Udp = PlainUdp;
 
     fn create_tun(&self, _name: &str, _mtu: u16) -> io::Result<NoTun> {
         unsupported()
     }
-    fn bind_udp(&self, _interface: &Interface, _family: Family, _port: u16) -> io::Result<UdpSocket> {
+    fn bind_udp(&self, _interface: &Interface, _family: Family, _port: u16) -> io::Result<PlainUdp> {
         unsupported()
     }
     fn watch_interfaces(&self, _exclude: &str) -> io::Result<watch::Receiver<InterfaceList>> {

@@ -4,12 +4,12 @@
 
 mod common;
 
-use std::io::ErrorKind;
+use std::io::{ErrorKind, IoSlice};
 use std::net::{IpAddr, SocketAddr, UdpSocket};
 use std::time::Duration;
 
 use common::{INSIDE, again, eventually, in_namespace, ip, may_open_tun, pair};
-use mast_engine::os::{Platform, Prefix, Tun, VirtualNetwork};
+use mast_engine::os::{Offload, Platform, Prefix, Tun, VirtualNetwork};
 use mast_platform::linux::LinuxTun;
 use mast_platform::{Native, Overrides, clear_leftovers, probe};
 
@@ -45,11 +45,10 @@ async fn next(tun: &LinuxTun) -> Vec<u8> {
     let mut buffer = [0; 2000];
     loop {
         match tun.try_recv(&mut buffer) {
-            Ok(length) if buffer[0] >> 4 == 6 && buffer[24] == 0xff => {
+            Ok(_) if buffer[0] >> 4 == 6 && buffer[24] == 0xff => {
                 assert_ne!(buffer[40], 133, "a router solicitation");
-                let _ = length;
             }
-            Ok(length) => return buffer[..length].to_vec(),
+            Ok((length, _)) => return buffer[..length].to_vec(),
             Err(error) if error.kind() == ErrorKind::WouldBlock => {
                 tokio::time::timeout(Duration::from_secs(5), tun.readable())
                     .await
@@ -104,7 +103,7 @@ fn datagrams_go_both_ways() {
             };
             assert_eq!(source, own);
             let reply = answer(&datagram);
-            assert_eq!(tun.try_send(&reply).unwrap(), reply.len());
+            tun.try_send(&[IoSlice::new(&reply)], Offload::default()).unwrap();
             let mut buffer = [0; 10];
             let answered = socket.recv_from(&mut buffer);
             assert!(matches!(answered, Ok((3, from)) if from == peer), "{peer}: {answered:?}");

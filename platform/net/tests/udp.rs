@@ -5,10 +5,12 @@
 mod common;
 
 use std::io::ErrorKind;
-use std::net::UdpSocket;
+use std::net::{SocketAddr, UdpSocket};
+use std::time::Duration;
 
 use common::{find, in_namespace, ip, pair, wait_for};
-use mast_engine::os::{Family, Platform};
+use mast_engine::os::{Family, Platform, Udp};
+use mast_platform::linux::LinuxUdp;
 use mast_platform::{Native, Overrides};
 use mast_proto::{Interface, InterfaceId};
 use socket2::SockRef;
@@ -19,7 +21,7 @@ async fn interfaces(names: &[&str]) -> Vec<Interface> {
     names.iter().map(|n| find(&list, n).unwrap().clone()).collect()
 }
 
-fn bind(interface: &Interface, family: Family, port: u16) -> std::io::Result<UdpSocket> {
+fn bind(interface: &Interface, family: Family, port: u16) -> std::io::Result<LinuxUdp> {
     Native::new(Overrides::default()).bind_udp(interface, family, port)
 }
 
@@ -40,19 +42,20 @@ fn every_interface_can_have_the_same_port() {
         for interface in &list {
             for family in [Family::V4, Family::V6] {
                 let socket = bind(interface, family, 4242).unwrap();
-                let address = socket.local_addr().unwrap();
+                let view = SockRef::from(&socket);
+                let address = view.local_addr().unwrap().as_socket().unwrap();
                 assert_eq!((address.port(), address.ip().is_unspecified()), (4242, true));
                 assert_eq!(Family::of(address.ip()), family);
-                let view = SockRef::from(&socket);
                 assert_eq!(view.device().unwrap().as_deref(), Some(interface.name.as_bytes()));
-                assert_eq!(socket.recv_from(&mut [0; 9]).unwrap_err().kind(), ErrorKind::WouldBlock);
+                assert_eq!(socket.try_recv(&mut [0; 9]).unwrap_err().kind(), ErrorKind::WouldBlock);
                 sockets.push(socket);
             }
         }
         let error = bind(&list[0], Family::V4, 4242).unwrap_err();
         assert_eq!(error.kind(), ErrorKind::AddrInUse);
         assert!(error.to_string().contains("4242") && error.to_string().contains("eth0"), "{error}");
-        assert_ne!(bind(&list[0], Family::V6, 0).unwrap().local_addr().unwrap().port(), 0);
+        let socket = bind(&list[0], Family::V6, 0).unwrap();
+        assert_ne!(SockRef::from(&socket).local_addr().unwrap().as_socket().unwrap().port(), 0);
     });
 }
 
@@ -67,14 +70,18 @@ fn routes_do_not_decide() {
             ip(&format!("route add default via {gateway} dev {name} metric {metric}"));
         }
         let socket = bind(&list[1], Family::V4, 0).unwrap();
+        let far = "198.51.100.1:9".parse().unwrap();
         let before = (received("peer0"), received("peer1"));
         for _ in 0..50 {
-            socket.send_to(&[0; 1000], "198.51.100.1:9").unwrap();
+            socket.try_send(far, 0, 1000, &[0; 1000]).unwrap();
         }
         assert!(received("peer1") >= before.1 + 50_000);
         assert!(received("peer0") < before.0 + 50_000);
         // Larger than the link: refused, not fragmented.
-        let error = socket.send_to(&[0; 3000], "198.51.100.1:9").unwrap_err();
+        let error = socket.try_send(far, 0, 3000, &[0; 3000]).unwrap_err();
+        assert_eq!(error.raw_os_error(), Some(nix::libc::EMSGSIZE));
+        // The same where several go at once.
+        let error = socket.try_send(far, 0, 3000, &[0; 9000]).unwrap_err();
         assert_eq!(error.raw_os_error(), Some(nix::libc::EMSGSIZE));
     });
 }
@@ -93,4 +100,73 @@ fn an_interface_that_is_gone_is_not_found() {
             assert_eq!(error.kind(), ErrorKind::NotFound, "{error}");
         }
     });
+}
+
+/// Datagrams that go out with one call arrive one by one, in order, in the class they were given; also where the
+/// kernel or the interface cannot do several at once.
+#[test]
+fn several_at_once() {
+    in_namespace("several_at_once", || async {
+        pair("eth0", "peer0", "10.1.0.2/24");
+        let list = interfaces(&["eth0"]).await;
+        let plain = UdpSocket::bind("10.1.0.2:0").unwrap();
+        plain.set_read_timeout(Some(Duration::from_secs(5))).unwrap();
+        for offload in [true, false] {
+            let socket = bind(&list[0], Family::V4, 0).unwrap();
+            if !offload {
+                // No checksums: then the kernel refuses several at once with EIO.
+                set_no_check(&socket);
+            }
+            let payload: Vec<u8> = (0..2_500_u32).map(|n| (n / 10) as u8).collect();
+            let to = plain.local_addr().unwrap();
+            socket.try_send(to, 0xb8, 1_000, &payload).unwrap();
+            let mut buffer = [0; 2_000];
+            for part in payload.chunks(1_000) {
+                let (length, _) = plain.recv_from(&mut buffer).unwrap();
+                assert_eq!(&buffer[..length], part);
+            }
+        }
+        // Inward the kernel may join them; whether or not, lengths and order are told.
+        let socket = bind(&list[0], Family::V4, 0).unwrap();
+        let port = SockRef::from(&socket).local_addr().unwrap().as_socket().unwrap().port();
+        let to = SocketAddr::from(([10, 1, 0, 2], port));
+        let sender = bind(&list[0], Family::V4, 0).unwrap();
+        sender.try_send(to, 0x02, 1_000, &[7; 2_500]).unwrap();
+        let mut lengths = Vec::new();
+        let mut buffer = vec![0; 70_000];
+        for _ in 0..100 {
+            match socket.try_recv(&mut buffer) {
+                Ok(arrival) => {
+                    assert_eq!((arrival.remote.ip().to_string().as_str(), arrival.class), ("10.1.0.2", 2));
+                    let mut left = arrival.length;
+                    while left > 0 {
+                        lengths.push(left.min(arrival.stride));
+                        left -= left.min(arrival.stride);
+                    }
+                }
+                Err(error) => assert_eq!(error.kind(), ErrorKind::WouldBlock),
+            }
+            if lengths.len() == 3 {
+                break;
+            }
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+        assert_eq!(lengths, [1_000, 1_000, 500]);
+    });
+}
+
+fn set_no_check(socket: &LinuxUdp) {
+    use std::os::fd::{AsFd, AsRawFd};
+    let on: nix::libc::c_int = 1;
+    // SAFETY: the descriptor is open, and the value is an `int` that outlives the call.
+    let result = unsafe {
+        nix::libc::setsockopt(
+            socket.as_fd().as_raw_fd(),
+            nix::libc::SOL_SOCKET,
+            nix::libc::SO_NO_CHECK,
+            (&raw const on).cast(),
+            size_of_val(&on) as _,
+        )
+    };
+    assert_eq!(result, 0);
 }

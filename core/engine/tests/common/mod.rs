@@ -4,13 +4,13 @@
 #![allow(clippy::unwrap_used, reason = "a test may panic")]
 
 use std::collections::VecDeque;
-use std::io;
+use std::io::{self, IoSlice};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, UdpSocket};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use mast_engine::api::{Change, EngineConfig, Happening, Snapshot};
-use mast_engine::os::{Family, InterfaceList, Platform, Tun, VirtualNetwork};
+use mast_engine::os::{Family, InterfaceList, Offload, Offloads, PlainUdp, Platform, Tun, VirtualNetwork};
 use mast_engine::{Engine, EngineHandle};
 use mast_proto::{EidPool, Interface, InterfaceId, InterfaceKind, PeerState, Policy};
 use tokio::sync::{Notify, mpsc, watch};
@@ -67,13 +67,19 @@ impl Tun for FakeTun {
         Ok(())
     }
 
-    fn try_recv(&self, buffer: &mut [u8]) -> io::Result<usize> {
-        let datagram = self.0.to_engine.lock().unwrap().pop_front().ok_or(io::ErrorKind::WouldBlock)?;
-        buffer[..datagram.len()].copy_from_slice(&datagram);
-        Ok(datagram.len())
+    fn offloads(&self) -> Offloads {
+        Offloads::default()
     }
 
-    fn try_send(&self, datagram: &[u8]) -> io::Result<usize> {
+    fn try_recv(&self, buffer: &mut [u8]) -> io::Result<(usize, Offload)> {
+        let datagram = self.0.to_engine.lock().unwrap().pop_front().ok_or(io::ErrorKind::WouldBlock)?;
+        buffer[..datagram.len()].copy_from_slice(&datagram);
+        Ok((datagram.len(), Offload::default()))
+    }
+
+    fn try_send(&self, parts: &[IoSlice<'_>], offload: Offload) -> io::Result<()> {
+        assert_eq!(offload, Offload::default());
+        let datagram: Vec<u8> = parts.iter().flat_map(|p| p.iter().copied()).collect();
         // A host that answers echo requests.
         if datagram.len() >= 48 && datagram[0] >> 4 == 6 && datagram[6] == 58 && datagram[40] == 128 {
             let mut reply = datagram.to_vec();
@@ -83,11 +89,11 @@ impl Tun for FakeTun {
             reply[24..40].copy_from_slice(&source);
             self.0.to_engine.lock().unwrap().push_back(reply);
             self.0.ready.notify_one();
-            return Ok(datagram.len());
+            return Ok(());
         }
-        self.0.from_engine.lock().unwrap().push_back(datagram.to_vec());
+        self.0.from_engine.lock().unwrap().push_back(datagram);
         self.0.arrived.notify_one();
-        Ok(datagram.len())
+        Ok(())
     }
 
     async fn configure(&self, network: &VirtualNetwork) -> io::Result<()> {
@@ -103,6 +109,7 @@ pub struct FakePlatform {
 
 impl Platform for FakePlatform {
     type Tun = FakeTun;
+    type Udp = PlainUdp;
 
     fn create_tun(&self, _: &str, _: u16) -> io::Result<FakeTun> {
         *self.wire.present.lock().unwrap() = true;
@@ -110,12 +117,12 @@ impl Platform for FakePlatform {
     }
 
     /// Bound to the interface's first address, which is what tells the interfaces of a loopback apart.
-    fn bind_udp(&self, interface: &Interface, family: Family, port: u16) -> io::Result<UdpSocket> {
+    fn bind_udp(&self, interface: &Interface, family: Family, port: u16) -> io::Result<PlainUdp> {
         let ip =
             interface.addresses.iter().find(|a| Family::of(**a) == family).ok_or(io::ErrorKind::NotFound)?;
         let socket = UdpSocket::bind((*ip, port))?;
         socket.set_nonblocking(true)?;
-        Ok(socket)
+        PlainUdp::new(socket)
     }
 
     fn watch_interfaces(&self, _: &str) -> io::Result<watch::Receiver<InterfaceList>> {

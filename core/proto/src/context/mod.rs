@@ -457,6 +457,12 @@ impl Context {
         self.config.index
     }
 
+    /// The largest datagram between EIDs that fits the active path, in bytes; `None` while there is none.
+    pub fn inner_mtu(&self) -> Option<usize> {
+        let path = self.active_at().and_then(|at| self.paths.get(at))?;
+        path.mtu.checked_sub(DATA_OVERHEAD)
+    }
+
     /// When the peer was last heard.
     pub fn last_heard(&self) -> Option<Instant> {
         self.last_heard

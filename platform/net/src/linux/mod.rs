@@ -23,6 +23,7 @@
 //! The SSID comes from nl80211 and is missing on drivers that do not report it; the names of mobile operators and
 //! NetworkManager's idea of what is metered are not read.
 
+mod batch;
 mod classify;
 mod configure;
 mod guard;
@@ -38,9 +39,9 @@ mod sockopt;
 mod sysfs;
 mod tun;
 mod udp;
+mod vnet;
 
 use std::io;
-use std::net::UdpSocket;
 
 use mast_engine::os::{Family, InterfaceList, Platform};
 use mast_proto::Interface;
@@ -48,6 +49,7 @@ use tokio::sync::watch;
 
 use crate::Overrides;
 
+pub use batch::LinuxUdp;
 pub use guard::guard;
 pub use leftovers::clear_leftovers;
 pub use probe::probe;
@@ -69,13 +71,15 @@ impl Linux {
 
 impl Platform for Linux {
     type Tun = LinuxTun;
+    type Udp = LinuxUdp;
 
     /// Must be called within a Tokio runtime, on which the device's readiness is then reported.
     fn create_tun(&self, name: &str, mtu: u16) -> io::Result<LinuxTun> {
         LinuxTun::create(name, mtu)
     }
 
-    fn bind_udp(&self, interface: &Interface, family: Family, port: u16) -> io::Result<UdpSocket> {
+    /// Must be called within a Tokio runtime, too.
+    fn bind_udp(&self, interface: &Interface, family: Family, port: u16) -> io::Result<LinuxUdp> {
         udp::bind(interface, family, port)
     }
 

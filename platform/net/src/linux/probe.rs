@@ -4,14 +4,18 @@ use std::fs::{self, OpenOptions};
 use std::io;
 use std::path::Path;
 
+use mast_engine::os::Offloads;
+use socket2::{Domain, Protocol, Socket, Type};
+
 use super::rtnl::{self, Rtnl};
-use super::{netlink, tun};
+use super::{batch, netlink, tun};
 use crate::Check;
 
 /// Checks whether the host, as seen by this process, has what MAST needs. Changes nothing that lasts: to know whether
 /// a TUN device can be made, one is made and dropped.
 pub fn probe() -> Vec<Check> {
     let mut checks = vec![tun_device(), tun_create(), events(), ipv6()];
+    checks.extend(offloads());
     checks.extend(reverse_path());
     checks
 }
@@ -40,6 +44,43 @@ fn tun_create() -> Check {
         Ok(_) => Check::pass(NAME, "a virtual interface can be made"),
         Err(error) => Check::fail(NAME, error.to_string()),
     }
+}
+
+/// What makes MAST quick. Without it everything works, and costs more of the processor: so these never fail.
+fn offloads() -> Vec<Check> {
+    const TUN: &str = "tun-offloads";
+    const UDP: &str = "udp-offloads";
+    let mut checks = Vec::new();
+    if let Ok(opened) = tun::open("mastprobe%d") {
+        let Offloads { checksum, tcp, udp } = opened.offloads;
+        let text = match (checksum, tcp, udp) {
+            (_, true, true) => "the virtual interface takes streams of TCP and UDP at once",
+            (_, true, false) => {
+                "the virtual interface takes streams of TCP at once; those of UDP only since Linux 6.2, until then \
+                 calls and QUIC cost more of the processor"
+            }
+            (true, ..) => {
+                "the virtual interface takes one datagram at a time: MAST works, and large transfers cost more of the \
+                 processor"
+            }
+            _ => {
+                "the virtual interface has no offloads: MAST works, and large transfers cost more of the processor"
+            }
+        };
+        checks.push(Check::pass(TUN, text));
+    }
+    let socket = Socket::new(Domain::IPV4, Type::DGRAM, Some(Protocol::UDP));
+    if let Ok(socket) = socket {
+        let text = match batch::offloads(&socket) {
+            (true, true) => "datagrams are sent and received many at once",
+            (true, false) => {
+                "datagrams are sent many at once, and received one by one: that came with Linux 5.0"
+            }
+            _ => "datagrams are sent one by one: many at once came with Linux 4.18",
+        };
+        checks.push(Check::pass(UDP, text));
+    }
+    checks
 }
 
 fn events() -> Check {

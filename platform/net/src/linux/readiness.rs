@@ -12,6 +12,10 @@ use tokio::io::unix::AsyncFd;
 pub(super) struct Stable<T>(T);
 
 impl<T> Stable<T> {
+    pub(super) fn new(inner: T) -> Self {
+        Self(inner)
+    }
+
     pub(super) fn get(&self) -> &T {
         &self.0
     }

@@ -1,13 +1,15 @@
 //! The TUN device.
 
-use std::io;
-use std::os::fd::{FromRawFd, IntoRawFd, OwnedFd};
+use std::fs::OpenOptions;
+use std::io::{self, IoSlice, IoSliceMut};
+use std::os::fd::{AsRawFd, OwnedFd};
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use ::tun::{Configuration, Device};
-use mast_engine::os::{Tun, VirtualNetwork};
+use mast_engine::os::{Offload, Offloads, Tun, VirtualNetwork};
 use nix::errno::Errno;
+use nix::sys::uio::{readv, writev};
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 
@@ -15,15 +17,19 @@ use super::configure::Configurator;
 use super::context;
 use super::readiness::{self, READ_OR_GONE, Stable};
 use super::rtnl::Rtnl;
+use super::vnet::{self, HEADER};
 
 /// The device through which TUN devices are made.
 pub(super) const DEVICE_NODE: &str = "/dev/net/tun";
 /// The kernel's limit, without the terminating zero.
 const LONGEST_NAME: usize = 15;
+/// The most parts of one frame.
+const PARTS: usize = 128;
 
 /// A TUN device. It goes, with its addresses and routes, when this is dropped.
 pub struct LinuxTun {
     name: String,
+    offloads: Offloads,
     device: AsyncFd<Stable<OwnedFd>>,
     configurator: Arc<Mutex<Configurator>>,
 }
@@ -39,9 +45,7 @@ impl LinuxTun {
         if tokio::runtime::Handle::try_current().is_err() {
             return Err(io::Error::other("a virtual interface can only be made within a Tokio runtime"));
         }
-        let device = open(name)?;
-        let name = ::tun::AbstractDevice::tun_name(&device)?;
-        device.set_nonblock()?;
+        let Opened { device, name, offloads } = open(name)?;
         let failed = |error: io::Error| {
             context(&error, error.kind(), format_args!("cannot set up the virtual interface `{name}`"))
         };
@@ -54,14 +58,21 @@ impl LinuxTun {
         quiet(&mut rtnl, link.index, &name);
         rtnl.set_mtu(link.index, mtu.into()).map_err(|e| failed(e.into()))?;
         rtnl.set_up(link.index).map_err(|e| failed(e.into()))?;
-        let device = readiness::register(into_descriptor(device))?;
+        let device = readiness::register(device)?;
         let configurator = Arc::new(Mutex::new(Configurator::new(rtnl, link.index, name.clone())));
-        Ok(Self { name, device, configurator })
+        Ok(Self { name, offloads, device, configurator })
     }
 }
 
+/// A TUN device that was just opened.
+pub(super) struct Opened {
+    pub device: OwnedFd,
+    pub name: String,
+    pub offloads: Offloads,
+}
+
 /// Opens a TUN device, making it if there is none of that name.
-pub(super) fn open(name: &str) -> io::Result<Device> {
+pub(super) fn open(name: &str) -> io::Result<Opened> {
     if name.is_empty() || name.len() > LONGEST_NAME || name.contains(|c: char| c == '/' || c.is_whitespace())
     {
         let text = format!(
@@ -69,19 +80,56 @@ pub(super) fn open(name: &str) -> io::Result<Device> {
         );
         return Err(io::Error::new(io::ErrorKind::InvalidInput, text));
     }
-    let mut configuration = Configuration::default();
-    configuration.tun_name(name);
-    // MTU and state are set through netlink.
-    configuration.platform_config(|linux| {
-        linux.ensure_root_privileges(false);
-    });
-    Device::new(&configuration).map_err(|error| explain(&error.into(), name))
+    attach(name).map_err(|error| explain(&error, name))
 }
 
-/// The descriptor alone: datagrams need nothing else of the device.
-fn into_descriptor(device: Device) -> OwnedFd {
-    // SAFETY: `into_raw_fd` gives up the descriptor, which is open, to its caller: nobody else closes it.
-    unsafe { OwnedFd::from_raw_fd(device.into_raw_fd()) }
+fn attach(wanted: &str) -> io::Result<Opened> {
+    let device: OwnedFd = OpenOptions::new()
+        .read(true)
+        .write(true)
+        .custom_flags(libc::O_NONBLOCK | libc::O_CLOEXEC)
+        .open(DEVICE_NODE)?
+        .into();
+    // SAFETY: an all-zero `ifreq` is a valid one: it holds integers and a union of them.
+    let mut request: libc::ifreq = unsafe { std::mem::zeroed() };
+    for (to, from) in request.ifr_name.iter_mut().zip(wanted.bytes()) {
+        *to = from as libc::c_char;
+    }
+    request.ifr_ifru.ifru_flags = (libc::IFF_TUN | libc::IFF_NO_PI | libc::IFF_VNET_HDR) as libc::c_short;
+    // SAFETY: the request is an `ifreq` that outlives the call; the kernel reads it and writes the name into it.
+    let made = unsafe { libc::ioctl(device.as_raw_fd(), libc::TUNSETIFF, &raw mut request) };
+    if made < 0 {
+        return Err(io::Error::last_os_error());
+    }
+    let name = request.ifr_name.iter().take_while(|c| **c != 0).map(|c| *c as u8).collect();
+    let name = String::from_utf8(name).map_err(io::Error::other)?;
+    let size = HEADER as libc::c_int;
+    // SAFETY: the argument is an `int` that outlives the call, which the kernel only reads.
+    if unsafe { libc::ioctl(device.as_raw_fd(), libc::TUNSETVNETHDRSZ, &raw const size) } < 0 {
+        return Err(io::Error::last_os_error());
+    }
+    let offloads = enable(&device);
+    Ok(Opened { device, name, offloads })
+}
+
+/// Switches on as much as the kernel has: datagrams of UDP at once came with Linux 6.2.
+fn enable(device: &OwnedFd) -> Offloads {
+    const TCP: libc::c_uint = libc::TUN_F_CSUM | libc::TUN_F_TSO4 | libc::TUN_F_TSO6 | libc::TUN_F_TSO_ECN;
+    const UDP: libc::c_uint = libc::TUN_F_USO4 | libc::TUN_F_USO6;
+    let choices = [
+        (TCP | UDP, Offloads { checksum: true, tcp: true, udp: true }),
+        (TCP, Offloads { checksum: true, tcp: true, udp: false }),
+        (libc::TUN_F_CSUM, Offloads { checksum: true, ..Offloads::default() }),
+    ];
+    let allowed = usize::from(vnet::limit());
+    for (flags, offloads) in choices.into_iter().skip(allowed) {
+        // SAFETY: this request takes its argument by value.
+        if unsafe { libc::ioctl(device.as_raw_fd(), libc::TUNSETOFFLOAD, libc::c_ulong::from(flags)) } == 0 {
+            return offloads;
+        }
+    }
+    tracing::debug!("the virtual interface has no offloads");
+    Offloads::default()
 }
 
 /// Puts the remedy to an error of opening or making a device.
@@ -144,19 +192,36 @@ impl Tun for LinuxTun {
         self.device.ready(READ_OR_GONE).await.map(drop)
     }
 
-    fn try_recv(&self, buffer: &mut [u8]) -> io::Result<usize> {
-        // One interest at a time: Tokio's `try_io` takes a combined one for none.
-        let mut read = |device: &Stable<OwnedFd>| Ok(nix::unistd::read(device.get(), buffer)?);
-        match self.device.try_io(Interest::READABLE, &mut read) {
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-                self.device.try_io(Interest::ERROR, read)
-            }
-            other => other,
-        }
+    fn offloads(&self) -> Offloads {
+        self.offloads
     }
 
-    fn try_send(&self, datagram: &[u8]) -> io::Result<usize> {
-        Ok(nix::unistd::write(self.device.get_ref().get(), datagram)?)
+    fn try_recv(&self, buffer: &mut [u8]) -> io::Result<(usize, Offload)> {
+        let mut header = [0; HEADER];
+        // One interest at a time: Tokio's `try_io` takes a combined one for none.
+        let mut read = |device: &Stable<OwnedFd>| {
+            let mut parts = [IoSliceMut::new(&mut header), IoSliceMut::new(buffer)];
+            Ok(readv(device.get(), &mut parts)?)
+        };
+        let length = match self.device.try_io(Interest::READABLE, &mut read) {
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                self.device.try_io(Interest::ERROR, read)?
+            }
+            other => other?,
+        };
+        Ok((length.saturating_sub(HEADER), vnet::decode(&header)))
+    }
+
+    fn try_send(&self, parts: &[IoSlice<'_>], offload: Offload) -> io::Result<()> {
+        let v6 = parts.first().and_then(|p| p.first()).is_some_and(|b| b >> 4 == 6);
+        let header = vnet::encode(offload, v6);
+        let mut all = [IoSlice::new(&[]); 1 + PARTS];
+        let count = 1 + parts.len().min(PARTS);
+        for (slot, part) in all.iter_mut().zip([IoSlice::new(&header)].iter().chain(parts)) {
+            *slot = *part;
+        }
+        writev(self.device.get_ref().get(), all.get(..count).unwrap_or_default())?;
+        Ok(())
     }
 
     /// What the system lost meanwhile, as when somebody took the interface down, is set again. The work is done by

@@ -1,7 +1,7 @@
 //! UDP sockets that keep to one interface.
 
 use std::io;
-use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 
 use mast_engine::os::Family;
 use mast_proto::Interface;
@@ -9,16 +9,19 @@ use nix::errno::Errno;
 use nix::sys::socket::{setsockopt, sockopt as options};
 use socket2::{Domain, Protocol, Socket, Type};
 
+use super::batch::LinuxUdp;
 use super::{context, guard, sockopt};
 
 /// What the kernel is asked to hold for a socket while the program is busy, in bytes per direction.
 const BUFFER: usize = 4 << 20;
 
-pub(super) fn bind(interface: &Interface, family: Family, port: u16) -> io::Result<UdpSocket> {
-    try_bind(interface, family, port).map_err(|error| explain(&error, interface, family, port))
+pub(super) fn bind(interface: &Interface, family: Family, port: u16) -> io::Result<LinuxUdp> {
+    try_bind(interface, family, port)
+        .and_then(|socket| LinuxUdp::new(socket, family))
+        .map_err(|error| explain(&error, interface, family, port))
 }
 
-fn try_bind(interface: &Interface, family: Family, port: u16) -> io::Result<UdpSocket> {
+fn try_bind(interface: &Interface, family: Family, port: u16) -> io::Result<Socket> {
     let (domain, any): (_, SocketAddr) = match family {
         Family::V4 => (Domain::IPV4, (Ipv4Addr::UNSPECIFIED, port).into()),
         Family::V6 => (Domain::IPV6, (Ipv6Addr::UNSPECIFIED, port).into()),
@@ -46,7 +49,7 @@ fn try_bind(interface: &Interface, family: Family, port: u16) -> io::Result<UdpS
         tracing::debug!(%error, "socket without a mark");
     }
     socket.bind(&any.into())?;
-    Ok(socket.into())
+    Ok(socket)
 }
 
 /// As large as asked where privileged, else as large as the system allows.

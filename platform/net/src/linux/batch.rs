@@ -1,0 +1,257 @@
+//! Many datagrams with one call: `UDP_SEGMENT` out, `UDP_GRO` in (udp(7)).
+
+use std::io;
+use std::net::{SocketAddr, SocketAddrV4, SocketAddrV6};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::task::{Context, Poll};
+
+use mast_engine::os::{Arrival, Family, Udp};
+use socket2::{SockAddr, Socket};
+use tokio::io::Interest;
+use tokio::io::unix::AsyncFd;
+
+use super::readiness::Stable;
+use super::sockopt;
+
+/// Room for two control messages of up to four bytes each, which are 24 bytes long, aligned as they must be.
+#[repr(C, align(8))]
+struct Control([u8; 64]);
+
+/// A UDP socket of one interface.
+pub struct LinuxUdp {
+    socket: AsyncFd<Stable<Socket>>,
+    family: Family,
+    /// Several datagrams may go out at once: the kernel has it, and the interface has not refused it.
+    segments: AtomicBool,
+}
+
+impl std::fmt::Debug for LinuxUdp {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("LinuxUdp").field("family", &self.family).finish_non_exhaustive()
+    }
+}
+
+impl AsFd for LinuxUdp {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.socket.get_ref().get().as_fd()
+    }
+}
+
+/// Whether the kernel cuts and joins datagrams of UDP: since Linux 4.18 and 5.0.
+pub(super) fn offloads(socket: &Socket) -> (bool, bool) {
+    let (level, off, on) = (libc::IPPROTO_UDP, 0, 1);
+    if std::env::var_os("MAST_OFFLOADS").is_some_and(|value| value == "none") {
+        return (false, false);
+    }
+    // Kernels before that take the control message of `UDP_SEGMENT` for none, and would send one giant datagram.
+    let segments = sockopt::set(socket, level, libc::UDP_SEGMENT, off).is_ok();
+    let joins = sockopt::set(socket, level, libc::UDP_GRO, on).is_ok();
+    (segments, joins)
+}
+
+impl LinuxUdp {
+    pub(super) fn new(socket: Socket, family: Family) -> io::Result<Self> {
+        let (segments, joins) = offloads(&socket);
+        let (level, name) = match family {
+            Family::V4 => (libc::IPPROTO_IP, libc::IP_RECVTOS),
+            Family::V6 => (libc::IPPROTO_IPV6, libc::IPV6_RECVTCLASS),
+        };
+        if let Err(error) = sockopt::set(&socket, level, name, 1) {
+            tracing::debug!(%error, "congestion marks are not seen");
+        }
+        tracing::debug!(segments, joins, "socket opened");
+        // SAFETY: `Stable` keeps the descriptor from being exchanged, and `AsyncFd` deregisters it before it drops it.
+        let socket = unsafe {
+            AsyncFd::register_with_interest(Stable::new(socket), Interest::READABLE | Interest::WRITABLE)
+        }?;
+        Ok(Self { socket, family, segments: segments.into() })
+    }
+
+    /// Sends datagrams of this length with one call.
+    fn send(&self, remote: SocketAddr, class: u8, stride: usize, payload: &[u8]) -> io::Result<()> {
+        let address = SockAddr::from(remote);
+        let mut control = Control([0; 64]);
+        let mut used = 0;
+        if class != 0 {
+            let (level, kind) = match self.family {
+                Family::V4 => (libc::IPPROTO_IP, libc::IP_TOS),
+                Family::V6 => (libc::IPPROTO_IPV6, libc::IPV6_TCLASS),
+            };
+            used = put(&mut control.0, used, level, kind, &libc::c_int::from(class).to_ne_bytes());
+        }
+        if stride < payload.len() {
+            let stride = u16::try_from(stride).map_err(|_| io::ErrorKind::InvalidInput)?;
+            used = put(&mut control.0, used, libc::SOL_UDP, libc::UDP_SEGMENT, &stride.to_ne_bytes());
+        }
+        let mut part = libc::iovec { iov_base: payload.as_ptr().cast_mut().cast(), iov_len: payload.len() };
+        // SAFETY: an all-zero `msghdr` is valid: no name, no parts, no control.
+        let mut message: libc::msghdr = unsafe { std::mem::zeroed() };
+        message.msg_name = address.as_ptr().cast_mut().cast();
+        message.msg_namelen = address.len();
+        message.msg_iov = &raw mut part;
+        message.msg_iovlen = 1;
+        if used > 0 {
+            message.msg_control = (&raw mut control).cast();
+            message.msg_controllen = used as _;
+        }
+        // SAFETY: name, part and control outlive the call, with the lengths given; `sendmsg` only reads them.
+        let sent = unsafe { libc::sendmsg(self.socket.as_raw_fd(), &raw const message, libc::MSG_DONTWAIT) };
+        if sent < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
+    }
+
+    fn receive(&self, buffer: &mut [u8]) -> io::Result<Arrival> {
+        let mut control = Control([0; 64]);
+        // SAFETY: an all-zero `sockaddr_storage` is valid: of no family.
+        let mut from: libc::sockaddr_storage = unsafe { std::mem::zeroed() };
+        let mut part = libc::iovec { iov_base: buffer.as_mut_ptr().cast(), iov_len: buffer.len() };
+        // SAFETY: as above.
+        let mut message: libc::msghdr = unsafe { std::mem::zeroed() };
+        message.msg_name = (&raw mut from).cast();
+        message.msg_namelen = size_of_val(&from) as libc::socklen_t;
+        message.msg_iov = &raw mut part;
+        message.msg_iovlen = 1;
+        message.msg_control = (&raw mut control).cast();
+        message.msg_controllen = size_of_val(&control) as _;
+        // SAFETY: name, part and control are writable, outlive the call, and have the lengths given.
+        let length = unsafe { libc::recvmsg(self.socket.as_raw_fd(), &raw mut message, libc::MSG_DONTWAIT) };
+        if length < 0 {
+            return Err(io::Error::last_os_error());
+        }
+        let length = length as usize;
+        let remote = address(&from).ok_or(io::ErrorKind::InvalidData)?;
+        let mut arrival = Arrival { length, stride: length, remote, class: 0 };
+        let used = (message.msg_controllen as usize).min(control.0.len());
+        for (level, kind, value) in Messages(control.0.get(..used).unwrap_or_default()) {
+            match (level, kind, value) {
+                (libc::SOL_UDP, libc::UDP_GRO, [a, b, c, d, ..]) => {
+                    let stride = libc::c_int::from_ne_bytes([*a, *b, *c, *d]);
+                    arrival.stride = usize::try_from(stride).ok().filter(|s| *s > 0).unwrap_or(length);
+                }
+                (libc::IPPROTO_IP, libc::IP_TOS, [class, ..]) => arrival.class = *class,
+                (libc::IPPROTO_IPV6, libc::IPV6_TCLASS, [a, b, c, d, ..]) => {
+                    arrival.class = libc::c_int::from_ne_bytes([*a, *b, *c, *d]) as u8;
+                }
+                _ => {}
+            }
+        }
+        Ok(arrival)
+    }
+}
+
+impl Udp for LinuxUdp {
+    fn poll_readable(&self, cx: &mut Context<'_>) -> Poll<()> {
+        // Whatever is wrong shows when it is read.
+        self.socket.poll_read_ready(cx).map(drop)
+    }
+
+    fn poll_writable(&self, cx: &mut Context<'_>) -> Poll<()> {
+        self.socket.poll_write_ready(cx).map(drop)
+    }
+
+    fn try_recv(&self, buffer: &mut [u8]) -> io::Result<Arrival> {
+        self.socket.try_io(Interest::READABLE, |_| self.receive(buffer))
+    }
+
+    fn try_send(&self, remote: SocketAddr, class: u8, stride: usize, payload: &[u8]) -> io::Result<()> {
+        let stride = stride.max(1);
+        if stride >= payload.len() {
+            return self.blocking(self.send(remote, class, payload.len(), payload));
+        }
+        if self.segments.load(Ordering::Relaxed) {
+            let error = match self.send(remote, class, stride, payload) {
+                Ok(()) => return Ok(()),
+                Err(error) => error,
+            };
+            match error.raw_os_error() {
+                // The interface, or something on the way to it (IPsec, a device without checksums), cannot do it.
+                Some(libc::EIO | libc::EINVAL | libc::EOPNOTSUPP) => {
+                    tracing::debug!(%error, "datagrams go out one by one from now on");
+                    self.segments.store(false, Ordering::Relaxed);
+                }
+                _ => return self.blocking(Err(error)),
+            }
+        }
+        for (at, datagram) in payload.chunks(stride).enumerate() {
+            let sent = self.blocking(self.send(remote, class, datagram.len(), datagram));
+            if let Err(error) = sent {
+                // Where some went out, the others are lost: sent again as a whole they would be doubled.
+                return if at > 0 && error.kind() == io::ErrorKind::WouldBlock { Ok(()) } else { Err(error) };
+            }
+        }
+        Ok(())
+    }
+}
+
+impl LinuxUdp {
+    /// Has the runtime watch for room where there was none.
+    fn blocking(&self, result: io::Result<()>) -> io::Result<()> {
+        match result {
+            // A full queue of the interface, where the system tells of it, passes as quickly as a full socket's.
+            Err(error) if error.raw_os_error() == Some(libc::ENOBUFS) => Ok(()),
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                // Clears the readiness that tokio remembers, so that it is told of the next.
+                let _ = self.socket.try_io(Interest::WRITABLE, |_| -> io::Result<()> {
+                    Err(io::ErrorKind::WouldBlock.into())
+                });
+                Err(error)
+            }
+            other => other,
+        }
+    }
+}
+
+/// Appends a control message; tells how long the control is then.
+fn put(control: &mut [u8; 64], at: usize, level: libc::c_int, kind: libc::c_int, value: &[u8]) -> usize {
+    let header = HEAD + value.len();
+    let mut write = |at: usize, bytes: &[u8]| {
+        if let Some(room) = control.get_mut(at..at + bytes.len()) {
+            room.copy_from_slice(bytes);
+        }
+    };
+    write(at, &header.to_ne_bytes());
+    write(at + size_of::<usize>(), &level.to_ne_bytes());
+    write(at + size_of::<usize>() + 4, &kind.to_ne_bytes());
+    write(at + HEAD, value);
+    at + header.next_multiple_of(size_of::<usize>())
+}
+
+/// The length of a control message's header: a length as wide as a pointer, level, and type (cmsg(3)).
+const HEAD: usize = size_of::<usize>() + 8;
+
+/// The control messages of a message that was received.
+struct Messages<'a>(&'a [u8]);
+
+impl<'a> Iterator for Messages<'a> {
+    type Item = (libc::c_int, libc::c_int, &'a [u8]);
+
+    fn next(&mut self) -> Option<Self::Item> {
+        let (length, rest) = self.0.split_first_chunk()?;
+        let (level, rest) = rest.split_first_chunk()?;
+        let (kind, _) = rest.split_first_chunk()?;
+        let length = usize::from_ne_bytes(*length);
+        let value = self.0.get(HEAD..length)?;
+        let level = libc::c_int::from_ne_bytes(*level);
+        let kind = libc::c_int::from_ne_bytes(*kind);
+        self.0 = self.0.get(length.next_multiple_of(size_of::<usize>())..).unwrap_or_default();
+        Some((level, kind, value))
+    }
+}
+
+fn address(from: &libc::sockaddr_storage) -> Option<SocketAddr> {
+    match libc::c_int::from(from.ss_family) {
+        libc::AF_INET => {
+            // SAFETY: the family says which of its forms the address has, and the storage is as large as any.
+            let from = unsafe { &*(&raw const *from).cast::<libc::sockaddr_in>() };
+            let ip = u32::from_be(from.sin_addr.s_addr).into();
+            Some(SocketAddrV4::new(ip, u16::from_be(from.sin_port)).into())
+        }
+        libc::AF_INET6 => {
+            // SAFETY: as above.
+            let from = unsafe { &*(&raw const *from).cast::<libc::sockaddr_in6>() };
+            let ip = from.sin6_addr.s6_addr.into();
+            Some(SocketAddrV6::new(ip, u16::from_be(from.sin6_port), 0, from.sin6_scope_id).into())
+        }
+        _ => None,
+    }
+}
