@@ -123,7 +123,7 @@
 //!
 //! [`wire`] (header and messages) and `crypto` (keys, windows) are leaves; `eid`, `estimate`, `hold`, `interface` and
 //! `policy` are one idea each. Then `context`: `mod` (what there is), `path`, `epoch`, [`timing`], then what happens: `contact`,
-//! `control`, `liveness`, `select`, `data`.
+//! `control`, `liveness`, `select`, `data`, `redundant`.
 mod context;
 mod crypto;
 mod eid;

@@ -312,12 +312,22 @@ impl World {
         self.access(host, name).rebind();
     }
 
-    /// Sets a policy: `only` without fallback.
+    /// Sets the policy of the first host towards the second.
+    pub fn set_policy(&mut self, own: HostId, other: HostId, policy: Policy) {
+        let now = self.now;
+        self.with(own, other, |c| c.set_policy(now, policy));
+    }
+
+    /// Sets the size of an echo's datagrams in bytes.
+    pub fn set_size(&mut self, bytes: usize) {
+        self.datagram_size = bytes;
+    }
+
+    /// Pins interfaces: `only` without fallback.
     pub fn pin(&mut self, own: HostId, other: HostId, order: &[&str], only: bool) {
         let order: Vec<_> = order.iter().map(|w| Selector::parse(w)).collect();
         let policy = if order.is_empty() { Policy::Auto } else { Policy::Pin { order, fallback: !only } };
-        let now = self.now;
-        self.with(own, other, |c| c.set_policy(now, policy));
+        self.set_policy(own, other, policy);
     }
 
     /// The network held back copies of every INIT that the first host got from the second, and delivers them now.
@@ -486,7 +496,7 @@ impl World {
         match peer.context.seal_data(now, &mut frame, Flags::NONE) {
             Outgoing::Send(path) => self.transmit(a, b, path, Frame::Mast(frame)),
             Outgoing::Held => {}
-            Outgoing::TooBig { .. } => panic!("200 bytes fit every path"),
+            Outgoing::TooBig { .. } => panic!("an echo fits every path"),
         }
         self.pump();
     }

@@ -181,7 +181,8 @@ impl Context {
                 let id = path.id;
                 self.recent.confirm(id, Epoch(report.epoch), report.highest);
             }
-            if report.silent && self.active_at() == Some(at) {
+            let used = self.active_at() == Some(at) || self.paths.get(at).is_some_and(|p| self.takes_part(p));
+            if report.silent && used {
                 self.suspect(now, at, true);
             }
         }

@@ -10,6 +10,7 @@ use super::path::Path;
 use super::{Context, PathKey, PathState, Transmit, timing};
 use crate::crypto::{Replay, SequenceWindow, TAG_LEN};
 use crate::hold::{Hold, HoldLimits};
+use crate::policy::Policy;
 use crate::recent::Recent;
 use crate::wire::{Epoch, Flags, HEADER_LEN, Header, Kind, PathId};
 
@@ -149,7 +150,7 @@ impl Unsure {
 }
 
 /// The IP datagram in a frame.
-fn content(frame: &[u8]) -> &[u8] {
+pub(super) fn content(frame: &[u8]) -> &[u8] {
     frame.get(DATA_HEADROOM..frame.len().saturating_sub(DATA_TAILROOM)).unwrap_or_default()
 }
 
@@ -228,7 +229,12 @@ impl Context {
     ) -> (usize, Outgoing) {
         let length = stride.min(frames.len());
         match self.lane(length) {
-            Some(at) => self.seal_lane(now, at, frames, stride, flags),
+            Some(at) => {
+                if let Policy::Redundant { .. } = self.config.policy {
+                    self.copy_run(now, at, frames, stride, flags);
+                }
+                self.seal_lane(now, at, frames, stride, flags)
+            }
             None => {
                 let frame = frames.get_mut(..length).unwrap_or_default();
                 (1, self.seal_data(now, frame, flags))
@@ -320,12 +326,16 @@ impl Context {
         }
         let doubtful = suspect || self.is_unproven(at);
         if let Some(next) = self.next_of(id).filter(|_| !doubtful) {
+            let second = self.second(at);
+            self.copy_over(now, second, (sequence, flags), frame);
             self.recent.push(now, id, next, sequence, flags, content(frame));
         }
         if doubtful {
             // It goes into the silence, and again over the next path that works; unless that is the one which got
             // a copy at once, and lives.
-            let copied = suspect && self.copy(now, frame, flags);
+            let second = self.second(at);
+            let copied = self.copy_over(now, second, (sequence, flags), frame).is_some()
+                || suspect && self.copy(now, frame, flags);
             self.unsure.keep(now, copied, sequence, flags, content(frame));
         }
         match self.seal(now, at, (Kind::Data, flags), frame) {
@@ -399,6 +409,10 @@ impl Context {
                 room.copy_from_slice(&sequence.to_be_bytes());
             }
             let id = self.paths.get(at)?.id;
+            if sent.is_none() {
+                let second = self.second(at);
+                self.copy_over(now, second, (sequence, flags), &payload);
+            }
             if self.is_unproven(at) {
                 self.unsure.keep(now, false, sequence, flags, &datagram);
             } else if let Some(next) = self.next_of(id) {
@@ -439,7 +453,7 @@ impl Context {
         self.paths.iter().position(|p| p.id == best)
     }
 
-    fn note_data_sent(&mut self, now: Instant, at: usize) {
+    pub(super) fn note_data_sent(&mut self, now: Instant, at: usize) {
         self.last_data = Some(now);
         let sending = self.sending;
         if let Some(epoch) = self.epochs.iter_mut().find(|e| Some(e.id) == sending) {

@@ -287,7 +287,7 @@ impl Context {
                 let since = path.probed.unwrap_or(self.started);
                 let metered = self.interface(path.key.interface).is_some_and(|i| i.metered);
                 if self.busy(now) && self.permitted(path) {
-                    let interval = match (self.active == Some(path.id), metered) {
+                    let interval = match (self.active == Some(path.id) || self.takes_part(path), metered) {
                         (true, _) => timing::ACTIVE_INTERVAL,
                         (false, false) => timing::STANDBY_INTERVAL,
                         (false, true) => timing::METERED_INTERVAL,
@@ -303,9 +303,10 @@ impl Context {
     fn silence_due(&self, path: &Path) -> Option<Instant> {
         // A plain WireGuard peer need not answer data so soon: `plain_due`.
         let plain = self.kind == Some(PeerKind::WireGuard);
-        if plain || path.state != PathState::Validated || self.active != Some(path.id) {
+        if plain || path.state != PathState::Validated {
             return None;
         }
+        // Set for paths that carry data only: the active one, and those that take part in a mode of several.
         Some(path.awaiting? + path.silence_limit())
     }
 

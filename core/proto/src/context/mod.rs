@@ -10,6 +10,7 @@
 //! | `liveness` | probing, suspicion, failure, retry |
 //! | `select` | which path carries data, and when to move |
 //! | `data` | sealing and opening datagrams between EIDs |
+//! | `redundant` | copies over a second path |
 
 mod contact;
 mod control;
@@ -17,6 +18,7 @@ mod data;
 mod epoch;
 mod liveness;
 mod path;
+mod redundant;
 mod select;
 pub mod timing;
 
@@ -34,6 +36,7 @@ use crate::wire::{Address, AddressId, ContextIndex, EidPair, Epoch, PathId, Shut
 pub use data::{DATA_HEADROOM, DATA_OVERHEAD, DATA_TAILROOM, Drop, Outgoing, Received};
 pub use liveness::SendError;
 pub use path::{PathKey, PathState, PathView};
+pub use redundant::SMALL_DATAGRAM;
 pub use select::Reason;
 
 use contact::Contact;
@@ -41,6 +44,7 @@ use control::OwnSet;
 use data::{Arrived, Unsure};
 use epoch::EpochState;
 use path::Path;
+use redundant::Spare;
 use select::Switching;
 
 /// What a context needs to know when it is made.
@@ -231,6 +235,7 @@ pub struct Context {
     outage_since: Option<Instant>,
 
     transmits: VecDeque<Transmit>,
+    spare: Spare,
     events: VecDeque<Event>,
 }
 
@@ -280,6 +285,7 @@ impl Context {
             last_heard: None,
             outage_since: None,
             transmits: VecDeque::new(),
+            spare: Spare::default(),
             events: VecDeque::new(),
             config,
         }

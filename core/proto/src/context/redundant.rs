@@ -1,0 +1,129 @@
+//! The redundant mode: a copy of each datagram goes over a second path, so that the loss of one is never noticed.
+//!
+//! Both copies have the same sequence number, and the receiver drops the one that comes second. Each path carries
+//! data, so each owes reports, and the silence of either is noticed.
+
+use std::time::Instant;
+
+use super::data::content;
+use super::path::Path;
+use super::{Context, PathKey, PathState, Transmit};
+use crate::policy::Policy;
+use crate::wire::{Flags, HEADER_LEN, Kind};
+
+/// With `small`, datagrams of up to so many bytes have a copy: those of calls (20 ms of speech take 60 to 200 bytes),
+/// keystrokes, queries to name servers and TCP's acknowledgements, but no segment of bulk data.
+pub const SMALL_DATAGRAM: usize = 300;
+
+/// Buffers of copies and of what was put in order, to be used again instead of allocated anew.
+#[derive(Debug, Default)]
+pub(super) struct Spare(Vec<Vec<u8>>);
+
+impl Spare {
+    /// A batch of the owner's: what one round of sending needs.
+    const MOST: usize = 64;
+    /// No datagram needs more.
+    const LARGEST: usize = 64 * 1024;
+
+    /// A buffer that holds these bytes and nothing else.
+    pub fn filled(&mut self, bytes: &[u8]) -> Vec<u8> {
+        let mut buffer = self.0.pop().unwrap_or_default();
+        buffer.clear();
+        buffer.extend_from_slice(bytes);
+        buffer
+    }
+
+    pub fn put(&mut self, buffer: Vec<u8>) {
+        if self.0.len() < Self::MOST && buffer.capacity() <= Self::LARGEST {
+            self.0.push(buffer);
+        }
+    }
+}
+
+impl Context {
+    /// The most datagrams that wait for [`Context::poll_transmit`] beside which copies are made: an owner that does
+    /// not ask must not make them grow.
+    const MAX_WAITING: usize = 4096;
+
+    /// Gives back the payload of a [`Transmit::Datagram`] that was sent, or a datagram that came from
+    /// [`Context::poll_deliver`]: its memory is used again. Not needed, but cheaper.
+    pub fn recycle(&mut self, buffer: Vec<u8>) {
+        self.spare.put(buffer);
+    }
+
+    /// Whether a path besides the active one carries data by the policy, as far as it works.
+    pub(super) fn takes_part(&self, path: &Path) -> bool {
+        let metered = match self.config.policy {
+            Policy::Auto | Policy::Pin { .. } => return false,
+            Policy::Redundant { metered, .. } | Policy::Bonded { metered } => metered,
+        };
+        self.permitted(path) && (metered || !self.merit(path).metered)
+    }
+
+    /// The path that gets the copies of what goes over the path at `first`: the best other one, over another interface
+    /// if there is any, for two paths of one interface die together.
+    pub(super) fn second(&self, first: usize) -> Option<usize> {
+        if !matches!(self.config.policy, Policy::Redundant { .. }) {
+            return None;
+        }
+        let first = self.paths.get(first)?.key;
+        let others = self.paths.iter().enumerate();
+        others
+            .filter(|(_, p)| p.key != first && p.state == PathState::Validated && self.takes_part(p))
+            .min_by_key(|(_, p)| (p.key.interface == first.interface, self.merit(p).key()))
+            .map(|(at, _)| at)
+    }
+
+    /// Whether a datagram of this length has a copy.
+    fn is_copied(&self, length: usize) -> bool {
+        match self.config.policy {
+            Policy::Redundant { small, .. } => !small || length <= SMALL_DATAGRAM,
+            _ => false,
+        }
+    }
+
+    /// Sends a copy of a frame that is not sealed yet over the path at `second`, if the policy asks for it.
+    pub(super) fn copy_over(
+        &mut self,
+        now: Instant,
+        second: Option<usize>,
+        (sequence, flags): (u32, Flags),
+        frame: &[u8],
+    ) -> Option<PathKey> {
+        let second = second.filter(|_| self.is_copied(content(frame).len()))?;
+        if self.transmits.len() >= Self::MAX_WAITING
+            || self.paths.get(second).is_none_or(|p| frame.len() > p.mtu)
+        {
+            return None;
+        }
+        let mut payload = self.spare.filled(frame);
+        if let Some(room) = payload.get_mut(HEADER_LEN..super::DATA_HEADROOM) {
+            room.copy_from_slice(&sequence.to_be_bytes());
+        }
+        let Some(path) = self.seal(now, second, (Kind::Data, flags), &mut payload) else {
+            self.spare.put(payload);
+            return None;
+        };
+        self.note_data_sent(now, second);
+        self.transmits.push_back(Transmit::Datagram { path, payload });
+        Some(path)
+    }
+
+    /// Sends copies of frames that are about to be sealed for the path at `first`, the first of them with the next
+    /// sequence number.
+    pub(super) fn copy_run(
+        &mut self,
+        now: Instant,
+        first: usize,
+        frames: &[u8],
+        stride: usize,
+        flags: Flags,
+    ) {
+        let Some(second) = self.second(first) else { return };
+        let mut sequence = self.sequence;
+        for frame in frames.chunks(stride.max(1)) {
+            self.copy_over(now, Some(second), (sequence, flags), frame);
+            sequence = sequence.wrapping_add(1);
+        }
+    }
+}
