@@ -22,7 +22,7 @@
 //! | [`handle_interfaces`](Context::handle_interfaces): the interfaces are now these | [`poll_timeout`](Context::poll_timeout): when to come back |
 //! | [`secure_up`](Context::secure_up), [`handle_secure`](Context::handle_secure): WireGuard completed a handshake, or opened a message | |
 //! | [`handle_send_error`](Context::handle_send_error): the system refused that | |
-//! | [`handle_timeout`](Context::handle_timeout): it is now so late | |
+//! | [`handle_timeout`](Context::handle_timeout): it is now so late | [`poll_deliver`](Context::poll_deliver): what came early and has its turn now |
 //!
 //! After each call of the left column the owner drains the right one. Because time and the seed of [`Random`] are
 //! arguments, whole networks of contexts run in one thread, repeatably (`tests/simulation`).
@@ -121,7 +121,7 @@
 //!
 //! # Where to read
 //!
-//! [`wire`] (header and messages) and `crypto` (keys, windows) are leaves; `eid`, `estimate`, `hold`, `interface` and
+//! [`wire`] (header and messages) and `crypto` (keys, windows) are leaves; `eid`, `estimate`, `hold`, `interface`, `recent`, `resequence` and
 //! `policy` are one idea each. Then `context`: `mod` (what there is), `path`, `epoch`, [`timing`], then what happens: `contact`,
 //! `control`, `liveness`, `select`, `data`, `redundant`.
 mod context;
@@ -132,6 +132,7 @@ mod hold;
 mod interface;
 mod policy;
 mod recent;
+mod resequence;
 pub mod wire;
 
 pub use context::*;

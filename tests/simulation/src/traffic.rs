@@ -10,6 +10,8 @@ pub struct EchoReport {
     pub sent: u64,
     /// Answers received.
     pub received: u64,
+    /// Requests and answers that came after one with a higher number.
+    pub reordered: u64,
     /// The longest silence between two answers, or before the first.
     pub longest_gap: Duration,
 }
@@ -63,10 +65,12 @@ impl Echo {
     }
 
     pub fn request_arrived(&mut self, number: u64) {
+        self.report.reordered += u64::from(self.requests.last().is_some_and(|last| *last > number));
         assert!(self.requests.insert(number), "request {number} was delivered twice");
     }
 
     pub fn answer_arrived(&mut self, now: Instant, number: u64) {
+        self.report.reordered += u64::from(self.answers.last().is_some_and(|last| *last > number));
         assert!(self.answers.insert(number), "answer {number} was delivered twice");
         self.report.received += 1;
         self.report.longest_gap = self.report.longest_gap.max(now - self.last);

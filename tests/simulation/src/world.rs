@@ -531,6 +531,13 @@ impl World {
                         }
                     }
                 }
+                while let Some(peer) = self.hosts[own.0].peers.get_mut(&other)
+                    && let Some((bytes, ..)) = peer.context.poll_deliver(now)
+                {
+                    let (number, answer) = traffic::read(&bytes);
+                    peer.context.recycle(bytes);
+                    self.delivered(own, other, number, answer);
+                }
                 let Some(peer) = self.hosts[own.0].peers.get_mut(&other) else { break };
                 while let Some(event) = peer.context.poll_event() {
                     peer.switches.push((now, event));

@@ -117,6 +117,32 @@ fn pin_moves_both_directions_without_loss() {
     }
 }
 
+/// Data that moves to a quicker path must not overtake what is on its way over the slower one.
+#[test]
+fn a_planned_switch_keeps_the_order() {
+    for seed in 0..20 {
+        for slow in [30, 60, 90] {
+            let mut world = World::new(seed);
+            let laptop = world.host(&[Access::new("wifi", ms(20)), Access::new("cell", ms(slow))]);
+            let server = world.host(&[Access::new("eth0", ms(0))]);
+            world.introduce(laptop, server);
+            world.run(ms(500));
+            world.echo(laptop, server, ms(1));
+            world.run(ms(3_000 + seed));
+            let first = world.echo_number(laptop, server);
+            world.echo(laptop, server, ms(1));
+            for pin in ["cell", "wifi", "cell", "wifi"] {
+                world.pin(laptop, server, &[pin], false);
+                world.run(ms(1_000));
+                assert_eq!(world.active(laptop, server).as_deref(), Some(pin));
+            }
+            let last = world.echo_number(laptop, server) - 300;
+            assert_eq!(world.unanswered(laptop, server, first..last), 0, "seed {seed}, {slow} ms");
+            assert_eq!(world.echo_report(laptop, server).reordered, 0, "seed {seed}, {slow} ms");
+        }
+    }
+}
+
 #[test]
 fn pin_only_never_uses_another() {
     let (mut world, laptop, server) = train(5);

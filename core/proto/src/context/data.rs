@@ -12,6 +12,7 @@ use crate::crypto::{Replay, SequenceWindow, TAG_LEN};
 use crate::hold::{Hold, HoldLimits};
 use crate::policy::Policy;
 use crate::recent::Recent;
+use crate::resequence::{Early, Order, Resequencer};
 use crate::wire::{Epoch, Flags, HEADER_LEN, Header, Kind, PathId};
 
 const SEQUENCE_LEN: usize = 4;
@@ -41,7 +42,7 @@ pub enum Outgoing {
 pub enum Received {
     /// It holds an IP datagram, in this range of the buffer.
     Data(Range<usize>, Flags),
-    /// It was a control message.
+    /// It was a control message; or it came early and is kept to be put in order: see [`Context::poll_deliver`].
     Control,
     /// It was dropped.
     Dropped(Drop),
@@ -86,6 +87,8 @@ impl Drop {
 pub(super) struct Arrived {
     instance: Option<u64>,
     window: SequenceWindow,
+    /// What came early.
+    order: Resequencer<PathKey>,
     /// Those of the instance before: an INIT that the network held back may make it seem to be there once more.
     former: Option<Box<(u64, SequenceWindow)>>,
 }
@@ -101,10 +104,17 @@ impl Arrived {
             _ => SequenceWindow::default(),
         };
         self.former = Some(Box::new((before, std::mem::replace(&mut self.window, window))));
+        self.order.restart();
     }
 
-    fn accept(&mut self, sequence: u32) -> Replay {
-        self.window.accept(sequence)
+    /// When to come back for what came early.
+    pub fn timeout(&self) -> Option<Instant> {
+        self.order.deadline()
+    }
+
+    /// Does not wait any longer for what is overdue.
+    pub fn drive(&mut self, now: Instant) {
+        self.order.expire(now);
     }
 }
 
@@ -206,12 +216,31 @@ impl Context {
                 };
                 self.last_data = Some(now);
                 self.close_gap(now, at.and_then(|at| self.paths.get(at)).map(|p| p.key));
-                if self.received.accept(u32::from_be_bytes(*sequence)) == Replay::Replayed {
+                let (verdict, number) = self.received.window.accept_full(u32::from_be_bytes(*sequence));
+                self.received.order.note(now, header.path, number);
+                if verdict == Replay::Replayed {
                     return Received::Dropped(Drop::Duplicate);
                 }
-                Received::Data(DATA_HEADROOM..end, header.flags)
+                let range = DATA_HEADROOM..end;
+                if header.flags.contains(Flags::ORDERED) {
+                    let Arrived { order, window, .. } = &mut self.received;
+                    if order.arrive(now, number, range.len(), window) == Order::Keep {
+                        let datagram = self.spare.filled(datagram.get(range).unwrap_or_default());
+                        order.keep(now, number, Early { datagram, flags: header.flags, origin: path });
+                        return Received::Control;
+                    }
+                }
+                Received::Data(range, header.flags)
             }
         }
+    }
+
+    /// The next IP datagram that came early, was kept, and is to be delivered now, with how to treat it and the path
+    /// that it came over. Ask after each batch of [`Context::handle_datagram`] and after [`Context::handle_timeout`],
+    /// until there is none; what comes meanwhile stays behind it. See [`Context::recycle`].
+    pub fn poll_deliver(&mut self, now: Instant) -> Option<(Vec<u8>, Flags, PathKey)> {
+        let Arrived { order, window, .. } = &mut self.received;
+        order.pop(now, window).map(|early| (early.datagram, early.flags, early.origin))
     }
 
     /// Seals datagrams of the host in place, for the path that carries data now.
@@ -228,6 +257,7 @@ impl Context {
         flags: Flags,
     ) -> (usize, Outgoing) {
         let length = stride.min(frames.len());
+        let flags = self.ordered(now, flags);
         match self.lane(length) {
             Some(at) => {
                 if let Policy::Redundant { .. } = self.config.policy {
@@ -303,6 +333,7 @@ impl Context {
 
     /// [`Context::seal_run`] of one frame.
     pub fn seal_data(&mut self, now: Instant, frame: &mut [u8], flags: Flags) -> Outgoing {
+        let flags = self.ordered(now, flags);
         let Some(at) = self.data_path(frame.len()) else {
             self.hold.push(now, flags, content(frame));
             self.last_data = Some(now);
@@ -409,6 +440,7 @@ impl Context {
                 room.copy_from_slice(&sequence.to_be_bytes());
             }
             let id = self.paths.get(at)?.id;
+            let flags = if sent.is_some() { flags } else { self.ordered(now, flags) };
             if sent.is_none() {
                 let second = self.second(at);
                 self.copy_over(now, second, (sequence, flags), &payload);

@@ -522,10 +522,16 @@ impl Context {
 
     /// When [`Context::handle_timeout`] must be called next.
     pub fn poll_timeout(&self, now: Instant) -> Option<Instant> {
-        [self.contact_timeout(), self.control_timeout(), self.liveness_timeout(now), self.select_timeout(now)]
-            .into_iter()
-            .flatten()
-            .min()
+        [
+            self.contact_timeout(),
+            self.control_timeout(),
+            self.liveness_timeout(now),
+            self.select_timeout(now),
+            self.received.timeout(),
+        ]
+        .into_iter()
+        .flatten()
+        .min()
     }
 
     /// Does what is due. Call it at the time [`Context::poll_timeout`] names, or at any other.
@@ -534,6 +540,7 @@ impl Context {
         self.drive_contact(now);
         self.drive_control(now);
         self.drive_select(now);
+        self.received.drive(now);
         if !self.busy(now) && self.recent.is_empty() {
             self.recent.rest();
         }

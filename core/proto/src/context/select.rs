@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use super::path::Path;
 use super::{Context, Event, PathKey, PathState, PeerKind, Scar, timing};
 use crate::policy::{Advantage, Merit};
-use crate::wire::{AddressFlags, PathId};
+use crate::wire::{AddressFlags, Flags, PathId};
 
 /// Why data moved to another path.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -79,6 +79,8 @@ pub(super) struct Switching {
     pub force_until: Option<Instant>,
     /// Some path has carried data.
     begun: bool,
+    /// What is sent until then may overtake what is on its way over the path that was left.
+    pub overtakes_until: Option<Instant>,
     /// When data moved to the active path.
     pub moved: Option<Instant>,
     /// The active path that was lost, until another takes over.
@@ -241,6 +243,7 @@ impl Context {
             self.note_outage(now);
             return;
         }
+        self.switching.overtakes_until = self.overtaking(to).map(|lead| now + lead);
         let from = self.active_path().or_else(|| self.switching.lost.take());
         if let Some(at) = self.active_at()
             && let Some(path) = self.paths.get_mut(at)
@@ -279,6 +282,22 @@ impl Context {
         self.switching.told = Some((from, to_key, reason, now));
         self.tell(now, false);
         self.announce(now);
+    }
+
+    /// For how long data over another path would overtake what is on its way over the active one, which works.
+    fn overtaking(&self, to: Option<PathId>) -> Option<Duration> {
+        let left = self.paths.get(self.active_at()?).filter(|p| p.state == PathState::Validated)?;
+        let next = self.paths.iter().find(|p| Some(p.id) == to)?;
+        let lead = left.rtt.smoothed()?.checked_sub(next.rtt.smoothed()?)? / 2;
+        Some((lead + timing::OVERTAKING_MARGIN).min(timing::MAX_OVERTAKING))
+    }
+
+    /// How the receiver shall treat what is sent now.
+    pub(super) fn ordered(&self, now: Instant, flags: Flags) -> Flags {
+        match self.switching.overtakes_until {
+            Some(until) if now < until => flags.with(Flags::ORDERED),
+            _ => flags,
+        }
     }
 
     fn note_outage(&mut self, now: Instant) {

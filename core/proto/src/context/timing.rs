@@ -19,6 +19,11 @@ pub const MIN_SILENCE: Duration = Duration::from_millis(60);
 pub const SUSPECT_BURST: u32 = 3;
 /// The pause between them.
 pub const SUSPECT_SPACING: Duration = Duration::from_millis(15);
+/// What is sent over a quicker path overtakes what is on its way over the one that was left, for the difference of their
+/// delays and this: the delays are estimates, and vary.
+pub const OVERTAKING_MARGIN: Duration = Duration::from_millis(20);
+/// But not for longer: nobody keeps datagrams in order for so long.
+pub const MAX_OVERTAKING: Duration = Duration::from_millis(250);
 /// After a silence of this length that ends by itself, what went into it is sent again: a radio that was gone for so
 /// long has dropped it. A shorter one is a false alarm.
 pub const REAL_SILENCE: Duration = Duration::from_millis(300);

@@ -89,6 +89,11 @@ pub struct SequenceWindow {
 impl SequenceWindow {
     /// Marks `sequence` as seen, and says what it was.
     pub fn accept(&mut self, sequence: u32) -> Replay {
+        self.accept_full(sequence).0
+    }
+
+    /// The same, and the 64-bit number that it stands for.
+    pub fn accept_full(&mut self, sequence: u32) -> (Replay, u64) {
         let full = match self.window.highest() {
             None => u64::from(sequence) + (1 << 32),
             Some(highest) => {
@@ -96,7 +101,17 @@ impl SequenceWindow {
                 highest.saturating_add_signed(ahead)
             }
         };
-        self.window.accept(full)
+        (self.window.accept(full), full)
+    }
+
+    /// Whether a number was seen, or is too old to tell.
+    pub fn has(&self, full: u64) -> bool {
+        self.window.check(full) == Replay::Replayed
+    }
+
+    /// The lowest number that is not too old to tell.
+    pub fn reach(&self) -> u64 {
+        self.window.next.saturating_sub(Window::<128>::REACH)
     }
 }
 
