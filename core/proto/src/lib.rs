@@ -121,15 +121,16 @@
 //!
 //! # Where to read
 //!
-//! [`wire`] (header and messages) and `crypto` (keys, windows) are leaves; `eid`, `estimate`, `hold`, `interface`, `recent`, `resequence` and
+//! [`wire`] (header and messages) and `crypto` (keys, windows) are leaves; `eid`, `estimate`, `hold`, `interface`, `recent`, `resequence`, `pacer` and
 //! `policy` are one idea each. Then `context`: `mod` (what there is), `path`, `epoch`, [`timing`], then what happens: `contact`,
-//! `control`, `liveness`, `select`, `data`, `redundant`.
+//! `control`, `liveness`, `select`, `data`, `redundant`, `bonded`.
 mod context;
 mod crypto;
 mod eid;
 mod estimate;
 mod hold;
 mod interface;
+mod pacer;
 mod policy;
 mod recent;
 mod resequence;

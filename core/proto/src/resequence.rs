@@ -3,7 +3,7 @@
 //! What comes in order passes straight through. What comes early is kept until what is missing before it has come, or
 //! is not to be waited for any more:
 //!
-//! - every path that carried data lately has since delivered some higher numbers: then it was lost, for a path itself
+//! - every path over which anything came lately has since delivered some higher numbers: then it was lost, for a path itself
 //!   hardly reorders;
 //! - or it was waited for longer than the paths were seen to lag behind each other.
 //!
@@ -61,6 +61,8 @@ pub struct Resequencer<T> {
     /// The longest wait of the present and the last [`Self::MEMORY`] that was not in vain.
     lag: [Duration; 2],
     lag_since: Option<Instant>,
+    /// By how much the round trips of the paths differ.
+    spread: Duration,
 }
 
 impl<T> Default for Resequencer<T> {
@@ -73,8 +75,9 @@ impl<T> Default for Resequencer<T> {
             next: 0,
             given_up: 0,
             lanes: Vec::new(),
-            lag: [Self::FIRST_LAG; 2],
+            lag: [Duration::ZERO; 2],
             lag_since: None,
+            spread: Duration::ZERO,
         }
     }
 }
@@ -86,53 +89,64 @@ impl<T> Resequencer<T> {
     pub const BYTES: usize = 4 * 1024 * 1024;
     /// Nothing is kept longer: a transport would have sent it again by then.
     pub const MAX_WAIT: Duration = Duration::from_millis(200);
-    /// Waiting shorter than hosts schedule makes no sense.
-    const MIN_WAIT: Duration = Duration::from_millis(10);
-    /// How far paths may lag before it is known how far they do.
-    const FIRST_LAG: Duration = Duration::from_millis(100);
+    /// Paths lag by more than half the difference of their round trips: queues fill, radios sleep.
+    const MARGIN: Duration = Duration::from_millis(20);
     /// What was seen of the lag is forgotten after this long, or twice that.
     const MEMORY: Duration = Duration::from_secs(2);
     /// After so many higher numbers over its path a datagram counts as lost, as three duplicate acknowledgements
     /// mean loss to TCP.
     const ALLOWANCE: usize = 4;
-    /// A path that carried no data for so long has nothing on its way.
+    /// A path over which nothing came for so long has nothing on its way.
     const LATELY: Duration = Duration::from_secs(5);
     /// As many lanes as a context has paths.
     const MAX_LANES: usize = 32;
 
     /// Notes that a datagram with this number came over a path, whether new or not.
     pub fn note(&mut self, now: Instant, path: PathId, number: u64) {
-        if self.lanes.is_empty() && self.given_up == 0 {
+        if self.given_up == 0 {
             // Nothing was before the first.
             self.given_up = number;
         }
-        match self.lanes.iter_mut().find(|l| l.path == path) {
-            Some(lane) => {
-                lane.at = now;
-                if number > lane.highest[0] {
-                    lane.highest.rotate_right(1);
-                    lane.highest[0] = number;
-                }
-            }
-            None => {
-                if self.lanes.len() >= Self::MAX_LANES
-                    && let Some(oldest) =
-                        self.lanes.iter().enumerate().min_by_key(|(_, l)| l.at).map(|(at, _)| at)
-                {
-                    self.lanes.swap_remove(oldest);
-                }
-                let mut highest = [0; Resequencer::<()>::ALLOWANCE];
-                highest[0] = number;
-                self.lanes.push(Lane { path, highest, at: now });
-            }
+        let lane = self.lane(now, path);
+        lane.at = now;
+        if number > lane.highest[0] {
+            lane.highest.rotate_right(1);
+            lane.highest[0] = number;
         }
+    }
+
+    fn lane(&mut self, now: Instant, path: PathId) -> &mut Lane {
+        let at = self.lanes.iter().position(|l| l.path == path).unwrap_or_else(|| {
+            if self.lanes.len() >= Self::MAX_LANES
+                && let Some(oldest) =
+                    self.lanes.iter().enumerate().min_by_key(|(_, l)| l.at).map(|(at, _)| at)
+            {
+                self.lanes.swap_remove(oldest);
+            }
+            let highest = [0; Resequencer::<()>::ALLOWANCE];
+            self.lanes.push(Lane { path, highest, at: now });
+            self.lanes.len() - 1
+        });
+        #[allow(clippy::indexing_slicing, reason = "the place was just found")]
+        &mut self.lanes[at]
+    }
+
+    /// Notes that a path of the other end lives, so that it may carry data at any time.
+    pub fn note_alive(&mut self, now: Instant, path: PathId) {
+        self.lane(now, path).at = now;
+    }
+
+    /// By how much the round trips of the paths differ, as this end measures them.
+    pub fn set_spread(&mut self, spread: Duration) {
+        self.spread = spread;
     }
 
     /// What to do with a new datagram that shall be delivered in order. The window has seen its number.
     pub fn arrive(&mut self, now: Instant, number: u64, length: usize, seen: &SequenceWindow) -> Order {
         let head = self.early.first_key_value().map(|(number, _)| *number);
         if number < self.given_up {
-            self.note_lag(now, 2 * self.lag[0].max(self.lag[1]));
+            // It was waited for too shortly.
+            self.note_lag(now, self.wait());
         } else if head.is_some_and(|head| number < head)
             && let Some((since, _)) = self.arrivals.front()
         {
@@ -167,7 +181,7 @@ impl<T> Resequencer<T> {
         // What was seen long ago tells nothing.
         let old = |since| now.saturating_duration_since(since) > 2 * Self::MEMORY;
         if self.early.is_empty() && self.lag_since.is_some_and(old) {
-            self.lag = [Self::FIRST_LAG; 2];
+            self.lag = [Duration::ZERO; 2];
             self.lag_since = None;
         }
         self.bytes += early.datagram.len();
@@ -219,7 +233,7 @@ impl<T> Resequencer<T> {
     pub fn restart(&mut self) {
         let kept = std::mem::take(&mut self.early).into_values();
         let former = self.former.drain(..).chain(kept).collect();
-        *self = Self { former, bytes: self.bytes, ..Self::default() };
+        *self = Self { former, bytes: self.bytes, spread: self.spread, ..Self::default() };
     }
 
     /// Whether something before `number` is missing and may still come.
@@ -240,7 +254,8 @@ impl<T> Resequencer<T> {
 
     /// For how long something is waited for.
     fn wait(&self) -> Duration {
-        (2 * self.lag[0].max(self.lag[1])).clamp(Self::MIN_WAIT, Self::MAX_WAIT)
+        let seen = 2 * self.lag[0].max(self.lag[1]);
+        seen.max(self.spread / 2 + Self::MARGIN).min(Self::MAX_WAIT)
     }
 
     fn note_lag(&mut self, now: Instant, lag: Duration) {

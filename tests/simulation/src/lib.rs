@@ -18,10 +18,12 @@
 //! assert!(world.echo_report(laptop, server).longest_gap < ms(200));
 //! ```
 
+mod bulk;
 mod network;
 mod traffic;
 mod world;
 
+pub use bulk::BulkReport;
 pub use network::{Access, Rng};
 pub use traffic::EchoReport;
 pub use world::{HostId, World};

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// A small deterministic generator (xorshift64*).
 #[derive(Debug, Clone)]
@@ -37,6 +37,38 @@ impl Rng {
     }
 }
 
+/// A link of limited rate, each way, with a queue that drops what does not fit.
+#[derive(Debug, Clone)]
+pub struct Bottleneck {
+    /// In bit/s.
+    pub rate: u64,
+    /// What the queue holds, in time.
+    pub queue: Duration,
+    /// The longest that something waited.
+    pub longest: Duration,
+    /// Outward and inward, when all that waits will have left.
+    free: [Option<Instant>; 2],
+}
+
+impl Bottleneck {
+    /// IPv4 and UDP headers.
+    const OVERHEAD: u64 = 28;
+
+    /// How long a UDP payload takes that comes at `at`; `None` when there is no room.
+    pub(crate) fn pass(&mut self, at: Instant, inward: bool, payload: usize) -> Option<Duration> {
+        let free = &mut self.free[usize::from(inward)];
+        let from = free.map_or(at, |free| free.max(at));
+        if from - at > self.queue {
+            return None;
+        }
+        self.longest = self.longest.max(from - at);
+        let bits = (payload as u64 + Self::OVERHEAD) * 8;
+        let until = from + Duration::from_nanos(bits * 1_000_000_000 / self.rate.max(1));
+        *free = Some(until);
+        Some(until - at)
+    }
+}
+
 /// One interface of a host and the link behind it.
 #[derive(Debug, Clone)]
 pub struct Access {
@@ -50,6 +82,8 @@ pub struct Access {
     pub loss: f64,
     /// Share of datagrams that arrive twice.
     pub duplication: f64,
+    /// How much it carries each way, with what waits for that.
+    pub bottleneck: Option<Bottleneck>,
     /// Whether it costs money.
     pub metered: bool,
     /// Whether a NAT stands before it.
@@ -76,6 +110,7 @@ impl Access {
             jitter: Duration::ZERO,
             loss: 0.0,
             duplication: 0.0,
+            bottleneck: None,
             metered: false,
             nat: false,
             deaf_out: false,
@@ -104,6 +139,12 @@ impl Access {
     /// With a share of datagrams lost, each way.
     pub fn loss(mut self, share: f64) -> Self {
         self.loss = share;
+        self
+    }
+
+    /// With a rate in bit/s each way, and a queue of so much time before it.
+    pub fn rate(mut self, rate: u64, queue: Duration) -> Self {
+        self.bottleneck = Some(Bottleneck { rate, queue, free: [None; 2], longest: Duration::ZERO });
         self
     }
 

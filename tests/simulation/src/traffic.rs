@@ -29,12 +29,26 @@ pub(crate) struct Echo {
     requests: BTreeSet<u64>,
 }
 
+/// What a datagram between EIDs is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Role {
+    Request,
+    Answer,
+    Segment,
+    /// Of a segment: the number of the first that is missing in the upper half, and of one that came in the lower.
+    Acknowledgement,
+}
+
+impl Role {
+    const ALL: [Self; 4] = [Self::Request, Self::Answer, Self::Segment, Self::Acknowledgement];
+}
+
 /// The content of a datagram between EIDs: an IPv4 header as far as the protocol looks at it, and a number.
-pub(crate) fn datagram(number: u64, answer: bool, size: usize) -> Vec<u8> {
+pub(crate) fn datagram(number: u64, role: Role, size: usize) -> Vec<u8> {
     let mut out = vec![0; size.max(40)];
     out[0] = 0x45;
     out[9] = 17;
-    out[28] = u8::from(answer);
+    out[28] = role as u8;
     out[32..40].copy_from_slice(&number.to_be_bytes());
     for (i, byte) in out.iter_mut().enumerate().skip(40) {
         *byte = (number as u8).wrapping_add(i as u8);
@@ -43,11 +57,11 @@ pub(crate) fn datagram(number: u64, answer: bool, size: usize) -> Vec<u8> {
 }
 
 /// Reads such a datagram back, and checks it.
-pub(crate) fn read(bytes: &[u8]) -> (u64, bool) {
+pub(crate) fn read(bytes: &[u8]) -> (u64, Role) {
     let number = u64::from_be_bytes(bytes[32..40].try_into().expect("8 bytes"));
-    let answer = bytes[28] == 1;
-    assert_eq!(bytes, datagram(number, answer, bytes.len()), "a datagram was changed on its way");
-    (number, answer)
+    let role = Role::ALL[usize::from(bytes[28])];
+    assert_eq!(bytes, datagram(number, role, bytes.len()), "a datagram was changed on its way");
+    (number, role)
 }
 
 impl Echo {

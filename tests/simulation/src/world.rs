@@ -12,8 +12,9 @@ use mast_proto::{
     Selector, Transmit, eid_v6,
 };
 
+use crate::bulk::{Bulk, BulkReport};
 use crate::network::{Access, Rng};
-use crate::traffic::{self, Echo, EchoReport};
+use crate::traffic::{self, Echo, EchoReport, Role as Datagram};
 
 const PORT: u16 = 6278;
 
@@ -98,6 +99,7 @@ pub struct World {
     in_flight: BTreeMap<u64, Flight>,
     next_flight: u64,
     echoes: BTreeMap<(HostId, HostId), Echo>,
+    bulks: BTreeMap<(HostId, HostId), Bulk>,
     /// Share of delivered datagrams that an adversary sends again, bent, or back.
     pub hostility: f64,
     /// INIT and INIT-ACK vanish; handshakes do not.
@@ -122,6 +124,8 @@ impl EidBook for Book<'_> {
 }
 
 impl World {
+    /// The size of a bulk transfer's IP datagrams in bytes.
+    pub const SEGMENT: usize = 1_400;
     /// One thing that is done may make another due at once, but not for long.
     const TURNS: usize = 4;
 
@@ -138,6 +142,7 @@ impl World {
             in_flight: BTreeMap::new(),
             next_flight: 0,
             echoes: BTreeMap::new(),
+            bulks: BTreeMap::new(),
             hostility: 0.0,
             no_inits: false,
             refused: 0,
@@ -380,6 +385,55 @@ impl World {
         echo.mark(now);
     }
 
+    /// Starts a bulk transfer from `a` to `b`, or begins its figures anew.
+    pub fn bulk(&mut self, a: HostId, b: HostId) {
+        let now = self.now;
+        self.bulks.entry((a, b)).or_insert_with(|| Bulk::new(now)).mark(now);
+        self.feed(a, b);
+    }
+
+    /// What a bulk transfer did since it was begun.
+    pub fn bulk_report(&self, a: HostId, b: HostId) -> BulkReport {
+        self.bulks[&(a, b)].report
+    }
+
+    /// Sends what the window of a bulk transfer allows, in runs as a host with segmentation offload does.
+    fn feed(&mut self, a: HostId, b: HostId) {
+        const STRIDE: usize = DATA_HEADROOM + World::SEGMENT + DATA_TAILROOM;
+        let now = self.now;
+        loop {
+            let Some(bulk) = self.bulks.get_mut(&(a, b)) else { return };
+            let mut frames = Vec::new();
+            while frames.len() < 16 * STRIDE
+                && let Some(number) = bulk.send(now)
+            {
+                frames.resize(frames.len() + DATA_HEADROOM, 0);
+                frames.extend(traffic::datagram(number, Datagram::Segment, Self::SEGMENT));
+                frames.resize(frames.len() + DATA_TAILROOM, 0);
+            }
+            if frames.is_empty() {
+                return;
+            }
+            let mut rest = &mut frames[..];
+            while !rest.is_empty() {
+                let Some(peer) = self.hosts[a.0].peers.get_mut(&b) else { return };
+                let (count, outcome) = peer.context.seal_run(now, rest, STRIDE, Flags::NONE);
+                let (run, others) = rest.split_at_mut((count * STRIDE).min(rest.len()));
+                match outcome {
+                    Outgoing::Send(path) => {
+                        for frame in run.chunks(STRIDE) {
+                            self.transmit(a, b, path, Frame::Mast(frame.to_vec()));
+                        }
+                    }
+                    Outgoing::Held => {}
+                    Outgoing::TooBig { .. } => panic!("a segment fits every path"),
+                }
+                rest = others;
+            }
+            self.pump();
+        }
+    }
+
     /// Stops an echo.
     pub fn stop_echo(&mut self, a: HostId, b: HostId) {
         if let Some(echo) = self.echoes.get_mut(&(a, b)) {
@@ -425,6 +479,9 @@ impl World {
             }
             for echo in self.echoes.values() {
                 next = next.min(echo.next);
+            }
+            for bulk in self.bulks.values() {
+                next = bulk.timeout().map_or(next, |at| next.min(at));
             }
             for host in &self.hosts {
                 for peer in host.peers.values() {
@@ -483,13 +540,20 @@ impl World {
             let number = echo.number;
             echo.number += 1;
             echo.report.sent += 1;
-            self.send_data(a, b, number, false);
+            self.send_data(a, b, number, Datagram::Request, self.datagram_size);
+        }
+        let due = self.bulks.iter().filter(|(_, bulk)| bulk.timeout().is_some_and(|at| at <= now));
+        for (a, b) in due.map(|(key, _)| *key).collect::<Vec<_>>() {
+            if let Some(bulk) = self.bulks.get_mut(&(a, b)) {
+                bulk.expire(now);
+            }
+            self.feed(a, b);
         }
     }
 
-    fn send_data(&mut self, a: HostId, b: HostId, number: u64, answer: bool) {
+    fn send_data(&mut self, a: HostId, b: HostId, number: u64, role: Datagram, size: usize) {
         let mut frame = vec![0; DATA_HEADROOM];
-        frame.extend(traffic::datagram(number, answer, self.datagram_size));
+        frame.extend(traffic::datagram(number, role, size));
         frame.resize(frame.len() + DATA_TAILROOM, 0);
         let now = self.now;
         let Some(peer) = self.hosts[a.0].peers.get_mut(&b) else { return };
@@ -534,9 +598,10 @@ impl World {
                 while let Some(peer) = self.hosts[own.0].peers.get_mut(&other)
                     && let Some((bytes, ..)) = peer.context.poll_deliver(now)
                 {
-                    let (number, answer) = traffic::read(&bytes);
+                    let (number, role) = traffic::read(&bytes);
+                    let size = bytes.len();
                     peer.context.recycle(bytes);
-                    self.delivered(own, other, number, answer);
+                    self.delivered(own, other, number, role, size);
                 }
                 let Some(peer) = self.hosts[own.0].peers.get_mut(&other) else { break };
                 while let Some(event) = peer.context.poll_event() {
@@ -561,19 +626,39 @@ impl World {
         if self.rng.chance(loss) {
             return;
         }
+        let now = self.now;
+        let queued = match (&frame, &mut access.bottleneck) {
+            (Frame::Mast(payload), Some(bottleneck)) => bottleneck.pass(now, false, payload.len()),
+            _ => Some(Duration::ZERO),
+        };
+        let Some(queued) = queued else { return };
         let copies = if self.rng.chance(duplication) { 2 } else { 1 };
         for _ in 0..copies {
             let extra = jitter.mul_f64(self.rng.below(1000) as f64 / 1000.0);
-            self.launch(delay + extra, Flight { from, source, to: path.remote, frame: frame.clone() });
+            self.launch(
+                queued + delay + extra,
+                Flight { from, source, to: path.remote, frame: frame.clone() },
+            );
         }
     }
 
     fn launch(&mut self, after: Duration, flight: Flight) {
         // The receiver's link adds its own delay on arrival.
         let to = flight.to;
-        let far = self.hosts.iter().flat_map(|h| &h.access).find(|a| a.inside(to).is_some());
-        let (delay, jitter) = far.map_or((Duration::ZERO, Duration::ZERO), |a| (a.delay, a.jitter));
-        let extra = jitter.mul_f64(self.rng.below(1000) as f64 / 1000.0);
+        let now = self.now;
+        let far = self.hosts.iter_mut().flat_map(|h| &mut h.access).find(|a| a.inside(to).is_some());
+        let (delay, jitter, queued) =
+            far.map_or((Duration::ZERO, Duration::ZERO, Some(Duration::ZERO)), |a| {
+                let queued = match (&flight.frame, &mut a.bottleneck) {
+                    (Frame::Mast(payload), Some(bottleneck)) => {
+                        bottleneck.pass(now + after, true, payload.len())
+                    }
+                    _ => Some(Duration::ZERO),
+                };
+                (a.delay, a.jitter, queued)
+            });
+        let Some(queued) = queued else { return };
+        let extra = queued + jitter.mul_f64(self.rng.below(1000) as f64 / 1000.0);
         let id = self.next_flight;
         self.next_flight += 1;
         self.flights.push(Reverse((self.now + after + delay + extra, id)));
@@ -633,8 +718,9 @@ impl World {
                 let original = bytes.clone();
                 match peer.context.handle_datagram(now, path, &mut bytes) {
                     Received::Data(range, _) => {
-                        let (number, answer) = traffic::read(&bytes[range]);
-                        self.delivered(own, other, number, answer);
+                        let size = range.len();
+                        let (number, role) = traffic::read(&bytes[range]);
+                        self.delivered(own, other, number, role, size);
                     }
                     Received::Control => {}
                     Received::Dropped(_) => peer.dropped += 1,
@@ -659,17 +745,30 @@ impl World {
         }
     }
 
-    fn delivered(&mut self, own: HostId, other: HostId, number: u64, answer: bool) {
+    fn delivered(&mut self, own: HostId, other: HostId, number: u64, role: Datagram, size: usize) {
         let now = self.now;
-        if answer {
-            if let Some(echo) = self.echoes.get_mut(&(own, other)) {
-                echo.answer_arrived(now, number);
+        match role {
+            Datagram::Answer => {
+                if let Some(echo) = self.echoes.get_mut(&(own, other)) {
+                    echo.answer_arrived(now, number);
+                }
             }
-        } else {
-            if let Some(echo) = self.echoes.get_mut(&(other, own)) {
-                echo.request_arrived(number);
+            Datagram::Request => {
+                if let Some(echo) = self.echoes.get_mut(&(other, own)) {
+                    echo.request_arrived(number);
+                }
+                self.send_data(own, other, number, Datagram::Answer, self.datagram_size);
             }
-            self.send_data(own, other, number, true);
+            Datagram::Segment => {
+                let Some(bulk) = self.bulks.get_mut(&(other, own)) else { return };
+                let (complete, number) = bulk.arrive(now, number, size);
+                self.send_data(own, other, complete << 32 | number, Datagram::Acknowledgement, 52);
+            }
+            Datagram::Acknowledgement => {
+                let Some(bulk) = self.bulks.get_mut(&(own, other)) else { return };
+                bulk.acknowledge(now, number >> 32, number & 0xffff_ffff);
+                self.feed(own, other);
+            }
         }
     }
 

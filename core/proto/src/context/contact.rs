@@ -215,7 +215,7 @@ impl Context {
         self.contact.secure = Some(path);
         let was_new = !self.paths.iter().any(|p| p.key == path);
         if let Some(at) = self.add_path(path) {
-            self.note_heard(now, at, 0, false);
+            self.note_heard(now, at, 0, None);
             self.note_answer(now, at);
             self.plain_answer(now, path);
         }
@@ -305,7 +305,7 @@ impl Context {
     /// Takes in a message from inside the WireGuard session.
     pub fn handle_secure(&mut self, now: Instant, path: PathKey, payload: &[u8], eids: &mut dyn EidBook) {
         if let Some(at) = self.add_path(path) {
-            self.note_heard(now, at, payload.len(), false);
+            self.note_heard(now, at, payload.len(), None);
         }
         match Message::decode(payload) {
             Ok(Message::Init(init)) => self.handle_init(now, path, &init, payload, eids),

@@ -81,6 +81,7 @@ impl Context {
         let mut seen = Vec::new();
         for path in &mut self.paths {
             path.unreported = 0;
+            path.unreported_ordered = false;
         }
         self.paths
             .iter()
@@ -171,10 +172,15 @@ impl Context {
         }
         self.note_answer(now, at);
         self.announce(now);
+        let rtts = || self.paths.iter().filter(|p| p.carries()).filter_map(|p| p.rtt.smoothed());
+        if let (Some(most), Some(least)) = (rtts().max(), rtts().min()) {
+            self.received.set_spread(most - least);
+        }
     }
 
     fn handle_reports(&mut self, now: Instant, reports: &[PathReport]) {
         for report in reports {
+            self.bond.note_report(now, report);
             let Some(at) = self.paths.iter().position(|p| p.id.0 == report.path) else { continue };
             if let Some(path) = self.paths.get_mut(at) {
                 path.note_report(report);

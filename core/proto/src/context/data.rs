@@ -4,7 +4,7 @@
 //! sequence number lets the receiver drop what came twice: by copy, or by being sent again over another path.
 
 use std::ops::Range;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use super::path::Path;
 use super::{Context, PathKey, PathState, Transmit, timing};
@@ -107,6 +107,16 @@ impl Arrived {
         self.order.restart();
     }
 
+    /// A path of the other end lives.
+    pub fn note_alive(&mut self, now: Instant, path: PathId) {
+        self.order.note_alive(now, path);
+    }
+
+    /// By how much the round trips of the paths differ.
+    pub fn set_spread(&mut self, spread: Duration) {
+        self.order.set_spread(spread);
+    }
+
     /// When to come back for what came early.
     pub fn timeout(&self) -> Option<Instant> {
         self.order.deadline()
@@ -195,9 +205,11 @@ impl Context {
         if self.excluded == Some(path) {
             return Received::Control;
         }
-        let at = self.learn_path(now, path, header.path, length, header.kind == Kind::Data);
+        let data = (header.kind == Kind::Data).then_some(header.flags);
+        let at = self.learn_path(now, path, header.path, length, data);
         match header.kind {
             Kind::Control => {
+                self.received.note_alive(now, header.path);
                 let Some(content) = datagram.get(HEADER_LEN..end) else {
                     return Received::Dropped(Drop::Malformed);
                 };
@@ -257,6 +269,9 @@ impl Context {
         flags: Flags,
     ) -> (usize, Outgoing) {
         let length = stride.min(frames.len());
+        if self.is_bonded() {
+            return self.seal_bonded(now, frames, stride, flags);
+        }
         let flags = self.ordered(now, flags);
         match self.lane(length) {
             Some(at) => {
@@ -333,6 +348,10 @@ impl Context {
 
     /// [`Context::seal_run`] of one frame.
     pub fn seal_data(&mut self, now: Instant, frame: &mut [u8], flags: Flags) -> Outgoing {
+        if self.is_bonded() {
+            let length = frame.len();
+            return self.seal_bonded(now, frame, length, flags).1;
+        }
         let flags = self.ordered(now, flags);
         let Some(at) = self.data_path(frame.len()) else {
             self.hold.push(now, flags, content(frame));
@@ -462,7 +481,7 @@ impl Context {
         self.hold.pop(now).map(|(datagram, flags, _)| (datagram, flags))
     }
 
-    fn next_sequence(&mut self) -> u32 {
+    pub(super) fn next_sequence(&mut self) -> u32 {
         let sequence = self.sequence;
         self.sequence = sequence.wrapping_add(1);
         sequence
@@ -544,7 +563,7 @@ impl Context {
         key: PathKey,
         peer_path: crate::wire::PathId,
         length: usize,
-        data: bool,
+        data: Option<Flags>,
     ) -> Option<usize> {
         let known = self.paths.iter().position(|p| p.key == key);
         let at = known.or_else(|| self.add_path(key))?;

@@ -11,7 +11,8 @@ use std::time::{Duration, Instant};
 use super::path::{Outstanding, Path};
 use super::{Context, PathKey, PathState, PeerKind, Reason, Transmit, timing};
 use crate::estimate::RttEstimator;
-use crate::wire::{Message, Probe};
+use crate::policy::Policy;
+use crate::wire::{Flags, Message, Probe};
 
 /// What the system said when a datagram was handed to it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -24,7 +25,7 @@ pub enum SendError {
 
 impl Context {
     /// Notes that something authentic came over a path.
-    pub(super) fn note_heard(&mut self, now: Instant, at: usize, length: usize, data: bool) {
+    pub(super) fn note_heard(&mut self, now: Instant, at: usize, length: usize, data: Option<Flags>) {
         self.last_heard = Some(now);
         let active = self.active_at() == Some(at);
         let moved = self.switching.moved;
@@ -35,11 +36,19 @@ impl Context {
         path.rx_bytes += length as u64;
         // Enough for any number of probes; a bound, so that it cannot overflow.
         path.credit = (path.credit + length).min(1 << 20);
-        if data {
-            path.owed.get_or_insert(now + timing::REPORT_DELAY);
+        let mut full = false;
+        if let Some(flags) = data {
+            let ordered = flags.contains(Flags::ORDERED);
+            let (delay, most) = if ordered {
+                (timing::ORDERED_REPORT_DELAY, timing::REPORT_AFTER)
+            } else {
+                (timing::REPORT_DELAY, timing::REPORT_AT_ONCE)
+            };
+            path.owed = Some(path.owed.map_or(now + delay, |due| due.min(now + delay)));
             path.unreported = path.unreported.saturating_add(1);
+            path.unreported_ordered |= ordered;
+            full = path.unreported >= most;
         }
-        let full = data && path.unreported >= timing::REPORT_AT_ONCE;
         if proven {
             self.unsure.clear();
         } else if path.state == PathState::Suspect && !path.peer_silent {
@@ -177,6 +186,10 @@ impl Context {
         path.probe = None;
         let heard = path.heard;
         self.send_probe(now, at);
+        if matches!(self.config.policy, Policy::Bonded { .. }) && self.is_bonded() {
+            // Others carry the data on, and the receiver waits for what is missing.
+            self.rescue(None);
+        }
         if !active {
             return;
         }
@@ -424,7 +437,7 @@ impl Context {
     /// Notes that an authentic WireGuard message came from the peer.
     pub fn note_plain_received(&mut self, now: Instant, key: PathKey, bytes: usize) {
         let Some(at) = self.add_path(key) else { return };
-        self.note_heard(now, at, bytes, false);
+        self.note_heard(now, at, bytes, None);
         self.close_gap(now, Some(key));
         if self.kind == Some(PeerKind::WireGuard)
             && let Some(path) = self.paths.get_mut(at)

@@ -11,7 +11,9 @@
 //! | `select` | which path carries data, and when to move |
 //! | `data` | sealing and opening datagrams between EIDs |
 //! | `redundant` | copies over a second path |
+//! | `bonded` | data over all paths at once |
 
+mod bonded;
 mod contact;
 mod control;
 mod data;
@@ -39,6 +41,7 @@ pub use path::{PathKey, PathState, PathView};
 pub use redundant::SMALL_DATAGRAM;
 pub use select::Reason;
 
+use bonded::Bond;
 use contact::Contact;
 use control::OwnSet;
 use data::{Arrived, Unsure};
@@ -236,6 +239,8 @@ pub struct Context {
 
     transmits: VecDeque<Transmit>,
     spare: Spare,
+    /// What waits for the paths of the bonded mode.
+    bond: Bond,
     events: VecDeque<Event>,
 }
 
@@ -286,6 +291,7 @@ impl Context {
             outage_since: None,
             transmits: VecDeque::new(),
             spare: Spare::default(),
+            bond: Bond::default(),
             events: VecDeque::new(),
             config,
         }
@@ -512,6 +518,9 @@ impl Context {
 
     /// The next thing to send.
     pub fn poll_transmit(&mut self, now: Instant) -> Option<Transmit> {
+        if self.transmits.is_empty() {
+            self.drive_bond(now);
+        }
         self.transmits.pop_front().or_else(|| self.release(now))
     }
 
@@ -528,6 +537,7 @@ impl Context {
             self.liveness_timeout(now),
             self.select_timeout(now),
             self.received.timeout(),
+            self.bond_timeout(),
         ]
         .into_iter()
         .flatten()
@@ -541,6 +551,7 @@ impl Context {
         self.drive_control(now);
         self.drive_select(now);
         self.received.drive(now);
+        self.drive_bond(now);
         if !self.busy(now) && self.recent.is_empty() {
             self.recent.rest();
         }
@@ -698,5 +709,6 @@ impl Context {
         self.unsure.clear();
         self.recent.clear();
         self.again.clear();
+        self.bond.clear();
     }
 }

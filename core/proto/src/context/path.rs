@@ -107,6 +107,8 @@ pub(super) struct Path {
     pub owed: Option<Instant>,
     /// Data frames received over it since the other end was last told what arrived.
     pub unreported: u32,
+    /// Some of them are put in order: the other end paces itself by what it is told.
+    pub unreported_ordered: bool,
     /// Since when it has been validated without a break.
     pub good_since: Option<Instant>,
     pub failed_at: Option<Instant>,
@@ -166,6 +168,7 @@ impl Path {
             awaiting: None,
             owed: None,
             unreported: 0,
+            unreported_ordered: false,
             good_since: None,
             failed_at: None,
             failures: 0,
@@ -191,7 +194,7 @@ impl Path {
         self.tx_bytes += bytes as u64;
         self.credit = self.credit.saturating_sub(bytes);
         // Whoever sees this knows that the path lives, but not what arrived over it.
-        if self.unreported < super::timing::REPORT_AFTER {
+        if self.unreported < super::timing::REPORT_AFTER && !self.unreported_ordered {
             self.owed = None;
         }
     }

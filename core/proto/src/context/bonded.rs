@@ -1,0 +1,332 @@
+//! The bonded mode: datagrams are spread over all good paths, by what each can carry.
+//!
+//! Each datagram gets its sequence number when it comes, and waits in the queue of the path over which it is expected
+//! to arrive first: what waits there already, at the path's rate, and half a round trip. So a slow path is used only
+//! once the quick one has enough to do. Each queue is sent at its path's own pace ([`Pacer`]); the receiver puts in
+//! order what comes.
+
+use std::collections::VecDeque;
+use std::time::{Duration, Instant};
+
+use super::path::Path;
+use super::{Context, DATA_HEADROOM, DATA_OVERHEAD, DATA_TAILROOM, Outgoing, PathState, Transmit};
+use crate::estimate::RttEstimator;
+use crate::pacer::Pacer;
+use crate::policy::Policy;
+use crate::recent::Sent;
+use crate::wire::{Flags, HEADER_LEN, Kind, PathId};
+
+/// A frame that waits to be sealed.
+#[derive(Debug)]
+struct Waiting {
+    at: Instant,
+    sequence: u32,
+    flags: Flags,
+    /// With room around the datagram.
+    frame: Vec<u8>,
+}
+
+/// A path's part of the bond.
+#[derive(Debug)]
+struct Strand {
+    path: PathId,
+    pacer: Pacer,
+    queue: VecDeque<Waiting>,
+    bytes: usize,
+}
+
+/// All paths' parts.
+#[derive(Debug, Default)]
+pub(super) struct Bond {
+    strands: Vec<Strand>,
+}
+
+impl Bond {
+    /// What the queues may hold at least: a burst of a transport that begins.
+    const LEAST: f64 = 128.0 * 1024.0;
+    /// And while some path's rate is not known yet: or a transport would end its own startup.
+    const STARTING: f64 = 512.0 * 1024.0;
+    /// And at most, in bytes.
+    const MOST: f64 = 8.0 * 1024.0 * 1024.0;
+    /// The round trip that the queues are made for, at least: that of transports over short paths grows to it.
+    const LEAST_ROUND: f64 = 0.030;
+
+    /// Bytes that wait.
+    pub fn bytes(&self) -> usize {
+        self.strands.iter().map(|s| s.bytes).sum()
+    }
+
+    fn strand(&mut self, now: Instant, path: PathId) -> &mut Strand {
+        let at = match self.strands.iter().position(|s| s.path == path) {
+            Some(at) => at,
+            None => {
+                let strand = Strand { path, pacer: Pacer::new(now), queue: VecDeque::new(), bytes: 0 };
+                self.strands.push(strand);
+                self.strands.len() - 1
+            }
+        };
+        // It was just made or found.
+        #[allow(clippy::indexing_slicing, reason = "the place was just found")]
+        &mut self.strands[at]
+    }
+
+    /// A report about what was sent over a path.
+    pub fn note_report(&mut self, now: Instant, report: &crate::wire::PathReport) {
+        if let Some(strand) = self.strands.iter_mut().find(|s| s.path.0 == report.path) {
+            strand.pacer.note_report(now, crate::wire::Epoch(report.epoch), report.highest, report.received);
+        }
+    }
+
+    pub fn clear(&mut self) {
+        self.strands.clear();
+    }
+}
+
+/// What a path offers to a datagram.
+struct Offer {
+    at: usize,
+    path: PathId,
+    rtt: Duration,
+}
+
+impl Context {
+    /// The paths that share the data in the bonded mode; none where it is not in force.
+    fn offers(&self) -> Vec<Offer> {
+        if !matches!(self.config.policy, Policy::Bonded { .. }) || self.sending.is_none() {
+            return Vec::new();
+        }
+        let sound = |p: &Path| p.state == PathState::Validated && self.takes_part(p);
+        let sick = |p: &Path| self.merit(p).sickness;
+        let least = self.paths.iter().filter(|p| sound(p)).map(sick).min().unwrap_or(0);
+        self.paths
+            .iter()
+            .enumerate()
+            .filter(|(_, p)| sound(p) && sick(p) == least)
+            .map(|(at, p)| Offer {
+                at,
+                path: p.id,
+                rtt: p.rtt.smoothed().unwrap_or(RttEstimator::INITIAL_RTO),
+            })
+            .collect()
+    }
+
+    /// Whether the bonded mode carries the data now.
+    pub(super) fn is_bonded(&self) -> bool {
+        matches!(self.config.policy, Policy::Bonded { .. })
+            && self.sending.is_some()
+            && self.paths.iter().any(|p| p.state == PathState::Validated && self.takes_part(p))
+    }
+
+    /// Over which path a frame is expected to arrive first.
+    fn earliest<'o>(&mut self, now: Instant, offers: &'o [Offer], length: usize) -> Option<&'o Offer> {
+        let mut best: Option<(f64, &Offer)> = None;
+        for offer in offers {
+            if self.paths.get(offer.at).is_none_or(|p| length > p.mtu) {
+                continue;
+            }
+            let strand = self.bond.strand(now, offer.path);
+            let ahead = strand.bytes + length;
+            let due = ahead as f64 / strand.pacer.rate(offer.rtt) + offer.rtt.as_secs_f64() / 2.0;
+            if best.as_ref().is_none_or(|(least, _)| due < *least) {
+                best = Some((due, offer));
+            }
+        }
+        best.map(|(_, offer)| offer)
+    }
+
+    /// What the queues may hold together: what all paths carry in the longest round trip.
+    fn room(&mut self, now: Instant, offers: &[Offer]) -> f64 {
+        let (mut rate, mut round, mut starting) = (0.0, Bond::LEAST_ROUND, false);
+        for offer in offers {
+            let strand = self.bond.strand(now, offer.path);
+            rate += strand.pacer.rate(offer.rtt);
+            round = offer.rtt.as_secs_f64().max(round);
+            starting |= strand.pacer.is_starting();
+        }
+        let least = if starting { Bond::STARTING } else { Bond::LEAST };
+        (rate * round).clamp(least, Bond::MOST)
+    }
+
+    /// [`Context::seal_run`] in the bonded mode.
+    pub(super) fn seal_bonded(
+        &mut self,
+        now: Instant,
+        frames: &mut [u8],
+        stride: usize,
+        flags: Flags,
+    ) -> (usize, Outgoing) {
+        let offers = self.offers();
+        self.spread(now, &offers);
+        let room = self.room(now, &offers);
+        let flags = flags.with(Flags::ORDERED);
+        let mut outcome = None;
+        let mut count = 0;
+        self.last_data = Some(now);
+        for frame in frames.chunks_mut(stride.max(1)) {
+            let Some(offer) = self.earliest(now, &offers, frame.len()) else {
+                let mtu =
+                    offers.iter().filter_map(|o| self.paths.get(o.at)).map(|p| p.mtu).max().unwrap_or(0);
+                return match outcome {
+                    Some(before) => (count, before),
+                    None => (1, Outgoing::TooBig { mtu: mtu.saturating_sub(DATA_OVERHEAD) }),
+                };
+            };
+            let (at, path, rtt) = (offer.at, offer.path, offer.rtt);
+            let strand = self.bond.strand(now, path);
+            let at_once = strand.queue.is_empty() && strand.pacer.may_send(now, rtt);
+            let key = self.paths.get(at).map(|p| p.key);
+            let next = match key {
+                Some(key) if at_once => Outgoing::Send(key),
+                _ => Outgoing::Held,
+            };
+            if outcome.is_some_and(|before| before != next) {
+                break;
+            }
+            outcome = Some(next);
+            count += 1;
+            if !at_once && self.bond.bytes() + frame.len() > room as usize {
+                // It is dropped before it has a number: the receiver misses nothing.
+                continue;
+            }
+            let sequence = self.next_sequence();
+            if at_once {
+                self.seal_strand(now, at, (sequence, flags), frame, false);
+            } else {
+                let frame = self.spare.filled(frame);
+                let strand = self.bond.strand(now, path);
+                strand.bytes += frame.len();
+                strand.queue.push_back(Waiting { at: now, sequence, flags, frame });
+            }
+        }
+        (count.max(1), outcome.unwrap_or(Outgoing::Held))
+    }
+
+    /// Seals a frame for a path of the bond.
+    fn seal_strand(
+        &mut self,
+        now: Instant,
+        at: usize,
+        (sequence, flags): (u32, Flags),
+        frame: &mut [u8],
+        more: bool,
+    ) -> bool {
+        let Some(path) = self.paths.get(at).map(|p| p.id) else { return false };
+        let Some(next) = self.next_of(path) else { return false };
+        if let Some(room) = frame.get_mut(HEADER_LEN..DATA_HEADROOM) {
+            room.copy_from_slice(&sequence.to_be_bytes());
+        }
+        self.recent.push(now, path, next, sequence, flags, super::data::content(frame));
+        if self.seal(now, at, (Kind::Data, flags), frame).is_none() {
+            return false;
+        }
+        self.bond.strand(now, path).pacer.note_sent(now, next, frame.len(), more);
+        self.note_data_sent(now, at);
+        true
+    }
+
+    /// Sends what waits for paths that may be sent to now.
+    pub(super) fn drive_bond(&mut self, now: Instant) {
+        if self.bond.strands.is_empty() && !self.is_bonded() {
+            return;
+        }
+        let offers = self.offers();
+        self.take_back(now, &offers);
+        if offers.is_empty() {
+            return;
+        }
+        self.spread(now, &offers);
+        for offer in &offers {
+            loop {
+                let strand = self.bond.strand(now, offer.path);
+                if strand.queue.is_empty() || !strand.pacer.may_send(now, offer.rtt) {
+                    break;
+                }
+                let Some(waiting) = strand.queue.pop_front() else { break };
+                strand.bytes = strand.bytes.saturating_sub(waiting.frame.len());
+                let more = !strand.queue.is_empty();
+                let mut payload = waiting.frame;
+                let kept = (waiting.sequence, waiting.flags);
+                if self.seal_strand(now, offer.at, kept, &mut payload, more)
+                    && let Some(path) = self.paths.get(offer.at).map(|p| p.key)
+                {
+                    self.transmits.push_back(Transmit::Datagram { path, payload });
+                }
+            }
+        }
+    }
+
+    /// What waits for paths that do not take part any more goes again, before anything newer.
+    fn take_back(&mut self, now: Instant, offers: &[Offer]) {
+        let mut back = Vec::new();
+        let bonded = matches!(self.config.policy, Policy::Bonded { .. });
+        let paths = &self.paths;
+        self.bond.strands.retain_mut(|strand| {
+            if offers.iter().any(|o| o.path == strand.path) {
+                return true;
+            }
+            back.extend(strand.queue.drain(..));
+            strand.bytes = 0;
+            strand.pacer.forget_flight();
+            // A path that is only suspect may be back in a moment.
+            bonded && paths.iter().any(|p| p.id == strand.path && p.carries())
+        });
+        back.sort_by_key(|w| w.at);
+        for waiting in back {
+            let datagram = super::data::content(&waiting.frame).to_vec();
+            self.again.push_back(Sent {
+                sequence: waiting.sequence,
+                at: now,
+                flags: waiting.flags,
+                datagram,
+            });
+        }
+    }
+
+    /// What goes again or was held joins the queues, where it goes out at the paths' pace.
+    fn spread(&mut self, now: Instant, offers: &[Offer]) {
+        if self.again.is_empty() && self.hold.is_empty() {
+            return;
+        }
+        loop {
+            let (datagram, flags, sequence, first) = match self.again.pop_front() {
+                Some(sent) => (sent.datagram, sent.flags, Some(sent.sequence), true),
+                None => match self.hold.pop(now) {
+                    Some((datagram, flags, sequence)) => {
+                        (datagram, flags.with(Flags::ORDERED), sequence, false)
+                    }
+                    None => return,
+                },
+            };
+            let Some(path) = self.earliest(now, offers, datagram.len() + DATA_OVERHEAD).map(|o| o.path)
+            else {
+                continue;
+            };
+            let sequence = sequence.unwrap_or_else(|| self.next_sequence());
+            let mut frame = self.spare.filled(&[0; DATA_HEADROOM]);
+            frame.extend_from_slice(&datagram);
+            frame.resize(frame.len() + DATA_TAILROOM, 0);
+            let strand = self.bond.strand(now, path);
+            strand.bytes += frame.len();
+            let waiting = Waiting { at: now, sequence, flags, frame };
+            // The receiver waits for what goes again: it goes before what never went, in the order of its numbers.
+            let later = |w: &Waiting| (w.sequence.wrapping_sub(sequence) as i32) > 0;
+            let place = if first { strand.queue.iter().position(later) } else { None };
+            match place {
+                Some(place) => strand.queue.insert(place, waiting),
+                None => strand.queue.push_back(waiting),
+            }
+        }
+    }
+
+    /// When a queue's path may be sent to again.
+    pub(super) fn bond_timeout(&self) -> Option<Instant> {
+        let waiting = self.bond.strands.iter().filter(|s| !s.queue.is_empty());
+        waiting
+            .filter_map(|strand| {
+                let path =
+                    self.paths.iter().find(|p| p.id == strand.path && p.state == PathState::Validated)?;
+                strand.pacer.due(path.rtt.smoothed().unwrap_or(RttEstimator::INITIAL_RTO))
+            })
+            .min()
+    }
+}
