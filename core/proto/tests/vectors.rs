@@ -415,6 +415,14 @@ fn the_timers_are_as_documented() {
     let init: Vec<_> = timing::INIT_RETRY.iter().map(|d| d.as_millis().to_string()).collect();
     let rows = [
         ("REPORT delay", ms(timing::REPORT_DELAY)),
+        (
+            "REPORT delay of data that is ORDERED",
+            format!("{}, or {} data frames", ms(timing::ORDERED_REPORT_DELAY), timing::REPORT_AFTER),
+        ),
+        ("overtaking: margin, most", {
+            let most = timing::MAX_OVERTAKING;
+            format!("{}, {}", ms(timing::OVERTAKING_MARGIN), ms(most))
+        }),
         ("REPORT beside data", format!("{} data frames", timing::REPORT_AFTER)),
         ("scheduling allowance", ms(timing::SCHEDULING)),
         ("least silence", ms(timing::MIN_SILENCE)),
