@@ -5,8 +5,9 @@ use std::path::Path;
 use std::thread;
 use std::time::{Duration, Instant, SystemTime};
 
+use mast_control::{PolicyMode, PolicySet};
 use mast_netlab::traffic::{EchoClient, EchoServer, Mark};
-use mast_stage::{Daemon, Program, StageError, Train};
+use mast_stage::{Daemon, Program, StageError, Train, TrainProfile};
 
 use crate::figures::{Metric, Sample, Statistic, Target};
 use crate::stream::{Stream, Transport};
@@ -109,10 +110,20 @@ impl Step {
         }
     }
 
+    /// What is aimed at while every datagram goes over both links: nothing is lost, and nothing is late.
+    pub fn redundant_targets() -> Vec<Target> {
+        let most = Target::most;
+        vec![most(Metric::Lost, Statistic::P99, 0.0), most(Metric::Beyond, Statistic::Median, 5.0)]
+    }
+
     /// What even an instant switch would cost: the round trip over the new path, or with both paths at hand the
     /// echo's own interval and the difference of the round trips.
-    fn inevitable(self) -> Option<Duration> {
+    fn inevitable(self, mode: PolicyMode) -> Option<Duration> {
         match self {
+            // The copy has been on its way over cellular all along.
+            Self::Down | Self::Carrier | Self::Blackhole if mode == PolicyMode::Redundant => {
+                Some(EchoClient::INTERVAL + (CELL_RTT - WIFI_RTT))
+            }
             Self::Down | Self::Carrier | Self::Blackhole | Self::Renumber => Some(CELL_RTT),
             Self::PinCell => Some(EchoClient::INTERVAL + (CELL_RTT - WIFI_RTT)),
             Self::PinWifi | Self::Restored => Some(EchoClient::INTERVAL),
@@ -128,6 +139,8 @@ pub struct Options {
     pub program: Program,
     /// Cellular counts as metered, so that it is measured less often while it stands by.
     pub metered: bool,
+    /// How many paths carry data, at both ends.
+    pub mode: PolicyMode,
 }
 
 impl Options {
@@ -152,22 +165,42 @@ impl Stage {
     /// # Errors
     /// When they do not.
     pub fn new(options: &Options) -> Result<Self> {
-        let train = Train::new(&profile())?;
+        Self::set_up(&profile(), options, Some("10.1.0.2"))
+    }
+
+    /// The same with other links, of which either may carry data.
+    ///
+    /// # Errors
+    /// When the daemons do not get both links to work.
+    pub fn with(profile: &TrainProfile, options: &Options) -> Result<Self> {
+        Self::set_up(profile, options, None)
+    }
+
+    fn set_up(profile: &TrainProfile, options: &Options, over: Option<&str>) -> Result<Self> {
+        let train = Train::new(profile)?;
         let server = Daemon::start(&options.program, &train.server, "")?;
         let laptop = Daemon::start(&options.program, &train.laptop, &options.laptop())?;
         server.pair(&laptop)?;
         let stage = Self { train, laptop, server };
-        stage.settled()?;
+        stage.settled(over)?;
+        if options.mode != PolicyMode::Auto {
+            for daemon in [&stage.laptop, &stage.server] {
+                let policy = PolicySet { mode: options.mode, ..PolicySet::default() };
+                daemon.ask(async |c| c.policy_set(policy).await)?;
+            }
+        }
         Ok(stage)
     }
 
-    /// Waits until both ends send over Wi-Fi and have measured cellular too.
-    fn settled(&self) -> Result<()> {
+    /// Waits until both ends send over one path, of an address of the laptop where that matters, and have measured
+    /// the other too.
+    fn settled(&self, over: Option<&str>) -> Result<()> {
         for daemon in [&self.laptop, &self.server] {
-            daemon.wait("data over Wi-Fi, with cellular at hand", PATIENCE, |status| {
+            daemon.wait("data over one link, with the other at hand", PATIENCE, |status| {
                 status.peers.first().is_some_and(|peer| {
                     // At one end it is the local address, at the other the remote one, with its port.
-                    let over = |address: &str| address.split(':').next() == Some("10.1.0.2");
+                    let over =
+                        |address: &str| over.is_none_or(|host| address.split(':').next() == Some(host));
                     let good = |state: &str| state == "validated";
                     peer.state.as_str() == "connected"
                         && peer.paths.len() >= 2
@@ -299,7 +332,7 @@ pub fn run(step: Step, options: &Options, logs: Option<(&Path, &str)>) -> Result
         .with(Metric::Gap, gap)
         .with(Metric::Lost, lost as f64)
         .with(Metric::Stall, ms(stall));
-    if let Some(inevitable) = step.inevitable() {
+    if let Some(inevitable) = step.inevitable(options.mode) {
         sample = sample.with(Metric::Beyond, gap - ms(inevitable));
     }
     if let Some((echo, tcp)) = resumed {

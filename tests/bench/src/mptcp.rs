@@ -60,6 +60,27 @@ fn joined(host: &Host) -> Result<u64> {
     Ok(found.and_then(|(_, value)| value.parse().ok()).unwrap_or(0))
 }
 
+/// Lets the connections between the laptop and the server of a train use both of its links at once.
+pub(crate) fn enable(train: &Train) -> Result<()> {
+    for host in [&train.laptop, &train.server] {
+        ip(host, "mptcp limits set subflow 2 add_addr_accepted 2")?;
+    }
+    ip(&train.laptop, "mptcp endpoint add 10.1.0.2 dev wifi id 1 subflow")?;
+    ip(&train.laptop, "mptcp endpoint add 10.2.0.2 dev cell id 2 subflow")
+}
+
+/// Waits until so many of the laptop's connections use their second link, too.
+pub(crate) fn wait_joined(laptop: &Host, connections: u64) -> Result<()> {
+    let deadline = Instant::now() + Duration::from_secs(5);
+    while joined(laptop)? < connections {
+        if Instant::now() > deadline {
+            return Err(BenchError::Program("Multipath TCP does not use the second path".into()));
+        }
+        thread::sleep(Duration::from_millis(20));
+    }
+    Ok(())
+}
+
 /// Carries out a step once. With `managed`, a path manager in user space withdraws the Wi-Fi's address as soon as
 /// the system tells that its link is gone, which is the best that can be had.
 ///
@@ -68,20 +89,10 @@ fn joined(host: &Host) -> Result<u64> {
 pub fn run(step: Step, managed: bool) -> Result<Outcome> {
     let train = Train::new(&profile())?;
     let (laptop, server) = (&train.laptop, &train.server);
-    for host in [laptop, server] {
-        ip(host, "mptcp limits set subflow 2 add_addr_accepted 2")?;
-    }
-    ip(laptop, "mptcp endpoint add 10.1.0.2 dev wifi id 1 subflow")?;
-    ip(laptop, "mptcp endpoint add 10.2.0.2 dev cell id 2 subflow")?;
+    enable(&train)?;
     let echo = Stream::echo(Transport::Mptcp, laptop, server, address(Train::SERVER, 7)?)?;
     let stream = Stream::paced(Transport::Mptcp, laptop, server, address(Train::SERVER, 8000)?)?;
-    let deadline = Instant::now() + Duration::from_secs(5);
-    while joined(laptop)? < 2 {
-        if Instant::now() > deadline {
-            return Err(BenchError::Program("Multipath TCP does not use the second path".into()));
-        }
-        thread::sleep(Duration::from_millis(20));
-    }
+    wait_joined(laptop, 2)?;
     thread::sleep(WARM_UP);
     drift();
     let since = Instant::now();

@@ -1,4 +1,4 @@
-//! Two kinds of TCP connections, over TCP or Multipath TCP, that remember when something arrived.
+//! TCP connections, over TCP or Multipath TCP, that remember when something arrived.
 //!
 //! Both survive whatever happens to the network for as long as the connection does; a connection that ends is
 //! silent from then on, which the figures show.
@@ -25,6 +25,8 @@ const ECHO_INTERVAL: Duration = Duration::from_millis(10);
 const BURST: (usize, Duration) = (6_250, Duration::from_millis(5));
 /// What the sender may have in the kernel: several round trips, but not seconds.
 const SEND_BUFFER: usize = 256 * 1024;
+/// What a greedy sender hands over at once.
+const CHUNK: usize = 64 * 1024;
 
 /// What carries a stream.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -71,21 +73,28 @@ impl Transport {
     }
 }
 
-/// When something arrived.
+/// When something arrived, and how many bytes.
 #[derive(Debug, Default)]
-struct Arrivals(Mutex<Vec<Instant>>);
+struct Arrivals(Mutex<Vec<(Instant, usize)>>);
 
 impl Arrivals {
-    fn note(&self) {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).push(Instant::now());
+    fn note(&self, bytes: usize) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).push((Instant::now(), bytes));
+    }
+
+    fn bytes(&self, since: Instant, until: Instant) -> u64 {
+        let all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let first = all.partition_point(|(at, _)| *at < since);
+        all.iter().skip(first).take_while(|(at, _)| *at < until).map(|(_, bytes)| *bytes as u64).sum()
     }
 
     fn longest_silence(&self, since: Instant, until: Instant) -> Duration {
         let all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let first = all.partition_point(|at| *at < since);
+        let first = all.partition_point(|(at, _)| *at < since);
         let mut last = since;
         let mut longest = Duration::ZERO;
-        for at in all.iter().skip(first).take_while(|at| **at < until).chain([&until]) {
+        let arrivals = all.iter().skip(first).map(|(at, _)| at);
+        for at in arrivals.take_while(|at| **at < until).chain([&until]) {
             longest = longest.max(at.saturating_duration_since(last));
             last = *at;
         }
@@ -94,7 +103,7 @@ impl Arrivals {
 
     fn first_after(&self, since: Instant) -> Option<Duration> {
         let all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let at = all.get(all.partition_point(|at| *at < since))?;
+        let (at, _) = all.get(all.partition_point(|(at, _)| *at < since))?;
         Some(at.saturating_duration_since(since))
     }
 }
@@ -115,10 +124,30 @@ impl Stream {
     /// # Errors
     /// When the connection cannot be made.
     pub fn paced(transport: Transport, client: &Host, server: &Host, address: SocketAddr) -> Result<Self> {
-        let stream = Self::open(transport, client, server, address)?;
+        let stream = Self::open(transport, client, server, address, Some(SEND_BUFFER))?;
         let [near, far] = stream.copies()?;
         stream.send(far, BURST.0, BURST.1);
         stream.receive(near);
+        Ok(stream)
+    }
+
+    /// As much as the network takes, from the server to the client (`down`), or the other way.
+    ///
+    /// # Errors
+    /// When the connection cannot be made.
+    pub fn greedy(
+        transport: Transport,
+        client: &Host,
+        server: &Host,
+        address: SocketAddr,
+        down: bool,
+    ) -> Result<Self> {
+        // Buffers are the system's to choose: those of a fixed size would be the limit.
+        let stream = Self::open(transport, client, server, address, None)?;
+        let [near, far] = stream.copies()?;
+        let (from, to) = if down { (far, near) } else { (near, far) };
+        stream.send(from, CHUNK, Duration::ZERO);
+        stream.receive(to);
         Ok(stream)
     }
 
@@ -127,7 +156,7 @@ impl Stream {
     /// # Errors
     /// When the connection cannot be made.
     pub fn echo(transport: Transport, client: &Host, server: &Host, address: SocketAddr) -> Result<Self> {
-        let stream = Self::open(transport, client, server, address)?;
+        let stream = Self::open(transport, client, server, address, Some(SEND_BUFFER))?;
         for end in &stream.ends {
             end.set_nodelay(true).map_err(io("set up a socket"))?;
         }
@@ -146,7 +175,13 @@ impl Stream {
         Ok(stream)
     }
 
-    fn open(transport: Transport, client: &Host, server: &Host, address: SocketAddr) -> Result<Self> {
+    fn open(
+        transport: Transport,
+        client: &Host,
+        server: &Host,
+        address: SocketAddr,
+        buffer: Option<usize>,
+    ) -> Result<Self> {
         let listener = transport.listen(server, address)?;
         let near = transport.connect(client, address)?;
         let deadline = Instant::now() + CONNECT;
@@ -160,7 +195,9 @@ impl Stream {
         far.set_nonblocking(false).map_err(io("set up a socket"))?;
         for end in [&near, &far] {
             set_congestion(end, CONGESTION);
-            socket2::SockRef::from(end).set_send_buffer_size(SEND_BUFFER).map_err(io("set up a socket"))?;
+            if let Some(size) = buffer {
+                socket2::SockRef::from(end).set_send_buffer_size(size).map_err(io("set up a socket"))?;
+            }
         }
         Ok(Self { arrivals: Arc::default(), stop: Arc::default(), ends: [near, far], _listener: listener })
     }
@@ -190,10 +227,15 @@ impl Stream {
         let arrivals = Arc::clone(&self.arrivals);
         thread::spawn(move || {
             let mut data = vec![0; 64 * 1024];
-            while let Ok(1..) = from.read(&mut data) {
-                arrivals.note();
+            while let Ok(length @ 1..) = from.read(&mut data) {
+                arrivals.note(length);
             }
         });
+    }
+
+    /// How many bytes arrived between two moments.
+    pub fn bytes(&self, since: Instant, until: Instant) -> u64 {
+        self.arrivals.bytes(since, until)
     }
 
     /// The longest time without a byte at the client.
@@ -225,11 +267,12 @@ mod tests {
     fn silence_counts_from_both_ends_of_the_period() {
         const MS: Duration = Duration::from_millis(1);
         let start = Instant::now();
-        let arrivals = Arrivals(Mutex::new([5, 15, 60, 70].map(|at| start + MS * at).to_vec()));
+        let arrivals = Arrivals(Mutex::new([5, 15, 60, 70].map(|at| (start + MS * at, 10)).to_vec()));
         assert_eq!(arrivals.longest_silence(start, start + MS * 80), MS * 45);
         assert_eq!(arrivals.longest_silence(start + MS * 61, start + MS * 100), MS * 30);
         assert_eq!(arrivals.longest_silence(start, start + MS * 30), MS * 15);
         assert_eq!(arrivals.first_after(start + MS * 16), Some(MS * 44));
         assert_eq!(arrivals.first_after(start + MS * 71), None);
+        assert_eq!(arrivals.bytes(start + MS * 15, start + MS * 70), 20);
     }
 }

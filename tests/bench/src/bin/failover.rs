@@ -5,9 +5,10 @@ use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
 use clap::Parser;
-use mast_bench::figures::{Row, table};
+use mast_bench::figures::{Row, Target, table};
 use mast_bench::mast::{Options, Outcome, Step};
 use mast_bench::{BenchError, accuracy, mast, mptcp, ms, wireguard};
+use mast_control::PolicyMode;
 use mast_netlab::traffic::EchoReport;
 use mast_stage::Program;
 use serde_json::{Value, json};
@@ -27,7 +28,7 @@ struct Arguments {
     #[arg(long, value_name = "N", default_value_t = 20)]
     runs: u32,
     /// Only these steps: down, carrier, blackhole, pin-cell, pin-wifi, renumber, outage-5, outage-20, restored,
-    /// mptcp, wireguard
+    /// redundant, mptcp, wireguard
     #[arg(long, value_name = "NAME")]
     step: Vec<String>,
     /// Write everything to a file as JSON
@@ -54,7 +55,7 @@ type Act<'a> = Box<dyn Fn(&str) -> Result<Outcome, BenchError> + 'a>;
 struct Plan<'a> {
     name: String,
     event: String,
-    step: Step,
+    targets: Vec<Target>,
     runs: u32,
     obstacle: Option<String>,
     act: Act<'a>,
@@ -84,12 +85,13 @@ fn measure(arguments: &Arguments) -> Result<bool, BenchError> {
             .map_err(|source| BenchError::Io { what: format!("make {}", path.display()), source })
     };
     arguments.logs.as_ref().map(make).transpose()?;
-    let options = Options { program: Program::built()?, metered: arguments.metered };
+    let options = Options { program: Program::built()?, metered: arguments.metered, mode: PolicyMode::Auto };
+    let redundant = Options { mode: PolicyMode::Redundant, ..options.clone() };
     let accuracy = accuracy::measure(Duration::from_secs(5))?;
     println!("The lab alone, echo at 100 Hz without a tunnel:");
     println!("  Wi-Fi     {}", describe(&accuracy.wifi));
     println!("  cellular  {}\n", describe(&accuracy.cell));
-    let rows: Vec<Row> = plans(arguments, &options).iter().map(carry_out).collect();
+    let rows: Vec<Row> = plans(arguments, &options, &redundant).iter().map(carry_out).collect();
     println!("\nMilliseconds: least / median / p99 (the worst of less than 100 runs)\n");
     print!("{}", table(&rows));
     if let Some(path) = &arguments.json {
@@ -105,17 +107,30 @@ fn measure(arguments: &Arguments) -> Result<bool, BenchError> {
     Ok(rows.iter().all(|row| row.met() != Some(false)))
 }
 
-fn plans<'a>(arguments: &'a Arguments, options: &'a Options) -> Vec<Plan<'a>> {
+fn plans<'a>(arguments: &'a Arguments, options: &'a Options, redundant: &'a Options) -> Vec<Plan<'a>> {
     let mut plans = Vec::new();
     for step in Step::ALL {
         plans.push(Plan {
             name: step.name(),
             event: step.event(),
-            step,
+            targets: step.targets(),
             runs: arguments.runs,
             obstacle: None,
             act: Box::new(move |run| {
                 mast::run(step, options, arguments.logs.as_deref().map(|path| (path, run)))
+            }),
+        });
+    }
+    let obstacle = arguments.metered.then(|| "metered links carry no copies".to_owned());
+    for step in [Step::Down, Step::Carrier, Step::Blackhole] {
+        plans.push(Plan {
+            name: format!("redundant-{}", step.name()),
+            event: format!("redundant mode: {}", step.event()),
+            targets: Step::redundant_targets(),
+            runs: arguments.runs,
+            obstacle: obstacle.clone(),
+            act: Box::new(move |run| {
+                mast::run(step, redundant, arguments.logs.as_deref().map(|path| (path, run)))
             }),
         });
     }
@@ -131,7 +146,7 @@ fn plans<'a>(arguments: &'a Arguments, options: &'a Options) -> Vec<Plan<'a>> {
         plans.push(Plan {
             name: format!("mptcp-{}{suffix}", step.name()),
             event: format!("Multipath TCP: {}{words}", step.event()),
-            step,
+            targets: Vec::new(),
             runs: arguments.runs.min(MPTCP_RUNS),
             obstacle: obstacle.clone(),
             act: Box::new(move |_| mptcp::run(step, managed)),
@@ -143,7 +158,7 @@ fn plans<'a>(arguments: &'a Arguments, options: &'a Options) -> Vec<Plan<'a>> {
         plans.push(Plan {
             name: format!("wireguard-{}{suffix}", step.name()),
             event: format!("WireGuard: {}{words}", step.event()),
-            step,
+            targets: Vec::new(),
             runs: arguments.runs.min(WIREGUARD_RUNS),
             obstacle: obstacle.clone(),
             act: Box::new(move |_| wireguard::run(step, managed)),
@@ -159,11 +174,10 @@ fn manager(managed: bool) -> (&'static str, &'static str) {
 }
 
 fn carry_out(plan: &Plan<'_>) -> Row {
-    let own = plan.name == plan.step.name();
     let mut row = Row {
         name: plan.name.clone(),
         event: plan.event.clone(),
-        targets: if own { plan.step.targets() } else { Vec::new() },
+        targets: plan.targets.clone(),
         not_measured: plan.obstacle.clone(),
         ..Row::default()
     };

@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 use clap::Parser;
 use mast_bench::BenchError;
 use mast_bench::mast::{Options, Stage};
+use mast_control::PolicyMode;
 use mast_netlab::Link;
 use mast_stage::{Daemon, Program, StageError};
 use serde_json::json;
@@ -87,7 +88,7 @@ fn main() -> ExitCode {
 }
 
 fn measure(arguments: &Arguments) -> Result<(), BenchError> {
-    let stage = Stage::new(&Options { program: Program::built()?, metered: false })?;
+    let stage = Stage::new(&Options { program: Program::built()?, metered: false, mode: PolicyMode::Auto })?;
     thread::sleep(Duration::from_secs(arguments.rest));
     let daemons = [("laptop", &stage.laptop), ("server", &stage.server)];
     let links = [("wifi", &stage.train.wifi), ("cell", &stage.train.cell)];
