@@ -66,6 +66,7 @@ impl Bundle {
 }
 
 /// Collects the datagrams of a batch, and writes them to the virtual interface.
+#[derive(Default)]
 pub(crate) struct Coalescer {
     offloads: Offloads,
     /// In order of their first datagram; only the first `used` count, the others are room for later ones.
@@ -76,10 +77,6 @@ pub(crate) struct Coalescer {
 }
 
 impl Coalescer {
-    pub fn new() -> Self {
-        Self { offloads: Offloads::default(), bundles: Vec::new(), used: 0, refused: 0 }
-    }
-
     /// From now on for an interface that can do this.
     pub fn suit(&mut self, offloads: Offloads) {
         self.offloads = offloads;
@@ -390,7 +387,7 @@ mod tests {
         refuses: bool,
     ) -> (usize, Vec<Vec<u8>>) {
         let host = Host { offloads, written: Mutex::default(), refuses };
-        let mut coalescer = Coalescer::new();
+        let mut coalescer = Coalescer::default();
         coalescer.suit(offloads);
         let mut batch = Vec::new();
         let mut ranges = Vec::new();
@@ -532,7 +529,7 @@ mod tests {
                     d
                 })
                 .collect();
-            let mut coalescer = Coalescer::new();
+            let mut coalescer = Coalescer::default();
             for offloads in [ALL, Offloads::default()] {
                 coalescer.suit(offloads);
                 let mut batch = datagrams.concat();

@@ -235,7 +235,7 @@ impl<P: Platform> Engine<P> {
     /// From the network: to the virtual interface, to a context, or nowhere.
     pub(crate) fn pump_sockets(&mut self, now: Instant) {
         let mut batch = std::mem::take(&mut self.batch);
-        let mut inward = std::mem::replace(&mut self.inward, Inward::new());
+        let mut inward = std::mem::take(&mut self.inward);
         if let Some(tun) = &self.tun {
             inward.coalescer.suit(tun.offloads());
         }
@@ -258,6 +258,9 @@ impl<P: Platform> Engine<P> {
                     let next = end.min(used + stride);
                     self.arrived(now, path, arrival.class, &mut batch, used..next, &mut inward);
                     used = next;
+                }
+                if let Some((_, id)) = inward.last {
+                    self.deliver_ordered(now, id, &mut batch, &mut used, &mut inward);
                 }
             }
         }
@@ -283,7 +286,6 @@ impl<P: Platform> Engine<P> {
                 let partial = flags.contains(Flags::PARTIAL);
                 let inner = range.start + inner.start..range.start + inner.end;
                 self.admit(now, id, path, class, batch, inner, partial, inward);
-                self.deliver_ordered(now, id, batch, inward);
             }
             Some(1..=4) if datagram.len() >= 8 => {
                 inward.admitted = None;
@@ -340,8 +342,46 @@ impl<P: Platform> Engine<P> {
         }
     }
 
-    /// What the sender's order held back, and may be delivered now.
-    fn deliver_ordered(&mut self, _now: Instant, _id: PeerId, _batch: &mut [u8], _inward: &mut Inward) {}
+    /// Hands over what waited for its turn in the sender's order. `used` is how much of the batch is.
+    fn deliver_ordered(
+        &mut self,
+        now: Instant,
+        id: PeerId,
+        batch: &mut [u8],
+        used: &mut usize,
+        inward: &mut Inward,
+    ) {
+        while let Some(peer) = self.peers.get_mut(&id)
+            && let Some((datagram, flags, path)) = peer.context.poll_deliver(now)
+        {
+            if batch.len() - *used < datagram.len() {
+                self.flush_in(inward, batch);
+                *used = 0;
+            }
+            let range = *used..*used + datagram.len();
+            if let Some(room) = batch.get_mut(range.clone()) {
+                room.copy_from_slice(&datagram);
+                *used = range.end;
+                self.admit(now, id, path, 0, batch, range, flags.contains(Flags::PARTIAL), inward);
+            }
+            if let Some(peer) = self.peers.get_mut(&id) {
+                peer.context.recycle(datagram);
+            }
+        }
+    }
+
+    /// The same when nothing arrived: what it waited for is given up.
+    pub(crate) fn deliver_late(&mut self, now: Instant, id: PeerId) {
+        if !self.peers.get(&id).is_some_and(|p| p.context.holds_early()) {
+            return;
+        }
+        let mut batch = std::mem::take(&mut self.batch);
+        let mut inward = std::mem::take(&mut self.inward);
+        self.deliver_ordered(now, id, &mut batch, &mut 0, &mut inward);
+        self.flush_in(&mut inward, &batch);
+        self.batch = batch;
+        self.inward = inward;
+    }
 
     /// Hands a datagram from a peer, in this range of the batch, to the host, if the peer may send it.
     #[expect(clippy::too_many_arguments, reason = "all of it is about the one datagram")]
@@ -466,18 +506,13 @@ impl PlainRun {
 }
 
 /// What is needed on the way in, and kept for the next time.
+#[derive(Default)]
 pub(crate) struct Inward {
     coalescer: Coalescer,
     /// The context that the last datagram was for, by index.
     last: Option<(u32, PeerId)>,
     /// Source and destination that were last found to be the peer's and this host's.
     admitted: Option<(PeerId, (IpAddr, IpAddr))>,
-}
-
-impl Inward {
-    pub fn new() -> Self {
-        Self { coalescer: Coalescer::new(), last: None, admitted: None }
-    }
 }
 
 /// Hands a finished datagram to the host.

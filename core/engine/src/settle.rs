@@ -24,6 +24,7 @@ impl<P: Platform> Engine<P> {
     pub(crate) fn settle(&mut self, now: Instant) {
         let mut again = Vec::new();
         while let Some(id) = self.touched.pop() {
+            self.deliver_late(now, id);
             let Some(peer) = self.peers.get_mut(&id) else { continue };
             let mut left = TRANSMITS;
             while left > 0
@@ -75,7 +76,10 @@ pub(crate) fn tick<U: Udp>(now: Instant, id: PeerId, peer: &mut Peer, net: &mut 
 
 fn send<U: Udp>(now: Instant, id: PeerId, peer: &mut Peer, net: &mut Net<U>, transmit: Transmit) {
     match transmit {
-        Transmit::Datagram { path, payload } => net.send(now, peer, path, &payload, 0),
+        Transmit::Datagram { path, payload } => {
+            net.send(now, peer, path, &payload, 0);
+            peer.context.recycle(payload);
+        }
         Transmit::Contact { path, fresh } => {
             let (initiation, index) = peer.session.initiate(fresh);
             let initiation = initiation.to_vec();

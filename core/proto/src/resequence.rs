@@ -191,6 +191,11 @@ impl<T> Resequencer<T> {
         }
     }
 
+    /// Whether nothing is kept.
+    pub fn is_empty(&self) -> bool {
+        self.early.is_empty() && self.former.is_empty()
+    }
+
     /// The next datagram that is to be delivered.
     pub fn pop(&mut self, now: Instant, seen: &SequenceWindow) -> Option<Early<T>> {
         let early = match self.former.pop_front() {

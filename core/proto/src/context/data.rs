@@ -247,6 +247,11 @@ impl Context {
         }
     }
 
+    /// Whether anything waits for [`Context::poll_deliver`], now or later.
+    pub fn holds_early(&self) -> bool {
+        !self.received.order.is_empty()
+    }
+
     /// The next IP datagram that came early, was kept, and is to be delivered now, with how to treat it and the path
     /// that it came over. Ask after each batch of [`Context::handle_datagram`] and after [`Context::handle_timeout`],
     /// until there is none; what comes meanwhile stays behind it. See [`Context::recycle`].
