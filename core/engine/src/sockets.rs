@@ -189,7 +189,7 @@ impl<U: Udp> Sockets<U> {
             Err(error) => error,
         };
         if is_too_big(&error) {
-            return Sent::Failed(SendError::TooBig);
+            return Sent::Failed(SendError::TooBig { size: stride.min(payload.len()) });
         }
         match error.kind() {
             io::ErrorKind::WouldBlock => Sent::Full,

@@ -121,9 +121,9 @@
 //!
 //! # Where to read
 //!
-//! [`wire`] (header and messages) and `crypto` (keys, windows) are leaves; `eid`, `estimate`, `hold`, `interface`, `recent`, `resequence`, `pacer` and
-//! `policy` are one idea each. Then `context`: `mod` (what there is), `path`, `epoch`, [`timing`], then what happens: `contact`,
-//! `control`, `liveness`, `select`, `data`, `redundant`, `bonded`.
+//! [`wire`] (header and messages) and `crypto` (keys, windows) are leaves; `eid`, `estimate`, `hold`, `interface`, `recent`,
+//! `resequence`, `pacer`, `pmtu` and `policy` are one idea each. Then `context`: `mod` (what there is), `path`, `epoch`,
+//! [`timing`], then what happens: `contact`, `control`, `liveness`, `mtu`, `select`, `data`, `redundant`, `bonded`.
 mod context;
 mod crypto;
 mod eid;
@@ -131,6 +131,7 @@ mod estimate;
 mod hold;
 mod interface;
 mod pacer;
+mod pmtu;
 mod policy;
 mod recent;
 mod resequence;

@@ -495,6 +495,20 @@ fn the_timers_are_as_documented() {
         ("SET and SHUT without an RTO", ms(timing::CONTROL_RETRY)),
         ("plain WireGuard silence", s(timing::PLAIN_SILENCE)),
         ("fresh", s(timing::FRESH)),
+        (
+            "padded PROBE",
+            format!(
+                "RTO and {}; eight at once {}",
+                ms(timing::MTU_ALLOWANCE),
+                ms(timing::MTU_SOUND_ALLOWANCE)
+            ),
+        ),
+        ("tries of a size", timing::MTU_TRIES.to_string()),
+        (
+            "doubt of a size",
+            format!("{} after large data, once in {}", s(timing::MTU_RELATED), s(timing::MTU_DOUBT)),
+        ),
+        ("larger size", s(timing::MTU_RAISE)),
     ];
     for (name, figure) in &rows {
         let row = format!("| {name} | {figure} |");

@@ -84,6 +84,12 @@ pub struct Access {
     pub duplication: f64,
     /// How much it carries each way, with what waits for that.
     pub bottleneck: Option<Bottleneck>,
+    /// The largest IP packet that leaves over it, in bytes; larger ones vanish, and nobody is told.
+    pub mtu_out: usize,
+    /// The largest one that arrives over it.
+    pub mtu_in: usize,
+    /// Packets that vanished for their size.
+    pub too_large: u64,
     /// Whether it costs money.
     pub metered: bool,
     /// Whether a NAT stands before it.
@@ -111,6 +117,9 @@ impl Access {
             loss: 0.0,
             duplication: 0.0,
             bottleneck: None,
+            mtu_out: 1500,
+            mtu_in: 1500,
+            too_large: 0,
             metered: false,
             nat: false,
             deaf_out: false,
@@ -127,6 +136,13 @@ impl Access {
     /// With a price.
     pub fn metered(mut self) -> Self {
         self.metered = true;
+        self
+    }
+
+    /// Which carries IP packets of up to so many bytes, each way.
+    pub fn mtu(mut self, bytes: usize) -> Self {
+        self.mtu_out = bytes;
+        self.mtu_in = bytes;
         self
     }
 

@@ -41,6 +41,10 @@ struct Peer {
     transmitted: u64,
     dropped: u64,
     wakes: u64,
+    /// The largest datagram of an application that fits, as the host was told.
+    host_mtu: usize,
+    /// The largest IP packet that it sent, in bytes.
+    largest: usize,
     /// Addresses from configuration.
     told: Vec<SocketAddr>,
     /// Every INIT that arrived.
@@ -79,6 +83,16 @@ enum Frame {
     Keepalive(u64),
     Secure(u64, Vec<u8>),
     Mast(Vec<u8>),
+}
+
+impl Frame {
+    /// The size of the IP packet in bytes; WireGuard's handshake fits everywhere.
+    fn packet(&self) -> usize {
+        match self {
+            Self::Mast(payload) => payload.len() + 28,
+            Self::Initiation(_) | Self::Response(_) | Self::Keepalive(_) | Self::Secure(..) => 0,
+        }
+    }
 }
 
 struct Flight {
@@ -213,6 +227,8 @@ impl World {
             transmitted: 0,
             dropped: 0,
             wakes: 0,
+            host_mtu: usize::MAX,
+            largest: 0,
             told: Vec::new(),
             inits: Vec::new(),
         };
@@ -279,6 +295,19 @@ impl World {
     /// Datagrams that the first host sent to the second.
     pub fn transmitted(&self, own: HostId, other: HostId) -> u64 {
         self.hosts[own.0].peers[&other].transmitted
+    }
+
+    /// The largest IP packet that the first host sent to the second since this was asked before, in bytes.
+    pub fn take_largest(&mut self, own: HostId, other: HostId) -> usize {
+        let peer = self.hosts[own.0].peers.get_mut(&other);
+        peer.map_or(0, |peer| std::mem::take(&mut peer.largest))
+    }
+
+    /// The application of the first host forgets what MTU it was told, as hosts do after ten minutes.
+    pub fn forget_mtu(&mut self, own: HostId, other: HostId) {
+        if let Some(peer) = self.hosts[own.0].peers.get_mut(&other) {
+            peer.host_mtu = usize::MAX;
+        }
     }
 
     /// How often the first host's context with the second had its timer due.
@@ -552,15 +581,24 @@ impl World {
     }
 
     fn send_data(&mut self, a: HostId, b: HostId, number: u64, role: Datagram, size: usize) {
-        let mut frame = vec![0; DATA_HEADROOM];
-        frame.extend(traffic::datagram(number, role, size));
-        frame.resize(frame.len() + DATA_TAILROOM, 0);
-        let now = self.now;
-        let Some(peer) = self.hosts[a.0].peers.get_mut(&b) else { return };
-        match peer.context.seal_data(now, &mut frame, Flags::NONE) {
-            Outgoing::Send(path) => self.transmit(a, b, path, Frame::Mast(frame)),
-            Outgoing::Held => {}
-            Outgoing::TooBig { .. } => panic!("an echo fits every path"),
+        loop {
+            let now = self.now;
+            let Some(peer) = self.hosts[a.0].peers.get_mut(&b) else { return };
+            let size = size.min(peer.host_mtu);
+            let mut frame = vec![0; DATA_HEADROOM];
+            frame.extend(traffic::datagram(number, role, size));
+            frame.resize(frame.len() + DATA_TAILROOM, 0);
+            match peer.context.seal_data(now, &mut frame, Flags::NONE) {
+                Outgoing::Send(path) => self.transmit(a, b, path, Frame::Mast(frame)),
+                Outgoing::Held => {}
+                Outgoing::TooBig { mtu } => {
+                    assert!(mtu < size, "{size} bytes do not fit {mtu}");
+                    // As TCP does when it gets the ICMP message.
+                    peer.host_mtu = mtu;
+                    continue;
+                }
+            }
+            break;
         }
         self.pump();
     }
@@ -612,12 +650,18 @@ impl World {
     }
 
     fn transmit(&mut self, from: HostId, to_host: HostId, path: PathKey, frame: Frame) {
+        let size = frame.packet();
         if let Some(peer) = self.hosts[from.0].peers.get_mut(&to_host) {
             peer.transmitted += 1;
+            peer.largest = peer.largest.max(size);
         }
         let host = &mut self.hosts[from.0];
         let Some(access) = host.access.iter_mut().find(|a| a.id == path.interface.0) else { return };
         if !access.up || access.deaf_out {
+            return;
+        }
+        if size > access.mtu_out {
+            access.too_large += 1;
             return;
         }
         let source = access.outside(PORT);
@@ -666,8 +710,14 @@ impl World {
     }
 
     fn arrive(&mut self, flight: Flight) {
-        let found = self.hosts.iter().enumerate().find_map(|(h, host)| {
-            let access = host.access.iter().find(|a| a.up && !a.deaf_in && a.inside(flight.to).is_some())?;
+        let size = flight.frame.packet();
+        let found = self.hosts.iter_mut().enumerate().find_map(|(h, host)| {
+            let access =
+                host.access.iter_mut().find(|a| a.up && !a.deaf_in && a.inside(flight.to).is_some())?;
+            if size > access.mtu_in {
+                access.too_large += 1;
+                return None;
+            }
             Some((HostId(h), InterfaceId(access.id), access.loss))
         });
         let Some((own, interface, loss)) = found else { return };

@@ -121,7 +121,7 @@ impl Context {
     fn earliest<'o>(&mut self, now: Instant, offers: &'o [Offer], length: usize) -> Option<&'o Offer> {
         let mut best: Option<(f64, &Offer)> = None;
         for offer in offers {
-            if self.paths.get(offer.at).is_none_or(|p| length > p.mtu) {
+            if self.paths.get(offer.at).is_none_or(|p| length > p.mtu()) {
                 continue;
             }
             let strand = self.bond.strand(now, offer.path);
@@ -165,7 +165,7 @@ impl Context {
         for frame in frames.chunks_mut(stride.max(1)) {
             let Some(offer) = self.earliest(now, &offers, frame.len()) else {
                 let mtu =
-                    offers.iter().filter_map(|o| self.paths.get(o.at)).map(|p| p.mtu).max().unwrap_or(0);
+                    offers.iter().filter_map(|o| self.paths.get(o.at)).map(Path::mtu).max().unwrap_or(0);
                 return match outcome {
                     Some(before) => (count, before),
                     None => (1, Outgoing::TooBig { mtu: mtu.saturating_sub(DATA_OVERHEAD) }),

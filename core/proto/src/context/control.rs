@@ -55,9 +55,13 @@ impl OwnSet {
 impl Context {
     /// Seals a control message and queues it; `false` when it cannot go over this path now.
     pub(super) fn send_message(&mut self, now: Instant, at: usize, message: &Message) -> bool {
-        let content = message.encode();
+        self.send_content(now, at, &message.encode())
+    }
+
+    /// The same of a message's bytes.
+    pub(super) fn send_content(&mut self, now: Instant, at: usize, content: &[u8]) -> bool {
         let mut payload = vec![0; HEADER_LEN];
-        payload.extend(&content);
+        payload.extend(content);
         payload.resize(payload.len() + TAG_LEN, 0);
         let Some(path) = self.paths.get(at) else { return false };
         // An address that nobody vouches for gets no more than came from it.
@@ -161,6 +165,9 @@ impl Context {
     fn handle_probe_ack(&mut self, now: Instant, at: usize, ack: &ProbeAck) {
         let active = self.active_at() == Some(at);
         let Some(path) = self.paths.get_mut(at) else { return };
+        if path.pmtu.acknowledge(now, ack.nonce) {
+            return;
+        }
         let Some(asked) = path.nonces.iter().position(|(nonce, _)| *nonce == ack.nonce) else { return };
         let Some((_, sent)) = path.nonces.remove(asked) else { return };
         path.rtt.sample(now.saturating_duration_since(sent));
@@ -184,6 +191,7 @@ impl Context {
             let Some(at) = self.paths.iter().position(|p| p.id.0 == report.path) else { continue };
             if let Some(path) = self.paths.get_mut(at) {
                 path.note_report(report);
+                path.pmtu.note_report(now, Epoch(report.epoch), report.highest, report.received);
                 let id = path.id;
                 self.recent.confirm(id, Epoch(report.epoch), report.highest);
             }

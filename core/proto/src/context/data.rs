@@ -297,7 +297,7 @@ impl Context {
         let at = self.active_at()?;
         let path = self.paths.get(at)?;
         let plain = path.state == PathState::Validated
-            && length <= path.mtu
+            && length <= path.mtu()
             && self.hold.is_empty()
             && self.again.is_empty()
             && !self.is_unproven(at);
@@ -346,6 +346,7 @@ impl Context {
             self.sequence = self.sequence.wrapping_add(1);
         }
         path.note_sealed(frames.len());
+        path.pmtu.want(now, stride.min(frames.len()));
         path.awaiting.get_or_insert(now);
         self.last_data = Some(now);
         (count, Outgoing::Send(path.key))
@@ -369,9 +370,10 @@ impl Context {
             self.hold.push(now, flags, content(frame));
             return Outgoing::Held;
         }
-        let Some(path) = self.paths.get(at) else { return Outgoing::Held };
-        if frame.len() > path.mtu {
-            return Outgoing::TooBig { mtu: path.mtu - DATA_OVERHEAD };
+        let Some(path) = self.paths.get_mut(at) else { return Outgoing::Held };
+        if frame.len() > path.mtu() {
+            path.pmtu.want(now, frame.len());
+            return Outgoing::TooBig { mtu: path.mtu() - DATA_OVERHEAD };
         }
         let id = path.id;
         let suspect = path.state == PathState::Suspect && self.active == Some(id);
@@ -456,7 +458,7 @@ impl Context {
             payload.extend(&datagram);
             payload.resize(payload.len() + DATA_TAILROOM, 0);
             let at = self.data_path(payload.len())?;
-            if self.paths.get(at).is_none_or(|p| payload.len() > p.mtu) {
+            if self.paths.get(at).is_none_or(|p| payload.len() > p.mtu()) {
                 continue;
             }
             let sequence = sent.unwrap_or_else(|| self.next_sequence());
@@ -524,7 +526,7 @@ impl Context {
     fn copy(&mut self, now: Instant, frame: &[u8], flags: Flags) -> bool {
         let Some(at) = self.standby() else { return false };
         let Some(path) = self.paths.get_mut(at) else { return false };
-        if path.copied + frame.len() > Path::MAX_COPIED || frame.len() > path.mtu {
+        if path.copied + frame.len() > Path::MAX_COPIED || frame.len() > path.mtu() {
             return false;
         }
         path.copied += frame.len();
@@ -551,6 +553,9 @@ impl Context {
         let header = Header { kind, flags, path: path.id, epoch: sending, index: self.peer_index, counter };
         epoch.keys.seal(&header, frame).ok()?;
         path.note_sealed(frame.len());
+        if kind == Kind::Data {
+            path.pmtu.want(now, frame.len());
+        }
         debug_assert!(now >= self.started);
         Some(path.key)
     }

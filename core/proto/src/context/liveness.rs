@@ -17,8 +17,11 @@ use crate::wire::{Flags, Message, Probe};
 /// What the system said when a datagram was handed to it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum SendError {
-    /// Larger than the link's MTU.
-    TooBig,
+    /// Larger than what the path's interface sends.
+    TooBig {
+        /// The UDP payload in bytes.
+        size: usize,
+    },
     /// No route, or no such address any more.
     Unreachable,
 }
@@ -67,6 +70,10 @@ impl Context {
     /// The active path is not suspect after all.
     fn unfounded(&mut self, now: Instant, since: Option<Instant>) {
         self.discard_gap();
+        // Small things pass: it may have been the size of what was sent.
+        if let Some(path) = self.active_at().and_then(|at| self.paths.get_mut(at)) {
+            path.pmtu.doubt(now);
+        }
         // After a real silence what went into it may be lost; after a false alarm it is not.
         if since.is_some_and(|since| now.saturating_duration_since(since) > timing::REAL_SILENCE) {
             self.send_again(None);
@@ -402,9 +409,9 @@ impl Context {
     pub fn handle_send_error(&mut self, now: Instant, key: PathKey, error: SendError) {
         let Some(at) = self.paths.iter().position(|p| p.key == key) else { return };
         match error {
-            SendError::TooBig => {
+            SendError::TooBig { size } => {
                 if let Some(path) = self.paths.get_mut(at) {
-                    path.shrink();
+                    path.pmtu.refuse(now, size);
                 }
             }
             SendError::Unreachable => {

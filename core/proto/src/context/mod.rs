@@ -8,6 +8,7 @@
 //! | `contact` | first contact, INIT, new epochs |
 //! | `control` | SET, PROBE, REPORT, SHUT: what comes in, what goes out |
 //! | `liveness` | probing, suspicion, failure, retry |
+//! | `mtu` | asking paths what size they carry |
 //! | `select` | which path carries data, and when to move |
 //! | `data` | sealing and opening datagrams between EIDs |
 //! | `redundant` | copies over a second path |
@@ -19,6 +20,7 @@ mod control;
 mod data;
 mod epoch;
 mod liveness;
+mod mtu;
 mod path;
 mod redundant;
 mod select;
@@ -403,6 +405,7 @@ impl Context {
                 path.state = PathState::Validating;
             }
             path.probe = None;
+            path.pmtu.restart();
             self.send_probe(now, at);
         }
         if self.wanted && !self.answers() {
@@ -469,12 +472,6 @@ impl Context {
         self.config.index
     }
 
-    /// The largest datagram between EIDs that fits the active path, in bytes; `None` while there is none.
-    pub fn inner_mtu(&self) -> Option<usize> {
-        let path = self.active_at().and_then(|at| self.paths.get(at))?;
-        path.mtu.checked_sub(DATA_OVERHEAD)
-    }
-
     /// When the peer was last heard.
     pub fn last_heard(&self) -> Option<Instant> {
         self.last_heard
@@ -490,7 +487,7 @@ impl Context {
             active: self.active == Some(p.id),
             srtt: p.rtt.smoothed(),
             loss: p.loss.share(),
-            mtu: p.mtu.saturating_sub(DATA_OVERHEAD),
+            mtu: p.mtu().saturating_sub(DATA_OVERHEAD),
             rx_bytes: p.rx_bytes,
             tx_bytes: p.tx_bytes,
         })
@@ -534,6 +531,7 @@ impl Context {
         [
             self.contact_timeout(),
             self.control_timeout(),
+            self.mtu_timeout(),
             self.liveness_timeout(now),
             self.select_timeout(now),
             self.received.timeout(),
@@ -549,6 +547,7 @@ impl Context {
         self.drive_liveness(now);
         self.drive_contact(now);
         self.drive_control(now);
+        self.drive_mtu(now);
         self.drive_select(now);
         self.received.drive(now);
         self.drive_bond(now);

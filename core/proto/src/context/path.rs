@@ -18,6 +18,7 @@ use std::time::{Duration, Instant};
 
 use crate::estimate::{LossEstimator, RttEstimator};
 use crate::interface::InterfaceId;
+use crate::pmtu::PathMtu;
 use crate::wire::{AddressId, Epoch, PathId, PathReport};
 
 /// The two ends of a path.
@@ -114,8 +115,8 @@ pub(super) struct Path {
     pub failed_at: Option<Instant>,
     /// Failures in a row, each within [`Path::FORGIVEN`] of the one before.
     pub failures: u32,
-    /// The largest UDP payload in bytes that is known to fit.
-    pub mtu: usize,
+    /// The largest UDP payload.
+    pub pmtu: PathMtu,
     pub rx_bytes: u64,
     pub tx_bytes: u64,
     /// Counters at the latest report about this path: epoch, highest, received.
@@ -129,11 +130,6 @@ pub(super) struct Path {
 }
 
 impl Path {
-    /// The UDP payload that fits an Ethernet frame of 1,500 bytes under IPv4 and IPv6.
-    const MTU: [usize; 2] = [1500 - 28, 1500 - 48];
-    /// What is tried where that does not fit: tunnels and PPPoE, cellular networks, an inner IPv6 datagram of the
-    /// minimum size (1,280 bytes), and at last what any IPv6 link carries.
-    const SMALLER: [usize; 4] = [1412, 1372, 1280 + super::DATA_OVERHEAD, 1280 - 48];
     /// A path that was good for so long has lived down its failures.
     pub const FORGIVEN: Duration = Duration::from_secs(600);
     /// Back to a failed path only after it has been good for so long; doubled with each failure in a row.
@@ -172,7 +168,7 @@ impl Path {
             good_since: None,
             failed_at: None,
             failures: 0,
-            mtu: Self::MTU[usize::from(key.remote.is_ipv6())],
+            pmtu: PathMtu::new(key.remote.is_ipv6()),
             rx_bytes: 0,
             tx_bytes: 0,
             reported: None,
@@ -182,11 +178,9 @@ impl Path {
         }
     }
 
-    /// A datagram of the size assumed did not fit.
-    pub fn shrink(&mut self) {
-        if let Some(&smaller) = Self::SMALLER.iter().find(|s| **s < self.mtu) {
-            self.mtu = smaller;
-        }
+    /// The largest UDP payload in bytes that data may use now.
+    pub fn mtu(&self) -> usize {
+        self.pmtu.limit()
     }
 
     /// So many bytes of UDP payload leave over it.
@@ -260,6 +254,7 @@ impl Path {
         self.awaiting = None;
         self.probe = None;
         self.copied = 0;
+        self.pmtu.restart();
     }
 
     /// Takes in what the other end says has arrived.
@@ -271,7 +266,9 @@ impl Path {
         if let Some((old_epoch, highest, received)) = self.reported
             && old_epoch == epoch
         {
-            let sent = report.highest.saturating_sub(highest);
+            // PROBEs that were too large for the path say nothing about its loss.
+            let excused = self.pmtu.excused(epoch, highest, report.highest);
+            let sent = report.highest.saturating_sub(highest).saturating_sub(excused);
             let arrived = report.received.saturating_sub(received);
             // Small samples say more about chance than about the path.
             if sent < 10 {

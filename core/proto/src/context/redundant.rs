@@ -92,7 +92,7 @@ impl Context {
     ) -> Option<PathKey> {
         let second = second.filter(|_| self.is_copied(content(frame).len()))?;
         if self.transmits.len() >= Self::MAX_WAITING
-            || self.paths.get(second).is_none_or(|p| frame.len() > p.mtu)
+            || self.paths.get(second).is_none_or(|p| frame.len() > p.mtu())
         {
             return None;
         }

@@ -112,5 +112,18 @@ pub const SHUT_TRIES: u32 = 3;
 /// With WireGuard peers: data out and nothing in for this long starts a handshake over all paths. WireGuard's own
 /// keepalive answers only after 10 s, so a handshake, which is answered at once, takes the place of a PROBE.
 pub const PLAIN_SILENCE: Duration = Duration::from_secs(2);
+/// A size does not fit a path when so many PROBEs of it were not answered (RFC 8899's MAX_PROBES).
+pub const MTU_TRIES: u32 = 3;
+/// How long an answer to a padded PROBE may take beyond the path's timeout: a full-size packet takes 50 ms on a link of
+/// 240 kbit/s.
+pub const MTU_ALLOWANCE: Duration = Duration::from_millis(50);
+/// The same where eight of them go out together.
+pub const MTU_SOUND_ALLOWANCE: Duration = Duration::from_millis(100);
+/// A proven size is not doubted again sooner: loss that has nothing to do with size raises doubts all the time.
+pub const MTU_DOUBT: Duration = Duration::from_secs(1);
+/// Loss tells of size only if something large was sent so shortly before.
+pub const MTU_RELATED: Duration = Duration::from_secs(3);
+/// What RFC 8899 calls PMTU_RAISE_TIMER: a larger size may fit by now.
+pub const MTU_RAISE: Duration = Duration::from_secs(600);
 /// The peer counts as answering for this long after it was last heard, when idle: a keepalive and its tries.
 pub const FRESH: Duration = Duration::from_secs(35);

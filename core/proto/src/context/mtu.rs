@@ -1,0 +1,76 @@
+//! Asking paths what size they carry: [`crate::pmtu`], with the context's paths and messages.
+
+use std::time::Instant;
+
+use super::path::Path;
+use super::{Context, DATA_OVERHEAD, PathState, PeerKind};
+use crate::crypto::TAG_LEN;
+use crate::policy::Policy;
+use crate::wire::{HEADER_LEN, Message, Probe};
+
+impl Context {
+    /// What WireGuard's data message adds to a datagram, in bytes, which it pads to a multiple of [`Self::PADDING`].
+    const WIREGUARD_OVERHEAD: usize = 32;
+    const PADDING: usize = 16;
+
+    /// The largest datagram between EIDs, in bytes, that what carries data now can take: the active path, or, where
+    /// the policy uses several, the smallest of them; `None` while there is none. What segments and answers to the
+    /// host should keep to.
+    pub fn inner_mtu(&self) -> Option<usize> {
+        let several = matches!(self.config.policy, Policy::Redundant { .. } | Policy::Bonded { .. });
+        let used = |p: &&Path| {
+            self.active == Some(p.id) || several && p.state == PathState::Validated && self.permitted(p)
+        };
+        let payload = self.paths.iter().filter(used).map(Path::mtu).min()?;
+        if self.kind == Some(PeerKind::WireGuard) {
+            Some(payload.saturating_sub(Self::WIREGUARD_OVERHEAD) / Self::PADDING * Self::PADDING)
+        } else {
+            Some(payload.saturating_sub(DATA_OVERHEAD))
+        }
+    }
+
+    /// Only a path that works is asked: silence has other reasons, and is found out otherwise.
+    fn may_ask(&self, path: &Path) -> bool {
+        path.state == PathState::Validated
+            && self.sending.is_some()
+            && self.kind != Some(PeerKind::WireGuard)
+            && self.excluded != Some(path.key)
+    }
+
+    pub(super) fn mtu_timeout(&self) -> Option<Instant> {
+        self.paths.iter().filter(|p| self.may_ask(p)).filter_map(|p| p.pmtu.due()).min()
+    }
+
+    pub(super) fn drive_mtu(&mut self, now: Instant) {
+        for at in 0..self.paths.len() {
+            let Some(path) = self.paths.get(at).filter(|p| self.may_ask(p)) else { continue };
+            let from = self.next_of(path.id);
+            let Some(path) = self.paths.get_mut(at) else { continue };
+            let step = path.pmtu.drive(now, path.rtt.rto());
+            if step.fell {
+                // What was lost for its size is not what the path loses.
+                path.note_retried(from);
+            }
+            for size in step.ask {
+                self.ask(now, at, size);
+            }
+        }
+    }
+
+    /// Sends a PROBE that is a UDP payload of exactly this size.
+    fn ask(&mut self, now: Instant, at: usize, size: usize) {
+        let nonce = self.random.u64();
+        let Some(path) = self.paths.get(at) else { return };
+        let Some(counter) = self.next_of(path.id) else { return };
+        let time = now.saturating_duration_since(self.started).as_micros() as u64;
+        let probe = Probe { nonce, address: path.address, time, reports: Vec::new() };
+        let mut content = Message::Probe(probe).encode();
+        // Receivers ignore what follows a message.
+        content.resize(content.len().max(size.saturating_sub(HEADER_LEN + TAG_LEN)), 0);
+        if self.send_content(now, at, &content)
+            && let Some(path) = self.paths.get_mut(at)
+        {
+            path.pmtu.note_asked(nonce, size, counter);
+        }
+    }
+}

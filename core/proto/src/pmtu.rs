@@ -1,0 +1,640 @@
+//! The largest UDP payload that a path carries, found by asking (RFC 8899, DPLPMTUD).
+//!
+//! Routers need not tell what they drop for its size, and what they tell can be forged. So a PROBE padded to the size
+//! in question is sent, and its answer is the only proof. Nothing here counts as the path's loss or silence.
+//!
+//! ```text
+//!          large data, unproven or doubted       not answered
+//!   rest ─────────────────────────────► verify ───────────────► sound: the size again, and all likely ones below
+//!    ▲  ▲                                 │ answered              │
+//!    │  └─────────────────────────────────┴───────────────────────┤ the largest that was answered is the limit
+//!    │        nothing fits in between                             ▼
+//!    └──────────────────────────────────────────────────────── climb: larger ones, one at a time ◄── every 10 min
+//! ```
+//!
+//! A new path is *assumed* to carry Ethernet's size. Most do, and the other choice, to begin at the base, would have the
+//! host's TCP learn of a small path that is none, and keep to it for ten minutes. The assumption is put to the test with
+//! the first large datagram, and costs two timeouts where it is wrong; a path that carries no large data is never asked.
+
+use std::collections::VecDeque;
+use std::time::{Duration, Instant};
+
+use crate::context::timing::{
+    MTU_ALLOWANCE, MTU_DOUBT, MTU_RAISE, MTU_RELATED, MTU_SOUND_ALLOWANCE, MTU_TRIES,
+};
+use crate::wire::Epoch;
+
+/// The IP packet that every path is taken to carry, in bytes: IPv6's least MTU, the base of RFC 8899 for it.
+const BASE: usize = 1280;
+/// The largest IP packet that is tried, in bytes: Ethernet's. Jumbo frames do not cross the Internet.
+const CAP: usize = 1500;
+/// IP packets that links carry, in bytes: Ethernet, PPPoE, WireGuard over IPv6 and over IPv4 (the latter for cellular and
+/// other tunnels, too), the base.
+const LIKELY: [usize; 5] = [CAP, 1492, 1420, 1400, BASE];
+/// The search ends when what fits and what does not are no further apart, in bytes.
+const PRECISION: usize = 16;
+/// Searches without any answer, not even to the base, over a path that lives: then the base is all there is.
+const MAX_VAIN: u32 = 3;
+/// The most PROBEs whose fate is remembered.
+const MAX_ASKED: usize = 32;
+
+/// A padded PROBE that was sent.
+#[derive(Debug, Clone, Copy)]
+struct Asked {
+    nonce: u64,
+    size: usize,
+    /// What it was sealed with, to excuse its loss.
+    counter: (Epoch, u64),
+    /// Of the search under way, so that it counts for what is found.
+    current: bool,
+    answered: bool,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Phase {
+    Rest,
+    Verify { size: usize, until: Instant },
+    Sound { size: usize, until: Instant },
+    Climb { size: usize, until: Instant },
+}
+
+/// What is to be done now.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub(crate) struct Step {
+    /// PROBEs to send, by UDP payload in bytes.
+    pub ask: Vec<usize>,
+    /// The limit fell: what was lost until now may have been lost for its size.
+    pub fell: bool,
+}
+
+/// What is known of a path's size. All sizes are UDP payloads in bytes.
+#[derive(Debug)]
+pub(crate) struct PathMtu {
+    /// What IP and UDP add.
+    headers: usize,
+    /// What data may use now.
+    limit: usize,
+    /// The least size that is known not to fit, or one more than the cap.
+    ceiling: usize,
+    /// The limit was proven since the path last failed.
+    proven: bool,
+    phase: Phase,
+    /// When large data was last to be sent.
+    wanted: Option<Instant>,
+    /// Since when there is reason to doubt the limit.
+    doubted: Option<Instant>,
+    /// When a search or verification last ended.
+    rested: Option<Instant>,
+    /// When a search last found what does not fit.
+    searched: Option<Instant>,
+    vain: u32,
+    asked: VecDeque<Asked>,
+    /// The latest report of what arrived: epoch, highest counter, how many below it are missing.
+    missing: Option<(Epoch, u64, u64)>,
+}
+
+impl PathMtu {
+    /// Of a path that was not asked yet.
+    pub fn new(v6: bool) -> Self {
+        let headers = if v6 { 48 } else { 28 };
+        Self {
+            headers,
+            limit: CAP - headers,
+            ceiling: CAP - headers + 1,
+            proven: false,
+            phase: Phase::Rest,
+            wanted: None,
+            doubted: None,
+            rested: None,
+            searched: None,
+            vain: 0,
+            asked: VecDeque::new(),
+            missing: None,
+        }
+    }
+
+    /// The largest UDP payload that data may use now.
+    pub fn limit(&self) -> usize {
+        self.limit
+    }
+
+    fn base(&self) -> usize {
+        BASE - self.headers
+    }
+
+    fn cap(&self) -> usize {
+        CAP - self.headers
+    }
+
+    /// Likely sizes, ascending. Among them is what an inner IPv6 datagram of the least size needs: with less, the
+    /// tunnel is no link for IPv6.
+    fn likely(&self) -> [usize; LIKELY.len() + 1] {
+        let mut sizes = [BASE + crate::DATA_OVERHEAD; LIKELY.len() + 1];
+        for (size, packet) in sizes.iter_mut().zip(LIKELY) {
+            *size = packet - self.headers;
+        }
+        sizes.sort_unstable();
+        sizes
+    }
+
+    /// Data of this size is to be sent over the path.
+    pub fn want(&mut self, now: Instant, size: usize) {
+        // Near the limit as well: where the limit is the base nothing is larger.
+        if size > self.base() || size + PRECISION > self.limit {
+            self.wanted = Some(now);
+        }
+    }
+
+    /// There is reason to think that large data is lost: data went out, and only small things came through.
+    pub fn doubt(&mut self, now: Instant) {
+        let related = self.wanted.is_some_and(|at| now.saturating_duration_since(at) < MTU_RELATED);
+        if related && self.proven && self.phase == Phase::Rest && self.limit > self.base() {
+            self.doubted.get_or_insert(now);
+        }
+    }
+
+    /// The other end tells what arrived of what this path sealed.
+    pub fn note_report(&mut self, now: Instant, epoch: Epoch, highest: u64, received: u64) {
+        let missing = (highest.saturating_add(1)).saturating_sub(received);
+        match self.missing {
+            Some((of, before, _)) if of == epoch && highest <= before => return,
+            // Reordering counts a moment later as what it is; a verification in vain is cheap.
+            Some((of, before, known))
+                if of == epoch && missing > known + self.excused(epoch, before, highest) =>
+            {
+                self.doubt(now);
+            }
+            _ => {}
+        }
+        self.missing = Some((epoch, highest, missing));
+    }
+
+    /// How many datagrams with counters above `from`, up to `to`, were padded PROBEs that did not fit.
+    pub fn excused(&self, epoch: Epoch, from: u64, to: u64) -> u64 {
+        let among =
+            |a: &&Asked| !a.answered && a.counter.0 == epoch && a.counter.1 > from && a.counter.1 <= to;
+        self.asked.iter().filter(among).count() as u64
+    }
+
+    /// The path failed: what comes back may be another road.
+    pub fn restart(&mut self) {
+        self.phase = Phase::Rest;
+        self.proven = false;
+        self.doubted = None;
+        self.searched = None;
+        self.vain = 0;
+        self.missing = None;
+    }
+
+    /// When [`PathMtu::drive`] must be called.
+    pub fn due(&self) -> Option<Instant> {
+        match self.phase {
+            Phase::Verify { until, .. } | Phase::Sound { until, .. } | Phase::Climb { until, .. } => {
+                Some(until)
+            }
+            Phase::Rest => {
+                let pause = self.rested.map(|at| at + MTU_DOUBT);
+                let later = |at: Instant| pause.map_or(at, |pause| pause.max(at));
+                if !self.proven {
+                    return self.wanted.filter(|at| self.rested.is_none_or(|rested| *at > rested)).map(later);
+                }
+                self.doubted.map(later).or_else(|| self.wanted.filter(|at| self.may_raise(*at)))
+            }
+        }
+    }
+
+    fn may_raise(&self, at: Instant) -> bool {
+        self.limit < self.cap()
+            && self.searched.is_none_or(|searched| at.saturating_duration_since(searched) >= MTU_RAISE)
+    }
+
+    /// Does what is due. `timeout`: by when a PROBE over the path is usually answered.
+    pub fn drive(&mut self, now: Instant, timeout: Duration) -> Step {
+        if self.due().is_none_or(|due| due > now) {
+            return Step::default();
+        }
+        match self.phase {
+            Phase::Rest if self.proven && self.doubted.is_none() => {
+                self.ceiling = self.cap() + 1;
+                self.begin();
+                self.climb(now, timeout)
+            }
+            Phase::Rest => {
+                self.begin();
+                self.phase = Phase::Verify { size: self.limit, until: now + timeout + MTU_ALLOWANCE };
+                Step { ask: vec![self.limit], fell: false }
+            }
+            Phase::Verify { size, .. } => {
+                self.phase = Phase::Sound { size, until: now + timeout + MTU_SOUND_ALLOWANCE };
+                // The size itself first and last, which makes it MTU_TRIES.
+                let mut ask: Vec<usize> = self.likely().into_iter().rev().filter(|s| *s < size).collect();
+                ask.insert(0, size);
+                ask.push(size);
+                ask.retain(|size| *size < self.ceiling);
+                Step { ask, fell: false }
+            }
+            Phase::Sound { size, .. } => self.conclude(now, timeout, size),
+            Phase::Climb { size, .. } => {
+                let tries = self.asked.iter().filter(|a| a.current && a.size == size).count();
+                if self.limit < size && size < self.ceiling {
+                    if tries < MTU_TRIES as usize {
+                        self.phase = Phase::Climb { size, until: now + timeout + MTU_ALLOWANCE };
+                        return Step { ask: vec![size], fell: false };
+                    }
+                    self.ceiling = size;
+                }
+                self.climb(now, timeout)
+            }
+        }
+    }
+
+    fn begin(&mut self) {
+        for asked in &mut self.asked {
+            asked.current = false;
+        }
+    }
+
+    fn rest(&mut self, now: Instant) {
+        self.phase = Phase::Rest;
+        self.rested = Some(now);
+        self.doubted = None;
+    }
+
+    /// The size that was taken for the limit was not answered: what was answered is the limit from now on.
+    fn conclude(&mut self, now: Instant, timeout: Duration, size: usize) -> Step {
+        let before = self.limit;
+        let best = self.asked.iter().filter(|a| a.current && a.answered).map(|a| a.size).max();
+        match best {
+            Some(best) => {
+                self.ceiling = self.ceiling.min(size.max(best + 1));
+                self.limit = best;
+                self.proven = true;
+                self.vain = 0;
+                let step = self.climb(now, timeout);
+                Step { fell: best < before, ..step }
+            }
+            None => {
+                // Not even the base: the path is silent, which is found out elsewhere, or very small.
+                self.rest(now);
+                self.vain += 1;
+                self.proven = self.vain >= MAX_VAIN;
+                if self.proven {
+                    self.vain = 0;
+                    self.limit = self.base();
+                    self.searched = Some(now);
+                } else {
+                    // Whoever waits for this goes on waiting.
+                    self.wanted = self.wanted.map(|_| now + MTU_DOUBT);
+                }
+                Step { ask: Vec::new(), fell: self.limit < before }
+            }
+        }
+    }
+
+    /// Tries the next larger size, if there is one between what fits and what does not.
+    fn climb(&mut self, now: Instant, timeout: Duration) -> Step {
+        let between = |size: &usize| *size > self.limit && *size < self.ceiling;
+        let middle = self.limit + (self.ceiling - self.limit) / 2;
+        let next = self.likely().into_iter().find(between);
+        match next.or_else(|| Some(middle).filter(|_| self.ceiling - self.limit > PRECISION)) {
+            Some(size) if self.limit < self.cap() => {
+                self.phase = Phase::Climb { size, until: now + timeout + MTU_ALLOWANCE };
+                Step { ask: vec![size], fell: false }
+            }
+            _ => {
+                self.searched = Some(now);
+                self.rest(now);
+                Step::default()
+            }
+        }
+    }
+
+    /// A PROBE of this size was sent.
+    pub fn note_asked(&mut self, nonce: u64, size: usize, counter: (Epoch, u64)) {
+        if self.asked.len() >= MAX_ASKED {
+            self.asked.pop_front();
+        }
+        self.asked.push_back(Asked { nonce, size, counter, current: true, answered: false });
+    }
+
+    /// Whether an answer is to a PROBE of this search; then it is taken in.
+    pub fn acknowledge(&mut self, now: Instant, nonce: u64) -> bool {
+        let Some(asked) = self.asked.iter_mut().find(|a| a.nonce == nonce && !a.answered) else {
+            return false;
+        };
+        asked.answered = true;
+        let Asked { size, current, .. } = *asked;
+        if !current {
+            // From before a doubt: what fitted then need not fit now.
+            return true;
+        }
+        match self.phase {
+            Phase::Verify { size: wanted, .. } | Phase::Sound { size: wanted, .. } if size >= wanted => {
+                self.proven = true;
+                self.vain = 0;
+                self.limit = self.limit.max(size);
+                self.rest(now);
+            }
+            Phase::Verify { .. } | Phase::Sound { .. } => {}
+            Phase::Climb { size: wanted, .. } => {
+                self.raise(size);
+                if size >= wanted {
+                    self.phase = Phase::Climb { size: wanted, until: now };
+                }
+            }
+            Phase::Rest => self.raise(size),
+        }
+        true
+    }
+
+    fn raise(&mut self, size: usize) {
+        self.limit = self.limit.max(size);
+        if self.ceiling <= size {
+            // It came late, not never.
+            self.ceiling = self.cap() + 1;
+        }
+    }
+
+    /// The system refuses to send datagrams of this size over the path's interface.
+    pub fn refuse(&mut self, now: Instant, size: usize) {
+        if size <= self.base() {
+            return;
+        }
+        self.ceiling = self.ceiling.min(size);
+        if self.limit >= size {
+            // Certain, so that there is nothing to verify; what fits is asked at once. Until that is known the next
+            // likely size is assumed.
+            self.limit = self.likely().into_iter().rev().find(|s| *s < size).unwrap_or(self.base());
+            if !matches!(self.phase, Phase::Sound { .. }) {
+                self.begin();
+                self.phase = Phase::Verify { size, until: now };
+            }
+        } else if let Phase::Climb { size: asked, .. } = self.phase
+            && asked >= size
+        {
+            self.phase = Phase::Climb { size: asked, until: now };
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const TIMEOUT: Duration = Duration::from_millis(60);
+    const EPOCH: Epoch = Epoch(0);
+    const V4: usize = 28;
+
+    /// A path of a certain size that answers after 40 ms, and its large data.
+    struct Road {
+        now: Instant,
+        pmtu: PathMtu,
+        /// The IP packet that fits.
+        fits: usize,
+        headers: usize,
+        asked: Vec<usize>,
+        answers: VecDeque<(Instant, u64)>,
+        next: u64,
+        /// Every so-manieth PROBE is lost for no reason.
+        lossy: Option<u64>,
+    }
+
+    impl Road {
+        fn new(v6: bool, fits: usize) -> Self {
+            Self {
+                now: Instant::now(),
+                pmtu: PathMtu::new(v6),
+                fits,
+                headers: if v6 { 48 } else { V4 },
+                asked: Vec::new(),
+                answers: VecDeque::new(),
+                next: 0,
+                lossy: None,
+            }
+        }
+
+        /// A datagram of the host that needs an IP packet of this size.
+        fn want(&mut self, packet: usize) {
+            self.pmtu.want(self.now, packet - self.headers);
+        }
+
+        fn run(&mut self, for_: Duration) {
+            let end = self.now + for_;
+            loop {
+                let answer = self.answers.front().map(|(at, _)| *at);
+                let Some(next) =
+                    [answer, self.pmtu.due()].into_iter().flatten().min().filter(|at| *at <= end)
+                else {
+                    break;
+                };
+                self.now = self.now.max(next);
+                while let Some((_, nonce)) = self.answers.front().copied().filter(|(at, _)| *at <= self.now) {
+                    self.answers.pop_front();
+                    assert!(self.pmtu.acknowledge(self.now, nonce));
+                    assert!(!self.pmtu.acknowledge(self.now, nonce), "each answer counts once");
+                }
+                let step = self.pmtu.drive(self.now, TIMEOUT);
+                for size in step.ask {
+                    self.next += 1;
+                    self.asked.push(size + self.headers);
+                    self.pmtu.note_asked(self.next, size, (EPOCH, self.next));
+                    let lost = self.lossy.is_some_and(|every| self.next.is_multiple_of(every));
+                    if size + self.headers <= self.fits && !lost {
+                        self.answers.push_back((self.now + Duration::from_millis(40), self.next));
+                    }
+                }
+                assert!(self.pmtu.due().is_none_or(|due| due > self.now), "what is due was done");
+            }
+            self.now = end;
+        }
+
+        fn limit(&self) -> usize {
+            self.pmtu.limit() + self.headers
+        }
+    }
+
+    const SECOND: Duration = Duration::from_secs(1);
+
+    #[test]
+    fn one_probe_proves_ethernet() {
+        let mut road = Road::new(false, 1500);
+        road.want(200);
+        road.run(SECOND);
+        assert!(road.asked.is_empty() && road.pmtu.due().is_none(), "small data asks nothing");
+        road.want(1300);
+        road.run(SECOND);
+        assert_eq!(road.asked, [1500]);
+        road.want(1500);
+        road.run(MTU_RAISE * 2);
+        assert_eq!(road.asked, [1500]);
+    }
+
+    #[test]
+    fn finds_every_size() {
+        for v6 in [false, true] {
+            for fits in 1280..=1500 {
+                let mut road = Road::new(v6, fits);
+                road.want(1450);
+                // The first is not answered after 110 ms; the second round ends 160 ms later.
+                road.run(Duration::from_millis(271));
+                assert!(road.limit() <= fits, "{fits}: {}", road.limit());
+                road.run(5 * SECOND);
+                assert!(road.limit() <= fits && road.limit() + PRECISION >= fits, "{fits}: {}", road.limit());
+                assert!(road.asked.len() <= 26, "{fits}: {:?}", road.asked);
+                assert_eq!(road.pmtu.due(), None);
+            }
+        }
+    }
+
+    #[test]
+    fn likely_sizes_are_found_exactly() {
+        for fits in [1492, 1420, 1400, 1280 + crate::DATA_OVERHEAD + V4, 1280] {
+            let mut road = Road::new(false, fits);
+            road.want(1450);
+            road.run(5 * SECOND);
+            assert_eq!(road.limit(), fits);
+        }
+    }
+
+    #[test]
+    fn chance_does_not_shrink_a_path() {
+        let mut road = Road::new(false, 1500);
+        road.lossy = Some(1);
+        road.want(1450);
+        // One lost, and the next two.
+        road.run(Duration::from_millis(111));
+        road.lossy = Some(2);
+        road.run(SECOND);
+        assert_eq!(road.limit(), 1500);
+    }
+
+    #[test]
+    fn only_what_was_answered_is_used() {
+        let mut road = Road::new(false, 1380);
+        road.want(1450);
+        let mut before = 0;
+        for _ in 0..300 {
+            road.run(Duration::from_millis(10));
+            let limit = road.limit();
+            if before != 0 && before < 1500 {
+                assert!(limit >= before && limit <= 1380, "{before} to {limit}");
+            }
+            before = limit;
+        }
+    }
+
+    /// RFC 8899, 4.3.
+    #[test]
+    fn a_black_hole_is_found_by_what_is_missing() {
+        let mut road = Road::new(false, 1500);
+        road.want(1450);
+        road.run(2 * SECOND);
+        road.fits = 1400;
+        road.want(1450);
+        road.pmtu.note_report(road.now, EPOCH, 100, 101);
+        assert_eq!(road.pmtu.due(), None, "nothing is missing");
+        road.pmtu.note_report(road.now, EPOCH, 110, 108);
+        road.run(Duration::from_millis(271));
+        assert_eq!(road.limit(), 1400);
+        // PROBEs that did not fit are missing, too, and say nothing new.
+        road.run(2 * SECOND);
+        let lost = road.asked.iter().skip(1).filter(|packet| **packet > 1400).count() as u64;
+        assert_eq!(road.pmtu.excused(EPOCH, 0, road.next), lost, "all but the first, which fitted then");
+        road.pmtu.note_report(road.now, EPOCH, 110 + road.next, 108 + road.next);
+        assert_eq!(road.pmtu.due(), None);
+    }
+
+    #[test]
+    fn doubts_are_few() {
+        let mut road = Road::new(false, 1500);
+        road.want(1450);
+        road.run(SECOND);
+        let before = road.asked.len();
+        for _ in 0..10_000 {
+            road.want(1450);
+            road.pmtu.doubt(road.now);
+            road.run(Duration::from_millis(1));
+        }
+        let asked = road.asked.len() - before;
+        assert!((8..=11).contains(&asked), "{asked} in 10 s");
+        // Loss among small data says nothing of size.
+        road.run(10 * SECOND);
+        road.pmtu.doubt(road.now);
+        assert_eq!(road.pmtu.due(), None);
+    }
+
+    #[test]
+    fn a_larger_size_is_tried_after_ten_minutes_of_use() {
+        let mut road = Road::new(false, 1400);
+        road.want(1450);
+        road.run(10 * SECOND);
+        let before = road.asked.len();
+        road.fits = 1500;
+        road.want(1400);
+        road.run(MTU_RAISE - 20 * SECOND);
+        road.want(1400);
+        road.run(SECOND);
+        assert_eq!(road.asked.len(), before, "not yet");
+        road.run(MTU_RAISE);
+        assert_eq!(road.asked.len(), before, "nobody sends");
+        road.want(1400);
+        road.run(SECOND);
+        assert_eq!(road.asked[before..], [1420, 1492, 1500]);
+        assert_eq!(road.limit(), 1500);
+    }
+
+    #[test]
+    fn a_path_below_the_base_is_used_at_the_base() {
+        let mut road = Road::new(false, 1000);
+        road.want(1450);
+        road.run(10 * SECOND);
+        assert_eq!(road.limit(), 1280);
+        assert_eq!(road.pmtu.due(), None);
+        assert!(road.asked.len() <= 30, "{:?}", road.asked);
+    }
+
+    #[test]
+    fn what_the_interface_refuses_is_not_tried_again() {
+        let mut road = Road::new(false, 1400);
+        // The interface's own MTU is 1,410.
+        road.pmtu.refuse(road.now, 1450 - V4);
+        assert_eq!(road.limit(), 1420);
+        let mut refused = 0;
+        for _ in 0..100 {
+            let step = road.pmtu.drive(road.now, TIMEOUT);
+            for size in step.ask {
+                road.next += 1;
+                road.pmtu.note_asked(road.next, size, (EPOCH, road.next));
+                assert!(size + V4 < 1450);
+                if size + V4 > 1410 {
+                    refused += 1;
+                    road.pmtu.refuse(road.now, size);
+                } else if size + V4 <= road.fits {
+                    assert!(road.pmtu.acknowledge(road.now, road.next));
+                }
+            }
+            road.now += Duration::from_millis(50);
+        }
+        assert_eq!(road.limit(), 1400);
+        assert!(refused <= 2, "{refused}");
+        road.pmtu.refuse(road.now, 300);
+        assert_eq!(road.limit(), 1400, "nothing is refused for its size below the base");
+    }
+
+    #[test]
+    fn a_path_that_failed_is_proven_again() {
+        let mut road = Road::new(false, 1400);
+        road.want(1450);
+        road.run(10 * SECOND);
+        road.pmtu.restart();
+        road.run(SECOND);
+        let before = road.asked.len();
+        road.fits = 1500;
+        road.want(1400);
+        road.run(5 * SECOND);
+        assert_eq!(road.asked[before], 1400);
+        road.want(1400);
+        road.run(5 * SECOND);
+        assert_eq!(road.limit(), 1500);
+    }
+}
