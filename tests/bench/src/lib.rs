@@ -14,6 +14,7 @@ pub mod mast;
 pub mod mptcp;
 pub mod packets;
 pub mod report;
+pub mod sealing;
 pub mod stream;
 pub mod throughput;
 pub mod tunnel;
