@@ -171,6 +171,11 @@ impl Pacer {
         self.phase == Phase::Startup
     }
 
+    /// Whether something arrived that was sent after a frame.
+    pub fn has_passed(&self, epoch: Epoch, counter: u64) -> bool {
+        self.reported.is_some_and(|(of, highest, _)| of == epoch && highest > counter)
+    }
+
     fn gain(&self) -> f64 {
         match self.phase {
             Phase::Startup => Self::STARTUP,

@@ -27,9 +27,12 @@ pub struct Sent {
 pub struct Entry {
     /// Over which path it was sent.
     pub path: PathId,
-    epoch: Epoch,
-    counter: u64,
-    sequence: u32,
+    /// Under which keys.
+    pub epoch: Epoch,
+    /// With which counter of the path.
+    pub counter: u64,
+    /// Under which number of the context.
+    pub sequence: u32,
     at: Instant,
     flags: Flags,
     start: usize,

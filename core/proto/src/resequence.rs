@@ -14,7 +14,7 @@ use std::collections::{BTreeMap, VecDeque};
 use std::time::{Duration, Instant};
 
 use crate::crypto::SequenceWindow;
-use crate::wire::{Flags, PathId};
+use crate::wire::{Flags, MAX_MISSING, PathId};
 
 /// A datagram that is kept, with whatever the owner wants to know of it.
 #[derive(Debug)]
@@ -63,6 +63,10 @@ pub struct Resequencer<T> {
     lag_since: Option<Instant>,
     /// By how much the round trips of the paths differ.
     spread: Duration,
+    /// How long it takes until what is known to be lost is there again, if the other end sends it again.
+    repair: Duration,
+    /// When the other end was last asked for what is missing.
+    asked: Option<Instant>,
 }
 
 impl<T> Default for Resequencer<T> {
@@ -78,6 +82,8 @@ impl<T> Default for Resequencer<T> {
             lag: [Duration::ZERO; 2],
             lag_since: None,
             spread: Duration::ZERO,
+            repair: Duration::ZERO,
+            asked: None,
         }
     }
 }
@@ -91,6 +97,8 @@ impl<T> Resequencer<T> {
     pub const MAX_WAIT: Duration = Duration::from_millis(200);
     /// Paths lag by more than half the difference of their round trips: queues fill, radios sleep.
     const MARGIN: Duration = Duration::from_millis(20);
+    /// And a single path reorders by so much.
+    const REORDERING: Duration = Duration::from_millis(5);
     /// What was seen of the lag is forgotten after this long, or twice that.
     const MEMORY: Duration = Duration::from_secs(2);
     /// After so many higher numbers over its path a datagram counts as lost, as three duplicate acknowledgements
@@ -136,9 +144,23 @@ impl<T> Resequencer<T> {
         self.lane(now, path).at = now;
     }
 
-    /// By how much the round trips of the paths differ, as this end measures them.
-    pub fn set_spread(&mut self, spread: Duration) {
+    /// By how much the round trips of the paths differ, as this end measures them, and how long the other end takes to
+    /// send again what this end reports as missing.
+    pub fn set_delays(&mut self, spread: Duration, again: Duration) {
         self.spread = spread;
+        self.repair = spread / 2 + Self::REORDERING + again;
+    }
+
+    /// Numbers that are missing, and by all appearance not on their way, for the other end to send again.
+    pub fn missing(&mut self, now: Instant, seen: &SequenceWindow) -> Vec<u32> {
+        let Some(last) = self.early.last_key_value().map(|(number, _)| *number) else { return Vec::new() };
+        self.asked = Some(now);
+        // Behind what came so long ago, nothing is on its way over a slower path.
+        let due = self.spread / 2 + Self::REORDERING;
+        let aged = self.arrivals.iter().take_while(|(at, _)| now.saturating_duration_since(*at) >= due);
+        let below = aged.map(|(_, number)| *number).max().unwrap_or(0).max(self.settled(now));
+        let from = self.next.max(self.given_up).max(seen.reach());
+        (from..below.min(last)).filter(|n| !seen.has(*n)).map(|n| n as u32).take(MAX_MISSING).collect()
     }
 
     /// What to do with a new datagram that shall be delivered in order. The window has seen its number.
@@ -164,7 +186,7 @@ impl<T> Resequencer<T> {
             }
         }
         let overtakes = !self.former.is_empty() || head.is_some_and(|head| head < number);
-        if overtakes || self.waits(now, number, seen) {
+        if overtakes || self.waits(number, seen) {
             return Order::Keep;
         }
         self.next = self.next.max(number.saturating_add(1));
@@ -203,7 +225,7 @@ impl<T> Resequencer<T> {
             None => {
                 let head = *self.early.first_key_value()?.0;
                 self.expire(now);
-                if self.waits(now, head, seen) {
+                if self.waits(head, seen) {
                     return None;
                 }
                 let (_, early) = self.early.pop_first()?;
@@ -218,16 +240,35 @@ impl<T> Resequencer<T> {
         Some(early)
     }
 
+    /// When to ask the other end for what is missing, should no report go out before.
+    pub fn ask_at(&self) -> Option<Instant> {
+        let (at, _) = self.arrivals.front()?;
+        let due = *at + self.spread / 2 + Self::REORDERING;
+        // Not again before the answer may be there; nor what will be given up by then.
+        let again =
+            self.asked.filter(|asked| asked >= at).map(|asked| asked + self.repair.max(Self::REORDERING));
+        Some(again.map_or(due, |again| again.max(due))).filter(|ask| *ask < *at + self.wait())
+    }
+
     /// When the wait for something is over.
     pub fn deadline(&self) -> Option<Instant> {
-        self.arrivals.front().map(|(at, _)| *at + self.wait())
+        let (at, _) = *self.arrivals.front()?;
+        let lost = self.settled(at) > self.given_up.max(self.next);
+        Some(at + if lost { self.repair.min(self.wait()) } else { self.wait() })
     }
 
     /// Gives up what was waited for too long.
     pub fn expire(&mut self, now: Instant) {
-        while self.deadline().is_some_and(|due| due <= now)
-            && let Some((_, number)) = self.arrivals.pop_front()
-        {
+        while let Some((at, number)) = self.arrivals.front().copied() {
+            let waited = now.saturating_duration_since(at);
+            if waited >= self.repair.min(self.wait()) {
+                let last = self.early.last_key_value().map_or(0, |(number, _)| *number);
+                self.given_up = self.given_up.max(self.settled(now).max(self.settled(at)).min(last));
+            }
+            if waited < self.wait() {
+                return;
+            }
+            self.arrivals.pop_front();
             if self.early.contains_key(&number) {
                 self.given_up = self.given_up.max(number);
             }
@@ -238,12 +279,13 @@ impl<T> Resequencer<T> {
     pub fn restart(&mut self) {
         let kept = std::mem::take(&mut self.early).into_values();
         let former = self.former.drain(..).chain(kept).collect();
-        *self = Self { former, bytes: self.bytes, spread: self.spread, ..Self::default() };
+        *self =
+            Self { former, bytes: self.bytes, spread: self.spread, repair: self.repair, ..Self::default() };
     }
 
     /// Whether something before `number` is missing and may still come.
-    fn waits(&mut self, now: Instant, number: u64, seen: &SequenceWindow) -> bool {
-        let mut next = self.next.max(self.given_up).max(self.settled(now)).max(seen.reach());
+    fn waits(&mut self, number: u64, seen: &SequenceWindow) -> bool {
+        let mut next = self.next.max(self.given_up).max(seen.reach());
         while next < number && seen.has(next) {
             next += 1;
         }
@@ -260,7 +302,7 @@ impl<T> Resequencer<T> {
     /// For how long something is waited for.
     fn wait(&self) -> Duration {
         let seen = 2 * self.lag[0].max(self.lag[1]);
-        seen.max(self.spread / 2 + Self::MARGIN).min(Self::MAX_WAIT)
+        seen.max(self.spread / 2 + Self::MARGIN).max(self.repair).min(Self::MAX_WAIT)
     }
 
     fn note_lag(&mut self, now: Instant, lag: Duration) {

@@ -175,7 +175,7 @@ proptest! {
         pause in 50_u64..3_000,
     ) {
         let mut bench = Bench::new();
-        bench.order.set_spread(2 * 100 * MS);
+        bench.order.set_delays(2 * 100 * MS, Duration::ZERO);
         for lane in 0..lanes.len() {
             bench.arrive(bench.start, lane as u8, start.wrapping_sub(1));
         }
@@ -197,7 +197,7 @@ proptest! {
         pause in 50_u64..3_000,
     ) {
         let mut bench = Bench::new();
-        bench.order.set_spread(2 * 100 * MS);
+        bench.order.set_delays(2 * 100 * MS, Duration::ZERO);
         for lane in 0..lanes.len() {
             bench.arrive(bench.start, lane as u8, start.wrapping_sub(1));
         }

@@ -13,8 +13,8 @@ use std::net::{Ipv4Addr, Ipv6Addr};
 
 use mast_proto::wire::{
     Address, AddressFlags, AddressId, AddressKind, Capabilities, ContextIndex, EidPair, Epoch, Flags,
-    HEADER_LEN, Header, Init, InitAck, Kind, MAX_ADDRESSES, MAX_NAME, MAX_REPORTS, Message, PathId,
-    PathReport, Probe, ProbeAck, Report, Set, SetAck, Shut, ShutAck, ShutReason,
+    HEADER_LEN, Header, Init, InitAck, Kind, MAX_ADDRESSES, MAX_MISSING, MAX_NAME, MAX_REPORTS, Message,
+    PathId, PathReport, Probe, ProbeAck, Report, Set, SetAck, Shut, ShutAck, ShutReason,
 };
 use mast_proto::{Aead, Context, EpochKeys, HoldLimits, Role, TAG_LEN, eid_v6, timing};
 use ring::{aead, digest, hkdf};
@@ -161,7 +161,7 @@ fn messages() -> Vec<(&'static str, Message)> {
                 reports: vec![],
             }),
         ),
-        ("message.report", Message::Report(Report { reports: vec![report()] })),
+        ("message.report", Message::Report(Report { reports: vec![report()], missing: None })),
         ("message.shut", Message::Shut(Shut { reason: ShutReason::Removed })),
         ("message.shut-ack", Message::ShutAck(ShutAck {})),
     ]
@@ -537,6 +537,7 @@ fn the_limits_are_as_documented() {
     for row in [
         format!("| addresses in a SET | {MAX_ADDRESSES} |"),
         format!("| paths in a report | {MAX_REPORTS} |"),
+        format!("| missing numbers in a report | {MAX_MISSING} |"),
         format!("| name | {MAX_NAME} bytes of UTF-8 |"),
         format!("| paths of a context; remote addresses remembered | {}; 24 |", Context::MAX_PATHS),
         format!(

@@ -56,6 +56,20 @@ fn the_rates_of_the_paths_add_up() {
     }
 }
 
+/// What a link loses is sent again below the transport, which would take it for congestion: with 1 % lost, it alone
+/// comes to a fiftieth of the sum.
+#[test]
+fn what_a_link_loses_goes_again() {
+    for up in [true, false] {
+        let (mut world, laptop, server) = bonded(8, &[(50, 20), (30, 60)]);
+        world.access(laptop, "wifi").loss = 0.01;
+        let (a, b) = if up { (laptop, server) } else { (server, laptop) };
+        measure(&mut world, a, b, 3);
+        let (report, rate) = measure(&mut world, a, b, 10);
+        assert!(rate >= 0.15 * 80.0, "up {up}: {rate} Mbit/s, {report:?}");
+    }
+}
+
 #[test]
 fn no_queue_stands_before_the_links() {
     let (mut world, laptop, server) = bonded(2, &[(50, 20), (30, 60)]);

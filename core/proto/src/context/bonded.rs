@@ -16,6 +16,10 @@ use crate::policy::Policy;
 use crate::recent::Sent;
 use crate::wire::{Flags, HEADER_LEN, Kind, PathId};
 
+/// Datagrams of up to so many bytes are delivered as they come: TCP's acknowledgements with all their options, which tell
+/// as much in any order, and would be held up by the loss of one.
+const MAX_UNORDERED: usize = 120;
+
 /// A frame that waits to be sealed.
 #[derive(Debug)]
 struct Waiting {
@@ -51,6 +55,10 @@ impl Bond {
     /// The round trip that the queues are made for, at least: that of transports over short paths grows to it.
     const LEAST_ROUND: f64 = 0.030;
 
+    /// So many frames of a path are kept after a report that may have passed what was lost among them: as many as come
+    /// before the next two.
+    pub const KEPT: u64 = 128;
+
     /// Bytes that wait.
     pub fn bytes(&self) -> usize {
         self.strands.iter().map(|s| s.bytes).sum()
@@ -80,6 +88,11 @@ impl Bond {
     pub fn clear(&mut self) {
         self.strands.clear();
     }
+}
+
+/// How the receiver shall treat a frame of this length: what is not small comes in order.
+fn in_order(flags: Flags, length: usize) -> Flags {
+    if length > MAX_UNORDERED + DATA_OVERHEAD { flags.with(Flags::ORDERED) } else { flags }
 }
 
 /// What a path offers to a datagram.
@@ -158,7 +171,6 @@ impl Context {
         let offers = self.offers();
         self.spread(now, &offers);
         let room = self.room(now, &offers);
-        let flags = flags.with(Flags::ORDERED);
         let mut outcome = None;
         let mut count = 0;
         self.last_data = Some(now);
@@ -189,6 +201,7 @@ impl Context {
                 continue;
             }
             let sequence = self.next_sequence();
+            let flags = in_order(flags, frame.len());
             if at_once {
                 self.seal_strand(now, at, (sequence, flags), frame, false);
             } else {
@@ -282,6 +295,22 @@ impl Context {
         }
     }
 
+    /// The other end misses these numbers: what was lost, as others that were sent after it over the same path have
+    /// arrived, goes again over the path that is quickest now.
+    pub(super) fn repair(&mut self, missing: &[u32]) {
+        if missing.is_empty() || !self.is_bonded() {
+            return;
+        }
+        let strands = &self.bond.strands;
+        let passed = |path, epoch, counter| {
+            strands.iter().any(|s| s.path == path && s.pacer.has_passed(epoch, counter))
+        };
+        let lost = self
+            .recent
+            .take(|sent| missing.contains(&sent.sequence) && passed(sent.path, sent.epoch, sent.counter));
+        self.again.extend(lost);
+    }
+
     /// What goes again or was held joins the queues, where it goes out at the paths' pace.
     fn spread(&mut self, now: Instant, offers: &[Offer]) {
         if self.again.is_empty() && self.hold.is_empty() {
@@ -292,7 +321,8 @@ impl Context {
                 Some(sent) => (sent.datagram, sent.flags, Some(sent.sequence), true),
                 None => match self.hold.pop(now) {
                     Some((datagram, flags, sequence)) => {
-                        (datagram, flags.with(Flags::ORDERED), sequence, false)
+                        let flags = in_order(flags, datagram.len() + DATA_OVERHEAD);
+                        (datagram, flags, sequence, false)
                     }
                     None => return,
                 },

@@ -3,6 +3,7 @@
 use std::net::{IpAddr, SocketAddr};
 use std::time::Instant;
 
+use super::bonded::Bond;
 use super::path::Path;
 use super::{Context, Event, PathKey, PeerKind, Reason, timing};
 use crate::crypto::TAG_LEN;
@@ -101,7 +102,9 @@ impl Context {
     /// Sends what is owed over a path: a REPORT of it.
     pub(super) fn send_report(&mut self, now: Instant, at: usize) {
         let reports = self.reports();
-        if !self.send_message(now, at, &Message::Report(Report { reports }))
+        let missing = self.received.missing(now);
+        let missing = (!missing.is_empty()).then_some(missing);
+        if !self.send_message(now, at, &Message::Report(Report { reports, missing }))
             && let Some(path) = self.paths.get_mut(at)
         {
             path.owed = None;
@@ -140,7 +143,10 @@ impl Context {
                     self.set.sent = None;
                 }
             }
-            Message::Report(report) => self.handle_reports(now, &report.reports),
+            Message::Report(report) => {
+                self.handle_reports(now, &report.reports);
+                self.repair(&report.missing.unwrap_or_default());
+            }
             Message::Shut(shut) => {
                 if let Some(at) = at {
                     self.send_message(now, at, &Message::ShutAck(ShutAck {}));
@@ -181,11 +187,13 @@ impl Context {
         self.announce(now);
         let rtts = || self.paths.iter().filter(|p| p.carries()).filter_map(|p| p.rtt.smoothed());
         if let (Some(most), Some(least)) = (rtts().max(), rtts().min()) {
-            self.received.set_spread(most - least);
+            let again = least + timing::ORDERED_REPORT_DELAY + timing::SCHEDULING;
+            self.received.set_delays(most - least, again);
         }
     }
 
     fn handle_reports(&mut self, now: Instant, reports: &[PathReport]) {
+        let bonded = self.is_bonded();
         for report in reports {
             self.bond.note_report(now, report);
             let Some(at) = self.paths.iter().position(|p| p.id.0 == report.path) else { continue };
@@ -193,7 +201,11 @@ impl Context {
                 path.note_report(report);
                 path.pmtu.note_report(now, Epoch(report.epoch), report.highest, report.received);
                 let id = path.id;
-                self.recent.confirm(id, Epoch(report.epoch), report.highest);
+                // What the other end will find to be missing is sent again, so it is kept a little longer.
+                let kept = if bonded { Bond::KEPT } else { 0 };
+                if let Some(highest) = report.highest.checked_sub(kept) {
+                    self.recent.confirm(id, Epoch(report.epoch), highest);
+                }
             }
             let used = self.active_at() == Some(at) || self.paths.get(at).is_some_and(|p| self.takes_part(p));
             if report.silent && used {

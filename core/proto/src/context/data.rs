@@ -112,14 +112,24 @@ impl Arrived {
         self.order.note_alive(now, path);
     }
 
-    /// By how much the round trips of the paths differ.
-    pub fn set_spread(&mut self, spread: Duration) {
-        self.order.set_spread(spread);
+    /// By how much the round trips of the paths differ, and how long it takes to have something sent again.
+    pub fn set_delays(&mut self, spread: Duration, again: Duration) {
+        self.order.set_delays(spread, again);
+    }
+
+    /// What is missing and not on its way.
+    pub fn missing(&mut self, now: Instant) -> Vec<u32> {
+        self.order.missing(now, &self.window)
     }
 
     /// When to come back for what came early.
     pub fn timeout(&self) -> Option<Instant> {
-        self.order.deadline()
+        [self.order.deadline(), self.order.ask_at()].into_iter().flatten().min()
+    }
+
+    /// Whether the other end must hear now of what is missing.
+    pub fn asks(&self, now: Instant) -> bool {
+        self.order.ask_at().is_some_and(|due| due <= now)
     }
 
     /// Does not wait any longer for what is overdue.

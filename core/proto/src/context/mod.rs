@@ -549,6 +549,13 @@ impl Context {
         self.drive_control(now);
         self.drive_mtu(now);
         self.drive_select(now);
+        if self.received.asks(now) {
+            let over = self.active_at().or_else(|| self.paths.iter().position(Path::carries));
+            match over {
+                Some(at) => self.send_report(now, at),
+                None => drop(self.received.missing(now)),
+            }
+        }
         self.received.drive(now);
         self.drive_bond(now);
         if !self.busy(now) && self.recent.is_empty() {

@@ -14,6 +14,8 @@ pub const VERSION: u8 = 1;
 pub const MAX_ADDRESSES: usize = 16;
 /// The most paths a receive report may cover.
 pub const MAX_REPORTS: usize = 32;
+/// The most missing sequence numbers that a REPORT may name.
+pub const MAX_MISSING: usize = 64;
 /// The longest name in bytes of UTF-8.
 pub const MAX_NAME: usize = 64;
 
@@ -289,6 +291,9 @@ pub struct Report {
     /// What has arrived here.
     #[n(0)]
     pub reports: Vec<PathReport>,
+    /// Sequence numbers that are missing here; left out where there are none.
+    #[n(1)]
+    pub missing: Option<Vec<u32>>,
 }
 
 /// Why a context ends.
@@ -412,7 +417,10 @@ impl Message {
             Self::Set(m) => ("SET", m.addresses.len() <= MAX_ADDRESSES),
             Self::Probe(m) => ("PROBE", m.reports.len() <= MAX_REPORTS),
             Self::ProbeAck(m) => ("PROBE-ACK", m.reports.len() <= MAX_REPORTS),
-            Self::Report(m) => ("REPORT", m.reports.len() <= MAX_REPORTS),
+            Self::Report(m) => {
+                let missing = m.missing.as_ref().map_or(0, Vec::len);
+                ("REPORT", m.reports.len() <= MAX_REPORTS && missing <= MAX_MISSING)
+            }
             Self::SetAck(_) | Self::Shut(_) | Self::ShutAck(_) => return Ok(()),
         };
         if fits { Ok(()) } else { Err(MessageError::TooLong(what)) }
@@ -557,7 +565,8 @@ mod tests {
                 time: 99,
                 reports: vec![],
             }),
-            Message::Report(Report { reports: vec![report; MAX_REPORTS] }),
+            Message::Report(Report { reports: vec![report; MAX_REPORTS], missing: None }),
+            Message::Report(Report { reports: vec![], missing: Some(vec![0, 7, u32::MAX]) }),
             Message::Shut(Shut { reason: ShutReason::Removed }),
             Message::ShutAck(ShutAck {}),
         ];
