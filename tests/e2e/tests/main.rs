@@ -2,9 +2,11 @@
 
 #![allow(clippy::unwrap_used, reason = "a test fails where it happens")]
 
+mod datapath;
 mod failover;
 mod hostile;
 mod idle;
+mod modes;
 mod peers;
 mod scenarios;
 mod service;

@@ -1,0 +1,81 @@
+//! Two paths at once.
+
+use std::net::{IpAddr, SocketAddr};
+use std::time::Duration;
+
+use mast_control::{PolicyMode, PolicySet};
+use mast_e2e::{GAP, PATIENCE, Scene, Session, lab, sleep};
+use mast_netlab::traffic::{FileServer, download};
+use mast_stage::Daemon;
+
+fn set(daemon: &Daemon, mode: PolicyMode) {
+    let policy = PolicySet { peer: None, mode, pin: vec![], fallback: true, small: false, metered: false };
+    daemon.ask(async |c| c.policy_set(policy.clone()).await).unwrap_or_else(|e| panic!("{e}"));
+}
+
+fn both(scene: &Scene, mode: PolicyMode) {
+    set(&scene.laptop, mode);
+    set(&scene.server, mode);
+}
+
+/// Bytes that have gone out over each path, by interface.
+fn sent(daemon: &Daemon) -> [u64; 2] {
+    let paths = daemon.peer().unwrap().paths;
+    ["wifi", "cell"].map(|i| paths.iter().filter(|p| p.interface == i).map(|p| p.tx_bytes).sum())
+}
+
+#[test]
+fn in_redundant_mode_nobody_notices_a_path_that_dies() {
+    lab(|| {
+        let scene = Scene::new();
+        scene.wait_for_both_paths();
+        both(&scene, PolicyMode::Redundant);
+        assert_eq!(scene.laptop.peer().unwrap().policy.mode, PolicyMode::Redundant);
+        let session = Session::start(&scene.laptop, &scene.server);
+        let before = sent(&scene.laptop);
+        sleep(1_000);
+        let after = sent(&scene.laptop);
+        assert!(after[0] > before[0] + 5_000 && after[1] > before[1] + 5_000, "{before:?} {after:?}");
+        let mark = session.mark();
+        scene.train.blackhole_wifi(true).unwrap();
+        let notice = session.without_loss("a silent path of two", mark);
+        // The other path is 20 ms longer.
+        assert!(notice.gap() < Duration::from_millis(100), "{notice}");
+        scene.train.blackhole_wifi(false).unwrap();
+        session.survives();
+    });
+}
+
+#[test]
+fn in_bonded_mode_both_paths_carry_one_stream() {
+    lab(|| {
+        let scene = Scene::new();
+        scene.wait_for_both_paths();
+        both(&scene, PolicyMode::Bonded);
+        let remote = scene.laptop.peer().unwrap().eid.remote_v4.unwrap().parse::<IpAddr>().unwrap();
+        let files = FileServer::start(scene.server.host(), SocketAddr::new(remote, 0)).unwrap();
+        let fetch = || {
+            let report = download(scene.laptop.host(), files.address(), 24 << 20, 3, PATIENCE * 4);
+            report.unwrap_or_else(|e| panic!("{e}\n{}", scene.laptop.log())).rate_bps() / 1e6
+        };
+        let received = || {
+            let paths = scene.laptop.peer().unwrap().paths;
+            ["wifi", "cell"]
+                .map(|i| paths.iter().filter(|p| p.interface == i).map(|p| p.rx_bytes).sum::<u64>())
+        };
+        let before = received();
+        let rate = fetch();
+        let after = received();
+        println!("{rate:.0} Mbit/s, {before:?} to {after:?}");
+        for at in 0..2 {
+            assert!(after[at] > before[at] + (1 << 20), "path {at} has its part: {before:?} to {after:?}");
+        }
+        // A path that dies midway takes only its part away.
+        let session = Session::start(&scene.laptop, &scene.server);
+        let mark = session.mark();
+        scene.train.blackhole_wifi(true).unwrap();
+        fetch();
+        session.with_gap("a silent path of two", mark, GAP);
+        session.survives();
+    });
+}
