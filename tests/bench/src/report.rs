@@ -82,7 +82,7 @@ impl Goal {
             Some(false) => "NOT MET",
             None => "not measured",
         };
-        format!("{}: {} ({bound}) {word}", self.what, shown(self.value, 2))
+        format!("{}: {} ({bound}) {word}", self.what, shown(self.value, 3))
     }
 
     /// For programs.
@@ -147,6 +147,6 @@ mod tests {
         assert_eq!(Goal::most("lost", 0.0, Some(1.0)).met(), Some(false));
         assert_eq!(Goal::most("lost", 0.0, None).met(), None);
         let text = verdicts(&[Goal::least("share", 0.92, Some(0.5)), Goal::most("lost", 0.0, None)]);
-        assert_eq!(text, "- share: 0.50 (≥ 0.92) NOT MET\n- lost: – (≤ 0) not measured\n");
+        assert_eq!(text, "- share: 0.500 (≥ 0.92) NOT MET\n- lost: – (≤ 0) not measured\n");
     }
 }
