@@ -11,7 +11,7 @@ use crate::engine::{Closing, Engine, touch};
 use crate::handle::{Choose, Command};
 use crate::name;
 use crate::os::{Platform, Tun};
-use crate::peer::{Peer, PeerId};
+use crate::peer::PeerId;
 use crate::sockets::explain_bind;
 
 /// So long the peers have to acknowledge that this host takes leave.
@@ -120,7 +120,7 @@ impl<P: Platform> Engine<P> {
         };
         if std::mem::replace(&mut plain.split, !on) == on {
             let config = peer.config.clone();
-            self.rebuild();
+            self.reroute(id);
             self.tell_change(Change::Peer(config));
         }
         Ok(())
@@ -156,7 +156,7 @@ impl<P: Platform> Engine<P> {
         }
         let tun = self.platform.create_tun(&self.settings.tun_name, self.settings.mtu);
         let tun = tun.inspect_err(|_| self.net.sockets.clear())?;
-        if let Err(error) = tun.configure(&self.network).await {
+        if let Err(error) = tun.configure(&self.routing.network()).await {
             self.net.sockets.clear();
             return Err(error.into());
         }
@@ -248,8 +248,8 @@ impl<P: Platform> Engine<P> {
         if peer.public_key == self.identity.public() {
             return Err(EngineError::Invalid("that is this machine's own key".into()));
         }
-        let same = |p: &&Peer| p.leaving.is_none() && p.config.public_key == peer.public_key;
-        if let Some(known) = self.peers.values().find(same) {
+        let known = self.peer_of_key(&peer.public_key).and_then(|id| self.peers.get(&id));
+        if let Some(known) = known {
             return Err(EngineError::Conflict(format!(
                 "that key is the peer `{}` already",
                 known.config.name
@@ -261,14 +261,12 @@ impl<P: Platform> Engine<P> {
     /// Adds a peer that was checked, keeps it, and connects to it.
     pub(crate) fn adopt(&mut self, config: PeerConfig) {
         // One of the same key may still be taking leave.
-        let old =
-            self.peers.iter().find(|(_, p)| p.config.public_key == config.public_key).map(|(id, _)| *id);
-        if let Some(old) = old {
+        if let Some(old) = self.directory.of_key(&config.public_key) {
             self.drop_peer(old);
         }
         self.tell_change(Change::Peer(config.clone()));
         let id = self.insert_peer(config);
-        self.rebuild();
+        self.reroute(id);
         if self.up {
             self.connect_peer(Instant::now(), id);
         }
@@ -283,7 +281,7 @@ impl<P: Platform> Engine<P> {
         let key = peer.config.public_key;
         touch(&mut self.touched, id);
         self.tell_change(Change::PeerRemoved(key));
-        self.rebuild();
+        self.reroute(id);
         Ok(())
     }
 

@@ -10,7 +10,7 @@ use crate::drill::{Act, Drill, View};
 use crate::engine::{Engine, touch};
 use crate::icmp;
 use crate::os::Platform;
-use crate::peer::{Peer, PeerId};
+use crate::peer::PeerId;
 
 impl<P: Platform> Engine<P> {
     /// Begins a drill.
@@ -89,7 +89,7 @@ impl<P: Platform> Engine<P> {
 
     fn echo(&mut self, now: Instant, id: PeerId, sequence: u16) {
         let Some(identifier) = self.drill.as_ref().map(|d| d.identifier) else { return };
-        let Some((own, other)) = self.peers.get(&id).and_then(Peer::eid_v6) else { return };
+        let Some((own, other)) = self.peers.get(&id).and_then(|p| p.eid_v6()) else { return };
         self.forward(now, id, &mut icmp::echo_request(own, other, identifier, sequence));
     }
 }

@@ -14,20 +14,23 @@ use mast_proto::{
 use ring::rand::{SecureRandom, SystemRandom};
 use tokio::sync::{mpsc, oneshot, watch};
 
-use crate::api::{Change, EngineConfig, EngineError, PeerConfig};
+use crate::api::{Change, EngineConfig, EngineError, PeerConfig, PublicKey};
 use crate::choices::Choices;
 use crate::counters::Counters;
 use crate::data::{BATCH, Inward, MAX_DATAGRAM, Net};
+use crate::directory::Directory;
 use crate::drill::Drill;
+use crate::due::{Alarms, Touched};
 use crate::eids::Book;
 use crate::handle::{Command, EngineHandle};
 use crate::icmp;
 use crate::meet::{Accepting, Invited};
 use crate::name;
-use crate::os::{InterfaceList, Platform, Tun, VirtualNetwork};
+use crate::network::NetworkDue;
+use crate::os::{InterfaceList, Platform, Tun};
 use crate::outbox::Outbox;
 use crate::peer::{Names, Peer, PeerId};
-use crate::routing::{Claim, Routing};
+use crate::routing::Routing;
 use crate::settle::tick;
 use crate::sockets::{Sockets, is_plausible};
 use crate::story::Story;
@@ -36,8 +39,6 @@ use crate::wireguard::{Identity, Indices, Session};
 
 /// Routes often change many at a time; once in so long is enough to try every path.
 const REVALIDATE: Duration = Duration::from_millis(100);
-/// A virtual interface that vanished is made again after so long.
-const TUN_RETRY: Duration = Duration::from_secs(2);
 const FOREVER: Duration = Duration::from_secs(24 * 3600);
 
 /// The settings that all peers share.
@@ -68,15 +69,17 @@ pub struct Engine<P: Platform> {
     instance: u64,
     pub(crate) random: Random,
 
-    pub(crate) peers: BTreeMap<PeerId, Peer>,
+    /// Each in a place of its own, so that the tree stays small and is quick to search.
+    pub(crate) peers: BTreeMap<PeerId, Box<Peer>>,
     next_peer: u32,
+    pub(crate) directory: Directory,
+    pub(crate) alarms: Alarms,
     pub(crate) by_index: HashMap<u32, PeerId>,
     pub(crate) routing: Routing,
-    pub(crate) network: VirtualNetwork,
-    network_changed: bool,
+    pub(crate) network_due: NetworkDue,
     pub(crate) net: Net<P::Udp>,
     pub(crate) tun: Option<P::Tun>,
-    tun_retry: Option<Instant>,
+    pub(crate) tun_retry: Option<Instant>,
 
     watch: watch::Receiver<InterfaceList>,
     watching: bool,
@@ -99,7 +102,7 @@ pub struct Engine<P: Platform> {
     pub(crate) up: bool,
     pub(crate) closing: Option<Closing>,
     /// Peers whose context may have something to send or to tell.
-    pub(crate) touched: Vec<PeerId>,
+    pub(crate) touched: Touched,
 
     /// A frame of the virtual interface.
     pub(crate) frame: Box<[u8]>,
@@ -136,12 +139,12 @@ impl<P: Platform> Engine<P> {
         engine.names.learn(&engine.list.interfaces);
         for peer in config.peers {
             engine.check_peer(&peer)?;
-            engine.insert_peer(peer);
+            let id = engine.insert_peer(peer);
+            engine.reroute(id);
         }
         for invite in config.invites {
             engine.add_invite(invite);
         }
-        engine.rebuild();
         if config.up {
             engine.bring_up().await?;
         }
@@ -183,10 +186,11 @@ impl<P: Platform> Engine<P> {
             random,
             peers: BTreeMap::new(),
             next_peer: 0,
+            directory: Directory::default(),
+            alarms: Alarms::default(),
             by_index: HashMap::new(),
             routing: Routing::default(),
-            network: VirtualNetwork::default(),
-            network_changed: false,
+            network_due: NetworkDue::default(),
             net: Net {
                 sockets: Sockets::new(config.port)?,
                 indices: Indices::new(),
@@ -214,7 +218,7 @@ impl<P: Platform> Engine<P> {
             drill: None,
             up: false,
             closing: None,
-            touched: Vec::new(),
+            touched: Touched::default(),
             frame: vec![0; MAX_DATAGRAM].into_boxed_slice(),
             outbox: Outbox::new(),
             batch: vec![0; BATCH + MAX_DATAGRAM].into_boxed_slice(),
@@ -229,7 +233,7 @@ impl<P: Platform> Engine<P> {
         loop {
             let now = Instant::now();
             self.settle(now);
-            if self.network_changed {
+            if self.network_due.is_due(now) {
                 self.configure().await;
             }
             if self.end_closing(now) {
@@ -291,35 +295,37 @@ impl<P: Platform> Engine<P> {
     }
 
     /// When something is due that no event brings.
-    fn timeout(&self, now: Instant) -> Option<Instant> {
-        let peers = self.peers.values().flat_map(|p| [p.timeout, p.tick, p.leaving]).flatten();
+    fn timeout(&mut self, now: Instant) -> Option<Instant> {
+        let peers = self.alarms.next(&mut self.peers);
         let others = [
+            peers,
             self.net.sockets.retry(now).filter(|_| self.up),
             self.tun_retry,
+            self.network_due.at(),
             self.revalidate,
             self.full_until(),
             self.joining.as_ref().map(|j| j.joining.timeout()),
             self.drill.as_ref().map(Drill::timeout),
             self.closing.as_ref().map(|c| c.deadline),
         ];
-        peers.chain(others.into_iter().flatten()).min()
+        others.into_iter().flatten().min()
     }
 
     fn timers(&mut self, now: Instant) {
         let due = |at: Option<Instant>| at.is_some_and(|at| now >= at);
-        for (&id, peer) in &mut self.peers {
+        while let Some(id) = self.alarms.take(now, &mut self.peers) {
+            let Some(peer) = self.peers.get_mut(&id) else { continue };
+            // Its next alarm is set when it is settled.
+            touch(&mut self.touched, id);
             if due(peer.timeout) {
                 peer.context.handle_timeout(now);
-                touch(&mut self.touched, id);
             }
             if due(peer.tick) {
                 tick(now, id, peer, &mut self.net);
-                touch(&mut self.touched, id);
             }
-        }
-        let left: Vec<_> = self.peers.iter().filter(|(_, p)| due(p.leaving)).map(|(id, _)| *id).collect();
-        for id in left {
-            self.drop_peer(id);
+            if due(peer.leaving) {
+                self.drop_peer(id);
+            }
         }
         if self.up && due(self.net.sockets.retry(now)) {
             self.sync_sockets(now);
@@ -402,27 +408,6 @@ impl<P: Platform> Engine<P> {
         }
     }
 
-    async fn configure(&mut self) {
-        self.network_changed = false;
-        let Some(tun) = &self.tun else { return };
-        if let Err(error) = tun.configure(&self.network).await {
-            tracing::error!(%error, "cannot set addresses and routes of the virtual interface");
-            self.story.note("", format!("cannot set addresses and routes: {error}"));
-        }
-    }
-
-    /// Routes to the peers as they are now.
-    pub(crate) fn rebuild(&mut self) {
-        let present =
-            self.peers.iter().filter(|(_, p)| p.leaving.is_none()).map(|(id, p)| (*id, Claim::of(p)));
-        let (routing, network) = Routing::build(present);
-        self.routing = routing;
-        if self.network != network {
-            self.network = network;
-            self.network_changed = true;
-        }
-    }
-
     pub(crate) fn tell_change(&mut self, change: Change) {
         if self.changes.send(change).is_err() {
             tracing::debug!("nobody keeps the changes");
@@ -434,7 +419,16 @@ impl<P: Platform> Engine<P> {
     }
 
     pub(crate) fn peer_named(&self, name: &str) -> Option<PeerId> {
-        self.peers.iter().find(|(_, p)| p.leaving.is_none() && p.config.name == name).map(|(id, _)| *id)
+        self.directory.of_name(name).filter(|id| self.is_present(*id))
+    }
+
+    /// The peer of this key, unless it takes leave.
+    pub(crate) fn peer_of_key(&self, key: &PublicKey) -> Option<PeerId> {
+        self.directory.of_key(key).filter(|id| self.is_present(*id))
+    }
+
+    fn is_present(&self, id: PeerId) -> bool {
+        self.peers.get(&id).is_some_and(|p| p.leaving.is_none())
     }
 
     /// Adds a peer that was checked, without connecting to it.
@@ -480,9 +474,11 @@ impl<P: Platform> Engine<P> {
             timeout: None,
             tick: None,
             leaving: None,
+            alarm: None,
         };
         self.by_index.insert(index, id);
-        self.peers.insert(id, peer);
+        self.directory.insert(id, &peer.config);
+        self.peers.insert(id, Box::new(peer));
         id
     }
 
@@ -524,47 +520,15 @@ impl<P: Platform> Engine<P> {
     pub(crate) fn drop_peer(&mut self, id: PeerId) {
         if let Some(peer) = self.peers.remove(&id) {
             self.by_index.remove(&peer.context.index().0);
+            self.directory.remove(id, &peer.config);
+            self.alarms.remove(id, &peer);
+            self.reroute(id);
             let identity = Arc::clone(&peer.session.identity);
             let own = Arc::ptr_eq(&identity, &self.identity);
             if !own && !self.peers.values().any(|p| Arc::ptr_eq(&p.session.identity, &identity)) {
                 self.identities.retain(|i| !Arc::ptr_eq(i, &identity));
             }
         }
-    }
-
-    /// The virtual interface vanished underneath.
-    pub(crate) fn lose_tun(&mut self, now: Instant, error: &std::io::Error) {
-        tracing::error!(%error, "the virtual interface failed; making it again");
-        self.story.note("", format!("the virtual interface failed ({error}); making it again"));
-        self.tun = None;
-        self.tun_retry = Some(now + TUN_RETRY);
-    }
-
-    fn restore_tun(&mut self, now: Instant) {
-        self.tun_retry = None;
-        if !self.up || self.tun.is_some() {
-            return;
-        }
-        match self.platform.create_tun(&self.settings.tun_name, self.settings.mtu) {
-            Ok(tun) => {
-                self.tun = Some(tun);
-                self.network_changed = true;
-            }
-            Err(error) => {
-                tracing::debug!(%error, "the virtual interface cannot be made yet");
-                self.tun_retry = Some(now + TUN_RETRY);
-            }
-        }
-    }
-
-    pub(crate) fn clear_tun(&mut self) {
-        self.tun = None;
-        self.tun_retry = None;
-    }
-
-    pub(crate) fn set_tun(&mut self, tun: P::Tun) {
-        self.tun = Some(tun);
-        self.network_changed = false;
     }
 }
 
@@ -590,8 +554,6 @@ fn aeads() -> Vec<Aead> {
 }
 
 /// Notes that a peer's context may have something to send or to tell.
-pub(crate) fn touch(touched: &mut Vec<PeerId>, id: PeerId) {
-    if !touched.contains(&id) {
-        touched.push(id);
-    }
+pub(crate) fn touch(touched: &mut Touched, id: PeerId) {
+    touched.add(id);
 }

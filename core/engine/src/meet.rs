@@ -116,6 +116,8 @@ impl<P: Platform> Engine<P> {
     }
 
     fn admit_joiner(&mut self, path: PathKey, number: u64, join: &Join) -> Result<Joined, Reason> {
+        let known = self.peer_of_key(&join.public_key).and_then(|id| self.peers.get_key_value(&id));
+        let known = known.map(|(id, p)| (*id, p.config.preshared_key));
         let Some(invited) = self.invites.iter_mut().find(|i| i.pairing.number == number) else {
             return Err(Reason::Expired);
         };
@@ -127,9 +129,6 @@ impl<P: Platform> Engine<P> {
         }
         let key = invited.pairing.lasting_key(&self.identity, &join.public_key);
         let joined = Joined { name: self.settings.name.clone() };
-        let known =
-            self.peers.iter().find(|(_, p)| p.leaving.is_none() && p.config.public_key == join.public_key);
-        let known = known.map(|(id, p)| (*id, p.config.preshared_key));
         if invited.record.used {
             // Its answer was lost, and it asks again.
             return if known.is_some_and(|(_, k)| k == Some(key)) { Ok(joined) } else { Err(Reason::Used) };
@@ -197,8 +196,7 @@ impl<P: Platform> Engine<P> {
         if link.public_key == self.identity.public() {
             return refuse("this invite was made on this very machine: open it on the other one".into());
         }
-        let same = |p: &&crate::peer::Peer| p.leaving.is_none() && p.config.public_key == link.public_key;
-        if let Some(peer) = self.peers.values().find(same) {
+        if let Some(peer) = self.peer_of_key(&link.public_key).and_then(|id| self.peers.get(&id)) {
             return refuse(format!(
                 "the machine that made this invite is a peer already: `{}`",
                 peer.config.name

@@ -32,9 +32,16 @@ pub(crate) struct Peer {
     pub tick: Option<Instant>,
     /// It was removed, and is told so until then.
     pub leaving: Option<Instant>,
+    /// When it is looked at next: no later than it is due.
+    pub alarm: Option<Instant>,
 }
 
 impl Peer {
+    /// When something is to be done for it that no event brings.
+    pub fn due(&self) -> Option<Instant> {
+        [self.timeout, self.tick, self.leaving].into_iter().flatten().min()
+    }
+
     /// Whether WireGuard carries its data.
     pub fn is_plain(&self) -> bool {
         self.context.kind() == Some(PeerKind::WireGuard)

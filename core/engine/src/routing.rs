@@ -1,20 +1,62 @@
 //! Which peer an inner address belongs to, both ways: where datagrams of the host go, and what a peer may send.
 
-use std::collections::HashMap;
+use std::cmp::Ordering;
+use std::collections::{BTreeMap, HashMap};
 use std::net::{IpAddr, Ipv4Addr};
 
 use crate::inner;
 use crate::os::{Prefix, VirtualNetwork};
 use crate::peer::{Peer, PeerId};
 
-/// Inner destination to peer. Built anew whenever a peer or its EIDs change, which is rare.
+/// Inner destination to peer. A peer's change costs what the peer claims, however many others there are.
 #[derive(Debug, Default)]
 pub(crate) struct Routing {
-    exact: HashMap<IpAddr, PeerId>,
+    claims: BTreeMap<PeerId, Claim>,
+    exact: HashMap<IpAddr, Claimants>,
     /// Longest first.
-    ranges: Vec<(Prefix, PeerId)>,
-    /// This host's addresses, and the peer that each is for; the IPv6 EID is for all, and named with the first.
-    own: HashMap<IpAddr, PeerId>,
+    ranges: Vec<(Prefix, Claimants)>,
+    /// This host's addresses, and the peers that each is for; the IPv6 EID is for all.
+    own: HashMap<IpAddr, Claimants>,
+}
+
+/// The peers that claim the same: the one that came first has it.
+#[derive(Debug)]
+struct Claimants {
+    first: PeerId,
+    /// Mostly none. In the order in which they came.
+    others: Vec<PeerId>,
+}
+
+impl Claimants {
+    fn new(id: PeerId) -> Self {
+        Self { first: id, others: Vec::new() }
+    }
+
+    fn add(&mut self, id: PeerId) {
+        let later = match id.cmp(&self.first) {
+            Ordering::Equal => return,
+            Ordering::Less => std::mem::replace(&mut self.first, id),
+            Ordering::Greater => id,
+        };
+        if let Err(at) = self.others.binary_search(&later) {
+            self.others.insert(at, later);
+        }
+    }
+
+    /// Takes one away; whether none is left.
+    fn remove(&mut self, id: PeerId) -> bool {
+        if self.first != id {
+            if let Ok(at) = self.others.binary_search(&id) {
+                self.others.remove(at);
+            }
+            return false;
+        }
+        if self.others.is_empty() {
+            return true;
+        }
+        self.first = self.others.remove(0);
+        false
+    }
 }
 
 /// Why a datagram from inside a peer's session is not delivered.
@@ -40,7 +82,7 @@ impl Refused {
 }
 
 /// What belongs to a peer.
-#[derive(Debug, Default)]
+#[derive(Debug, Default, PartialEq, Eq)]
 pub(crate) struct Claim {
     /// This host's addresses towards it.
     pub own: Vec<IpAddr>,
@@ -71,56 +113,80 @@ impl Claim {
 }
 
 impl Routing {
-    /// The routes to these peers. Where two claim the same, the first has it.
-    pub fn build(claims: impl IntoIterator<Item = (PeerId, Claim)>) -> (Self, VirtualNetwork) {
-        let mut routing = Self::default();
-        let mut network = VirtualNetwork::default();
-        for (id, claim) in claims {
-            for own in claim.own {
-                // The IPv6 EID is the same for all peers.
-                routing.own.entry(own).or_insert_with(|| {
-                    network.addresses.push(own);
-                    id
-                });
-            }
-            for (range, source) in claim.ranges {
-                routing.add(&mut network.routes, range, id, source);
+    /// A peer claims this now, and nothing else. Whether that is a change.
+    pub fn update(&mut self, id: PeerId, claim: Claim) -> bool {
+        let empty = Claim::default();
+        if *self.claims.get(&id).unwrap_or(&empty) == claim {
+            return false;
+        }
+        if let Some(before) = self.claims.remove(&id) {
+            self.withdraw(id, &before);
+        }
+        for &own in &claim.own {
+            enter(&mut self.own, own, id);
+        }
+        for &(range, _) in &claim.ranges {
+            if is_host(range) {
+                enter(&mut self.exact, range.address, id);
+            } else if let Some(at) = self.position(range) {
+                if let Some((_, claimants)) = self.ranges.get_mut(at) {
+                    claimants.add(id);
+                }
+            } else {
+                let at = self.ranges.partition_point(|(r, _)| r.length >= range.length);
+                self.ranges.insert(at, (range, Claimants::new(id)));
             }
         }
-        routing.ranges.sort_by_key(|(range, _)| std::cmp::Reverse(range.length));
-        (routing, network)
+        if claim != empty {
+            self.claims.insert(id, claim);
+        }
+        true
     }
 
-    fn add(
-        &mut self,
-        routes: &mut Vec<(Prefix, Option<IpAddr>)>,
-        range: Prefix,
-        id: PeerId,
-        source: Option<IpAddr>,
-    ) {
-        let host = Prefix::host(range.address).length == range.length;
-        let taken = if host {
-            self.exact.contains_key(&range.address)
-        } else {
-            self.ranges.iter().any(|(r, _)| r.length == range.length && r.contains(range.address))
-        };
-        if taken {
-            return;
+    fn withdraw(&mut self, id: PeerId, claim: &Claim) {
+        for own in &claim.own {
+            leave(&mut self.own, own, id);
         }
-        if host {
-            self.exact.insert(range.address, id);
-        } else {
-            self.ranges.push((range, id));
+        for &(range, _) in &claim.ranges {
+            if is_host(range) {
+                leave(&mut self.exact, &range.address, id);
+            } else if let Some(at) = self.position(range)
+                && let Some((_, claimants)) = self.ranges.get_mut(at)
+                && claimants.remove(id)
+            {
+                self.ranges.remove(at);
+            }
         }
-        routes.push((range, source));
+    }
+
+    /// Where a range is among those that peers claim.
+    fn position(&self, range: Prefix) -> Option<usize> {
+        self.ranges.iter().position(|(r, _)| r.length == range.length && r.contains(range.address))
+    }
+
+    /// The addresses and routes that the virtual interface shall have. Takes as long as there are peers.
+    pub fn network(&self) -> VirtualNetwork {
+        let mut network = VirtualNetwork::default();
+        for (id, claim) in &self.claims {
+            let has = |claimants: Option<&Claimants>| claimants.is_some_and(|c| c.first == *id);
+            network.addresses.extend(claim.own.iter().filter(|own| has(self.own.get(own))));
+            network.routes.extend(claim.ranges.iter().filter(|(range, _)| {
+                if is_host(*range) {
+                    has(self.exact.get(&range.address))
+                } else {
+                    has(self.position(*range).and_then(|at| self.ranges.get(at)).map(|(_, c)| c))
+                }
+            }));
+        }
+        network
     }
 
     /// The peer that an address belongs to.
     pub fn peer(&self, address: IpAddr) -> Option<PeerId> {
         self.exact
             .get(&address)
-            .or_else(|| self.ranges.iter().find(|(range, _)| range.contains(address)).map(|(_, id)| id))
-            .copied()
+            .or_else(|| self.ranges.iter().find(|(range, _)| range.contains(address)).map(|(_, c)| c))
+            .map(|claimants| claimants.first)
     }
 
     /// Whether a peer may send this datagram to this host.
@@ -135,7 +201,21 @@ impl Routing {
     /// Whether an IPv4 address is in use, as this host's own or as that of a peer other than `but`.
     pub fn is_taken(&self, address: Ipv4Addr, but: PeerId) -> bool {
         let address = IpAddr::from(address);
-        [self.exact.get(&address), self.own.get(&address)].into_iter().flatten().any(|id| *id != but)
+        [self.exact.get(&address), self.own.get(&address)].into_iter().flatten().any(|c| c.first != but)
+    }
+}
+
+fn is_host(range: Prefix) -> bool {
+    Prefix::host(range.address).length == range.length
+}
+
+fn enter(map: &mut HashMap<IpAddr, Claimants>, address: IpAddr, id: PeerId) {
+    map.entry(address).and_modify(|c| c.add(id)).or_insert_with(|| Claimants::new(id));
+}
+
+fn leave(map: &mut HashMap<IpAddr, Claimants>, address: &IpAddr, id: PeerId) {
+    if map.get_mut(address).is_some_and(|c| c.remove(id)) {
+        map.remove(address);
     }
 }
 
@@ -166,12 +246,50 @@ mod tests {
         out
     }
 
-    fn routing() -> (Routing, VirtualNetwork) {
-        Routing::build([
+    fn claims() -> [(PeerId, Claim); 3] {
+        [
             (PeerId(1), claim(&["fd4d::1", "100.64.0.2"], &["fd4d::2/128", "100.64.0.3/32"])),
             (PeerId(2), claim(&["10.8.0.2"], &["10.8.0.0/24", "0.0.0.0/0"])),
             (PeerId(3), claim(&["fd4d::1", "10.9.0.2"], &["10.8.0.128/25", "10.8.0.0/24", "100.64.0.3/32"])),
-        ])
+        ]
+    }
+
+    fn routing() -> (Routing, VirtualNetwork) {
+        let mut routing = Routing::default();
+        for (id, claim) in claims() {
+            assert!(routing.update(id, claim));
+        }
+        let network = routing.network();
+        (routing, network)
+    }
+
+    #[test]
+    fn the_order_of_changes_does_not_matter() {
+        let (expected, network) = routing();
+        let addresses = ["100.64.0.3", "fd4d::2", "10.8.0.1", "10.8.0.200", "192.0.2.1"].map(ip);
+        let mut routing = Routing::default();
+        for order in [[2, 1, 0], [1, 2, 0], [2, 0, 1], [0, 2, 1]] {
+            for at in order {
+                let (id, _) = claims()[at];
+                routing.update(id, claim(&["100.64.9.2"], &["100.64.9.3/32", "10.8.0.0/24"]));
+                let (id, claim) = claims().into_iter().nth(at).unwrap();
+                assert!(routing.update(id, claim));
+            }
+            for (id, claim) in claims() {
+                assert!(!routing.update(id, claim), "nothing changed");
+            }
+            assert_eq!(routing.network(), network);
+            assert_eq!(addresses.map(|a| routing.peer(a)), addresses.map(|a| expected.peer(a)));
+            assert!(!routing.is_taken([100, 64, 9, 3].into(), PeerId(9)));
+        }
+        routing.update(PeerId(1), Claim::default());
+        assert_eq!(routing.peer(ip("100.64.0.3")), Some(PeerId(3)), "it falls to the next that claims it");
+        assert_eq!(routing.network().addresses, ["10.8.0.2", "fd4d::1", "10.9.0.2"].map(ip));
+        for id in [3, 2] {
+            routing.update(PeerId(id), Claim::default());
+        }
+        assert_eq!(routing.network(), VirtualNetwork::default());
+        assert!(routing.exact.is_empty() && routing.ranges.is_empty() && routing.own.is_empty());
     }
 
     #[test]

@@ -65,14 +65,12 @@ impl<P: Platform> Engine<P> {
                 Verified::Yes(_) | Verified::No => continue,
             };
             let Some(key) = identity.sender(&initiation) else { break };
-            let peer = self.peers.iter().find(|(_, p)| {
-                p.leaving.is_none()
-                    && p.config.public_key == key
-                    && Arc::ptr_eq(&p.session.identity, &identity)
-            });
+            let known =
+                |id: &PeerId| self.peers.get(id).is_some_and(|p| Arc::ptr_eq(&p.session.identity, &identity));
+            let peer = self.peer_of_key(&key).filter(known);
             let own = Arc::ptr_eq(&identity, &self.identity);
-            let owner = if let Some((id, _)) = peer {
-                Owner::Peer(*id)
+            let owner = if let Some(id) = peer {
+                Owner::Peer(id)
             } else if let Some(invited) = self.invites.iter().find(|i| own && i.pairing.temporary == key) {
                 Owner::Invite(invited.pairing.number)
             } else {
@@ -177,7 +175,7 @@ impl<P: Platform> Engine<P> {
         peer.context.handle_secure(now, path, payload, &mut book);
         if peer.eid_v4() != before {
             // The next datagram may come from the new EID already.
-            self.rebuild();
+            self.reroute(id);
         }
         None
     }

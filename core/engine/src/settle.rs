@@ -23,7 +23,7 @@ impl<P: Platform> Engine<P> {
     /// Sends and tells what the contexts have to send and to tell.
     pub(crate) fn settle(&mut self, now: Instant) {
         let mut again = Vec::new();
-        while let Some(id) = self.touched.pop() {
+        while let Some(id) = self.touched.take() {
             self.deliver_late(now, id);
             let Some(peer) = self.peers.get_mut(&id) else { continue };
             let mut left = TRANSMITS;
@@ -49,14 +49,19 @@ impl<P: Platform> Engine<P> {
                     let change = Change::Peer(peer.config.clone());
                     self.tell_change(change);
                 }
-                self.rebuild();
+                self.reroute(id);
                 if left > 0 {
                     // An event may have led to more to send.
-                    self.touched.push(id);
+                    self.touched.add(id);
                 }
             }
+            if let Some(peer) = self.peers.get_mut(&id) {
+                self.alarms.advance(id, peer);
+            }
         }
-        self.touched = again;
+        for id in again {
+            self.touched.add(id);
+        }
     }
 }
 

@@ -27,6 +27,9 @@ const FORGET: Duration = Duration::from_secs(180);
 /// Or a little later, while another handshake is tried.
 const GRACE: Duration = Duration::from_secs(30);
 
+/// Indices that are no longer in use are not worth looking for among so few.
+const FEW_INDICES: usize = 64;
+
 /// One of this host's key pairs: its own, or that of an imported WireGuard configuration.
 pub(crate) struct Identity {
     private: StaticSecret,
@@ -90,17 +93,23 @@ pub(crate) enum Owner {
 pub(crate) struct Indices {
     table: IndexTable,
     owners: HashMap<u32, Owner>,
+    /// So many are known before those that are no longer in use are forgotten.
+    most: usize,
 }
 
 impl Indices {
     pub fn new() -> Self {
-        Self { table: IndexTable::from_os_rng(), owners: HashMap::new() }
+        Self { table: IndexTable::from_os_rng(), owners: HashMap::new(), most: FEW_INDICES }
     }
 
     /// Notes whose session an index is; forgets those that are no longer in use.
     pub fn claim(&mut self, index: Option<u32>, owner: Owner) {
         let Some(index) = index else { return };
-        self.owners.retain(|index, _| self.table.in_use(*index));
+        if self.owners.len() >= self.most {
+            self.owners.retain(|index, _| self.table.in_use(*index));
+            // Twice as many as are in use: so it costs the same for each claim, however many there are.
+            self.most = (2 * self.owners.len()).max(FEW_INDICES);
+        }
         self.owners.insert(index, owner);
     }
 
@@ -275,5 +284,26 @@ fn counter(error: &gotatun::noise::errors::WireGuardError) -> &'static str {
         E::InvalidAeadTag | E::InvalidMac | E::WrongKey => "wireguard_not_authentic",
         E::NoCurrentSession | E::WrongIndex => "wireguard_unknown_session",
         _ => "wireguard_refused",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn indices_that_are_no_longer_in_use_are_forgotten() {
+        let mut indices = Indices::new();
+        let kept: Vec<_> = (0..500).map(|_| indices.table.new_index()).collect();
+        for index in &kept {
+            indices.claim(Some(index.value()), Owner::Joining);
+        }
+        for round in 0..20_000 {
+            // Freed at once.
+            let index = indices.table.new_index().value();
+            indices.claim(Some(index), Owner::Invite(round));
+            assert!(indices.owners.len() <= 1_002, "{}", indices.owners.len());
+        }
+        assert!(kept.iter().all(|i| indices.owners.get(&i.value()) == Some(&Owner::Joining)));
     }
 }
