@@ -1,5 +1,6 @@
 //! What the service asks of the engine.
 
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use mast_proto::wire::ShutReason;
@@ -163,6 +164,7 @@ impl<P: Platform> Engine<P> {
         self.set_tun(tun);
         self.up = true;
         let now = Instant::now();
+        self.shared = self.list.interfaces.as_slice().into();
         let ids: Vec<PeerId> = self.peers.keys().copied().collect();
         for id in ids {
             self.connect_peer(now, id);
@@ -217,7 +219,7 @@ impl<P: Platform> Engine<P> {
             if peer.learn() {
                 changes.push(Change::Peer(peer.config.clone()));
             }
-            peer.context.handle_interfaces(now, &[]);
+            peer.context.handle_interfaces(now, Arc::new([]));
             // What is left to send would be stale when MAST is up again.
             while peer.context.poll_transmit(now).is_some() || peer.context.poll_event().is_some() {}
             peer.timeout = None;

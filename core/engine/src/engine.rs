@@ -9,7 +9,8 @@ use std::task::Poll;
 use std::time::{Duration, Instant};
 
 use mast_proto::{
-    Aead, Context, ContextConfig, EidBook, EidPool, HoldLimits, PeerKind, Policy, Random, eid_v6, wire,
+    Aead, Context, ContextConfig, EidBook, EidPool, HoldLimits, Interface, PeerKind, Policy, Random, eid_v6,
+    wire,
 };
 use ring::rand::{SecureRandom, SystemRandom};
 use tokio::sync::{mpsc, oneshot, watch};
@@ -85,6 +86,8 @@ pub struct Engine<P: Platform> {
     watching: bool,
     /// As the user wants them seen, without those never to be used.
     pub(crate) list: InterfaceList,
+    /// The interfaces of the list, shared with all contexts.
+    pub(crate) shared: Arc<[Interface]>,
     pub(crate) choices: Choices,
     pub(crate) names: Names,
     revalidated: Instant,
@@ -202,6 +205,7 @@ impl<P: Platform> Engine<P> {
             tun: None,
             tun_retry: None,
             names: Names::default(),
+            shared: list.interfaces.as_slice().into(),
             list,
             choices,
             watch,
@@ -381,8 +385,10 @@ impl<P: Platform> Engine<P> {
             return;
         }
         self.sync_sockets(now);
+        self.shared = self.list.interfaces.as_slice().into();
+        let interfaces = Arc::clone(&self.shared);
         for (&id, peer) in &mut self.peers {
-            peer.context.handle_interfaces(now, &self.list.interfaces);
+            peer.context.handle_interfaces(now, Arc::clone(&interfaces));
             touch(&mut self.touched, id);
         }
     }
@@ -508,7 +514,7 @@ impl<P: Platform> Engine<P> {
             };
             peer.context.propose_eids(book.propose());
         }
-        peer.context.handle_interfaces(now, &self.list.interfaces);
+        peer.context.handle_interfaces(now, Arc::clone(&self.shared));
         peer.context.add_remotes(now, peer.config.endpoints.iter().copied().filter(is_plausible));
         peer.context.connect(now);
         if peer.is_plain() {

@@ -140,6 +140,14 @@ impl Hold {
         self.bytes = 0;
     }
 
+    /// Gives room back while nothing is held.
+    pub fn rest(&mut self) {
+        if self.is_empty() {
+            self.classes = Default::default();
+            self.flows = BTreeMap::new();
+        }
+    }
+
     fn keep(&mut self, now: Instant, sequence: Option<u32>, flags: Flags, datagram: &[u8]) {
         if datagram.len() > self.limits.bytes {
             self.dropped += 1;

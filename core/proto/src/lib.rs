@@ -82,10 +82,10 @@
 //!         seed: [host as u8; 32], // from the operating system, anywhere but here
 //!     };
 //!     let mut context = Context::new(config, now);
-//!     context.handle_interfaces(now, &[Interface {
+//!     context.handle_interfaces(now, [Interface {
 //!         id: InterfaceId(1), name: "eth0".into(), kind: InterfaceKind::Ethernet, network: None,
 //!         metered: false, addresses: vec![address(host).ip()], usable: true,
-//!     }]);
+//!     }].into());
 //!     context
 //! }).collect();
 //! hosts[0].add_remotes(now, [address(1)]);

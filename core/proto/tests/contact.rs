@@ -57,7 +57,7 @@ fn wanting(now: Instant, expect: PeerKind) -> Context {
         seed: [3; 32],
     };
     let mut context = Context::new(config, now);
-    context.handle_interfaces(now, &[interface(1, true), interface(2, true)]);
+    context.handle_interfaces(now, [interface(1, true), interface(2, true)].into());
     context.add_remotes(now, [key(1, 1).remote]);
     context.connect(now);
     context
@@ -154,7 +154,7 @@ proptest! {
                 3 => context.secure_up(now, path, Role::Target),
                 4 => {
                     up[usize::from(interface_id - 1)] ^= true;
-                    context.handle_interfaces(now, &[interface(1, up[0]), interface(2, up[1])]);
+                    context.handle_interfaces(now, [interface(1, up[0]), interface(2, up[1])].into());
                 }
                 5 => context.handle_send_error(now, path, mast_proto::SendError::Unreachable),
                 6 => drop(context.plain_path(now)),

@@ -19,11 +19,13 @@
 //! ```
 
 mod bulk;
+mod crowd;
 mod network;
 mod traffic;
 mod world;
 
 pub use bulk::BulkReport;
+pub use crowd::Crowd;
 pub use network::{Access, Rng};
 pub use traffic::EchoReport;
 pub use world::{HostId, World};

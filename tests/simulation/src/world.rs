@@ -3,6 +3,7 @@
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BinaryHeap};
 use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use mast_proto::wire::{ContextIndex, EidPair, Flags, ShutReason};
@@ -216,7 +217,7 @@ impl World {
             seed,
         };
         let mut context = Context::new(config, self.now);
-        context.handle_interfaces(self.now, &self.interfaces(own));
+        context.handle_interfaces(self.now, self.interfaces(own).into());
         let peer = Peer {
             context,
             sessions: Vec::new(),
@@ -872,10 +873,10 @@ impl World {
     }
 
     fn tell(&mut self, host: HostId) {
-        let interfaces = self.interfaces(host);
+        let interfaces: Arc<[Interface]> = self.interfaces(host).into();
         let now = self.now;
         for peer in self.hosts[host.0].peers.values_mut() {
-            peer.context.handle_interfaces(now, &interfaces);
+            peer.context.handle_interfaces(now, Arc::clone(&interfaces));
         }
         self.pump();
     }

@@ -75,6 +75,12 @@ impl Contact {
         self.round = 0;
     }
 
+    /// Gives room back.
+    pub(super) fn rest(&mut self) {
+        super::rest::shrink(&mut self.queue);
+        self.answered.shrink_to_fit();
+    }
+
     fn running(&self) -> bool {
         self.next.is_some() || self.init.is_some()
     }

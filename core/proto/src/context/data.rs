@@ -136,6 +136,14 @@ impl Arrived {
     pub fn drive(&mut self, now: Instant) {
         self.order.expire(now);
     }
+
+    /// Nothing that was sent earlier can come any more, but from the instance before.
+    pub fn rest(&mut self) {
+        self.window.rest();
+        if let Some((_, window)) = self.former.as_deref_mut() {
+            window.rest();
+        }
+    }
 }
 
 /// What was sent into the silence of a suspect path.
@@ -168,6 +176,12 @@ impl Unsure {
         self.copies_since = None;
     }
 
+    /// Gives room back while nothing is kept.
+    pub fn rest(&mut self) {
+        self.copied.rest();
+        self.alone.rest();
+    }
+
     /// Bytes kept.
     pub fn bytes(&self) -> usize {
         self.copied.bytes() + self.alone.bytes()
@@ -192,6 +206,7 @@ impl Context {
             return Received::Dropped(Drop::WrongContext);
         }
         let length = datagram.len();
+        let silent = self.is_silent(now);
         let Some(epoch) = self.epochs.iter_mut().find(|e| e.id == header.epoch) else {
             return Received::Dropped(Drop::UnknownEpoch);
         };
@@ -201,6 +216,9 @@ impl Context {
         let Ok(content) = epoch.keys.open(&header, datagram) else {
             return Received::Dropped(Drop::NotAuthentic);
         };
+        if silent {
+            epoch.rest();
+        }
         if !epoch.accept(header.path, header.counter) {
             return Received::Dropped(Drop::Replayed);
         }
@@ -214,6 +232,9 @@ impl Context {
         }
         if self.excluded == Some(path) {
             return Received::Control;
+        }
+        if silent {
+            self.shrink(now);
         }
         let data = (header.kind == Kind::Data).then_some(header.flags);
         let at = self.learn_path(now, path, header.path, length, data);

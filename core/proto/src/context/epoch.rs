@@ -120,6 +120,15 @@ impl EpochState {
         })
     }
 
+    /// Nothing that was sent earlier can be on its way any more.
+    pub fn rest(&mut self) {
+        self.counters.shrink_to_fit();
+        self.arrivals.shrink_to_fit();
+        for arrivals in self.arrivals.iter_mut().flatten() {
+            arrivals.window.rest();
+        }
+    }
+
     /// So much was sealed that a new epoch is due, whatever the time.
     pub fn worn(&self) -> bool {
         self.counters.iter().any(|c| *c > Self::MAX_COUNTER / 2)

@@ -13,6 +13,7 @@
 //! | `data` | sealing and opening datagrams between EIDs |
 //! | `redundant` | copies over a second path |
 //! | `bonded` | data over all paths at once |
+//! | `rest` | giving memory back when idle |
 
 mod bonded;
 mod contact;
@@ -23,11 +24,13 @@ mod liveness;
 mod mtu;
 mod path;
 mod redundant;
+mod rest;
 mod select;
 pub mod timing;
 
 use std::collections::VecDeque;
 use std::net::{IpAddr, Ipv6Addr, SocketAddr};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use crate::crypto::{Aead, Random};
@@ -209,7 +212,8 @@ pub struct Context {
     /// A drill takes this path away.
     excluded: Option<PathKey>,
 
-    interfaces: Vec<Interface>,
+    /// Shared by all contexts of the host.
+    interfaces: Arc<[Interface]>,
     own: Vec<OwnAddress>,
     remotes: Vec<Remote>,
     paths: Vec<Path>,
@@ -268,7 +272,7 @@ impl Context {
             eid_v4: config.eid_v4,
             proposal: None,
             excluded: None,
-            interfaces: Vec::new(),
+            interfaces: Arc::new([]),
             own: Vec::new(),
             remotes: Vec::new(),
             paths: Vec::new(),
@@ -350,8 +354,8 @@ impl Context {
     ///
     /// Paths whose interface or local address is gone go at once; for each new interface and each remote address
     /// of its family a path is made and tried.
-    pub fn handle_interfaces(&mut self, now: Instant, interfaces: &[Interface]) {
-        self.interfaces = interfaces.to_vec();
+    pub fn handle_interfaces(&mut self, now: Instant, interfaces: Arc<[Interface]>) {
+        self.interfaces = Arc::clone(&interfaces);
         let mut lost_active = None;
         let mut at = 0;
         while let Some(path) = self.paths.get(at) {
@@ -558,9 +562,7 @@ impl Context {
         }
         self.received.drive(now);
         self.drive_bond(now);
-        if !self.busy(now) && self.recent.is_empty() {
-            self.recent.rest();
-        }
+        self.rest(now);
     }
 
     /// Whether any path is usable.

@@ -41,6 +41,12 @@ pub(super) fn probe_weight(active: bool) -> u64 {
     if active { PROBE_WEIGHT } else { STANDBY_PROBE_WEIGHT }
 }
 
+/// Who heard nothing for so long gives back the memory that tells late datagrams from repeated ones: none can be on its
+/// way any more.
+pub const REST: Duration = Duration::from_secs(10);
+/// The same for the numbers of data: the other end may have held a datagram for as long as
+/// [`crate::HoldLimits::tcp_age`], and send it again under the number that it had.
+pub const REST_OF_DATA: Duration = Duration::from_secs(200);
 /// A context is busy for this long after data: its paths are measured and kept ready.
 pub const BUSY: Duration = Duration::from_secs(10);
 /// How often the active path of a busy context is measured.

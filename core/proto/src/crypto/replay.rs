@@ -16,17 +16,18 @@ pub enum Replay {
 /// Wide enough for what reordering does to a fast path (at 10 Gbit/s and 1,400 bytes, 2 ms).
 pub type ReplayWindow = Window<32>;
 
-/// A sliding window of `WORDS` times 64 numbers, of which all but the oldest 64 are sure.
-#[derive(Debug, Clone)]
+/// A sliding window of `WORDS` times 64 numbers, of which all but the oldest 64 are sure. `WORDS` is a power of two.
+///
+/// It takes as much memory as the numbers seen need: a few bytes where they come in order or seldom.
+#[derive(Debug, Clone, Default)]
 pub struct Window<const WORDS: usize> {
     next: u64,
-    seen: [u64; WORDS],
-}
-
-impl<const WORDS: usize> Default for Window<WORDS> {
-    fn default() -> Self {
-        Self { next: 0, seen: [0; WORDS] }
-    }
+    /// Whatever is below counts as seen.
+    floor: u64,
+    /// The first word that is kept; those before it that are within reach hold nothing.
+    low: u64,
+    /// The words from `low` to the newest, each at its number modulo the length, which is a power of two or zero.
+    words: Vec<u64>,
 }
 
 impl<const WORDS: usize> Window<WORDS> {
@@ -38,33 +39,41 @@ impl<const WORDS: usize> Window<WORDS> {
             // The highest value is refused so that `next` cannot overflow.
             return if counter == u64::MAX { Replay::Replayed } else { Replay::Newest };
         }
-        if self.next - counter > Self::REACH {
+        if counter < self.floor || self.next - counter > Self::REACH {
             return Replay::Replayed;
         }
-        let (word, bit) = Self::place(counter);
-        if self.seen[word] & bit == 0 { Replay::Late } else { Replay::Replayed }
+        let (number, bit) = (counter / 64, 1 << (counter % 64));
+        let word =
+            if number < self.low { 0 } else { self.words.get(self.place(number)).copied().unwrap_or(0) };
+        if word & bit == 0 { Replay::Late } else { Replay::Replayed }
     }
 
     /// Marks `counter` as seen, and says what it was. Call it once the datagram is authenticated.
     pub fn accept(&mut self, counter: u64) -> Replay {
         let verdict = self.check(counter);
+        let number = counter / 64;
         match verdict {
             Replay::Replayed => return verdict,
-            Replay::Late => {}
+            Replay::Late => self.cover(number.min(self.low)),
             Replay::Newest => {
-                let newest = counter / 64;
-                // Words that the window slides over are forgotten.
-                let first = if self.next == 0 { 0 } else { (self.next - 1) / 64 + 1 };
-                let first = first.max((newest + 1).saturating_sub(WORDS as u64));
-                for word in first..=newest {
-                    self.seen[(word % WORDS as u64) as usize] = 0;
-                }
+                self.slide(number);
                 self.next = counter + 1;
             }
         }
-        let (word, bit) = Self::place(counter);
-        self.seen[word] |= bit;
+        let at = self.place(number);
+        if let Some(word) = self.words.get_mut(at) {
+            *word |= 1 << (counter % 64);
+        }
         verdict
+    }
+
+    /// Gives memory back: whatever is below the newest counts as seen from now on. For when nothing that was sent
+    /// before it can be on its way any more.
+    pub fn rest(&mut self) {
+        if self.words.len() > 1 {
+            self.floor = self.next;
+            self.words = Vec::new();
+        }
     }
 
     /// The highest counter seen, if any was.
@@ -72,8 +81,57 @@ impl<const WORDS: usize> Window<WORDS> {
         self.next.checked_sub(1)
     }
 
-    fn place(counter: u64) -> (usize, u64) {
-        (((counter / 64) % WORDS as u64) as usize, 1 << (counter % 64))
+    /// Makes the word of this number the newest; words that the window slides over are forgotten.
+    fn slide(&mut self, number: u64) {
+        let newest = self.next.saturating_sub(1) / 64;
+        let oldest = (number + 1).saturating_sub(WORDS as u64);
+        if self.words.is_empty() || newest < oldest {
+            self.low = number;
+            self.words.clear();
+            self.words.resize(1, 0);
+            return;
+        }
+        self.low = self.low.max(oldest);
+        self.grow(newest, number - self.low + 1);
+        for number in newest + 1..=number {
+            let at = self.place(number);
+            if let Some(word) = self.words.get_mut(at) {
+                *word = 0;
+            }
+        }
+    }
+
+    /// Keeps the words from this one on.
+    fn cover(&mut self, low: u64) {
+        let newest = self.next.saturating_sub(1) / 64;
+        self.grow(newest, newest - low + 1);
+        for number in low..self.low {
+            let at = self.place(number);
+            if let Some(word) = self.words.get_mut(at) {
+                *word = 0;
+            }
+        }
+        self.low = low;
+    }
+
+    /// Makes room for so many words.
+    fn grow(&mut self, newest: u64, count: u64) {
+        if count <= self.words.len() as u64 {
+            return;
+        }
+        let mut words = vec![0; (count as usize).next_power_of_two()];
+        let length = words.len() as u64;
+        for number in self.low..=newest {
+            let word = self.words.get(self.place(number)).copied().unwrap_or(0);
+            if let Some(place) = words.get_mut((number % length) as usize) {
+                *place = word;
+            }
+        }
+        self.words = words;
+    }
+
+    fn place(&self, number: u64) -> usize {
+        (number & (self.words.len() as u64).saturating_sub(1)) as usize
     }
 }
 
@@ -113,6 +171,11 @@ impl SequenceWindow {
     pub fn reach(&self) -> u64 {
         self.window.next.saturating_sub(Window::<128>::REACH)
     }
+
+    /// [`Window::rest`].
+    pub fn rest(&mut self) {
+        self.window.rest();
+    }
 }
 
 #[cfg(test)]
@@ -148,6 +211,28 @@ mod tests {
                 }
             }
         }
+    }
+
+    #[test]
+    fn takes_memory_as_needed_and_gives_it_back() {
+        let mut window = ReplayWindow::default();
+        for counter in 1_000..1_064 {
+            assert_eq!(window.accept(counter), Replay::Newest);
+        }
+        assert!(window.words.len() <= 2);
+        assert_eq!(window.accept(10), Replay::Late);
+        assert_eq!([window.accept(10), window.accept(1_063)], [Replay::Replayed; 2]);
+        for counter in 1_064..20_000 {
+            window.accept(counter);
+        }
+        assert_eq!(window.words.len(), 32);
+        window.rest();
+        assert!(window.words.is_empty());
+        assert_eq!(window.highest(), Some(19_999));
+        assert_eq!([19_999, 19_998, 18_100, 0].map(|c| window.accept(c)), [Replay::Replayed; 4]);
+        assert_eq!([20_001, 20_000].map(|c| window.accept(c)), [Replay::Newest, Replay::Late]);
+        assert_eq!([20_001, 20_000, 19_999].map(|c| window.accept(c)), [Replay::Replayed; 3]);
+        assert_eq!(window.words.len(), 1);
     }
 
     #[test]
