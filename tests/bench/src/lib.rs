@@ -9,6 +9,7 @@
 pub mod accuracy;
 pub mod bonding;
 pub mod chart;
+pub mod crowd;
 pub mod figures;
 pub mod mast;
 pub mod mptcp;
