@@ -38,13 +38,15 @@ pub(super) struct At<T> {
 /// The problems found so far.
 pub(super) struct Report<'a> {
     file: &'a Path,
-    text: &'a str,
+    /// Where each line but the first begins.
+    lines: Vec<usize>,
     problems: Vec<Problem>,
 }
 
 impl<'a> Report<'a> {
-    pub fn new(file: &'a Path, text: &'a str) -> Self {
-        Self { file, text, problems: Vec::new() }
+    pub fn new(file: &'a Path, text: &str) -> Self {
+        let lines = text.match_indices('\n').map(|(at, _)| at + 1).collect();
+        Self { file, lines, problems: Vec::new() }
     }
 
     /// The problems, in the order of the file.
@@ -55,8 +57,7 @@ impl<'a> Report<'a> {
 
     /// The line that a place of the text is in.
     pub fn line(&self, span: &Range<usize>) -> usize {
-        let before = self.text.as_bytes().iter().take(span.start);
-        1 + before.filter(|b| **b == b'\n').count()
+        1 + self.lines.partition_point(|begin| *begin <= span.start)
     }
 
     pub fn problem(&mut self, line: usize, message: impl Into<String>) {
