@@ -2,7 +2,7 @@
 //! carries nothing.
 
 use std::future::pending;
-use std::io;
+use std::io::{self, IoSlice};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, UdpSocket};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use mast_engine::Engine;
 use mast_engine::api::{Change, EngineConfig, PeerConfig, PublicKey, public_key};
-use mast_engine::os::{Family, InterfaceList, Platform, Tun, VirtualNetwork};
+use mast_engine::os::{Family, InterfaceList, Offload, Offloads, PlainUdp, Platform, Tun, VirtualNetwork};
 use mast_netlab::Host;
 use mast_proto::{EidPool, Interface, InterfaceId, InterfaceKind, PeerKind, Policy, Random};
 use tokio::sync::watch;
@@ -52,12 +52,16 @@ impl Tun for NoTun {
         pending().await
     }
 
-    fn try_recv(&self, _: &mut [u8]) -> io::Result<usize> {
+    fn offloads(&self) -> Offloads {
+        Offloads::default()
+    }
+
+    fn try_recv(&self, _: &mut [u8]) -> io::Result<(usize, Offload)> {
         Err(io::ErrorKind::WouldBlock.into())
     }
 
-    fn try_send(&self, datagram: &[u8]) -> io::Result<usize> {
-        Ok(datagram.len())
+    fn try_send(&self, _: &[IoSlice<'_>], _: Offload) -> io::Result<()> {
+        Ok(())
     }
 
     async fn configure(&self, _: &VirtualNetwork) -> io::Result<()> {
@@ -69,16 +73,17 @@ struct OneSocket(watch::Receiver<InterfaceList>);
 
 impl Platform for OneSocket {
     type Tun = NoTun;
+    type Udp = PlainUdp;
 
     fn create_tun(&self, _: &str, _: u16) -> io::Result<NoTun> {
         Ok(NoTun)
     }
 
-    fn bind_udp(&self, interface: &Interface, family: Family, port: u16) -> io::Result<UdpSocket> {
+    fn bind_udp(&self, interface: &Interface, family: Family, port: u16) -> io::Result<PlainUdp> {
         let ip = interface.addresses.iter().find(|a| Family::of(**a) == family);
         let socket = UdpSocket::bind((*ip.ok_or(io::ErrorKind::NotFound)?, port))?;
         socket.set_nonblocking(true)?;
-        Ok(socket)
+        PlainUdp::new(socket)
     }
 
     fn watch_interfaces(&self, _: &str) -> io::Result<watch::Receiver<InterfaceList>> {

@@ -205,7 +205,7 @@ fn context(now: Instant, aead: Aead, number: u8, address: IpAddr) -> Context {
         addresses: vec![address],
         usable: true,
     };
-    context.handle_interfaces(now, &[interface]);
+    context.handle_interfaces(now, [interface].into());
     context
 }
 
