@@ -4,18 +4,20 @@ use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
 use mast_control::{PolicyMode, PolicySet};
-use mast_e2e::{GAP, PATIENCE, Scene, Session, lab, sleep};
+use mast_e2e::{GAP, PATIENCE, Scene, Session, lab, pair, sleep};
+use mast_netlab::LinkProfile;
 use mast_netlab::traffic::{FileServer, download};
-use mast_stage::Daemon;
+use mast_stage::{Daemon, Train, TrainProfile};
 
-fn set(daemon: &Daemon, mode: PolicyMode) {
-    let policy = PolicySet { peer: None, mode, pin: vec![], fallback: true, small: false, metered: false };
+/// The cellular path counts as metered.
+fn set(daemon: &Daemon, mode: PolicyMode, metered: bool) {
+    let policy = PolicySet { peer: None, mode, pin: vec![], fallback: true, small: false, metered };
     daemon.ask(async |c| c.policy_set(policy.clone()).await).unwrap_or_else(|e| panic!("{e}"));
 }
 
-fn both(scene: &Scene, mode: PolicyMode) {
-    set(&scene.laptop, mode);
-    set(&scene.server, mode);
+fn both(scene: &Scene, mode: PolicyMode, metered: bool) {
+    set(&scene.laptop, mode, metered);
+    set(&scene.server, mode, metered);
 }
 
 /// Bytes that have gone out over each path, by interface.
@@ -29,9 +31,14 @@ fn in_redundant_mode_nobody_notices_a_path_that_dies() {
     lab(|| {
         let scene = Scene::new();
         scene.wait_for_both_paths();
-        both(&scene, PolicyMode::Redundant);
+        both(&scene, PolicyMode::Redundant, false);
         assert_eq!(scene.laptop.peer().unwrap().policy.mode, PolicyMode::Redundant);
         let session = Session::start(&scene.laptop, &scene.server);
+        let before = sent(&scene.laptop);
+        sleep(1_000);
+        let after = sent(&scene.laptop);
+        assert!(after[1] < before[1] + 2_000, "a metered path without leave: {before:?} {after:?}");
+        both(&scene, PolicyMode::Redundant, true);
         let before = sent(&scene.laptop);
         sleep(1_000);
         let after = sent(&scene.laptop);
@@ -49,9 +56,15 @@ fn in_redundant_mode_nobody_notices_a_path_that_dies() {
 #[test]
 fn in_bonded_mode_both_paths_carry_one_stream() {
     lab(|| {
-        let scene = Scene::new();
+        let (wifi, cell) = (40_000_000, 25_000_000);
+        let link = |delay, rate: u64| {
+            LinkProfile::delay(Duration::from_millis(delay)).with_rate(rate, (rate / 80) as usize)
+        };
+        let profile = TrainProfile { wifi: link(10, wifi), cell: link(30, cell) };
+        let scene = Scene::apart(Train::new(&profile).unwrap_or_else(|e| panic!("{e}")));
+        pair(&scene.server, &scene.laptop);
         scene.wait_for_both_paths();
-        both(&scene, PolicyMode::Bonded);
+        both(&scene, PolicyMode::Bonded, true);
         let remote = scene.laptop.peer().unwrap().eid.remote_v4.unwrap().parse::<IpAddr>().unwrap();
         let files = FileServer::start(scene.server.host(), SocketAddr::new(remote, 0)).unwrap();
         let fetch = || {
@@ -68,8 +81,9 @@ fn in_bonded_mode_both_paths_carry_one_stream() {
         let after = received();
         println!("{rate:.0} Mbit/s, {before:?} to {after:?}");
         for at in 0..2 {
-            assert!(after[at] > before[at] + (1 << 20), "path {at} has its part: {before:?} to {after:?}");
+            assert!(after[at] > before[at] + (2 << 20), "path {at} has its part: {before:?} to {after:?}");
         }
+        assert!(rate * 1e6 > wifi as f64 * 1.1, "{rate:.0} Mbit/s is no more than one path alone has");
         // A path that dies midway takes only its part away.
         let session = Session::start(&scene.laptop, &scene.server);
         let mark = session.mark();
