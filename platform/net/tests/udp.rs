@@ -80,9 +80,11 @@ fn routes_do_not_decide() {
         // Larger than the link: refused, not fragmented.
         let error = socket.try_send(far, 0, 3000, &[0; 3000]).unwrap_err();
         assert_eq!(error.raw_os_error(), Some(nix::libc::EMSGSIZE));
-        // The same where several go at once.
+        // The same where several go at once, and smaller ones still may.
+        let before = format!("{socket:?}");
         let error = socket.try_send(far, 0, 3000, &[0; 9000]).unwrap_err();
         assert_eq!(error.raw_os_error(), Some(nix::libc::EMSGSIZE));
+        assert_eq!(format!("{socket:?}"), before, "what is too large says nothing about several at once");
     });
 }
 

@@ -7,6 +7,7 @@ mod failover;
 mod hostile;
 mod idle;
 mod modes;
+mod mtu;
 mod peers;
 mod scenarios;
 mod service;

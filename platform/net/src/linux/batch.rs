@@ -28,7 +28,11 @@ pub struct LinuxUdp {
 
 impl std::fmt::Debug for LinuxUdp {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("LinuxUdp").field("family", &self.family).finish_non_exhaustive()
+        let segments = self.segments.load(Ordering::Relaxed);
+        f.debug_struct("LinuxUdp")
+            .field("family", &self.family)
+            .field("segments", &segments)
+            .finish_non_exhaustive()
     }
 }
 
@@ -158,22 +162,26 @@ impl Udp for LinuxUdp {
         if stride >= payload.len() {
             return self.blocking(self.send(remote, class, payload.len(), payload));
         }
+        let mut refused = None;
         if self.segments.load(Ordering::Relaxed) {
             let error = match self.send(remote, class, stride, payload) {
                 Ok(()) => return Ok(()),
                 Err(error) => error,
             };
             match error.raw_os_error() {
-                // The interface, or something on the way to it (IPsec, a device without checksums), cannot do it.
-                Some(libc::EIO | libc::EINVAL | libc::EOPNOTSUPP) => {
-                    tracing::debug!(%error, "datagrams go out one by one from now on");
-                    self.segments.store(false, Ordering::Relaxed);
-                }
+                // The interface, or something on the way to it (IPsec, a device without checksums), cannot do it; or
+                // the datagrams are too large for it, which shows when the first goes out alone.
+                Some(libc::EIO | libc::EINVAL | libc::EOPNOTSUPP) => refused = Some(error),
                 _ => return self.blocking(Err(error)),
             }
         }
         for (at, datagram) in payload.chunks(stride).enumerate() {
             let sent = self.blocking(self.send(remote, class, datagram.len(), datagram));
+            let too_large = sent.as_ref().is_err_and(|e| e.raw_os_error() == Some(libc::EMSGSIZE));
+            if let Some(error) = refused.take().filter(|_| !too_large) {
+                tracing::debug!(%error, "datagrams go out one by one from now on");
+                self.segments.store(false, Ordering::Relaxed);
+            }
             if let Err(error) = sent {
                 // Where some went out, the others are lost: sent again as a whole they would be doubled.
                 return if at > 0 && error.kind() == io::ErrorKind::WouldBlock { Ok(()) } else { Err(error) };
