@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use mast_proto::Policy;
 use mast_simulation::{Access, HostId, World, ms};
 
 /// UDP and IPv4 headers, and what a data frame adds to a datagram.
@@ -277,5 +278,35 @@ fn a_lossy_small_path_is_found_all_the_same() {
         let last = world.echo_number(laptop, server) - 20;
         let share = world.unanswered(laptop, server, first..last) as f64 / (last - first) as f64;
         assert!(share < 0.15, "seed {seed}: {share} lost");
+    }
+}
+
+/// Where several paths carry data, each has its own size, and what all of them take is what counts.
+#[test]
+fn several_paths_at_once() {
+    let bonded = Policy::Bonded { metered: true };
+    let redundant = Policy::Redundant { small: false, metered: true };
+    for (policy, seed) in [(bonded, 21), (redundant, 22)] {
+        let mut world = World::new(seed);
+        let laptop = world.host(&[wifi().mtu(1400), Access::new("cell", ms(30)).mtu(1300)]);
+        let server = world.host(&[Access::new("eth0", ms(0))]);
+        world.introduce(laptop, server);
+        for (own, other) in [(laptop, server), (server, laptop)] {
+            world.set_policy(own, other, policy.clone());
+        }
+        world.run(ms(500));
+        world.set_size(INNER);
+        world.echo(laptop, server, ms(2));
+        world.run(ms(10_000));
+        let report = world.echo_report(laptop, server);
+        assert!(report.longest_gap <= ms(1_000), "{policy:?}: {report:?}");
+        for (own, other) in [(laptop, server), (server, laptop)] {
+            let context = world.context(own, other);
+            let smallest = context.paths().map(|p| p.mtu).min();
+            assert_eq!(context.inner_mtu(), smallest, "{policy:?}");
+            let found = smallest.unwrap_or(0) + OUTER;
+            assert!(found <= 1300 && found + PRECISION >= 1300, "{policy:?}: {found}");
+        }
+        assert_flows(&mut world, laptop, server, "over several paths");
     }
 }
