@@ -49,6 +49,8 @@ pub(crate) struct Settings {
     pub mtu: u16,
     pub pool: EidPool,
     pub policy: Policy,
+    /// Speak plain WireGuard with everybody, as if the other end's MAST were not there: for measuring.
+    pub plain_only: bool,
 }
 
 /// Taking leave of the peers.
@@ -181,6 +183,7 @@ impl<P: Platform> Engine<P> {
                 mtu: config.mtu,
                 pool: config.pool,
                 policy: config.policy.clone(),
+                plain_only: std::env::var_os("MAST_PLAIN").is_some(),
             },
             identities: vec![Arc::clone(&identity)],
             own_eid_v6: eid_v6(&identity.public()),

@@ -164,6 +164,9 @@ impl<P: Platform> Engine<P> {
         }
         let datagram = outcome.inner?;
         let Some(payload) = inner::unwrap(&datagram) else { return Some(datagram) };
+        if self.settings.plain_only {
+            return None;
+        }
         let mut book = Book {
             routing: &self.routing,
             interfaces: &self.list.interfaces,
