@@ -52,6 +52,8 @@ pub enum Command {
     Peer(PeerCommand),
     /// Make a link with which another host becomes a peer; it holds a secret
     Invite(InviteArgs),
+    /// Show how paths are used, or choose it: the best one, those you name, or several at once
+    Mode(ModeArgs),
     /// Choose which interfaces carry traffic, in order
     Pin(PinArgs),
     /// Let the service choose again
@@ -107,6 +109,59 @@ pub struct InviteArgs {
     /// How to print the result.
     #[command(flatten)]
     pub format: Format,
+}
+
+/// Arguments of `mode`.
+#[derive(Debug, Args)]
+#[command(args_conflicts_with_subcommands = true)]
+pub struct ModeArgs {
+    /// What to choose; what is in force is shown without.
+    #[command(subcommand)]
+    pub mode: Option<ModeCommand>,
+    /// Show only this peer
+    #[arg(long)]
+    pub peer: Option<String>,
+    /// How to print what is in force.
+    #[command(flatten)]
+    pub format: Format,
+}
+
+/// How paths are used.
+#[derive(Debug, Subcommand)]
+pub enum ModeCommand {
+    /// The best path carries everything, and metered paths come last; the same as unpin
+    Auto(UnpinArgs),
+    /// The first of these interfaces that works carries everything; the same as pin
+    Pin(PinArgs),
+    /// Everything goes over the two best paths at once: no gap when one dies, twice the data
+    Redundant(RedundantArgs),
+    /// Traffic is spread over all good paths by what each can carry
+    Bonded(BondedArgs),
+}
+
+/// Arguments of `mode redundant`.
+#[derive(Debug, Args)]
+pub struct RedundantArgs {
+    /// Only for this peer; otherwise for all, and for those to come
+    #[arg(long)]
+    pub peer: Option<String>,
+    /// Only small datagrams, as calls and shells send them; bulk goes over one path
+    #[arg(long)]
+    pub small: bool,
+    /// Metered paths take part, too
+    #[arg(long)]
+    pub metered: bool,
+}
+
+/// Arguments of `mode bonded`.
+#[derive(Debug, Args)]
+pub struct BondedArgs {
+    /// Only for this peer; otherwise for all, and for those to come
+    #[arg(long)]
+    pub peer: Option<String>,
+    /// Metered paths take part, too
+    #[arg(long)]
+    pub metered: bool,
 }
 
 /// Arguments of `pin`.

@@ -37,6 +37,40 @@ fn pin_and_unpin() {
 }
 
 #[test]
+fn modes_are_chosen() {
+    let stage = Stage::new(status());
+    let told = |words: &[&str]| {
+        let ran = stage.run(words);
+        assert_eq!((ran.code, ran.err.as_str()), (0, ""), "{words:?}");
+        ran.out
+    };
+    let out = told(&["mode", "redundant", "--peer", "home", "--small"]);
+    assert!(out.starts_with("Traffic with home is sent over the two best paths at once. Small"), "{out}");
+    assert!(out.contains("`--metered` lets them"), "{out}");
+    let out = told(&["mode", "redundant", "--metered"]);
+    assert!(out.contains("twice the data") && out.ends_with("Metered paths take part.\n"), "{out}");
+    let out = told(&["mode", "bonded", "--metered"]);
+    assert!(out.starts_with("Traffic with every peer is spread over all good paths."), "{out}");
+    told(&["mode", "bonded"]);
+    told(&["mode", "pin", "wifi", "wwan0", "--only"]);
+    told(&["mode", "auto", "--peer", "home"]);
+    let set = |mode| PolicySet { mode, ..PolicySet::default() };
+    let home = Some("home".to_owned());
+    let expected = [
+        PolicySet { peer: home.clone(), small: true, ..set(PolicyMode::Redundant) },
+        PolicySet { metered: true, ..set(PolicyMode::Redundant) },
+        PolicySet { metered: true, ..set(PolicyMode::Bonded) },
+        set(PolicyMode::Bonded),
+        PolicySet { pin: vec!["wifi".into(), "wwan0".into()], fallback: false, ..set(PolicyMode::Pin) },
+        PolicySet { peer: home, ..set(PolicyMode::Auto) },
+    ];
+    assert_eq!(stage.asked(), expected.map(Request::PolicySet));
+    for wrong in [&["mode", "bonded", "--small"][..], &["mode", "auto", "--metered"], &["mode", "fast"]] {
+        assert_eq!(stage.run(wrong).code, 2, "{wrong:?}");
+    }
+}
+
+#[test]
 fn an_unknown_interface_is_told_with_those_there_are() {
     let ran = Stage::new(status()).run(&["pin", "wlan9"]);
     assert_eq!((ran.code, ran.out.as_str()), (1, ""));
@@ -145,7 +179,8 @@ fn down_clears_what_a_killed_service_left() {
 #[test]
 fn nonsense_is_a_usage_error() {
     let nowhere = Path::new("/nonexistent/control.sock");
-    for words in [&["frobnicate"][..], &[], &["pin"], &["peer"], &["completions", "basic"]] {
+    for words in [&["frobnicate"][..], &[], &["pin"], &["mode", "pin"], &["peer"], &["completions", "basic"]]
+    {
         assert_eq!(run(nowhere, words).code, 2, "{words:?}");
     }
     let help = run(nowhere, &["--help"]);
@@ -158,6 +193,6 @@ fn completions_are_printed() {
     for shell in ["bash", "zsh", "fish"] {
         let ran = run(Path::new("/nonexistent"), &["completions", shell]);
         assert_eq!(ran.code, 0);
-        assert!(ran.out.contains("mast") && ran.out.contains("doctor"));
+        assert!(ran.out.contains("mast") && ran.out.contains("doctor") && ran.out.contains("redundant"));
     }
 }

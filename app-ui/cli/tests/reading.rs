@@ -73,6 +73,48 @@ fn a_pin_that_does_not_hold_is_said() {
 }
 
 #[test]
+fn a_mode_that_lacks_a_path_says_so() {
+    let mut doubled = status();
+    let small = PolicyStatus { mode: PolicyMode::Redundant, small: true, ..PolicyStatus::default() };
+    doubled.peers[0].policy = small;
+    let ran = Stage::new(doubled.clone()).run(&["status"]);
+    assert!(ran.out.contains("policy: redundant (small datagrams only)\nredundant needs two"), "{}", ran.out);
+    assert!(ran.out.contains("the others that work are metered: choose the mode again with `--metered`"));
+    doubled.peers[0].policy.metered = true;
+    let ran = Stage::new(doubled.clone()).run(&["status"]);
+    assert!(ran.out.contains("(small datagrams only; metered paths, too)\n\n"), "{}", ran.out);
+    doubled.peers[0].policy.mode = PolicyMode::Bonded;
+    doubled.peers[0].paths.pop();
+    let ran = Stage::new(doubled.clone()).run(&["status"]);
+    assert!(ran.out.contains("bonded needs two paths to home, and only one works now"), "{}", ran.out);
+    let json = Stage::new(doubled).run(&["status", "--json"]).json();
+    let policy = &json["peers"][0]["policy"];
+    assert_eq!((&policy["mode"], &policy["metered"]), (&"bonded".into(), &true.into()));
+}
+
+#[test]
+fn the_modes_in_force_are_shown() {
+    let mut two = status();
+    two.peers.push(peer("office", PeerState::Connected));
+    two.peers[1].policy = PolicyStatus { mode: PolicyMode::Bonded, ..PolicyStatus::default() };
+    two.peers[1].own_policy = true;
+    let stage = Stage::new(two);
+    let ran = stage.run(&["mode"]);
+    let lines: Vec<_> = ran.out.lines().map(|l| l.split("  ").map(str::trim).collect::<Vec<_>>()).collect();
+    let words = |line: usize| lines[line].iter().filter(|w| !w.is_empty()).copied().collect::<Vec<_>>();
+    assert_eq!(words(1), ["home", "auto", "all peers", "auto, pin, redundant, bonded"], "{}", ran.out);
+    assert_eq!(words(2), ["office", "bonded", "this peer", "auto, pin, redundant, bonded"], "{}", ran.out);
+    assert!(lines[3][0].starts_with("bonded needs two paths to office"), "{}", ran.out);
+    let json = stage.run(&["mode", "--peer", "office", "--json"]).json();
+    assert_eq!(json.as_array().map(Vec::len), Some(1));
+    assert_eq!((&json[0]["peer"], &json[0]["mode"]), (&"office".into(), &"bonded".into()));
+    assert!(!stage.run(&["mode", "--peer", "office"]).out.contains("home"));
+    let unknown = stage.run(&["mode", "--peer", "offce"]);
+    assert_eq!(unknown.code, 1);
+    assert!(unknown.err.contains("there is: home, office"), "{}", unknown.err);
+}
+
+#[test]
 fn none_and_several_peers() {
     let none = Status { peers: vec![], ..status() };
     assert!(

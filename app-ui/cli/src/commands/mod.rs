@@ -3,6 +3,7 @@
 mod diagnose;
 mod events;
 mod invite;
+mod mode;
 mod paths;
 mod peers;
 mod pin;
@@ -68,6 +69,7 @@ async fn dispatch(command: Command, mut context: Context) -> Outcome {
         }
         Command::Peer(PeerCommand::Remove { name }) => peers::remove(context, &name).await,
         Command::Invite(args) => invite::make(context, args).await,
+        Command::Mode(args) => mode::run(context, args).await,
         Command::Pin(args) => pin::pin(context, args).await,
         Command::Unpin(args) => pin::unpin(context, args).await,
         Command::Events(args) => events::show(context, &args).await,

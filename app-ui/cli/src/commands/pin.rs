@@ -38,6 +38,7 @@ pub async fn unpin(context: &mut Context, args: UnpinArgs) -> Outcome {
     Ok(ExitCode::SUCCESS)
 }
 
-fn whose(peer: Option<&str>) -> String {
+/// The subject of a sentence on what was chosen.
+pub fn whose(peer: Option<&str>) -> String {
     peer.map_or_else(|| "Traffic with every peer".to_owned(), |peer| format!("Traffic with {}", clean(peer)))
 }

@@ -46,6 +46,9 @@ fn one_peer(context: &mut Context, peer: &PeerStatus, status: &Status) -> std::i
             format!("{} is at {}; policy: {}", peer.name, eids.join(", "), summary::policy(&peer.policy));
         context.out.line(context.out.paint(Style::Faint, &line))?;
     }
+    if let Some(missing) = summary::missing(peer, status) {
+        context.out.line(context.out.paint(Style::Strong, &missing))?;
+    }
     if !peer.paths.is_empty() {
         context.out.line("")?;
     }

@@ -1,6 +1,8 @@
 //! The one honest sentence.
 
-use mast_control::{InterfaceKind, InterfaceStatus, PeerState, PeerStatus, PolicyMode, PolicyStatus, Status};
+use mast_control::{
+    InterfaceKind, InterfaceStatus, PathState, PeerState, PeerStatus, PolicyMode, PolicyStatus, Status,
+};
 
 use super::{Style, units};
 
@@ -135,6 +137,36 @@ pub fn policy(policy: &PolicyStatus) -> String {
         PolicyMode::Auto => "auto".to_owned(),
         PolicyMode::Pin if policy.fallback => format!("pinned to {}", policy.pin.join(", ")),
         PolicyMode::Pin => format!("only {}", policy.pin.join(", ")),
-        PolicyMode::Redundant | PolicyMode::Bonded | PolicyMode::Unknown => policy.mode.to_string(),
+        PolicyMode::Redundant | PolicyMode::Bonded => {
+            let details = [(policy.small, "small datagrams only"), (policy.metered, "metered paths, too")];
+            let details: Vec<_> = details.iter().filter(|(on, _)| *on).map(|(_, words)| *words).collect();
+            match details.as_slice() {
+                [] => policy.mode.to_string(),
+                details => format!("{} ({})", policy.mode, details.join("; ")),
+            }
+        }
+        PolicyMode::Unknown => policy.mode.to_string(),
     }
+}
+
+/// What a mode that uses several paths at once lacks, and the remedy; none while nothing is missing. What the other
+/// end pays for is not known here.
+pub fn missing(peer: &PeerStatus, status: &Status) -> Option<String> {
+    let several = matches!(peer.policy.mode, PolicyMode::Redundant | PolicyMode::Bonded);
+    if !several || peer.state != PeerState::Connected || !peer.paths.iter().any(|path| path.active) {
+        return None;
+    }
+    let costs = |name: &str| status.interfaces.iter().any(|i| i.name == name && i.metered);
+    let others = || peer.paths.iter().filter(|path| !path.active && path.state == PathState::Validated);
+    if others().any(|path| peer.policy.metered || !costs(&path.interface)) {
+        return None;
+    }
+    let needs = format!("{} needs two paths to {}", peer.policy.mode, peer.name);
+    Some(match others().next() {
+        Some(_) => format!(
+            "{needs}, and the others that work are metered: choose the mode again with `--metered` to let them \
+             take part."
+        ),
+        None => format!("{needs}, and only one works now: connect to another network."),
+    })
 }

@@ -1,0 +1,115 @@
+//! `mode`: how paths are used, shown and chosen.
+
+use std::process::ExitCode;
+
+use mast_control::{ClientError, ControlError, PeerStatus, PolicyMode, PolicySet, PolicyStatus};
+use serde::Serialize;
+
+use super::pin::{pin, unpin, whose};
+use super::{Context, Outcome};
+use crate::args::{BondedArgs, Format, ModeArgs, ModeCommand, RedundantArgs};
+use crate::failure::Failure;
+use crate::output::summary;
+use crate::output::table::Table;
+use crate::output::text::{clean, cleaned};
+
+pub async fn run(context: &mut Context, args: ModeArgs) -> Outcome {
+    match args.mode {
+        None => show(context, args.peer.as_deref(), args.format).await,
+        Some(ModeCommand::Auto(args)) => unpin(context, args).await,
+        Some(ModeCommand::Pin(args)) => pin(context, args).await,
+        Some(ModeCommand::Redundant(args)) => redundant(context, args).await,
+        Some(ModeCommand::Bonded(args)) => bonded(context, args).await,
+    }
+}
+
+/// What `mode --json` tells of a peer.
+#[derive(Serialize)]
+struct Told<'a> {
+    peer: &'a str,
+    #[serde(flatten)]
+    policy: &'a PolicyStatus,
+    own_policy: bool,
+    modes: &'a [PolicyMode],
+}
+
+async fn show(context: &mut Context, peer: Option<&str>, format: Format) -> Outcome {
+    let status = context.client().await?.status().await?;
+    let wanted = |p: &PeerStatus| peer.is_none_or(|name| p.name == name);
+    if let Some(name) = peer
+        && !status.peers.iter().any(wanted)
+    {
+        let known: Vec<_> = status.peers.into_iter().map(|p| p.name).collect();
+        let error = ControlError::not_found(format!("there is no peer `{name}`")).with_known(known);
+        return Err(Failure::Client(ClientError::Refused(error)));
+    }
+    if format.json {
+        let told = status.peers.iter().filter(|p| wanted(p)).map(|p| Told {
+            peer: &p.name,
+            policy: &p.policy,
+            own_policy: p.own_policy,
+            modes: &p.modes,
+        });
+        context.out.json(&told.collect::<Vec<_>>())?;
+        return Ok(ExitCode::SUCCESS);
+    }
+    if status.peers.is_empty() {
+        context.out.line("There is no peer yet: `mast peer add LINK` or `mast invite`.")?;
+        return Ok(ExitCode::SUCCESS);
+    }
+    let shown: Vec<_> = status.peers.iter().filter(|p| wanted(p)).map(|p| p.name.clone()).collect();
+    let status = cleaned(status);
+    let shown: Vec<_> = shown.iter().map(|name| clean(name)).collect();
+    let peers = || status.peers.iter().filter(|p| shown.contains(&p.name));
+    let mut table = Table::new(&["PEER", "MODE", "CHOSEN FOR", "CAN BE"]);
+    for peer in peers() {
+        let modes: Vec<_> = peer.modes.iter().map(|mode| mode.as_str()).collect();
+        let chosen = if peer.own_policy { "this peer" } else { "all peers" };
+        let cells =
+            vec![peer.name.clone(), summary::policy(&peer.policy), chosen.to_owned(), modes.join(", ")];
+        table.row(None, cells);
+    }
+    table.print(&mut context.out)?;
+    for missing in peers().filter_map(|peer| summary::missing(peer, &status)) {
+        context.out.line(missing)?;
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+async fn redundant(context: &mut Context, args: RedundantArgs) -> Outcome {
+    let whose = whose(args.peer.as_deref());
+    let what = if args.small {
+        "Small datagrams of it go over two paths, bulk over one."
+    } else {
+        "It needs twice the data, and has no gap when one of them dies."
+    };
+    let policy = PolicySet {
+        peer: args.peer,
+        mode: PolicyMode::Redundant,
+        small: args.small,
+        metered: args.metered,
+        ..PolicySet::default()
+    };
+    context.client().await?.policy_set(policy).await?;
+    context
+        .out
+        .line(format!("{whose} is sent over the two best paths at once. {what}{}", cost(args.metered)))?;
+    Ok(ExitCode::SUCCESS)
+}
+
+async fn bonded(context: &mut Context, args: BondedArgs) -> Outcome {
+    let whose = whose(args.peer.as_deref());
+    let policy = PolicySet {
+        peer: args.peer,
+        mode: PolicyMode::Bonded,
+        metered: args.metered,
+        ..PolicySet::default()
+    };
+    context.client().await?.policy_set(policy).await?;
+    context.out.line(format!("{whose} is spread over all good paths.{}", cost(args.metered)))?;
+    Ok(ExitCode::SUCCESS)
+}
+
+fn cost(metered: bool) -> &'static str {
+    if metered { " Metered paths take part." } else { " Metered paths take no part: `--metered` lets them." }
+}
