@@ -14,6 +14,9 @@ use tokio::runtime::Runtime;
 
 use crate::{Result, StageError, io};
 
+/// A start may take so long: mostly it is a tenth of a second, but the kernel is slow with ten thousand addresses.
+const START: Duration = Duration::from_secs(60);
+
 /// How the service is started.
 #[derive(Debug, Clone)]
 pub struct Program {
@@ -72,7 +75,7 @@ impl Daemon {
     /// Starts `mastd` on a host and waits until it answers. `config` is appended to its configuration file.
     ///
     /// # Errors
-    /// When it does not start within ten seconds; its log is in the message.
+    /// When it does not start within a minute; its log is in the message.
     pub fn start(program: &Program, host: &Host, config: &str) -> Result<Self> {
         let directory = TempDir::with_prefix("mast-stage-").map_err(io("make a directory"))?;
         let runtime = tokio::runtime::Builder::new_current_thread()
@@ -117,7 +120,7 @@ impl Daemon {
         let mut command = self.command();
         command.stdout(Stdio::null()).stderr(log);
         let mut process = self.host.spawn(command)?;
-        let deadline = Instant::now() + Duration::from_secs(10);
+        let deadline = Instant::now() + START;
         loop {
             match self.runtime.block_on(Client::connect(self.control())) {
                 Ok(_) => break,
