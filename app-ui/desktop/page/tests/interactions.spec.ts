@@ -27,6 +27,39 @@ test('pin, only and never say what they say', async ({ page }) => {
   await expect.poll(() => last(page, 'set_excluded')).toEqual({ name: 'wlan0', excluded: true });
 });
 
+test('several paths at once are chosen with the keyboard, with what belongs to them', async ({ page }) => {
+  await open(page, 'preference');
+  await page.getByTestId('pref-mode-one').focus();
+  await page.keyboard.press('ArrowDown');
+  await expect.poll(() => last(page, 'set_policy')).toEqual({ peer: null, mode: 'redundant', pin: [], fallback: true, small: false, metered: false });
+  await page.getByTestId('pref-small').focus();
+  await page.keyboard.press('Space');
+  await expect.poll(() => last(page, 'set_policy')).toMatchObject({ mode: 'redundant', small: true, metered: false });
+  await page.getByTestId('pref-metered').click();
+  await expect.poll(() => last(page, 'set_policy')).toMatchObject({ mode: 'redundant', small: true, metered: true });
+  await page.getByTestId('pref-mode-bonded').click();
+  await expect.poll(() => last(page, 'set_policy')).toMatchObject({ mode: 'bonded', small: false, metered: true });
+  await expect(page.getByTestId('pref-small')).toHaveCount(0);
+  await page.getByTestId('pref-mode-one').click();
+  await expect.poll(() => last(page, 'set_policy')).toMatchObject({ mode: 'auto', small: false, metered: false });
+});
+
+test('who cannot use several paths is named', async ({ page }) => {
+  await open(page, 'preference-redundant');
+  await expect(page.getByTestId('pref-mode-redundant')).toBeChecked();
+  await expect(page.getByTestId('pref-small')).toBeChecked();
+  await expect(page.getByTestId('pref-unable')).toContainText('office');
+  await page.getByTestId('pref-scope').selectOption('office');
+  await expect(page.getByTestId('pref-modes')).toHaveCount(0);
+});
+
+test('a peer is given a mode of its own', async ({ page }) => {
+  await open(page, 'peers');
+  await page.getByTestId('peer-home').getByRole('button').first().click();
+  await page.getByTestId('mode-home').selectOption('redundant');
+  await expect.poll(() => last(page, 'set_policy')).toMatchObject({ peer: 'home', mode: 'redundant', pin: [], small: false });
+});
+
 test('the switch turns MAST off', async ({ page }) => {
   await open(page, 'now');
   await page.getByTestId('toggle').click();

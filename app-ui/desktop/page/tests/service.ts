@@ -1,7 +1,7 @@
 // The app's Rust side, scripted: what the page asks is written down, what a scene says is answered.
 
 import type { Page } from '@playwright/test';
-import type { Snapshot } from '../src/lib/api';
+import type { Policy, Snapshot } from '../src/lib/api';
 import { SCENES, type Scene } from './scenes/all';
 import { EVENTS, HISTORY, NOW, USAGE } from './scenes/world';
 
@@ -51,8 +51,8 @@ function install(script: Script): void {
     window.calls.push({ command, args });
     if (s.refusals[command]) throw s.refusals[command];
     if (command === 'set_policy' && s.snapshot.status) {
-      const { mode, pin, fallback } = args as { mode: 'pin'; pin: string[]; fallback: boolean };
-      for (const p of s.snapshot.status.peers) if (args['peer'] === null || args['peer'] === p.name) p.policy = { mode, pin, fallback };
+      const { mode, pin, fallback, small, metered } = args as unknown as Policy;
+      for (const p of s.snapshot.status.peers) if (args['peer'] === null || args['peer'] === p.name) p.policy = { mode, pin, fallback, small, metered };
     }
     if (command === 'set_excluded') {
       for (const i of s.snapshot.status?.interfaces ?? []) if (i.name === args['name']) i.excluded = args['excluded'] === true;

@@ -51,6 +51,10 @@ export interface Policy {
   mode: PolicyMode;
   pin: string[];
   fallback: boolean;
+  /** With `redundant`: only small packets go over two paths. */
+  small: boolean;
+  /** With `redundant` and `bonded`: metered paths take part, too. */
+  metered: boolean;
 }
 
 export interface PeerStatus {
@@ -240,8 +244,8 @@ export const api = {
   mend: () => invoke<void>('mend'),
 
   /** Without a peer: for all, and for those to come. Takes effect before it returns. */
-  setPolicy: (peer: string | null, mode: PolicyMode, pin: string[], fallback: boolean) =>
-    invoke<void>('set_policy', { peer, mode, pin, fallback }),
+  setPolicy: (peer: string | null, { mode, pin, fallback, small, metered }: Policy) =>
+    invoke<void>('set_policy', { peer, mode, pin, fallback, small, metered }),
   clearPolicy: (peer: string) => invoke<void>('clear_policy', { peer }),
   setMetered: (name: string, metered: Metered) => invoke<void>('set_metered', { name, metered }),
   setExcluded: (name: string, excluded: boolean) => invoke<void>('set_excluded', { name, excluded }),

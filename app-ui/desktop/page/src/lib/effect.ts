@@ -1,7 +1,7 @@
 // Sends a policy and measures until a snapshot shows it.
 
 import { api, type PeerStatus, type Policy, type Snapshot } from './api';
-import { same } from './preference';
+import { isSeveral, same } from './preference';
 import { take, watch } from './state.svelte';
 
 const PATIENCE = 5000;
@@ -10,7 +10,8 @@ function shows(snapshot: Snapshot, scope: string | null, policy: Policy): boolea
   const peers = snapshot.status?.peers ?? [];
   const meant = (p: PeerStatus): boolean => (scope === null ? !p.own_policy : p.name === scope);
   const found = peers.filter(meant);
-  return found.every((p) => same(p.policy, policy));
+  // A peer that cannot follow the policy of all keeps its way.
+  return found.every((p) => same(p.policy, policy) || (isSeveral(policy.mode) && !p.modes.includes(policy.mode)));
 }
 
 /** Milliseconds from the command to the first snapshot that shows it; null when none did in time. */

@@ -14,7 +14,7 @@ export const shownOrder = {
 
 /** To be called when the section opens. */
 export function refreshOrder(status: Status, policy: Policy | null): void {
-  if (order.length === 0 || policy === null || policy.mode === 'auto') {
+  if (order.length === 0 || policy === null || policy.mode !== 'pin') {
     order = automaticOrder(status.interfaces, carriers(status));
   }
 }

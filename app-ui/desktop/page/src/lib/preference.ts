@@ -1,6 +1,6 @@
 // The order of interfaces as the user sees it, and the policy it stands for.
 
-import type { InterfaceKind, InterfaceStatus, PeerStatus, Policy } from './api';
+import type { InterfaceKind, InterfaceStatus, PeerStatus, Policy, PolicyMode } from './api';
 
 const KINDS: readonly string[] = ['wifi', 'cellular', 'ethernet', 'other'];
 
@@ -80,25 +80,45 @@ export function moved<T>(list: readonly T[], from: number, to: number): T[] {
   return next;
 }
 
+function inOrderOf(pin: string[], fallback: boolean): Policy {
+  return { mode: 'pin', pin, fallback, small: false, metered: false };
+}
+
 /** What an order by hand means: all of it, as it is seen, without what is never to be used. */
 export function ordered(list: readonly Row[], fallback: boolean): Policy {
-  return { mode: 'pin', pin: list.filter((r) => !r.excluded).map((r) => r.selector), fallback };
+  return inOrderOf(list.filter((r) => !r.excluded).map((r) => r.selector), fallback);
 }
 
 export function pinned(selector: string): Policy {
-  return { mode: 'pin', pin: [selector], fallback: true };
+  return inOrderOf([selector], true);
 }
 
 export function only(selector: string): Policy {
-  return { mode: 'pin', pin: [selector], fallback: false };
+  return inOrderOf([selector], false);
 }
 
-export const AUTOMATIC: Policy = { mode: 'auto', pin: [], fallback: true };
+export const AUTOMATIC: Policy = { mode: 'auto', pin: [], fallback: true, small: false, metered: false };
+
+/** Whether a mode uses several paths at once. */
+export function isSeveral(mode: PolicyMode): boolean {
+  return mode === 'redundant' || mode === 'bonded';
+}
+
+/** A mode that uses several paths at once; what was said of cost still counts. */
+export function severalPaths(mode: PolicyMode, before: Policy): Policy {
+  return { ...AUTOMATIC, mode, metered: isSeveral(before.mode) && before.metered };
+}
+
+/** The modes of several paths that one of the peers can follow at least. */
+export function offered(peers: readonly PeerStatus[]): PolicyMode[] {
+  const modes: PolicyMode[] = ['redundant', 'bonded'];
+  return modes.filter((mode) => peers.some((p) => p.modes.includes(mode)));
+}
 
 /** A rule becomes the most wanted of those chosen; what was only shown stays unchosen. */
 export function withRule(policy: Policy, selector: string): Policy {
   const pin = policy.mode === 'pin' ? policy.pin.filter((s) => s !== selector) : [];
-  return { mode: 'pin', pin: [selector, ...pin], fallback: policy.mode === 'pin' ? policy.fallback : true };
+  return inOrderOf([selector, ...pin], policy.mode === 'pin' ? policy.fallback : true);
 }
 
 /** Without its last rule a policy is automatic. */
@@ -117,6 +137,7 @@ export function isOnly(policy: Policy, selector: string): boolean {
 
 export function same(a: Policy, b: Policy): boolean {
   if (a.mode !== b.mode) return false;
+  if (isSeveral(a.mode)) return a.metered === b.metered && (a.mode === 'bonded' || a.small === b.small);
   if (a.mode !== 'pin') return true;
   return a.fallback === b.fallback && a.pin.length === b.pin.length && a.pin.every((s, i) => s === b.pin[i]);
 }
@@ -124,5 +145,7 @@ export function same(a: Policy, b: Policy): boolean {
 /** The policy of one peer, or that of all: of a peer that has none of its own. Null: cannot be known. */
 export function policyOf(peers: readonly PeerStatus[], scope: string | null): Policy | null {
   if (scope !== null) return peers.find((p) => p.name === scope)?.policy ?? null;
-  return peers.find((p) => !p.own_policy)?.policy ?? null;
+  const followers = peers.filter((p) => !p.own_policy);
+  // Whoever can do little follows "auto" where all the others use several paths.
+  return (followers.find((p) => p.modes.some(isSeveral)) ?? followers[0])?.policy ?? null;
 }

@@ -92,7 +92,8 @@ const named = snapshot({
 
 const used = (share: number): UplinkUsage[] => [{ ...(USAGE[1] as UplinkUsage), months: [{ month: '2026-11', rx: 4e9 * share, tx: 1e9 * share, rx_overhead: 1e8, tx_overhead: 9e7 }] }];
 const readonly = { ...OK, may_change: false, detail: 'You are not in the group mast.', remedy: { label: 'Join the group', command: 'usermod' }, by_hand: 'sudo usermod -aG mast $USER' };
-const pinned = { mode: 'pin' as const, pin: ['network:Home', 'ethernet', 'wwan0'], fallback: false };
+const pinned = { mode: 'pin' as const, pin: ['network:Home', 'ethernet', 'wwan0'], fallback: false, small: false, metered: false };
+const twice = { mode: 'redundant' as const, pin: [], fallback: true, small: true, metered: false };
 
 export const SCENES: Record<string, Scene> = {
   now: { snapshot: snapshot() },
@@ -127,6 +128,7 @@ export const SCENES: Record<string, Scene> = {
   'now-50': { snapshot: snapshot({ now: { light: 'good', layer: null, sentence: '32 of 50 peers answer.', detail: '18 do not answer.' }, status: status({ peers: fifty }) }) },
   'interfaces-12': { snapshot: snapshot({ status: status({ interfaces: twelve, peers: [peer('home', { paths: [path(1, 'if0', { active: true }), path(2, 'if1', { state: 'suspect' }), path(3, 'if2', { state: 'failed', srtt_ms: null })] })] }) }), section: 'interfaces' },
   'preference-12': { snapshot: snapshot({ status: status({ interfaces: twelve }) }), section: 'preference' },
+  'preference-redundant': { snapshot: snapshot({ status: status({ peers: [peer('home', { policy: twice }), peer('office', { kind: 'wireguard', full_tunnel: null, modes: ['auto', 'pin'] })] }) }), section: 'preference' },
   'preference-pinned': { snapshot: snapshot({ status: status({ interfaces: [...LAPTOP.slice(0, 2), { ...(LAPTOP[2] as (typeof LAPTOP)[0]), excluded: true }], peers: [peer('home', { policy: pinned })] }) }), section: 'preference' },
   'story-10000': { snapshot: snapshot(), section: 'story', answers: { story: tenThousand } },
   'names-now': { snapshot: named },
@@ -149,4 +151,4 @@ export const SCENES: Record<string, Scene> = {
 };
 
 /** Also taken in a narrow window. */
-export const NARROW = ['now', 'interfaces', 'preference', 'peers', 'story', 'data', 'add', 'invite-made', 'drill-passed', 'settings', 'fails-portal', 'names-now', 'names-interfaces', 'names-preference', 'names-peers', 'names-story', 'service-stopped', 'preference-pinned', 'readonly'];
+export const NARROW = ['now', 'interfaces', 'preference', 'peers', 'story', 'data', 'add', 'invite-made', 'drill-passed', 'settings', 'fails-portal', 'names-now', 'names-interfaces', 'names-preference', 'names-peers', 'names-story', 'service-stopped', 'preference-pinned', 'preference-redundant', 'readonly'];

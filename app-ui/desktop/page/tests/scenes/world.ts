@@ -53,14 +53,14 @@ export function peer(name: string, more: Partial<PeerStatus> = {}): PeerStatus {
     state: 'connected',
     kind: 'mast',
     eid: { local_v4: '100.64.7.2', local_v6: 'fd4d:4153:5400::2', remote_v4: '100.64.7.1', remote_v6: 'fd4d:4153:5400::1' },
-    policy: { mode: 'auto', pin: [], fallback: true },
+    policy: { mode: 'auto', pin: [], fallback: true, small: false, metered: false },
     rx_bytes: 1_240_000_000,
     tx_bytes: 96_000_000,
     last_heard_ms: 12,
     paths: [path(1, 'wlan0', { active: true }), path(2, 'wwan0', { srtt_ms: 61.7, loss: 0, remote: '[2001:db8::7]:6278' })],
     own_policy: false,
     full_tunnel: false,
-    modes: ['auto', 'pin', 'redundant'],
+    modes: ['auto', 'pin', 'redundant', 'bonded'],
     ...more,
   };
 }
