@@ -463,7 +463,7 @@ impl<P: Platform> Engine<P> {
                 eid_v4: config.eid_v4,
                 port: self.net.sockets.port(),
                 expect: config.kind,
-                policy: config.policy.clone().unwrap_or_else(|| self.settings.policy.clone()),
+                policy: config.policy_under(&self.settings.policy),
                 hold: HoldLimits::default(),
                 seed: self.random.bytes(),
             },

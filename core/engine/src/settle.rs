@@ -46,6 +46,11 @@ impl<P: Platform> Engine<P> {
             }
             if told {
                 if peer.learn() && peer.leaving.is_none() {
+                    // What it speaks may be news, and decides what it can do.
+                    let policy = peer.config.policy_under(&self.settings.policy);
+                    if *peer.context.policy() != policy {
+                        peer.context.set_policy(now, policy);
+                    }
                     let change = Change::Peer(peer.config.clone());
                     self.tell_change(change);
                 }

@@ -155,7 +155,11 @@ async fn a_full_tunnel_is_switched_within_the_session() {
 async fn several_paths_at_once_are_for_other_peers() {
     let server = Server::start(loopback(37, 1), &key_of(55));
     let mut config = config(36, "laptop");
-    config.peers.push(server.peer(None));
+    config.policy = Policy::Bonded { metered: false };
+    // Told by an older file: no reason not to start.
+    let mut peer = server.peer(None);
+    peer.policy = Some(Policy::Redundant { small: true, metered: false });
+    config.peers.push(peer);
     let host = Host::start_with(36, config, 1).await;
     assert_eq!(host.snapshot().await.peers[0].policy, Policy::Auto);
     let bonded = Policy::Bonded { metered: true };

@@ -262,6 +262,8 @@ async fn modes_of_several_paths_are_remembered() {
     let [nas, office] = &status.peers[..] else { panic!("{status:?}") };
     assert_eq!((nas.policy.mode, nas.policy.metered, nas.own_policy), (PolicyMode::Bonded, true, false));
     assert_eq!(nas.modes.last(), Some(&PolicyMode::Bonded));
+    // A plain WireGuard server can do neither, and says so.
+    assert_eq!((office.policy.mode, office.own_policy), (PolicyMode::Auto, false));
     assert_eq!(office.modes, [PolicyMode::Auto, PolicyMode::Pin]);
 
     let set = PolicySet {
