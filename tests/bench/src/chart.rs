@@ -5,17 +5,17 @@
 use std::fmt::Write as _;
 
 const WIDTH: f64 = 840.0;
-const HEIGHT: f64 = 320.0;
+const HEIGHT: f64 = 330.0;
 const LEFT: f64 = 64.0;
 const RIGHT: f64 = 16.0;
-const TOP: f64 = 44.0;
+const TOP: f64 = 54.0;
 const BOTTOM: f64 = 28.0;
 /// One entry of the legend, below the plot.
 const LEGEND_LINE: f64 = 20.0;
 const LEGEND_COLUMNS: usize = 4;
 /// Distinct for the colour-blind, too (Okabe and Ito).
-const COLOURS: [&str; 8] =
-    ["#0072b2", "#e69f00", "#009e73", "#cc79a7", "#56b4e9", "#d55e00", "#999999", "#b8a800"];
+const COLOURS: [&str; 9] =
+    ["#0072b2", "#e69f00", "#009e73", "#cc79a7", "#56b4e9", "#d55e00", "#999999", "#b8a800", "#222222"];
 
 /// Bars: one group for each label, in it one bar for each series.
 #[derive(Debug, Clone, Default)]
