@@ -10,7 +10,8 @@ use std::time::{Duration, Instant};
 
 use mast_netlab::Host;
 use nix::sys::prctl;
-use nix::sys::socket::{MsgFlags, MultiHeaders, SockaddrIn, recvmmsg, sendmmsg};
+use nix::sys::socket::sockopt::RcvBufForce;
+use nix::sys::socket::{MsgFlags, MultiHeaders, SockaddrIn, recvmmsg, sendmmsg, setsockopt};
 use socket2::SockRef;
 
 use crate::{BenchError, Result, io};
@@ -58,8 +59,10 @@ pub fn run(from: &Host, to: &Host, address: SocketAddr, rate: f64, time: Duratio
         host.run(|| UdpSocket::bind(address))?.map_err(io(format!("bind UDP {address}")))
     };
     let receiver = open(to, address)?;
-    // More than the system's limit is granted to root only; what it grants is the same for all that are measured.
-    SockRef::from(&receiver).set_recv_buffer_size(RECEIVE_BUFFER).map_err(io("set up a socket"))?;
+    // Only the real root may go past the system's limit; what is granted is the same for all that are measured.
+    setsockopt(&receiver, RcvBufForce, &RECEIVE_BUFFER)
+        .or_else(|_| SockRef::from(&receiver).set_recv_buffer_size(RECEIVE_BUFFER))
+        .map_err(io("set up a socket"))?;
     receiver.set_read_timeout(Some(LOOK)).map_err(io("set up a socket"))?;
     let sender = open(from, SocketAddr::from(([0, 0, 0, 0], 0)))?;
     sender
@@ -137,10 +140,10 @@ mod tests {
             a.add_address("eth0", "10.0.0.1/24").unwrap();
             b.add_address("eth0", "10.0.0.2/24").unwrap();
             let to = SocketAddr::from(([10, 0, 0, 2], 9));
-            let delivery = run(&a, &b, to, 5_000.0, Duration::from_secs(1)).unwrap();
+            let delivery = run(&a, &b, to, 1_000.0, Duration::from_secs(1)).unwrap();
             // A busy machine may send less, but nothing makes it send more.
-            let most = (delivery.time + LOOK).as_secs_f64() * 5_000.0 + BATCH as f64;
-            assert!((500.0..=most).contains(&(delivery.sent as f64)), "{delivery:?}");
+            let most = (delivery.time + LOOK).as_secs_f64() * 1_000.0 + BATCH as f64;
+            assert!((100.0..=most).contains(&(delivery.sent as f64)), "{delivery:?}");
             assert_eq!(delivery.received, delivery.sent, "{delivery:?}");
             let kpps = delivery.sent as f64 / delivery.time.as_secs_f64() / 1e3;
             assert!(delivery.lost() == 0.0 && (delivery.kpps() - kpps).abs() < 1e-9, "{delivery:?}");
