@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use crate::interface::{Interface, InterfaceKind};
+use crate::wire::{Mode, ModeWish};
 
 /// Names one or more interfaces in a policy.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -57,9 +58,11 @@ impl std::fmt::Display for Selector {
 }
 
 /// The user's policy for a context.
+///
+/// A mode of several paths is told to the other end, which sends by it as well, unless a policy of its own is set there.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub enum Policy {
-    /// Unmetered before metered, then health, then round-trip time.
+    /// Unmetered before metered, then health, then round-trip time; in the mode that the other end wishes, if any.
     #[default]
     Auto,
     /// The interfaces named, in this order.
@@ -92,6 +95,30 @@ impl Policy {
                 order.iter().position(|s| s.matches(interface)).or_else(|| fallback.then_some(order.len()))
             }
         }
+    }
+
+    /// What this policy asks of the other end.
+    pub(crate) fn wish(&self) -> Option<ModeWish> {
+        match *self {
+            Self::Auto | Self::Pin { .. } => None,
+            Self::Redundant { small, metered } => Some(ModeWish { mode: Mode::Redundant, small, metered }),
+            Self::Bonded { metered } => Some(ModeWish { mode: Mode::Bonded, small: false, metered }),
+        }
+    }
+
+    /// The policy that follows the other end's wish; `None` for a mode that this version does not know.
+    pub(crate) fn wished(wish: ModeWish) -> Option<Self> {
+        let ModeWish { mode, small, metered } = wish;
+        match mode {
+            Mode::Redundant => Some(Self::Redundant { small, metered }),
+            Mode::Bonded => Some(Self::Bonded { metered }),
+            Mode::Unknown(_) => None,
+        }
+    }
+
+    /// Whether it uses several paths at a time.
+    pub(crate) fn is_several(&self) -> bool {
+        matches!(self, Self::Redundant { .. } | Self::Bonded { .. })
     }
 
     /// `auto`, `pin`, `redundant` or `bonded`.

@@ -14,7 +14,7 @@ use std::net::{Ipv4Addr, Ipv6Addr};
 use mast_proto::wire::{
     Address, AddressFlags, AddressId, AddressKind, Capabilities, ContextIndex, EidPair, Epoch, Flags,
     HEADER_LEN, Header, Init, InitAck, Kind, MAX_ADDRESSES, MAX_MISSING, MAX_NAME, MAX_REPORTS, Message,
-    PathId, PathReport, Probe, ProbeAck, Report, Set, SetAck, Shut, ShutAck, ShutReason,
+    Mode, ModeWish, PathId, PathReport, Probe, ProbeAck, Report, Set, SetAck, Shut, ShutAck, ShutReason,
 };
 use mast_proto::{Aead, Context, EpochKeys, HoldLimits, Role, TAG_LEN, eid_v6, timing};
 use ring::{aead, digest, hkdf};
@@ -140,6 +140,22 @@ fn messages() -> Vec<(&'static str, Message)> {
                     ),
                     address(1, "[2001:db8::1]:6278", AddressKind::Host, 99, true, AddressFlags::DO_NOT_USE),
                 ],
+                mode: None,
+            }),
+        ),
+        (
+            "message.set.mode",
+            Message::Set(Set {
+                sequence: 6,
+                addresses: vec![address(
+                    0,
+                    "192.0.2.1:6278",
+                    AddressKind::Host,
+                    200,
+                    false,
+                    AddressFlags::default(),
+                )],
+                mode: Some(ModeWish { mode: Mode::Redundant, small: true, metered: false }),
             }),
         ),
         ("message.set-ack", Message::SetAck(SetAck { sequence: 5 })),

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use mast_proto::Policy;
+use mast_proto::{Policy, Selector};
 use mast_simulation::{Access, BulkReport, HostId, World, ms};
 
 const BONDED: Policy = Policy::Bonded { metered: false };
@@ -10,6 +10,16 @@ const NAMES: [&str; 3] = ["wifi", "cell", "eth0"];
 
 /// A laptop with links of so many Mbit/s and such round trips, a server, both bonded.
 fn bonded(seed: u64, links: &[(u64, u64)]) -> (World, HostId, HostId) {
+    ends(seed, links, BONDED, BONDED)
+}
+
+/// The same with what each end wants.
+fn ends(
+    seed: u64,
+    links: &[(u64, u64)],
+    laptop_wants: Policy,
+    server_wants: Policy,
+) -> (World, HostId, HostId) {
     let mut world = World::new(seed);
     let access = links.iter().zip(NAMES);
     let access: Vec<_> = access
@@ -18,9 +28,8 @@ fn bonded(seed: u64, links: &[(u64, u64)]) -> (World, HostId, HostId) {
     let laptop = world.host(&access);
     let server = world.host(&[Access::new("eth0", ms(0))]);
     world.introduce(laptop, server);
-    for (a, b) in [(laptop, server), (server, laptop)] {
-        world.set_policy(a, b, BONDED);
-    }
+    world.set_policy(laptop, server, laptop_wants);
+    world.set_policy(server, laptop, server_wants);
     world.run(ms(1_000));
     (world, laptop, server)
 }
@@ -164,4 +173,15 @@ fn going_over_to_another_policy_loses_nothing() {
     // Auto and redundant send as quickly as the host does, and the link drops what is too much.
     let lost = world.unanswered(laptop, server, first..last);
     assert!(lost < 20, "{lost}");
+}
+
+#[test]
+fn what_the_laptop_wants_holds_for_what_comes_as_well() {
+    let pin = Policy::Pin { order: vec![Selector::parse("eth0")], fallback: true };
+    for (own, low, high) in [(Policy::Auto, 0.92 * 80.0, 80.0), (pin, 0.85 * 50.0, 50.0)] {
+        let (mut world, laptop, server) = ends(9, &[(50, 20), (30, 60)], BONDED, own.clone());
+        measure(&mut world, server, laptop, 3);
+        let (report, rate) = measure(&mut world, server, laptop, 5);
+        assert!((low..high).contains(&rate), "{own:?} at the server: {rate} Mbit/s, {report:?}");
+    }
 }

@@ -105,7 +105,7 @@ struct Offer {
 impl Context {
     /// The paths that share the data in the bonded mode; none where it is not in force.
     fn offers(&self) -> Vec<Offer> {
-        if !matches!(self.config.policy, Policy::Bonded { .. }) || self.sending.is_none() {
+        if !matches!(self.sending_policy(), Policy::Bonded { .. }) || self.sending.is_none() {
             return Vec::new();
         }
         let sound = |p: &Path| p.state == PathState::Validated && self.takes_part(p);
@@ -125,7 +125,7 @@ impl Context {
 
     /// Whether the bonded mode carries the data now.
     pub(super) fn is_bonded(&self) -> bool {
-        matches!(self.config.policy, Policy::Bonded { .. })
+        matches!(self.sending_policy(), Policy::Bonded { .. })
             && self.sending.is_some()
             && self.paths.iter().any(|p| p.state == PathState::Validated && self.takes_part(p))
     }
@@ -271,7 +271,7 @@ impl Context {
     /// What waits for paths that do not take part any more goes again, before anything newer.
     fn take_back(&mut self, now: Instant, offers: &[Offer]) {
         let mut back = Vec::new();
-        let bonded = matches!(self.config.policy, Policy::Bonded { .. });
+        let bonded = matches!(self.sending_policy(), Policy::Bonded { .. });
         let paths = &self.paths;
         self.bond.strands.retain_mut(|strand| {
             if offers.iter().any(|o| o.path == strand.path) {

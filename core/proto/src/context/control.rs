@@ -7,9 +7,10 @@ use super::bonded::Bond;
 use super::path::Path;
 use super::{Context, Event, PathKey, PeerKind, Reason, timing};
 use crate::crypto::TAG_LEN;
+use crate::policy::Policy;
 use crate::wire::{
     Address, AddressFlags, AddressId, AddressKind, Epoch, Flags, HEADER_LEN, Kind, MAX_ADDRESSES,
-    MAX_REPORTS, Message, PathReport, ProbeAck, Report, Set, SetAck, Shut, ShutAck, ShutReason,
+    MAX_REPORTS, Message, ModeWish, PathReport, ProbeAck, Report, Set, SetAck, Shut, ShutAck, ShutReason,
 };
 
 /// Whether an address can be another host's: a peer must not make this host talk to itself, or to everybody.
@@ -20,7 +21,7 @@ fn is_far(at: SocketAddr) -> bool {
     }
 }
 
-/// This end's list of addresses, as told to the other.
+/// This end's list of addresses and its wish for a mode, as told to the other.
 #[derive(Debug, Default)]
 pub(super) struct OwnSet {
     sequence: u64,
@@ -28,6 +29,7 @@ pub(super) struct OwnSet {
     sent: Option<Instant>,
     tries: u32,
     list: Vec<Address>,
+    mode: Option<ModeWish>,
     pub next_address: u8,
 }
 
@@ -38,6 +40,7 @@ impl OwnSet {
         self.sent = None;
         self.tries = 0;
         self.list.clear();
+        self.mode = None;
     }
 
     /// After so many tries only an answered PROBE brings another.
@@ -51,6 +54,15 @@ impl OwnSet {
     pub fn given_up(&self) -> bool {
         self.pending() && self.tries >= Self::TRIES
     }
+}
+
+/// What the other end's SET says.
+#[derive(Debug)]
+pub(super) struct PeerSet {
+    sequence: u64,
+    pub list: Vec<Address>,
+    /// The policy that it wishes this end to send by.
+    pub wished: Option<Policy>,
 }
 
 impl Context {
@@ -215,10 +227,11 @@ impl Context {
     }
 
     fn handle_set(&mut self, now: Instant, at: Option<usize>, set: Set) {
-        let newer = self.peer_set.as_ref().is_none_or(|(sequence, _)| set.sequence > *sequence);
+        let newer = self.peer_set.as_ref().is_none_or(|s| set.sequence > s.sequence);
         let sequence = set.sequence;
         if newer {
-            self.peer_set = Some((set.sequence, set.addresses));
+            let wished = set.mode.and_then(Policy::wished);
+            self.peer_set = Some(PeerSet { sequence, list: set.addresses, wished });
             self.apply_peer_set(now);
         }
         if let Some(at) = at.filter(|at| *at < self.paths.len()) {
@@ -227,7 +240,7 @@ impl Context {
     }
 
     fn apply_peer_set(&mut self, now: Instant) {
-        let Some((_, list)) = self.peer_set.clone() else { return };
+        let Some(list) = self.peer_set.as_ref().map(|s| s.list.clone()) else { return };
         self.remotes.retain(|r| r.configured || r.known || list.iter().any(|a| a.at == r.at));
         for address in &list {
             let direct = matches!(address.kind, AddressKind::Host | AddressKind::Reflexive);
@@ -260,11 +273,12 @@ impl Context {
         if self.sending.is_none() || self.kind != Some(PeerKind::Mast) {
             return;
         }
-        let list = self.own_addresses();
-        if list == self.set.list && self.set.sequence > 0 {
+        let (list, mode) = (self.own_addresses(), self.config.policy.wish());
+        if list == self.set.list && mode == self.set.mode && self.set.sequence > 0 {
             return;
         }
         self.set.list = list;
+        self.set.mode = mode;
         self.set.sequence += 1;
         self.set.acknowledged = false;
         self.set.tries = 0;
@@ -317,7 +331,8 @@ impl Context {
         if !self.set.pending() {
             return;
         }
-        let message = Message::Set(Set { sequence: self.set.sequence, addresses: self.set.list.clone() });
+        let OwnSet { sequence, mode, .. } = self.set;
+        let message = Message::Set(Set { sequence, addresses: self.set.list.clone(), mode });
         let mut order: Vec<usize> = match only {
             Some(at) => vec![at],
             None => {

@@ -311,7 +311,7 @@ impl Context {
         let flags = self.ordered(now, flags);
         match self.lane(length) {
             Some(at) => {
-                if let Policy::Redundant { .. } = self.config.policy {
+                if let Policy::Redundant { .. } = self.sending_policy() {
                     self.copy_run(now, at, frames, stride, flags);
                 }
                 self.seal_lane(now, at, frames, stride, flags)

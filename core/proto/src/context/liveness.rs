@@ -11,7 +11,6 @@ use std::time::{Duration, Instant};
 use super::path::{Outstanding, Path};
 use super::{Context, PathKey, PathState, PeerKind, Reason, Transmit, timing};
 use crate::estimate::RttEstimator;
-use crate::policy::Policy;
 use crate::wire::{Flags, Message, Probe};
 
 /// What the system said when a datagram was handed to it.
@@ -193,7 +192,7 @@ impl Context {
         path.probe = None;
         let heard = path.heard;
         self.send_probe(now, at);
-        if matches!(self.config.policy, Policy::Bonded { .. }) && self.is_bonded() {
+        if self.is_bonded() {
             // Others carry the data on, and the receiver waits for what is missing.
             self.rescue(None);
         }
@@ -305,7 +304,7 @@ impl Context {
             PathState::Failed => path.retry,
             PathState::Validated | PathState::Suspect => {
                 let since = path.probed.unwrap_or(self.started);
-                let metered = self.interface(path.key.interface).is_some_and(|i| i.metered);
+                let metered = self.is_metered_here(path);
                 if self.busy(now) && self.permitted(path) {
                     let interval = match (self.active == Some(path.id) || self.takes_part(path), metered) {
                         (true, _) => timing::ACTIVE_INTERVAL,

@@ -38,7 +38,7 @@ use crate::hold::{Hold, HoldLimits};
 use crate::interface::{Interface, InterfaceId};
 use crate::policy::Policy;
 use crate::recent::{Recent, Sent};
-use crate::wire::{Address, AddressId, ContextIndex, EidPair, Epoch, PathId, ShutReason};
+use crate::wire::{AddressId, ContextIndex, EidPair, Epoch, PathId, ShutReason};
 
 pub use data::{DATA_HEADROOM, DATA_OVERHEAD, DATA_TAILROOM, Drop, Outgoing, Received};
 pub use liveness::SendError;
@@ -48,7 +48,7 @@ pub use select::Reason;
 
 use bonded::Bond;
 use contact::Contact;
-use control::OwnSet;
+use control::{OwnSet, PeerSet};
 use data::{Arrived, Unsure};
 use epoch::EpochState;
 use path::Path;
@@ -227,7 +227,7 @@ pub struct Context {
     epochs: Vec<EpochState>,
     sending: Option<Epoch>,
     set: OwnSet,
-    peer_set: Option<(u64, Vec<Address>)>,
+    peer_set: Option<PeerSet>,
     shutting: Option<(Instant, u32, ShutReason)>,
 
     sequence: u32,
@@ -334,7 +334,7 @@ impl Context {
         }
     }
 
-    /// Changes the policy. It takes effect at once where the paths allow it.
+    /// Changes the policy. It takes effect at once where the paths allow it, and the other end is told of its mode.
     pub fn set_policy(&mut self, now: Instant, policy: Policy) {
         self.config.policy = policy;
         self.switching.force_until = Some(now + select::FORCE);

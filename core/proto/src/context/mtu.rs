@@ -5,7 +5,6 @@ use std::time::Instant;
 use super::path::Path;
 use super::{Context, DATA_OVERHEAD, PathState, PeerKind};
 use crate::crypto::TAG_LEN;
-use crate::policy::Policy;
 use crate::wire::{HEADER_LEN, Message, Probe};
 
 impl Context {
@@ -14,10 +13,10 @@ impl Context {
     const PADDING: usize = 16;
 
     /// The largest datagram between EIDs, in bytes, that what carries data now can take: the active path, or, where
-    /// the policy uses several, the smallest of them; `None` while there is none. What segments and answers to the
+    /// the mode uses several, the smallest of them; `None` while there is none. What segments and answers to the
     /// host should keep to.
     pub fn inner_mtu(&self) -> Option<usize> {
-        let several = matches!(self.config.policy, Policy::Redundant { .. } | Policy::Bonded { .. });
+        let several = self.sending_policy().is_several();
         let used = |p: &&Path| {
             self.active == Some(p.id) || several && p.state == PathState::Validated && self.permitted(p)
         };

@@ -51,19 +51,31 @@ impl Context {
         self.spare.put(buffer);
     }
 
+    /// The policy that this end sends by: its own, or where that leaves it open, the one that the other end wishes.
+    pub(super) fn sending_policy(&self) -> &Policy {
+        match (&self.config.policy, self.peer_set.as_ref().and_then(|s| s.wished.as_ref())) {
+            (Policy::Auto, Some(wished)) => wished,
+            (own, _) => own,
+        }
+    }
+
     /// Whether a path besides the active one carries data by the policy, as far as it works.
     pub(super) fn takes_part(&self, path: &Path) -> bool {
-        let metered = match self.config.policy {
+        let metered = match *self.sending_policy() {
             Policy::Auto | Policy::Pin { .. } => return false,
             Policy::Redundant { metered, .. } | Policy::Bonded { metered } => metered,
         };
-        self.permitted(path) && (metered || !self.merit(path).metered)
+        // The other end cannot agree to what costs this one.
+        let here = metered && self.config.policy.is_several();
+        self.permitted(path)
+            && (here || !self.is_metered_here(path))
+            && (metered || !self.is_metered_there(path))
     }
 
     /// The path that gets the copies of what goes over the path at `first`: the best other one, over another interface
     /// if there is any, for two paths of one interface die together.
     pub(super) fn second(&self, first: usize) -> Option<usize> {
-        if !matches!(self.config.policy, Policy::Redundant { .. }) {
+        if !matches!(self.sending_policy(), Policy::Redundant { .. }) {
             return None;
         }
         let first = self.paths.get(first)?.key;
@@ -76,7 +88,7 @@ impl Context {
 
     /// Whether a datagram of this length has a copy.
     fn is_copied(&self, length: usize) -> bool {
-        match self.config.policy {
+        match *self.sending_policy() {
             Policy::Redundant { small, .. } => !small || length <= SMALL_DATAGRAM,
             _ => false,
         }

@@ -5,6 +5,7 @@
 
 use std::time::{Duration, Instant};
 
+use super::control::PeerSet;
 use super::path::Path;
 use super::{Context, Event, PathKey, PathState, PeerKind, Scar, timing};
 use crate::policy::{Advantage, Merit};
@@ -114,12 +115,22 @@ impl Context {
 
     /// What the other end's SET says of the address that a path leads to: priority, flags, metered.
     fn peer_wish(&self, path: &Path) -> (u8, AddressFlags, bool) {
-        let entry = self.peer_set.as_ref().and_then(|(_, list)| {
+        let entry = self.peer_set.as_ref().and_then(|PeerSet { list, .. }| {
             list.iter()
                 .find(|a| Some(a.id) == path.peer_address)
                 .or_else(|| list.iter().find(|a| a.at == path.key.remote))
         });
         entry.map_or((0, AddressFlags::default(), false), |a| (a.priority, a.flags, a.metered))
+    }
+
+    /// Whether this end pays for what goes over a path.
+    pub(super) fn is_metered_here(&self, path: &Path) -> bool {
+        self.interface(path.key.interface).is_some_and(|i| i.metered)
+    }
+
+    /// Whether the other end does.
+    pub(super) fn is_metered_there(&self, path: &Path) -> bool {
+        self.peer_wish(path).2
     }
 
     pub(super) fn merit(&self, path: &Path) -> Merit {
@@ -128,7 +139,7 @@ impl Context {
         Merit {
             rank: interface.and_then(|i| self.config.policy.rank(i)).unwrap_or(usize::MAX),
             wish: u16::from(u8::MAX - priority) + if flags.contains(AddressFlags::BACKUP) { 256 } else { 0 },
-            metered: peer_metered || interface.is_some_and(|i| i.metered),
+            metered: peer_metered || self.is_metered_here(path),
             sickness: Merit::sickness(path.loss.share()),
             rtt: path.rtt.smoothed().unwrap_or(Duration::from_secs(1)),
         }

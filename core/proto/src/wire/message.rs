@@ -203,7 +203,53 @@ pub struct Address {
     pub flags: AddressFlags,
 }
 
-/// The complete list of the sender's addresses.
+/// A mode that uses several paths at a time.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Mode {
+    /// A copy of each datagram over a second path (1).
+    Redundant,
+    /// Datagrams spread over all good paths (2).
+    Bonded,
+    /// Of a later version: there is no wish.
+    Unknown(u8),
+}
+
+impl From<u8> for Mode {
+    fn from(number: u8) -> Self {
+        match number {
+            1 => Self::Redundant,
+            2 => Self::Bonded,
+            other => Self::Unknown(other),
+        }
+    }
+}
+
+impl From<Mode> for u8 {
+    fn from(mode: Mode) -> Self {
+        match mode {
+            Mode::Redundant => 1,
+            Mode::Bonded => 2,
+            Mode::Unknown(number) => number,
+        }
+    }
+}
+
+/// The mode that the sender of a [`Set`] wishes for its inbound traffic.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Encode, Decode)]
+#[cbor(map)]
+pub struct ModeWish {
+    /// Which.
+    #[cbor(n(0), with = "number")]
+    pub mode: Mode,
+    /// Redundant: only small datagrams have a copy.
+    #[cbor(n(1), default)]
+    pub small: bool,
+    /// Paths that the sender pays for take part, too.
+    #[cbor(n(2), default)]
+    pub metered: bool,
+}
+
+/// The complete list of the sender's addresses, and what it wishes beside.
 #[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
 #[cbor(map)]
 pub struct Set {
@@ -213,6 +259,9 @@ pub struct Set {
     /// All of them.
     #[n(1)]
     pub addresses: Vec<Address>,
+    /// The mode it wishes; left out where the receiver may do as it likes.
+    #[n(2)]
+    pub mode: Option<ModeWish>,
 }
 
 /// Acknowledges a [`Set`].
@@ -519,76 +568,5 @@ mod eid_pair {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn address(at: &str) -> Address {
-        Address {
-            id: AddressId(3),
-            at: at.parse().unwrap(),
-            kind: AddressKind::Host,
-            priority: 200,
-            metered: true,
-            flags: AddressFlags::BACKUP,
-        }
-    }
-
-    #[test]
-    fn round_trips() {
-        let report =
-            PathReport { path: 1, epoch: 2, highest: 300, received: 299, reordered: 1, silent: true };
-        let messages = [
-            Message::Init(Init {
-                version: VERSION,
-                instance: u64::MAX,
-                index: 9,
-                random: [7; 32],
-                aeads: vec![1, 2],
-                capabilities: Capabilities(0),
-                epoch: 4,
-                eid_v6: "fd4d:6173:7400::1".parse().unwrap(),
-                eid_v4: Some(EidPair {
-                    own: Ipv4Addr::new(100, 64, 0, 2),
-                    other: Ipv4Addr::new(100, 64, 0, 3),
-                }),
-                name: "laptop".into(),
-            }),
-            Message::Set(Set {
-                sequence: 5,
-                addresses: vec![address("192.0.2.1:6278"), address("[2001:db8::1]:1")],
-            }),
-            Message::SetAck(SetAck { sequence: 5 }),
-            Message::Probe(Probe { nonce: 1, address: AddressId(0), time: 99, reports: vec![report] }),
-            Message::ProbeAck(ProbeAck {
-                nonce: 1,
-                observed: "192.0.2.1:40000".parse().unwrap(),
-                time: 99,
-                reports: vec![],
-            }),
-            Message::Report(Report { reports: vec![report; MAX_REPORTS], missing: None }),
-            Message::Report(Report { reports: vec![], missing: Some(vec![0, 7, u32::MAX]) }),
-            Message::Shut(Shut { reason: ShutReason::Removed }),
-            Message::ShutAck(ShutAck {}),
-        ];
-        for message in messages {
-            let mut bytes = message.encode();
-            assert_eq!(Message::decode(&bytes), Ok(message.clone()));
-            bytes.extend([0; 100]);
-            assert_eq!(Message::decode(&bytes), Ok(message), "padding is ignored");
-        }
-    }
-
-    #[test]
-    fn bounds_hold() {
-        let set = Set { sequence: 1, addresses: vec![address("192.0.2.1:1"); MAX_ADDRESSES + 1] };
-        assert_eq!(Message::decode(&Message::Set(set).encode()), Err(MessageError::TooLong("SET")));
-    }
-
-    #[test]
-    fn unknown_keys_are_ignored_and_unknown_messages_named() {
-        // [4, {0: 5, 77: "later"}]
-        let bytes = [0x82, 0x04, 0xa2, 0x00, 0x05, 0x18, 0x4d, 0x65, b'l', b'a', b't', b'e', b'r'];
-        assert_eq!(Message::decode(&bytes), Ok(Message::SetAck(SetAck { sequence: 5 })));
-        assert_eq!(Message::decode(&[0x82, 0x18, 0x63, 0xa0]), Err(MessageError::Unknown(99)));
-    }
-}
+#[path = "message_tests.rs"]
+mod tests;

@@ -6,6 +6,6 @@ mod message;
 pub use header::{ContextIndex, Epoch, Flags, HEADER_LEN, Header, HeaderError, Kind, PathId};
 pub use message::{
     Address, AddressFlags, AddressId, AddressKind, Capabilities, EidPair, Init, InitAck, MAX_ADDRESSES,
-    MAX_MISSING, MAX_NAME, MAX_REPORTS, Message, MessageError, PathReport, Probe, ProbeAck, Report, Set,
-    SetAck, Shut, ShutAck, ShutReason, VERSION,
+    MAX_MISSING, MAX_NAME, MAX_REPORTS, Message, MessageError, Mode, ModeWish, PathReport, Probe, ProbeAck,
+    Report, Set, SetAck, Shut, ShutAck, ShutReason, VERSION,
 };
