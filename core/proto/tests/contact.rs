@@ -3,10 +3,10 @@
 use std::net::{IpAddr, SocketAddr};
 use std::time::{Duration, Instant};
 
-use mast_proto::wire::{ContextIndex, EidPair, InitAck, Message};
+use mast_proto::wire::{ContextIndex, EidPair, Flags, InitAck, Message};
 use mast_proto::{
-    Aead, Context, ContextConfig, EidBook, HoldLimits, Interface, InterfaceId, InterfaceKind, PathKey,
-    PathState, PeerKind, Policy, Role, Transmit,
+    Aead, Context, ContextConfig, DATA_OVERHEAD, EidBook, HoldLimits, Interface, InterfaceId, InterfaceKind,
+    Outgoing, PathKey, PathState, PeerKind, Policy, Role, Transmit,
 };
 use proptest::prelude::*;
 
@@ -167,4 +167,21 @@ proptest! {
         let seconds = (now - start).as_secs() as usize;
         prop_assert!(sent <= 8 * (story.len() + seconds + 8), "{sent} in {seconds} s");
     }
+}
+
+/// A path that answered the handshake is there before any key for data is: what the host sends meanwhile is held.
+#[test]
+fn what_is_sent_between_handshake_and_keys_is_held() {
+    let now = Instant::now();
+    let mut context = wanting(now, PeerKind::Mast);
+    context.connect(now);
+    context.secure_up(now, key(1, 1), Role::Initiator);
+    let mut frames = [0; 3 * (DATA_OVERHEAD + 40)];
+    let mut rest = &mut frames[..];
+    while !rest.is_empty() {
+        let (count, outcome) = context.seal_run(now, rest, DATA_OVERHEAD + 40, Flags::NONE);
+        assert_eq!(outcome, Outgoing::Held);
+        rest = &mut rest[count * (DATA_OVERHEAD + 40)..];
+    }
+    assert_eq!(context.held(), (3 * 40, 0));
 }

@@ -325,6 +325,8 @@ impl Context {
 
     /// The path that carries data, where nothing is to be done but to seal: it works, and nothing waits.
     fn lane(&self, length: usize) -> Option<usize> {
+        // A path may answer a handshake before there is a key for data.
+        self.sending?;
         let at = self.active_at()?;
         let path = self.paths.get(at)?;
         let plain = path.state == PathState::Validated
