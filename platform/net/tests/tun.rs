@@ -41,14 +41,14 @@ fn shown(name: &str) -> Vec<String> {
 }
 
 /// The next datagram that is not the kernel's multicast listener report.
-async fn next(tun: &LinuxTun) -> Vec<u8> {
+async fn next(tun: &LinuxTun) -> (Vec<u8>, Offload) {
     let mut buffer = [0; 2000];
     loop {
         match tun.try_recv(&mut buffer) {
             Ok(_) if buffer[0] >> 4 == 6 && buffer[24] == 0xff => {
                 assert_ne!(buffer[40], 133, "a router solicitation");
             }
-            Ok((length, _)) => return buffer[..length].to_vec(),
+            Ok((length, offload)) => return (buffer[..length].to_vec(), offload),
             Err(error) if error.kind() == ErrorKind::WouldBlock => {
                 tokio::time::timeout(Duration::from_secs(5), tun.readable())
                     .await
@@ -60,7 +60,7 @@ async fn next(tun: &LinuxTun) -> Vec<u8> {
     }
 }
 
-/// Swaps the ends of a UDP datagram; neither checksum changes by that.
+/// Swaps the ends of a UDP datagram. Neither checksum changes by that, nor whether the UDP one is complete.
 fn answer(datagram: &[u8]) -> Vec<u8> {
     let mut reply = datagram.to_vec();
     let (source, length, udp) = if datagram[0] >> 4 == 4 { (12, 4, 20) } else { (8, 16, 40) };
@@ -94,7 +94,7 @@ fn datagrams_go_both_ways() {
             let socket = UdpSocket::bind(any).unwrap();
             socket.set_read_timeout(Some(Duration::from_secs(5))).unwrap();
             socket.send_to(b"out", peer).unwrap();
-            let datagram = next(&tun).await;
+            let (datagram, offload) = next(&tun).await;
             assert!(datagram.ends_with(b"out"));
             let source = if own.is_ipv4() {
                 IpAddr::from(<[u8; 4]>::try_from(&datagram[12..16]).unwrap())
@@ -103,7 +103,7 @@ fn datagrams_go_both_ways() {
             };
             assert_eq!(source, own);
             let reply = answer(&datagram);
-            tun.try_send(&[IoSlice::new(&reply)], Offload::default()).unwrap();
+            tun.try_send(&[IoSlice::new(&reply)], offload).unwrap();
             let mut buffer = [0; 10];
             let answered = socket.recv_from(&mut buffer);
             assert!(matches!(answered, Ok((3, from)) if from == peer), "{peer}: {answered:?}");
