@@ -9,7 +9,7 @@
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
-use crate::context::timing::ORDERED_REPORT_DELAY;
+use crate::context::timing::REPORT_DELAY;
 use crate::wire::Epoch;
 
 /// A frame that was sent and that no report covers yet.
@@ -191,7 +191,7 @@ impl Pacer {
     /// What may be under way, in bytes.
     fn window(&self, rtt: Duration) -> f64 {
         let Some(rate) = self.rate.get(higher) else { return Self::FIRST_WINDOW };
-        let delay = (self.delay.get(shorter).unwrap_or(rtt) + ORDERED_REPORT_DELAY).as_secs_f64();
+        let delay = (self.delay.get(shorter).unwrap_or(rtt) + REPORT_DELAY).as_secs_f64();
         let gain = if self.phase == Phase::Startup { Self::STARTUP } else { Self::WINDOW };
         (rate * delay * gain).max(if self.phase == Phase::Startup {
             Self::FIRST_WINDOW

@@ -39,6 +39,12 @@ pub struct Entry {
     length: usize,
 }
 
+impl Entry {
+    fn sent(&self, datagram: &[u8]) -> Sent {
+        Sent { sequence: self.sequence, at: self.at, flags: self.flags, datagram: datagram.to_vec() }
+    }
+}
+
 /// The datagrams sent last, oldest first. They lie one after the other in one block of memory that is used round and
 /// round, so that keeping one is a copy and nothing else.
 #[derive(Debug, Default)]
@@ -164,16 +170,24 @@ impl Recent {
             if lost {
                 *bytes -= entry.length;
                 let datagram = block.get(entry.start..entry.start + entry.length).unwrap_or_default();
-                taken.push(Sent {
-                    sequence: entry.sequence,
-                    at: entry.at,
-                    flags: entry.flags,
-                    datagram: datagram.to_vec(),
-                });
+                taken.push(entry.sent(datagram));
             }
             !lost
         });
         taken
+    }
+
+    /// Copies of what was sent over a path, oldest first, of so many bytes at most: what does not fit is passed over.
+    pub fn copies(&self, path: PathId, mut room: usize) -> Vec<Sent> {
+        let mut copies = Vec::new();
+        for entry in self.entries.iter().filter(|e| e.path == path) {
+            let datagram = self.block.get(entry.start..entry.start + entry.length);
+            if let Some((left, datagram)) = room.checked_sub(entry.length).zip(datagram) {
+                room = left;
+                copies.push(entry.sent(datagram));
+            }
+        }
+        copies
     }
 
     /// Gives the room back when there is no traffic.
@@ -232,6 +246,8 @@ mod tests {
         }
         recent.confirm(A, EPOCH, 3);
         recent.confirm(A, Epoch(2), 5);
+        assert_eq!(recent.copies(A, 199).len(), 1);
+        assert_eq!(recent.copies(A, 1_000).iter().map(|s| s.sequence).collect::<Vec<_>>(), [4, 5]);
         assert_eq!(sequences(&mut recent, A), [4, 5]);
         assert_eq!(recent.bytes(), 400);
         recent.confirm(B, EPOCH, 100);

@@ -433,7 +433,7 @@ fn the_timers_are_as_documented() {
         ("REPORT delay", ms(timing::REPORT_DELAY)),
         (
             "REPORT delay of data that is ORDERED",
-            format!("{}, or {} data frames", ms(timing::ORDERED_REPORT_DELAY), timing::REPORT_AFTER),
+            format!("{}, or {} data frames", ms(timing::REPORT_DELAY), timing::REPORT_AFTER),
         ),
         ("overtaking: margin, most", {
             let most = timing::MAX_OVERTAKING;

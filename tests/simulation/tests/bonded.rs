@@ -122,9 +122,10 @@ fn a_link_that_falls_silent_leaves_the_others() {
         let (report, rate) = measure(&mut world, laptop, server, 5);
         assert!(rate >= 0.85 * rest, "{name}: {rate} Mbit/s, {report:?}");
         world.blackhole(laptop, name, false);
-        measure(&mut world, laptop, server, 12);
+        // Its rate is found out anew, by a stream that grows by a segment each round trip.
+        measure(&mut world, laptop, server, 18);
         let (report, rate) = measure(&mut world, laptop, server, 5);
-        assert!(rate >= 0.85 * 80.0, "{name} is back: {rate} Mbit/s, {report:?}");
+        assert!(rate >= 0.9 * 80.0, "{name} is back: {rate} Mbit/s, {report:?}");
     }
 }
 

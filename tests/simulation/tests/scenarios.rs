@@ -45,14 +45,15 @@ fn link_down_costs_one_round_trip() {
 }
 
 #[test]
-fn silent_blackhole_is_found_within_200_ms() {
+fn silent_blackhole_is_bridged_within_140_ms() {
     for seed in 0..50 {
         let (mut world, laptop, server) = train(seed);
         world.run(ms(seed * 3));
         world.blackhole(laptop, "wifi", true);
         world.run(ms(2_000));
         let report = world.echo_report(laptop, server);
-        assert!(report.longest_gap <= ms(200), "seed {seed}: {report:?}");
+        // Suspicion after at most 10 + 60 + 22 ms, as the estimate is young; a copy of what was on its way takes 30.
+        assert!(report.longest_gap <= ms(140), "seed {seed}: {report:?}");
         assert_eq!(world.active(laptop, server).as_deref(), Some("cell"));
     }
 }

@@ -199,7 +199,7 @@ impl Context {
         self.announce(now);
         let rtts = || self.paths.iter().filter(|p| p.carries()).filter_map(|p| p.rtt.smoothed());
         if let (Some(most), Some(least)) = (rtts().max(), rtts().min()) {
-            let again = least + timing::ORDERED_REPORT_DELAY + timing::SCHEDULING;
+            let again = least + timing::REPORT_DELAY + timing::SCHEDULING;
             self.received.set_delays(most - least, again);
         }
     }

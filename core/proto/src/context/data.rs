@@ -571,6 +571,25 @@ impl Context {
         sealed.is_some()
     }
 
+    /// What was on its way over a path that fell silent goes over the best standby as well, as far as no report
+    /// confirmed it: should the path be dead, whoever waits need not wait for the verdict. The receiver drops what it
+    /// has. It is still kept, for a copy may be lost, too.
+    pub(super) fn copy_recent(&mut self, now: Instant, silent: PathId) {
+        if self.standby().is_none() {
+            return;
+        }
+        for sent in self.recent.copies(silent, Path::COPIED_AT_ONCE) {
+            let mut frame = vec![0; DATA_OVERHEAD + sent.datagram.len()];
+            if let Some(room) = frame.get_mut(HEADER_LEN..DATA_HEADROOM) {
+                room.copy_from_slice(&sent.sequence.to_be_bytes());
+            }
+            if let Some(room) = frame.get_mut(DATA_HEADROOM..DATA_HEADROOM + sent.datagram.len()) {
+                room.copy_from_slice(&sent.datagram);
+            }
+            self.copy(now, &frame, sent.flags);
+        }
+    }
+
     /// Seals a frame for a path, and notes that it was sent.
     pub(super) fn seal(
         &mut self,

@@ -41,12 +41,8 @@ impl Context {
         let mut full = false;
         if let Some(flags) = data {
             let ordered = flags.contains(Flags::ORDERED);
-            let (delay, most) = if ordered {
-                (timing::ORDERED_REPORT_DELAY, timing::REPORT_AFTER)
-            } else {
-                (timing::REPORT_DELAY, timing::REPORT_AT_ONCE)
-            };
-            path.owed = Some(path.owed.map_or(now + delay, |due| due.min(now + delay)));
+            let most = if ordered { timing::REPORT_AFTER } else { timing::REPORT_AT_ONCE };
+            path.owed.get_or_insert(now + timing::REPORT_DELAY);
             path.unreported = path.unreported.saturating_add(1);
             path.unreported_ordered |= ordered;
             full = path.unreported >= most;
@@ -190,7 +186,7 @@ impl Context {
         path.state = PathState::Suspect;
         path.suspect_since = Some(now);
         path.probe = None;
-        let heard = path.heard;
+        let (heard, id) = (path.heard, path.id);
         self.send_probe(now, at);
         if self.is_bonded() {
             // Others carry the data on, and the receiver waits for what is missing.
@@ -209,6 +205,7 @@ impl Context {
                 self.send_probe(now, other);
             }
         }
+        self.copy_recent(now, id);
     }
 
     /// When a suspect active path has had its time.

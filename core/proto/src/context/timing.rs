@@ -3,10 +3,9 @@
 use std::time::Duration;
 
 /// Who receives data over a path and sends nothing over it says so after this long. It bounds how soon the sender
-/// can tell silence from a quiet application, and costs at most 50 small datagrams a second, under load only.
-pub const REPORT_DELAY: Duration = Duration::from_millis(20);
-/// The same for data that is put in order: who sends over several paths paces itself by what it is told.
-pub const ORDERED_REPORT_DELAY: Duration = Duration::from_millis(10);
+/// can tell silence from a quiet application, and costs at most 100 small datagrams a second, under load only. Who sends
+/// over several paths paces itself by what it is told, too.
+pub const REPORT_DELAY: Duration = Duration::from_millis(10);
 /// Who received so many data frames over a path says what arrived, after [`REPORT_DELAY`] too, even while it sends data
 /// over the path: the other end keeps what was not confirmed, to send it again should the path die.
 pub const REPORT_AFTER: u32 = 32;

@@ -2,8 +2,9 @@
 
 use std::io;
 use std::net::{SocketAddr, SocketAddrV4, SocketAddrV6};
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Mutex, PoisonError};
 use std::task::{Context, Poll};
 
 use mast_engine::os::{Arrival, Family, Udp};
@@ -20,7 +21,11 @@ struct Control([u8; 64]);
 
 /// A UDP socket of one interface.
 pub struct LinuxUdp {
+    /// Registered for reading only. The kernel tells of room each time when it is done with a datagram, which happens
+    /// while its receiver reads it: on one machine, that would wake the sender for nothing in the receiver's time.
     socket: AsyncFd<Stable<Socket>>,
+    /// A second descriptor of it, registered for writing while it has no room.
+    full: Mutex<Option<AsyncFd<Stable<OwnedFd>>>>,
     family: Family,
     /// Several datagrams may go out at once: the kernel has it, and the interface has not refused it.
     segments: AtomicBool,
@@ -66,10 +71,8 @@ impl LinuxUdp {
         }
         tracing::debug!(segments, joins, "socket opened");
         // SAFETY: `Stable` keeps the descriptor from being exchanged, and `AsyncFd` deregisters it before it drops it.
-        let socket = unsafe {
-            AsyncFd::register_with_interest(Stable::new(socket), Interest::READABLE | Interest::WRITABLE)
-        }?;
-        Ok(Self { socket, family, segments: segments.into() })
+        let socket = unsafe { AsyncFd::register_with_interest(Stable::new(socket), Interest::READABLE) }?;
+        Ok(Self { socket, full: Mutex::default(), family, segments: segments.into() })
     }
 
     /// Sends datagrams of this length with one call.
@@ -150,7 +153,26 @@ impl Udp for LinuxUdp {
     }
 
     fn poll_writable(&self, cx: &mut Context<'_>) -> Poll<()> {
-        self.socket.poll_write_ready(cx).map(drop)
+        let mut full = self.full.lock().unwrap_or_else(PoisonError::into_inner);
+        if full.is_none() {
+            let watched = self.socket.get_ref().get().as_fd().try_clone_to_owned().and_then(|socket| {
+                // SAFETY: as for the socket itself.
+                Ok(unsafe { AsyncFd::register_with_interest(Stable::new(socket), Interest::WRITABLE) }?)
+            });
+            match watched {
+                Ok(watched) => *full = Some(watched),
+                // Whoever waits does so for a bounded time.
+                Err(error) => {
+                    tracing::debug!(%error, "a full socket is not watched");
+                    return Poll::Pending;
+                }
+            }
+        }
+        let room = full.as_ref().is_none_or(|socket| socket.poll_write_ready(cx).is_ready());
+        if room {
+            *full = None;
+        }
+        if room { Poll::Ready(()) } else { Poll::Pending }
     }
 
     fn try_recv(&self, buffer: &mut [u8]) -> io::Result<Arrival> {
@@ -160,7 +182,7 @@ impl Udp for LinuxUdp {
     fn try_send(&self, remote: SocketAddr, class: u8, stride: usize, payload: &[u8]) -> io::Result<()> {
         let stride = stride.max(1);
         if stride >= payload.len() {
-            return self.blocking(self.send(remote, class, payload.len(), payload));
+            return unless_queued(self.send(remote, class, payload.len(), payload));
         }
         let mut refused = None;
         if self.segments.load(Ordering::Relaxed) {
@@ -172,11 +194,11 @@ impl Udp for LinuxUdp {
                 // The interface, or something on the way to it (IPsec, a device without checksums), cannot do it; or
                 // the datagrams are too large for it, which shows when the first goes out alone.
                 Some(libc::EIO | libc::EINVAL | libc::EOPNOTSUPP) => refused = Some(error),
-                _ => return self.blocking(Err(error)),
+                _ => return unless_queued(Err(error)),
             }
         }
         for (at, datagram) in payload.chunks(stride).enumerate() {
-            let sent = self.blocking(self.send(remote, class, datagram.len(), datagram));
+            let sent = unless_queued(self.send(remote, class, datagram.len(), datagram));
             let too_large = sent.as_ref().is_err_and(|e| e.raw_os_error() == Some(libc::EMSGSIZE));
             if let Some(error) = refused.take().filter(|_| !too_large) {
                 tracing::debug!(%error, "datagrams go out one by one from now on");
@@ -191,21 +213,11 @@ impl Udp for LinuxUdp {
     }
 }
 
-impl LinuxUdp {
-    /// Has the runtime watch for room where there was none.
-    fn blocking(&self, result: io::Result<()>) -> io::Result<()> {
-        match result {
-            // A full queue of the interface, where the system tells of it, passes as quickly as a full socket's.
-            Err(error) if error.raw_os_error() == Some(libc::ENOBUFS) => Ok(()),
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-                // Clears the readiness that tokio remembers, so that it is told of the next.
-                let _ = self.socket.try_io(Interest::WRITABLE, |_| -> io::Result<()> {
-                    Err(io::ErrorKind::WouldBlock.into())
-                });
-                Err(error)
-            }
-            other => other,
-        }
+/// A full queue of the interface, where the system tells of it, is emptied sooner than anything could be done.
+fn unless_queued(result: io::Result<()>) -> io::Result<()> {
+    match result {
+        Err(error) if error.raw_os_error() == Some(libc::ENOBUFS) => Ok(()),
+        other => other,
     }
 }
 
