@@ -7,6 +7,7 @@
 //! `README.md`.
 
 pub mod accuracy;
+pub mod bare;
 pub mod bonding;
 pub mod chart;
 pub mod crowd;

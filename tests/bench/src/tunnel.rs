@@ -8,6 +8,7 @@ use mast_control::{PeerAdd, PeerFile, Status};
 use mast_netlab::{Host, Lab};
 use mast_stage::{Daemon, Program};
 
+use crate::bare;
 use crate::wireguard::{End, Keys, Pair, file_name, serve};
 use crate::{BenchError, Result};
 
@@ -26,6 +27,8 @@ pub const REFERENCE: &str = "wireguard-go";
 pub enum Tunnel {
     /// Nothing: the veth pair alone.
     None,
+    /// The least that any tunnel does: [`bare`].
+    Bare,
     /// MAST, with the cipher that suits the processor (AES-256-GCM where it has instructions for it).
     Mast,
     /// MAST, with ChaCha20-Poly1305.
@@ -44,8 +47,10 @@ impl Tunnel {
         let named =
             |variable: &str, program: &str| std::env::var(variable).unwrap_or_else(|_| program.into());
         let newer = std::env::var("WIREGUARD_GO").ok().map(Self::WireGuard);
-        let all = [Self::None, Self::Mast, Self::MastChaCha, Self::MastPlain, Self::MastTo(REFERENCE.into())]
+        let own = [Self::Mast, Self::MastChaCha, Self::MastPlain, Self::MastTo(REFERENCE.into())];
+        let all = [Self::None, Self::Bare]
             .into_iter()
+            .chain(own)
             .chain([Self::WireGuard(REFERENCE.into())])
             .chain(newer)
             .chain([
@@ -61,6 +66,7 @@ impl Tunnel {
     pub fn name(&self) -> String {
         match self {
             Self::None => "none (veth)".into(),
+            Self::Bare => "bare loop".into(),
             Self::Mast => "MAST".into(),
             Self::MastChaCha => "MAST, ChaCha20".into(),
             Self::MastPlain => "MAST, plain WireGuard".into(),
@@ -101,6 +107,7 @@ impl Tunnel {
 
 enum Ends {
     None,
+    Bare(bare::Pair),
     Mast { laptop: Box<Daemon>, server: Box<Daemon> },
     Mixed { laptop: Box<Daemon>, server: End },
     WireGuard(Pair),
@@ -135,6 +142,11 @@ impl Bed {
         }
         let (ends, to) = match tunnel {
             Tunnel::None => (Ends::None, SERVER.to_owned()),
+            Tunnel::Bare => {
+                let pair =
+                    bare::Pair::start((&laptop, LAPTOP, Keys::LAPTOP), (&server, SERVER, Keys::SERVER))?;
+                (Ends::Bare(pair), Keys::SERVER.to_owned())
+            }
             Tunnel::Mast => mast(&Program::built()?, &laptop, &server)?,
             Tunnel::MastChaCha => mast(&Program::built()?.with(CIPHER, "chacha20"), &laptop, &server)?,
             Tunnel::MastPlain => mast_plain(&laptop, &server)?,
@@ -159,6 +171,7 @@ impl Bed {
     pub fn processes(&self) -> Vec<u32> {
         match &self.ends {
             Ends::None => Vec::new(),
+            Ends::Bare(pair) => pair.processes().to_vec(),
             Ends::Mast { laptop, server } => laptop.id().into_iter().chain(server.id()).collect(),
             Ends::Mixed { laptop, server } => laptop.id().into_iter().chain([server.id()]).collect(),
             Ends::WireGuard(pair) => pair.processes().to_vec(),

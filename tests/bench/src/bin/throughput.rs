@@ -17,6 +17,10 @@ use serde_json::{Value, json};
 ///
 /// Beside MAST: wireguard-go, and where they are installed boringtun-cli and gotatun. The environment variables
 /// BORINGTUN and GOTATUN name other programs in their place, and WIREGUARD_GO one more wireguard-go.
+///
+/// The "bare loop" is no usable tunnel but a measuring device: the least that any tunnel of this kind does, with a key
+/// that everybody knows, without a handshake, without protection from replays, without paths. It says how near MAST is
+/// to what the machine can do.
 #[derive(Parser)]
 struct Arguments {
     /// How often each is measured
@@ -35,7 +39,8 @@ struct Arguments {
     #[arg(long, value_name = "KPPS", value_delimiter = ',', default_values_t = [50, 100, 200],
           value_parser = clap::value_parser!(u32).range(1..=10_000))]
     kpps: Vec<u32>,
-    /// Only tunnels whose name in the table contains this; the veth pair and wireguard-go are always measured
+    /// Only tunnels whose name in the table contains this; the veth pair, the bare loop and wireguard-go are always
+    /// measured
     #[arg(long, value_name = "WORD")]
     tunnel: Vec<String>,
     /// Write everything to a file as JSON
@@ -44,6 +49,9 @@ struct Arguments {
     /// Draw pictures into a directory
     #[arg(long, value_name = "DIRECTORY")]
     svg: Option<PathBuf>,
+    /// Only be one end of the bare loop: its own address and port, and the peer's
+    #[arg(long, hide = true, num_args = 2, value_name = "ADDRESS")]
+    bare: Option<Vec<String>>,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -86,6 +94,15 @@ impl Outcome {
 
 fn main() -> ExitCode {
     let arguments = Arguments::parse();
+    if let Some([own, peer]) = arguments.bare.as_deref() {
+        return match mast_bench::bare::run(own, peer) {
+            Ok(()) => ExitCode::SUCCESS,
+            Err(error) => {
+                eprintln!("throughput: the bare loop: {error}");
+                ExitCode::FAILURE
+            }
+        };
+    }
     let ready = obstacle().map_or(Ok(()), |why| Err(BenchError::Missing(why)));
     // Before any thread: the whole process moves into a network of its own.
     match ready.and_then(|()| Ok(mast_netlab::enter()?)).and_then(|()| run(&arguments)) {
@@ -118,7 +135,7 @@ impl Arguments {
         }
         let wants =
             |t: &Tunnel| self.tunnel.is_empty() || self.tunnel.iter().any(|word| t.name().contains(word));
-        tunnels.retain(|t| wants(t) || *t == Tunnel::None || is_reference(t));
+        tunnels.retain(|t| wants(t) || matches!(t, Tunnel::None | Tunnel::Bare) || is_reference(t));
         tunnels
     }
 }
@@ -198,6 +215,8 @@ fn print(tunnels: &[Tunnel], outcome: &Outcome) {
 const STREAM: f64 = 12.0;
 /// Of what a bare loop of the same system calls and the same cipher reached, which was 10.1 : 0.70 times its peer.
 const OF_BARE: f64 = 0.9 * 10.1 / 0.70;
+/// Of what the bare loop of this very run reaches.
+const BARE: f64 = 0.9;
 /// A plain WireGuard peer shall be so many times the peer.
 const PLAIN: f64 = 5.0;
 /// Processor seconds for a gigabyte, both ends.
@@ -218,6 +237,13 @@ fn goals(tunnels: &[Tunnel], outcomes: &[Outcome]) -> Vec<Goal> {
             let figure = what(Metric::Rate.words());
             goals.push(Goal::least(figure.clone(), STREAM, times(own)));
             goals.push(Goal::least(format!("{figure}, nine tenths of a bare loop's"), OF_BARE, times(own)));
+            if let Some(bare) = tunnels.iter().position(|t| *t == Tunnel::Bare) {
+                let of = |at| outcome.value(at, Metric::Rate);
+                let share = of(own).zip(of(bare)).map(|(own, bare)| own / bare);
+                let words = outcome.load.words();
+                let what = format!("{words}, offloads on: {}, times the bare loop", Metric::Rate.words());
+                goals.push(Goal::least(what, BARE, share));
+            }
             if let Some(plain) = tunnels.iter().position(|t| *t == Tunnel::MastPlain) {
                 goals.push(Goal::least(format!("{figure}, plain WireGuard"), PLAIN, times(plain)));
             }
