@@ -23,10 +23,11 @@ use crate::traffic::Traffic;
 use crate::wireguard::{Indices, Owner};
 use crate::{checksum, clamp, icmp, inner};
 
-/// Frames that are taken from the virtual interface before the sockets have their turn.
-const FRAMES: usize = 64;
-/// Reads of one socket before the others and the virtual interface have their turn.
-const READS: usize = 256;
+/// Reads of the virtual interface, or of one socket, before the others have their turn.
+const READS: usize = 64;
+/// Bytes of the same. A stream's acknowledgments come the other way: were a whole window of it moved before they have
+/// their turn, the two ends would work by turns, and each wait for the other.
+const TURN: usize = 512 * 1024;
 /// The longest datagram, of the virtual interface and of a socket.
 pub(crate) const MAX_DATAGRAM: usize = 65_535;
 /// What is received before it is handed to the host, in bytes: as much as still lies in a processor's own memory.
@@ -106,22 +107,28 @@ impl<U: Udp> Net<U> {
 }
 
 impl<P: Platform> Engine<P> {
-    /// From the virtual interface to the network.
-    pub(crate) fn pump_tun(&mut self, now: Instant) {
+    /// From the virtual interface to the network. Tells whether there may be more.
+    pub(crate) fn pump_tun(&mut self, now: Instant) -> bool {
         let mut buffer = std::mem::take(&mut self.frame);
-        for _ in 0..FRAMES {
-            if self.net.full.is_some() {
-                break;
+        let (mut reads, mut taken) = (0, 0);
+        let more = loop {
+            if reads == READS || taken >= TURN {
+                break true;
             }
-            let Some(tun) = &self.tun else { break };
+            if self.net.full.is_some() {
+                break false;
+            }
+            let Some(tun) = &self.tun else { break false };
             let (length, offload) = match tun.try_recv(&mut buffer) {
                 Ok(read) => read,
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => break false,
                 Err(error) => {
                     self.lose_tun(now, &error);
-                    break;
+                    break false;
                 }
             };
+            reads += 1;
+            taken += length;
             let frame = buffer.get_mut(..length).and_then(|bytes| Frame::read(bytes, offload));
             let Some((frame, (_, destination))) = frame.and_then(|f| Some((f, inner::addresses(f.bytes())?)))
             else {
@@ -132,9 +139,10 @@ impl<P: Platform> Engine<P> {
                 Some(peer) => self.put_out(now, peer, &frame),
                 None => self.net.counters.add("no_route"),
             }
-        }
+        };
         self.frame = buffer;
         self.flush_out(now);
+        more
     }
 
     /// Sends a datagram of the engine's own to a peer, as if it came from the host.
@@ -232,22 +240,29 @@ impl<P: Platform> Engine<P> {
         self.net.full.map(|(_, since)| since + PATIENCE)
     }
 
-    /// From the network: to the virtual interface, to a context, or nowhere.
-    pub(crate) fn pump_sockets(&mut self, now: Instant) {
+    /// From the network: to the virtual interface, to a context, or nowhere. Tells whether there may be more.
+    pub(crate) fn pump_sockets(&mut self, now: Instant) -> bool {
         let mut batch = std::mem::take(&mut self.batch);
         let mut inward = std::mem::take(&mut self.inward);
         if let Some(tun) = &self.tun {
             inward.coalescer.suit(tun.offloads());
         }
-        let mut used = 0;
+        let (mut used, mut more) = (0, false);
         for at in 0..self.net.sockets.len() {
-            for _ in 0..READS {
+            let (mut reads, mut taken) = (0, 0);
+            loop {
+                if reads == READS || taken >= TURN {
+                    more = true;
+                    break;
+                }
                 if batch.len() - used < MAX_DATAGRAM {
                     self.flush_in(&mut inward, &batch);
                     used = 0;
                 }
                 let Some(room) = batch.get_mut(used..) else { break };
                 let Some((arrival, path)) = self.net.sockets.receive(at, room) else { break };
+                reads += 1;
+                taken += arrival.length;
                 let stride = arrival.stride.max(1);
                 self.net.traffic.received(path, arrival.length.div_ceil(stride), arrival.length);
                 if arrival.length == 0 {
@@ -267,6 +282,7 @@ impl<P: Platform> Engine<P> {
         self.flush_in(&mut inward, &batch);
         self.batch = batch;
         self.inward = inward;
+        more
     }
 
     /// One datagram of the network, in this range of the batch.

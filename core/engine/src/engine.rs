@@ -293,8 +293,11 @@ impl<P: Platform> Engine<P> {
                     self.timers(now);
                 }
                 Wake::Data => {
-                    self.pump_sockets(now);
-                    self.pump_tun(now);
+                    let more = self.pump_sockets(now) | self.pump_tun(now);
+                    if more {
+                        // Lets the runtime look which of the others are ready, too.
+                        tokio::task::yield_now().await;
+                    }
                 }
                 Wake::Room => self.retry_full(now),
             }
