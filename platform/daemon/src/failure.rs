@@ -4,7 +4,7 @@ use std::process::ExitCode;
 
 use mast_control::ServerError;
 use mast_engine::api::EngineError;
-use mast_platform::state::StateError;
+use mast_state::StateError;
 
 use crate::config::ConfigError;
 use crate::store::StoreError;

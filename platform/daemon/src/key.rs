@@ -11,7 +11,7 @@ use mast_control::{
     Request, Response, Server, ServerOptions, Service, Status, Story, Trouble,
 };
 use mast_engine::api::{PublicKey, public_key};
-use mast_platform::state::StateDir;
+use mast_state::StateDir;
 use tokio::sync::{Mutex, broadcast, mpsc, oneshot};
 use zeroize::Zeroizing;
 

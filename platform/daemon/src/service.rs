@@ -12,8 +12,8 @@ use mast_control::{
 };
 use mast_engine::Choose;
 use mast_engine::api::{self, EngineError, PeerConfig};
-use mast_platform::state::{StateDir, StateError};
 use mast_proto::{PathState, Policy, Selector};
+use mast_state::{StateDir, StateError};
 use tokio::sync::{broadcast, mpsc};
 
 use crate::config::shared_range;

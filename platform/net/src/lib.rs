@@ -1,10 +1,9 @@
-//! What differs per operating system: virtual interface, interface monitor, bound sockets, routes, key store.
+//! What differs per operating system: virtual interface, interface monitor, bound sockets, routes.
 //!
 //! - `linux`: TUN device, rtnetlink monitor and configuration, device-bound UDP sockets, checks for `doctor`,
 //!   clean-up after a killed predecessor. Its documentation says which interfaces count as uplinks.
-//! - `state` (Unix): the state directory with the lock, the private key and the daemon's files.
-//! - `windows`, to come: Wintun device, `NotifyIpInterfaceChange` monitor, `IP_UNICAST_IF` sockets, DPAPI key store.
-//! - `macos`, to come: utun device, `PF_ROUTE`/`NWPathMonitor` monitor, `IP_BOUND_IF` sockets, keychain.
+//! - `windows`, to come: Wintun device, `NotifyIpInterfaceChange` monitor, `IP_UNICAST_IF` sockets.
+//! - `macos`, to come: utun device, `PF_ROUTE`/`NWPathMonitor` monitor, `IP_BOUND_IF` sockets.
 //!
 //! [`Native`] is the platform the crate was built for. On systems that are not supported yet the crate compiles,
 //! and every operation of `Native` fails with [`std::io::ErrorKind::Unsupported`].
@@ -13,8 +12,6 @@ mod check;
 #[cfg(target_os = "linux")]
 pub mod linux;
 mod overrides;
-#[cfg(unix)]
-pub mod state;
 #[cfg(not(target_os = "linux"))]
 mod unsupported;
 

@@ -14,8 +14,8 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use mast_control::AtStart;
 use mast_engine::api::{Change, InterfaceChoice, InviteRecord, PeerConfig, PublicKey};
-use mast_platform::state::{StateDir, StateError};
 use mast_proto::Policy;
+use mast_state::{StateDir, StateError};
 
 use crate::config::Config;
 use crate::endpoint::Endpoint;

@@ -1,7 +1,4 @@
-//! The state directory: lock, private key, and the daemon's files.
-//!
-//! The directory belongs to one daemon at a time and to its user only. Every file is written whole: after a crash or
-//! a power cut it has its old or its new content.
+//! The state directory on Unix.
 
 use std::ffi::OsStr;
 use std::fs::{self, DirBuilder, File, OpenOptions, TryLockError};
@@ -50,7 +47,16 @@ pub enum StateError {
         /// Its permissions.
         mode: u32,
     },
-    /// The directory or the key is another user's.
+    /// Others than the owner could change a file.
+    #[error("others can write to {0} (mode {mode:03o}); see that its content is yours, then run `chmod go-w {0}`",
+        .path.display())]
+    FileWritable {
+        /// The file.
+        path: PathBuf,
+        /// Its permissions.
+        mode: u32,
+    },
+    /// The directory or a file in it is another user's.
     #[error("{0} belongs to user {owner}, not to user {user} that runs this program; run `chown -R {user} {0}`", .path.display())]
     Owner {
         /// The directory or file.
@@ -182,10 +188,16 @@ impl StateDir {
     /// The content of a file, or nothing if there is none.
     ///
     /// # Errors
-    /// When it cannot be read.
+    /// When it cannot be read, or others than its owner could have changed it.
     pub fn read(&self, name: &str) -> Result<Option<Vec<u8>>, StateError> {
         let path = self.file(name)?;
         let Some(file) = open_existing(&path)? else { return Ok(None) };
+        let metadata = file.metadata().map_err(|e| failed("look at", &path, e))?;
+        own(&path, &metadata)?;
+        let mode = metadata.mode() & 0o7777;
+        if mode & OTHERS_WRITE != 0 {
+            return Err(StateError::FileWritable { path, mode });
+        }
         let mut content = Vec::new();
         file.take(LARGEST).read_to_end(&mut content).map_err(|e| failed("read", &path, e))?;
         Ok(Some(content))

@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
-use mast_platform::state::{StateDir, StateError};
+use mast_state::{StateDir, StateError};
 
 fn mode(path: impl AsRef<Path>) -> u32 {
     fs::metadata(path).unwrap().permissions().mode() & 0o7777
@@ -90,6 +90,21 @@ fn a_directory_that_others_can_write_is_refused() {
     }
     set_mode(&path, 0o755);
     StateDir::open(&path).unwrap();
+}
+
+#[test]
+fn a_file_that_others_can_write_is_refused() {
+    let parent = tempfile::tempdir().unwrap();
+    let state = StateDir::open(parent.path()).unwrap();
+    state.write_atomic("peers", b"mine").unwrap();
+    for writable in [0o660, 0o606] {
+        set_mode(parent.path().join("peers"), writable);
+        let error = state.read("peers").unwrap_err();
+        assert!(matches!(error, StateError::FileWritable { mode, .. } if mode == writable), "{error}");
+        assert!(error.to_string().contains("chmod go-w"), "{error}");
+    }
+    set_mode(parent.path().join("peers"), 0o644);
+    assert_eq!(state.read("peers").unwrap().unwrap(), b"mine");
 }
 
 #[test]
