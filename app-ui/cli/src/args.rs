@@ -41,8 +41,10 @@ pub enum Command {
     Up,
     /// Stop carrying traffic and take back every change to the system, even after a crash of the service
     Down,
-    /// Show whether peers answer, over which paths, and what happened lately
-    Status(Format),
+    /// Show whether peers answer, over which links, and what happened lately
+    Status(StatusArgs),
+    /// Have the service try now what it has not heard of lately
+    Check(CheckArgs),
     /// Show every path in detail
     Paths(Format),
     /// List the peers
@@ -95,6 +97,23 @@ pub enum PeerCommand {
         /// The peer's name
         name: String,
     },
+}
+
+/// Arguments of `status`.
+#[derive(Debug, Args)]
+pub struct StatusArgs {
+    /// Only this peer; the others cost nothing then
+    pub peer: Option<String>,
+    /// How to print it.
+    #[command(flatten)]
+    pub format: Format,
+}
+
+/// Arguments of `check`.
+#[derive(Debug, Args)]
+pub struct CheckArgs {
+    /// Only this peer; otherwise all
+    pub peer: Option<String>,
 }
 
 /// Arguments of `invite`.

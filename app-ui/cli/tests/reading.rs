@@ -6,7 +6,7 @@ use std::io::{BufRead, BufReader};
 use std::process::Stdio;
 
 use common::{Stage, moved, peer, status};
-use mast_control::{Access, Notice, PeerState, PolicyMode, PolicyStatus, Status, Verdict};
+use mast_control::{Access, PathState, PathStatus, PeerState, PolicyMode, PolicyStatus, Status, Verdict};
 
 #[test]
 fn status_begins_with_one_honest_sentence() {
@@ -20,13 +20,43 @@ fn status_begins_with_one_honest_sentence() {
             "Connected to home over wlan0 (Wi-Fi 'Tr[31main'), 41 ms.",
             "home is at 100.64.0.1; policy: auto",
             "",
-            "   INTERFACE  NETWORK    REMOTE             STATE        RTT  LOSS",
-            "*  wlan0      Tr[31main  198.51.100.1:6278  validated  41 ms   0 %",
-            "   wwan0                 198.51.100.1:6278  validated  41 ms   0 %",
+            "   INTERFACE  NETWORK    OVER  REMOTE             STATE        RTT  LOSS",
+            "*  wlan0      Tr[31main  IPv4  198.51.100.1:6278  validated  41 ms   0 %",
+            "   wwan0                 IPv4  198.51.100.1:6278  validated  41 ms   0 %",
             "",
             "2026-01-01 12:04:31 wifi → cell: went silent, gap 140 ms",
         ]
     );
+}
+
+#[test]
+fn one_link_is_one_line_and_what_fails_is_said() {
+    let mut dual = status();
+    let [wifi, cell] = [0, 1].map(|at| dual.peers[0].paths[at].clone());
+    let v6 = |id, path: &PathStatus| PathStatus {
+        id,
+        active: false,
+        local: "2001:db8::2".into(),
+        remote: "[2001:db8::1]:6278".into(),
+        ..path.clone()
+    };
+    let failed = |path: PathStatus| PathStatus { state: PathState::Failed, active: false, ..path };
+    let cell = PathStatus { active: true, ..cell };
+    dual.peers[0].paths = vec![failed(wifi.clone()), failed(v6(3, &wifi)), v6(4, &cell), cell];
+    let stage = Stage::new(dual);
+    let ran = stage.run(&["status", "home"]);
+    let lines: Vec<_> = ran.out.lines().collect();
+    assert_eq!(
+        lines[0],
+        "Connected to home over wwan0 (cellular, metered), 41 ms; Wi-Fi ‘Tr[31main’ does not answer."
+    );
+    assert!(lines[4].contains("IPv4 and IPv6") && lines[4].contains("failed"), "{}", ran.out);
+    assert!(lines[5].starts_with("*  wwan0") && lines[5].contains("IPv4 and IPv6"), "{}", ran.out);
+    assert_eq!(lines.len(), 6, "{}", ran.out);
+    let paths = stage.run(&["paths"]);
+    assert_eq!(paths.out.matches("2001:db8::2").count(), 2, "each path has its local address: {}", paths.out);
+    assert_eq!(stage.run(&["status", "home", "--json"]).json()["peer"]["name"], "home");
+    assert_eq!(stage.run(&["status", "hom"]).code, 1);
 }
 
 #[test]
@@ -86,7 +116,7 @@ fn a_mode_that_lacks_a_path_says_so() {
     doubled.peers[0].policy.mode = PolicyMode::Bonded;
     doubled.peers[0].paths.pop();
     let ran = Stage::new(doubled.clone()).run(&["status"]);
-    assert!(ran.out.contains("bonded needs two paths to home, and only one works now"), "{}", ran.out);
+    assert!(ran.out.contains("bonded needs two links to home, and only one works now"), "{}", ran.out);
     let json = Stage::new(doubled).run(&["status", "--json"]).json();
     let policy = &json["peers"][0]["policy"];
     assert_eq!((&policy["mode"], &policy["metered"]), (&"bonded".into(), &true.into()));
@@ -104,7 +134,7 @@ fn the_modes_in_force_are_shown() {
     let words = |line: usize| lines[line].iter().filter(|w| !w.is_empty()).copied().collect::<Vec<_>>();
     assert_eq!(words(1), ["home", "auto", "all peers", "auto, pin, redundant, bonded"], "{}", ran.out);
     assert_eq!(words(2), ["office", "bonded", "this peer", "auto, pin, redundant, bonded"], "{}", ran.out);
-    assert!(lines[3][0].starts_with("bonded needs two paths to office"), "{}", ran.out);
+    assert!(lines[3][0].starts_with("bonded needs two links to office"), "{}", ran.out);
     let json = stage.run(&["mode", "--peer", "office", "--json"]).json();
     assert_eq!(json.as_array().map(Vec::len), Some(1));
     assert_eq!((&json[0]["peer"], &json[0]["mode"]), (&"office".into(), &"bonded".into()));
@@ -174,7 +204,7 @@ fn events_follow_until_the_service_stops() {
     let mut next = || serde_json::from_str::<mast_control::Event>(&lines.next().unwrap().unwrap()).unwrap();
     assert_eq!(next(), moved("12:04:31"));
     assert_eq!(next(), moved("13:00"));
-    stage.script.notices.send(Notice::Event(moved("14:00"))).unwrap();
+    stage.script.notices.send(moved("14:00").into()).unwrap();
     assert_eq!(next(), moved("14:00"));
     stage.stop();
     assert_eq!(child.wait().unwrap().code(), Some(3));

@@ -13,10 +13,12 @@ use tokio::net::unix::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::time::timeout;
 
 use crate::PROTOCOL;
-use crate::error::{ControlError, ErrorCode};
-use crate::request::{Drill, Hello, Invite, PeerAdd, PeerRemove, PolicySet, Request};
-use crate::response::{DoctorReport, DrillProgress, DrillReport, HelloReply, Invited, Notice, PeerAdded};
-use crate::status::{Event, Status};
+use crate::error::{ControlError, ErrorCode, Mismatch, Why};
+use crate::event::Event;
+use crate::report::{DoctorReport, DrillProgress, DrillReport};
+use crate::request::{CheckPaths, Drill, Hello, Invite, PeerAdd, PeerNamed, PeerRemove, PolicySet, Request};
+use crate::response::{HelloReply, Invited, Notice, PeerAdded, PeerView};
+use crate::status::Status;
 use crate::wire::{self, FromServer, LOST, Lines, Next};
 
 /// The longest answer that is believed; a status with thousands of paths fits.
@@ -43,21 +45,15 @@ pub enum ClientError {
         /// Where.
         path: PathBuf,
     },
-    /// The two sides speak different versions; the text says which to upgrade.
-    #[error("{0}")]
-    Version(String),
+    /// The two sides speak different versions.
+    #[error(transparent)]
+    Version(Mismatch),
     /// The service refused.
     #[error(transparent)]
     Refused(ControlError),
     /// The service closed the connection.
     #[error("mastd closed the connection: it was stopped or restarted")]
     Closed,
-    /// This client did not read its events fast enough and was disconnected.
-    #[error("{missed} events were missed because they were not read in time")]
-    Lagged {
-        /// How many.
-        missed: u64,
-    },
     /// The service took too long.
     #[error("mastd does not answer: see `journalctl -u mastd`")]
     Timeout,
@@ -110,11 +106,11 @@ impl Client {
         let reply: HelloReply =
             timeout(HELLO_TIMEOUT, greeting).await.map_err(|_| ClientError::Timeout)??;
         if reply.protocol != PROTOCOL {
-            let older = if reply.protocol < PROTOCOL { "mastd" } else { "this program" };
-            return Err(ClientError::Version(format!(
-                "mastd {} speaks protocol {}, this program speaks protocol {PROTOCOL}: upgrade {older}",
-                reply.version, reply.protocol
-            )));
+            return Err(ClientError::Version(Mismatch {
+                client: PROTOCOL,
+                service: Some(reply.protocol),
+                service_version: Some(reply.version),
+            }));
         }
         client.server = reply;
         Ok(client)
@@ -139,6 +135,42 @@ impl Client {
     /// As [`Client::call`].
     pub async fn status(&mut self) -> Result<Status, ClientError> {
         self.call(&Request::Status).await
+    }
+
+    /// What the status says of one peer, and the interfaces that its paths name.
+    ///
+    /// # Errors
+    /// As [`Client::call`]; [`ErrorCode::NotFound`] names the peers that there are.
+    pub async fn peer(&mut self, name: &str) -> Result<PeerView, ClientError> {
+        match self.call(&Request::Peer(PeerNamed { name: name.to_owned() })).await {
+            // An older service tells of one only among all.
+            Err(ClientError::Refused(error)) if error.code == ErrorCode::UnknownMethod => {
+                let status = self.status().await?;
+                let known: Vec<_> = status.peers.iter().map(|peer| peer.name.clone()).collect();
+                match status.peers.into_iter().find(|peer| peer.name == name) {
+                    Some(peer) => Ok(PeerView { up: status.up, peer, interfaces: status.interfaces }),
+                    None => {
+                        let error = ControlError::of(Why::NoPeer { name: name.to_owned() });
+                        Err(ClientError::Refused(error.with_known(known)))
+                    }
+                }
+            }
+            answer => answer,
+        }
+    }
+
+    /// Tries now what was not heard of lately, of one peer or of all. What comes of it is in a later status.
+    ///
+    /// # Errors
+    /// As [`Client::call`].
+    pub async fn check(&mut self, peer: Option<&str>) -> Result<(), ClientError> {
+        match self.done(&Request::Check(CheckPaths { peer: peer.map(str::to_owned) })).await {
+            // An older service does so whenever it is asked for its status.
+            Err(ClientError::Refused(error)) if error.code == ErrorCode::UnknownMethod => {
+                self.status().await.map(|_| ())
+            }
+            answer => answer,
+        }
     }
 
     /// Starts to carry traffic.
@@ -274,9 +306,14 @@ impl Client {
             let ours = message.id.as_ref().is_none_or(|m| m.is_null() || m.as_u64() == Some(id));
             if let Some(error) = message.error.filter(|_| ours) {
                 let error = ControlError::from(error);
-                return Err(match error.code {
-                    ErrorCode::Version => ClientError::Version(error.message),
-                    _ => ClientError::Refused(error),
+                return Err(match (error.code, error.why) {
+                    (ErrorCode::Version, Why::Version(mismatch)) => ClientError::Version(mismatch),
+                    (ErrorCode::Version, _) => ClientError::Version(Mismatch {
+                        client: PROTOCOL,
+                        service: None,
+                        service_version: None,
+                    }),
+                    (_, why) => ClientError::Refused(ControlError { why, ..error }),
                 });
             }
             if ours {
@@ -305,10 +342,11 @@ pub struct Subscription {
 }
 
 impl Subscription {
-    /// Waits for the next notice. May be cancelled.
+    /// Waits for the next notice. May be cancelled. Who reads too slowly finds [`Notice::Missed`] in the place of what
+    /// was left out.
     ///
     /// # Errors
-    /// When the service goes away, or this client read too slowly and must subscribe again.
+    /// When the service goes away.
     pub async fn next(&mut self) -> Result<Notice, ClientError> {
         loop {
             if let Some(notice) = self.early.pop_front() {
@@ -325,11 +363,11 @@ impl Subscription {
 /// Reads a notification; one of an unknown name is skipped.
 fn notice(method: &str, params: Value) -> Result<Option<Notice>, ClientError> {
     match method {
-        "event" => read::<Event>(params).map(|event| Some(Notice::Event(event))),
+        "event" => read::<Event>(params).map(|event| Some(event.into())),
         "status.changed" => Ok(Some(Notice::StatusChanged)),
         LOST => {
             let missed = params.get("missed").and_then(Value::as_u64).unwrap_or_default();
-            Err(ClientError::Lagged { missed })
+            Ok(Some(Notice::Missed(missed)))
         }
         _ => Ok(None),
     }

@@ -12,20 +12,20 @@ use serde_json::Value;
 use tokio::io::{AsyncWrite, AsyncWriteExt};
 use tokio::net::UnixStream;
 use tokio::net::unix::OwnedReadHalf;
-use tokio::sync::broadcast::{self, error::RecvError};
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 use tokio::time::timeout;
 
 use crate::access::Caller;
-use crate::error::{ControlError, ErrorCode};
+use crate::error::{ControlError, ErrorCode, Mismatch, Why};
+use crate::report::DrillReport;
 use crate::request::{Drill, Hello, Method, Request};
-use crate::response::{DrillReport, HelloReply, Notice, Response};
-use crate::server::{Service, Shared};
+use crate::response::{HelloReply, Response};
+use crate::server::{Notices, Service, Shared};
 use crate::wire::{self, Incoming, Lines, Next};
 use crate::{MAX_LINE, PROTOCOL};
 
-/// Messages that may wait for a client to read. The service's channel of notices gives subscribers more room.
+/// Messages that may wait for a client to read. What the service keeps for its subscribers ([`Notices`]) is more.
 const QUEUE: usize = 8;
 /// How long one message may take to be read.
 const WRITE_TIMEOUT: Duration = Duration::from_secs(10);
@@ -155,15 +155,11 @@ impl<S: Service> Session<S> {
 
     async fn greet(&mut self, hello: Hello) -> Result<HelloReply, ControlError> {
         if hello.protocol != PROTOCOL {
-            let older = if hello.protocol < PROTOCOL { "client" } else { "service (mastd)" };
-            return Err(ControlError::new(
-                ErrorCode::Version,
-                format!(
-                    "the client speaks protocol {}, the service (mastd {}) speaks protocol {PROTOCOL}: \
-                     upgrade the {older}",
-                    hello.protocol, self.shared.greeting.version
-                ),
-            ));
+            return Err(ControlError::of(Why::Version(Mismatch {
+                client: hello.protocol,
+                service: Some(PROTOCOL),
+                service_version: Some(self.shared.greeting.version.clone()),
+            })));
         }
         self.greeted = true;
         self.caller.client = hello.client.chars().filter(|c| !c.is_control()).take(64).collect();
@@ -212,19 +208,10 @@ impl<S: Service> Session<S> {
     }
 }
 
-/// Forwards notices until the client falls too far behind; then it is told and must come again.
-async fn forward(mut notices: broadcast::Receiver<Notice>, queue: mpsc::Sender<Vec<u8>>) {
-    loop {
-        let message = match notices.recv().await {
-            Ok(notice) => wire::notice(&notice),
-            Err(RecvError::Lagged(missed)) => {
-                tracing::info!(missed, "a control client fell behind and was disconnected");
-                let _ = queue.send(wire::lost(missed)).await;
-                return;
-            }
-            Err(RecvError::Closed) => return,
-        };
-        if queue.send(message).await.is_err() {
+/// Forwards notices as fast as the client reads; where it does not keep up, the service leaves some out and says so.
+async fn forward(mut notices: impl Notices, queue: mpsc::Sender<Vec<u8>>) {
+    while let Some(notice) = notices.next().await {
+        if queue.send(wire::notice(&notice)).await.is_err() {
             return;
         }
     }

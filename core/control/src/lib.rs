@@ -8,11 +8,25 @@
 //! → {"jsonrpc":"2.0","id":1,"method":"hello","params":{"protocol":1,"client":"mast 0.1.0"}}
 //! ← {"jsonrpc":"2.0","id":1,"result":{"protocol":1,"version":"0.1.0","name":"laptop"}}
 //! → {"jsonrpc":"2.0","id":2,"method":"peer.remove","params":{"name":"hom"}}
-//! ← {"jsonrpc":"2.0","id":2,"error":{"code":-32002,"message":"…","data":{"known":["home"]}}}
+//! ← {"jsonrpc":"2.0","id":2,"error":{"code":-32002,"message":"…","data":{"why":"no-peer","name":"hom","known":["home"]}}}
 //! ```
 //!
+//! What travels are codes and values; sentences are made of them by [`words`], or by an interface in its user's
+//! language. Beside each code stands its English, for readers of another version that do not know the code.
+//!
+//! # Versions
+//!
 //! Fields and words that a reader does not know are ignored in answers, so that a newer service can talk to an
-//! older interface; in requests they are errors, so that a wish is never half understood.
+//! older interface; in requests they are errors, so that a wish is never half understood. So methods, fields and codes
+//! may be added under the same [`PROTOCOL`]; a client that meets a service without a method falls back
+//! ([`Client::peer`], [`Client::check`]). When the meaning of something changes, the number grows; then `hello` ends in
+//! [`ErrorCode::Version`] with both numbers ([`Mismatch`]), and each side can say which of the two is older.
+//!
+//! # Asking and being told
+//!
+//! `status` and `peer` change nothing, and nothing is tried because somebody asks; who wants that asks for `check`. A
+//! subscriber is told what happens with its content ([`Event`]), in order; if it does not keep up, [`Notice::Missed`]
+//! marks the gap.
 //!
 //! A service implements [`Service`] and hands it to [`Server::run`]; an interface calls [`Client::connect`].
 
@@ -20,6 +34,8 @@ mod access;
 mod client;
 mod connection;
 mod error;
+mod event;
+mod report;
 mod request;
 mod response;
 mod server;
@@ -27,23 +43,25 @@ mod socket;
 mod status;
 pub mod timestamp;
 mod wire;
+pub mod words;
 
 pub use access::{Access, Caller, GROUP};
 pub use client::{Client, ClientError, Subscription};
-pub use error::{ControlError, ErrorCode};
+pub use error::{ControlError, ErrorCode, InviteProblem, Mismatch, Side, Why};
+pub use event::{Ends, Event, SocketCause, What};
+pub use report::{Check, DoctorReport, DrillProgress, DrillReport, DrillStep, Finding, Verdict};
 pub use request::{
-    BudgetSet, Drill, Hello, InterfaceSet, Invite, KeyUnlock, Metered, Pause, PeerAdd, PeerFile, PeerRemove,
-    PeerSet, PolicyClear, PolicySet, Request, SettingsSet, StoryRequest,
+    BudgetSet, CheckPaths, Drill, Hello, InterfaceSet, Invite, KeyUnlock, Metered, Pause, PeerAdd, PeerFile,
+    PeerNamed, PeerRemove, PeerSet, PolicyClear, PolicySet, Request, SettingsSet, StoryRequest,
 };
 pub use response::{
-    Check, DoctorReport, DrillProgress, DrillReport, DrillStep, HandedKey, HelloReply, History, Invited,
-    Logs, MonthUsage, Notice, PathHistory, PeerAdded, Response, Sample, Story, UplinkUsage, UsageReport,
-    Verdict,
+    HandedKey, HelloReply, History, Invited, Logs, MonthUsage, Notice, PathHistory, PeerAdded, PeerView,
+    Response, Sample, Story, UplinkUsage, UsageReport,
 };
-pub use server::{Server, ServerError, ServerOptions, Service};
+pub use server::{Notices, Server, ServerError, ServerOptions, Service};
 pub use status::{
-    AtStart, Eids, Event, InterfaceKind, InterfaceStatus, KeyPlace, Layer, PathState, PathStatus, PeerKind,
-    PeerState, PeerStatus, PolicyMode, PolicyStatus, Settings, Status, Trouble,
+    AtStart, Eids, InterfaceKind, InterfaceStatus, KeyPlace, Layer, PathState, PathStatus, PeerKind,
+    PeerState, PeerStatus, PolicyMode, PolicyStatus, Settings, Status, Trouble, TroubleCause,
 };
 
 /// Where the service listens unless told otherwise.

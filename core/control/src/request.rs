@@ -12,8 +12,12 @@ use crate::status::{AtStart, PolicyMode};
 /// A request that the service answers; greeting and subscribing are the server's own business.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Request {
-    /// `status`: everything at once.
+    /// `status`: everything at once. Changes nothing: no path is tried because somebody asks.
     Status,
+    /// `peer`: what `status` says of one peer, at a cost that does not grow with the others.
+    Peer(PeerNamed),
+    /// `check`: try now what was not heard of lately, of one peer or of all.
+    Check(CheckPaths),
     /// `up`: carry traffic.
     Up,
     /// `down`: stop carrying traffic and take back every change to the system.
@@ -106,6 +110,23 @@ impl fmt::Debug for PeerFile {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("PeerFile").field("name", &self.name).field("contents", &"(secret)").finish()
     }
+}
+
+/// Parameters of `peer`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct PeerNamed {
+    /// The peer's name.
+    pub name: String,
+}
+
+/// Parameters of `check`.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct CheckPaths {
+    /// The peer's name; without one, every peer.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub peer: Option<String>,
 }
 
 /// Parameters of `peer.remove`.
@@ -318,6 +339,8 @@ impl Method {
             "events.subscribe" => return read::<Nothing>(params).map(|_| Self::Subscribe),
             "drill" => return Ok(Self::Drill(read(params)?)),
             "status" => read::<Nothing>(params).map(|_| Request::Status)?,
+            "peer" => Request::Peer(read(params)?),
+            "check" => Request::Check(read(params)?),
             "up" => read::<Nothing>(params).map(|_| Request::Up)?,
             "down" => read::<Nothing>(params).map(|_| Request::Down)?,
             "doctor" => read::<Nothing>(params).map(|_| Request::Doctor)?,
@@ -362,13 +385,18 @@ impl Method {
 impl Request {
     /// Whether anybody on the machine may ask it. The log is for those who may change things: it tells of others.
     pub fn only_reads(&self) -> bool {
-        matches!(self, Self::Status | Self::Doctor | Self::Usage | Self::Story(_) | Self::History)
+        matches!(
+            self,
+            Self::Status | Self::Peer(_) | Self::Doctor | Self::Usage | Self::Story(_) | Self::History
+        )
     }
 
     /// The method's name.
     pub fn method(&self) -> &'static str {
         match self {
             Self::Status => "status",
+            Self::Peer(_) => "peer",
+            Self::Check(_) => "check",
             Self::Up => "up",
             Self::Down => "down",
             Self::PeerAdd(_) => "peer.add",
@@ -397,6 +425,8 @@ impl Request {
         match self {
             Self::Status | Self::Up | Self::Down | Self::Doctor => json!({}),
             Self::Usage | Self::History | Self::Logs | Self::KeyHandOver | Self::KeyKeep => json!({}),
+            Self::Peer(p) => json!(p),
+            Self::Check(p) => json!(p),
             Self::PolicyClear(p) => json!(p),
             Self::Pause(p) => json!(p),
             Self::InterfaceSet(p) => json!(p),
@@ -429,7 +459,7 @@ impl Invite {
         if (1..=WEEK).contains(&self.expires_s) {
             Ok(self)
         } else {
-            Err(ControlError::bad_params(format!("`expires_s` must be 1 to {WEEK} (a week)")))
+            Err(ControlError::bad_field("expires_s", format_args!("must be 1 to {WEEK} (a week)")))
         }
     }
 }
@@ -440,7 +470,7 @@ impl Pause {
         if (1..=DAY).contains(&self.seconds) {
             Ok(self)
         } else {
-            Err(ControlError::bad_params(format!("`seconds` must be 1 to {DAY} (a day)")))
+            Err(ControlError::bad_field("seconds", format_args!("must be 1 to {DAY} (a day)")))
         }
     }
 }
@@ -467,7 +497,7 @@ impl SettingsSet {
     fn checked(self) -> Result<Self, ControlError> {
         match (self.at_start, self.leak_protection) {
             (Some(AtStart::Unknown), _) => {
-                Err(ControlError::bad_params("`at_start` must be \"last\", \"up\" or \"down\""))
+                Err(ControlError::bad_field("at_start", "must be \"last\", \"up\" or \"down\""))
             }
             (None, None) => Err(ControlError::bad_params("missing: give `at_start` or `leak_protection`")),
             _ => Ok(self),
@@ -480,7 +510,7 @@ impl StoryRequest {
         if (1..=10_000).contains(&self.limit) {
             Ok(self)
         } else {
-            Err(ControlError::bad_params("`limit` must be 1 to 10000"))
+            Err(ControlError::bad_field("limit", "must be 1 to 10000"))
         }
     }
 }
@@ -491,16 +521,16 @@ impl PolicySet {
         let mode = self.mode;
         let stray = |field: &str, only: &str| {
             let remedy = format!("leave it out, or set `mode` to {only}");
-            Err(ControlError::bad_params(format!("`{field}` does not belong to mode \"{mode}\": {remedy}")))
+            Err(ControlError::bad_field(field, format_args!("does not belong to mode \"{mode}\": {remedy}")))
         };
         match mode {
             Unknown => {
-                Err(ControlError::bad_params("`mode` must be \"auto\", \"pin\", \"redundant\" or \"bonded\""))
+                Err(ControlError::bad_field("mode", "must be \"auto\", \"pin\", \"redundant\" or \"bonded\""))
             }
             Pin if self.pin.is_empty() => {
-                Err(ControlError::bad_params("`pin` must name an interface, a kind or a network"))
+                Err(ControlError::bad_field("pin", "must name an interface, a kind or a network"))
             }
-            Pin if self.pin.len() > 16 => Err(ControlError::bad_params("`pin` may have at most 16 entries")),
+            Pin if self.pin.len() > 16 => Err(ControlError::bad_field("pin", "may have at most 16 entries")),
             Auto | Redundant | Bonded if !self.pin.is_empty() => stray("pin", "\"pin\""),
             Auto | Redundant | Bonded if !self.fallback => stray("fallback", "\"pin\""),
             Auto | Pin | Bonded if self.small => stray("small", "\"redundant\""),
@@ -519,8 +549,10 @@ fn read<T: DeserializeOwned>(params: Option<Value>) -> Result<T, ControlError> {
     };
     serde_path_to_error::deserialize(params).map_err(|error| {
         let path = error.path().to_string();
-        let place = if path == "." { String::new() } else { format!("`{path}`: ") };
-        ControlError::bad_params(format!("{place}{}", error.inner()))
+        if path == "." {
+            return ControlError::bad_params(error.inner().to_string());
+        }
+        ControlError::bad_field(path, error.inner())
     })
 }
 

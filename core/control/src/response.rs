@@ -1,11 +1,13 @@
 //! What the service answers and reports.
 
-use std::collections::BTreeMap;
 use std::fmt;
+use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
-use crate::status::{Eids, Event, InterfaceKind, Status};
+use crate::event::Event;
+use crate::report::DoctorReport;
+use crate::status::{Eids, InterfaceKind, InterfaceStatus, PeerStatus, Status};
 
 /// The answer to a [`crate::Request`]; which one is expected is written at each.
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -13,6 +15,8 @@ use crate::status::{Eids, Event, InterfaceKind, Status};
 pub enum Response {
     /// To `status`.
     Status(Box<Status>),
+    /// To `peer`.
+    Peer(Box<PeerView>),
     /// To every request that only changes something: it is done.
     Done {},
     /// To `peer.add`.
@@ -183,90 +187,32 @@ impl fmt::Debug for Invited {
     }
 }
 
-/// What `doctor` found.
-#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
-pub struct DoctorReport {
-    /// What was looked at.
-    pub checks: Vec<Check>,
-    /// What was counted since the service started.
-    #[serde(default)]
-    pub counters: BTreeMap<String, u64>,
-}
-
-/// One thing that was looked at.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Check {
-    /// What.
-    pub name: String,
-    /// Whether it is well.
-    pub ok: bool,
-    /// What was found.
-    #[serde(default)]
-    pub detail: String,
-    /// What the user can do.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub remedy: Option<String>,
-}
-
-/// How far a drill is.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct DrillProgress {
-    /// For the user: "silencing wlan0".
-    pub message: String,
-    /// The step that just ended, if one did.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub step: Option<DrillStep>,
-}
-
-/// One path was silenced on purpose.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct DrillStep {
-    /// The number of the path that was silenced.
-    pub path: u32,
-    /// Its interface.
-    pub interface: String,
-    /// The interface that took over; none if none did.
-    #[serde(default)]
-    pub to: Option<String>,
-    /// How long nothing arrived, in milliseconds; none if nothing arrived any more.
-    #[serde(default)]
-    pub gap_ms: Option<f64>,
-    /// Probe datagrams sent through the context meanwhile.
-    pub sent: u64,
-    /// Those that never arrived.
-    pub lost: u64,
-}
-
-/// What a drill showed.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct DrillReport {
-    /// What happened to each path.
-    pub steps: Vec<DrillStep>,
-    /// Whether traffic survived.
-    pub verdict: Verdict,
-    /// The verdict in a sentence.
-    #[serde(default)]
-    pub detail: String,
-}
-
-/// Whether traffic survived a drill.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Verdict {
-    /// Every path could be lost without harm.
-    Passed,
-    /// Losing a path interrupted traffic for good, for more than a second, or with many datagrams lost.
-    Failed,
-    /// Nothing could be tried: there is only one path, or none.
-    #[serde(other)]
-    Inconclusive,
-}
-
 /// What a subscriber is told.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Notice {
-    /// `event`: something happened.
-    Event(Event),
-    /// `status.changed`: what `status` answers is no longer the same.
+    /// `event`: something happened, and this is it. What it says is not said again by
+    /// [`Notice::StatusChanged`]: a reader that wants more of the peer asks for that peer.
+    Event(Arc<Event>),
+    /// `status.changed`: what `status` answers is no longer the same, for another reason than an event.
     StatusChanged,
+    /// `events.lost`: the reader did not keep up, and so many notices before the next one were left out.
+    Missed(u64),
+}
+
+impl From<Event> for Notice {
+    fn from(event: Event) -> Self {
+        Self::Event(Arc::new(event))
+    }
+}
+
+/// The answer to `peer`: one peer, and the interfaces that its paths name.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct PeerView {
+    /// Whether the service carries traffic.
+    pub up: bool,
+    /// The peer.
+    pub peer: PeerStatus,
+    /// The local interfaces that could carry paths.
+    #[serde(default)]
+    pub interfaces: Vec<InterfaceStatus>,
 }

@@ -9,14 +9,15 @@ use std::time::Duration;
 
 use serde_json::Value;
 use tokio::net::UnixStream;
-use tokio::sync::{broadcast, mpsc, watch};
+use tokio::sync::{mpsc, watch};
 use tokio::task::{Id, JoinError, JoinSet};
 
 use crate::access::{Access, Caller};
 use crate::connection;
 use crate::error::ControlError;
+use crate::report::{DrillProgress, DrillReport};
 use crate::request::{Drill, Request};
-use crate::response::{DrillProgress, DrillReport, HelloReply, Notice, Response};
+use crate::response::{HelloReply, Notice, Response};
 use crate::socket::Socket;
 use crate::{DEFAULT_SOCKET, PROTOCOL, wire};
 
@@ -54,9 +55,17 @@ pub trait Service: Send + Sync + 'static {
         caller: &Caller,
     ) -> impl Future<Output = Result<DrillReport, ControlError>> + Send;
 
-    /// A new reader of what happens from now on. The channel's capacity is what a slow reader may lag behind
-    /// before it is disconnected; 64 to 1024 is sensible.
-    fn subscribe(&self) -> broadcast::Receiver<Notice>;
+    /// A new reader of what happens from now on.
+    fn subscribe(&self) -> impl Notices;
+}
+
+/// A reader of what happens, in order.
+///
+/// What waits to be read is bounded: where a reader does not keep up, the oldest notices are left out, and
+/// [`Notice::Missed`] in their place tells how many.
+pub trait Notices: Send + 'static {
+    /// Waits for the next notice; none when the service ends. May be cancelled.
+    fn next(&mut self) -> impl Future<Output = Option<Notice>> + Send;
 }
 
 /// How the server presents itself.

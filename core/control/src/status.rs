@@ -2,7 +2,10 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::event::{Event, lenient};
+#[cfg(doc)]
 use crate::timestamp;
+use crate::words;
 
 /// Everything that an interface shows, at one moment.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
@@ -43,8 +46,55 @@ pub struct Status {
 pub struct Trouble {
     /// Which layer.
     pub layer: Layer,
-    /// A sentence for the user, with the remedy where there is one.
+    /// What it is.
+    #[serde(flatten, deserialize_with = "lenient")]
+    pub cause: TroubleCause,
+    /// The cause in English, with the remedy where there is one, for readers that do not know its code.
+    #[serde(default)]
     pub detail: String,
+}
+
+impl Trouble {
+    /// Trouble with its layer and its English.
+    pub fn new(cause: TroubleCause) -> Self {
+        let layer = match cause {
+            TroubleCause::NoInterface | TroubleCause::Excluded { .. } => Layer::Link,
+            TroubleCause::NameUnknown { .. } => Layer::Dns,
+            TroubleCause::NoAnswer => Layer::Peer,
+            TroubleCause::Portal => Layer::Portal,
+            TroubleCause::KeyLocked => Layer::Service,
+            TroubleCause::Other => Layer::Unknown,
+        };
+        Self { layer, detail: words::trouble(&cause), cause }
+    }
+}
+
+/// What keeps the peers from answering.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(tag = "code", rename_all = "kebab-case")]
+pub enum TroubleCause {
+    /// No interface is connected.
+    NoInterface,
+    /// The only interfaces that are connected are never to be used.
+    Excluded {
+        /// One of them.
+        interface: String,
+    },
+    /// A peer's name cannot be looked up.
+    NameUnknown {
+        /// The name.
+        host: String,
+    },
+    /// Nothing comes back from the peers.
+    NoAnswer,
+    /// The network wants a login first.
+    Portal,
+    /// The service waits for its private key.
+    KeyLocked,
+    /// What this version has no code for; [`Trouble::detail`] says it.
+    #[default]
+    #[serde(other)]
+    Other,
 }
 
 /// What the user chose once, for good.
@@ -190,45 +240,6 @@ pub struct PathStatus {
     /// Bytes sent over it.
     #[serde(default)]
     pub tx_bytes: u64,
-}
-
-/// Something that happened to a peer's context.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct Event {
-    /// When, as [`timestamp`] writes it.
-    pub time: String,
-    /// The peer's name; empty when it concerns none.
-    pub peer: String,
-    /// The interface that carried traffic before.
-    #[serde(default)]
-    pub from: Option<String>,
-    /// The interface that carries traffic now.
-    #[serde(default)]
-    pub to: Option<String>,
-    /// Why, in words that continue "wifi …": "went silent", "lost its address", "is pinned".
-    pub reason: String,
-    /// How long nothing arrived, in milliseconds.
-    #[serde(default)]
-    pub gap_ms: Option<f64>,
-    /// How many sessions of this host went over from the one interface to the other: open TCP connections and
-    /// connected UDP sockets.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub sessions: Option<u64>,
-}
-
-impl Event {
-    /// An event of this moment.
-    pub fn now(peer: impl Into<String>, reason: impl Into<String>) -> Self {
-        Self {
-            time: timestamp::now(),
-            peer: peer.into(),
-            from: None,
-            to: None,
-            reason: reason.into(),
-            gap_ms: None,
-            sessions: None,
-        }
-    }
 }
 
 /// Gives an enumeration of words its text form and its reading.

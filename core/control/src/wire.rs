@@ -5,7 +5,8 @@ use serde_json::{Value, json};
 use tokio::io::{AsyncRead, AsyncReadExt};
 
 use crate::error::{ControlError, ErrorCode, WireError};
-use crate::response::{DrillProgress, Notice};
+use crate::report::DrillProgress;
+use crate::response::Notice;
 
 /// How much is read at once.
 const CHUNK: usize = 8 * 1024;
@@ -139,7 +140,7 @@ pub(crate) fn answer<T: Serialize>(id: &Value, result: Result<T, ControlError>) 
     }
 }
 
-/// The name of the last notification to a subscriber that did not keep up; `missed` tells how many it lost.
+/// The name of the notification to a subscriber that did not keep up; `missed` tells how many it lost.
 pub(crate) const LOST: &str = "events.lost";
 
 /// A drill's progress as a line.
@@ -150,14 +151,10 @@ pub(crate) fn progress(progress: &DrillProgress) -> Vec<u8> {
 /// A notice as a line.
 pub(crate) fn notice(notice: &Notice) -> Vec<u8> {
     match notice {
-        Notice::Event(event) => notification("event", &json!(event)),
+        Notice::Event(event) => notification("event", &json!(**event)),
         Notice::StatusChanged => notification("status.changed", &json!({})),
+        Notice::Missed(missed) => notification(LOST, &json!({"missed": missed})),
     }
-}
-
-/// The note that a subscriber was too slow.
-pub(crate) fn lost(missed: u64) -> Vec<u8> {
-    notification(LOST, &json!({"missed": missed}))
 }
 
 fn notification(method: &str, params: &Value) -> Vec<u8> {

@@ -3,7 +3,9 @@
 mod common;
 
 use common::{PATIENCE, Raw, Stage};
-use mast_control::{Client, ClientError, ErrorCode, Event, Notice, PROTOCOL, PeerAdd, Verdict};
+use mast_control::{
+    Client, ClientError, ErrorCode, Event, Mismatch, Notice, PROTOCOL, PeerAdd, Side, Verdict, What, Why,
+};
 use serde_json::json;
 use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
 use tokio::net::UnixListener;
@@ -46,14 +48,18 @@ async fn another_version_is_told_which_side_to_upgrade() {
     let mut raw = stage.raw().await;
     let newer = raw.ask("hello", json!({"protocol": PROTOCOL + 1, "client": "x"})).await;
     assert_eq!(newer["error"]["code"], -32006);
-    assert!(newer["error"]["message"].as_str().unwrap().contains("upgrade the service"));
+    assert!(newer["error"]["message"].as_str().unwrap().contains("upgrade mastd"));
+    let data = &newer["error"]["data"];
+    assert_eq!((&data["why"], &data["client"]), (&json!("version"), &json!(PROTOCOL + 1)));
+    assert_eq!((&data["service"], &data["service_version"]), (&json!(PROTOCOL), &json!("1.2.3")));
     let older = raw.ask("hello", json!({"protocol": PROTOCOL - 1, "client": "x"})).await;
-    assert!(older["error"]["message"].as_str().unwrap().contains("upgrade the client"));
+    let message = older["error"]["message"].as_str().unwrap();
+    assert!(message.contains("upgrade this program") && !message.contains("the service"), "{message}");
     assert_eq!(raw.code("status", json!({})).await, -32007);
 }
 
-#[tokio::test]
-async fn the_client_refuses_another_version() {
+/// What a client makes of a service that answers its greeting like this.
+async fn greeted_with(reply: serde_json::Value) -> Mismatch {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("s");
     let listener = UnixListener::bind(&path).unwrap();
@@ -61,14 +67,28 @@ async fn the_client_refuses_another_version() {
         let (mut stream, _) = listener.accept().await.unwrap();
         let mut line = String::new();
         BufReader::new(&mut stream).read_line(&mut line).await.unwrap();
-        let reply =
-            b"{\"jsonrpc\":\"2.0\",\"id\":1,\"result\":{\"protocol\":99,\"version\":\"9.0\",\"new\":[]}}\n";
-        stream.write_all(reply).await.unwrap();
+        stream.write_all(format!("{reply}\n").as_bytes()).await.unwrap();
     });
     match Client::connect(&path).await {
-        Err(ClientError::Version(text)) => assert!(text.contains("upgrade this program"), "{text}"),
+        Err(ClientError::Version(mismatch)) => mismatch,
         other => panic!("{:?}", other.err()),
     }
+}
+
+#[tokio::test]
+async fn the_client_knows_which_side_is_older() {
+    let agreed = |protocol| json!({"jsonrpc": "2.0", "id": 1, "result": {"protocol": protocol, "version": "9.0", "new": []}});
+    let newer = greeted_with(agreed(PROTOCOL + 98)).await;
+    assert_eq!(newer.older(), Side::Client);
+    assert!(newer.to_string().contains("upgrade this program"), "{newer}");
+    assert_eq!(greeted_with(agreed(PROTOCOL - 1)).await.older(), Side::Service);
+    let refused = |data| json!({"jsonrpc": "2.0", "id": 1, "error": {"code": -32006, "message": "the service", "data": data}});
+    let newer = refused(json!({"why": "version", "client": PROTOCOL, "service": PROTOCOL + 1}));
+    assert_eq!(greeted_with(newer).await.older(), Side::Client);
+    let older = refused(json!({"why": "version", "client": PROTOCOL, "service": PROTOCOL - 1}));
+    assert_eq!(greeted_with(older).await.older(), Side::Service);
+    // A service from before the numbers travelled.
+    assert_eq!(greeted_with(refused(json!(null))).await.older(), Side::Service);
 }
 
 #[tokio::test]
@@ -87,6 +107,7 @@ async fn refusals_have_their_codes() {
     match client.peer_remove("hom").await {
         Err(ClientError::Refused(error)) => {
             assert_eq!((error.code, error.known.len()), (ErrorCode::NotFound, 2));
+            assert_eq!(error.why, Why::NoPeer { name: "hom".into() });
         }
         other => panic!("{other:?}"),
     }
@@ -134,13 +155,48 @@ async fn answers_come_in_order() {
 async fn events_reach_subscribers() {
     let stage = Stage::new();
     let mut subscription = Client::connect(&stage.path).await.unwrap().subscribe().await.unwrap();
-    let event = Event { gap_ms: Some(140.0), ..Event::now("home", "went silent") };
-    stage.notices.send(Notice::Event(event.clone())).unwrap();
-    stage.notices.send(Notice::StatusChanged).unwrap();
-    assert_eq!(subscription.next().await.unwrap(), Notice::Event(event));
-    assert_eq!(subscription.next().await.unwrap(), Notice::StatusChanged);
+    let event = Notice::from(Event { gap_ms: Some(140.0), ..Event::now("home", What::Silent) });
+    for notice in [event, Notice::StatusChanged, Notice::Missed(7)] {
+        stage.notices.send(notice.clone()).unwrap();
+        assert_eq!(subscription.next().await.unwrap(), notice);
+    }
     stage.stop().await;
     assert!(matches!(subscription.next().await, Err(ClientError::Closed)));
+}
+
+#[tokio::test]
+async fn one_peer_can_be_asked_of_an_older_service_too() {
+    // It knows neither `peer` nor `check`, and tells of all.
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("s");
+    let listener = UnixListener::bind(&path).unwrap();
+    tokio::spawn(async move {
+        let (stream, _) = listener.accept().await.unwrap();
+        let (reader, mut writer) = stream.into_split();
+        let mut lines = BufReader::new(reader).lines();
+        while let Ok(Some(line)) = lines.next_line().await {
+            let asked: serde_json::Value = serde_json::from_str(&line).unwrap();
+            let peer = json!({"name": "home", "public_key": "", "state": "connected", "kind": "mast", "eid": {},
+                              "policy": {"mode": "auto"}});
+            let (key, value) = match asked["method"].as_str().unwrap() {
+                "hello" => ("result", json!({"protocol": 1, "version": "0.1.0"})),
+                "status" => (
+                    "result",
+                    json!({"up": true, "name": "", "version": "", "public_key": "", "peers": [peer]}),
+                ),
+                _ => ("error", json!({"code": -32601, "message": "there is no such method"})),
+            };
+            let answer = json!({"jsonrpc": "2.0", "id": asked["id"], key: value});
+            writer.write_all(format!("{answer}\n").as_bytes()).await.unwrap();
+        }
+    });
+    let mut client = Client::connect(&path).await.unwrap();
+    assert_eq!(client.peer("home").await.unwrap().peer.name, "home");
+    client.check(Some("home")).await.unwrap();
+    match client.peer("hom").await {
+        Err(ClientError::Refused(error)) => assert_eq!(error.known, ["home"]),
+        other => panic!("{other:?}"),
+    }
 }
 
 #[tokio::test]

@@ -28,29 +28,36 @@ async fn an_oversized_line_ends_the_connection() {
 }
 
 #[tokio::test]
-async fn a_subscriber_that_never_reads_is_dropped_and_hurts_nobody() {
+async fn a_subscriber_that_does_not_read_hurts_nobody_and_finds_a_mark_in_the_gap() {
     let stage = Stage::new();
     let mut deaf = stage.greeted().await;
     assert_eq!(deaf.ask("events.subscribe", json!({})).await["result"], json!({}));
     let mut listener = Client::connect(&stage.path).await.unwrap().subscribe().await.unwrap();
 
-    let event = Event::now("home", "x".repeat(16 * 1024));
+    let event = Event::told("home", "x".repeat(16 * 1024));
     for number in 0..400 {
         let event = Event { gap_ms: Some(f64::from(number)), ..event.clone() };
         let started = Instant::now();
-        stage.notices.send(Notice::Event(event.clone())).unwrap();
+        stage.notices.send(event.clone().into()).unwrap();
         assert!(started.elapsed() < Duration::from_secs(1), "the service waited for a subscriber");
-        assert_eq!(listener.next().await.unwrap(), Notice::Event(event));
+        assert_eq!(listener.next().await.unwrap(), Notice::from(event));
     }
-    let mut messages = 0;
-    let mut last = json!(null);
-    while let Some(message) = deaf.read().await {
-        messages += 1;
-        last = message;
+    let mut heard = Vec::new();
+    let mut missed = 0;
+    while heard.last() != Some(&399) {
+        let message = deaf.read().await.unwrap();
+        match message["method"].as_str() {
+            Some("event") => heard.push(message["params"]["gap_ms"].as_f64().unwrap() as u64),
+            _ => {
+                assert_eq!(message["method"], "events.lost");
+                missed += message["params"]["missed"].as_u64().unwrap();
+                assert_eq!(heard.len() as u64, *heard.last().unwrap() + 1, "the mark is where the gap is");
+            }
+        }
     }
-    assert!(messages < 400, "{messages} messages were kept for a client that did not read");
-    assert_eq!(last["method"], "events.lost");
-    assert!(last["params"]["missed"].as_u64().unwrap() > 0);
+    assert!(heard.len() < 400, "{} messages were kept for a client that did not read", heard.len());
+    assert_eq!(heard.len() as u64 + missed, 400, "each is told or counted");
+    assert_eq!(deaf.ask("status", json!({})).await["result"]["name"], "laptop");
 }
 
 #[tokio::test(start_paused = true)]

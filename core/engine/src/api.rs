@@ -5,9 +5,9 @@ use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 use std::time::{Duration, SystemTime};
 
 use mast_proto::wire::EidPair;
-use mast_proto::{EidPool, Interface, PathState, PeerKind, PeerState, Policy};
+use mast_proto::{EidPool, Interface, PathState, PeerKind, PeerState, Policy, Reason};
 
-use crate::os::Prefix;
+use crate::os::{Family, Prefix};
 pub use crate::traffic::Bytes;
 
 /// A Curve25519 public key.
@@ -179,6 +179,17 @@ pub struct Snapshot {
     pub counters: Vec<(&'static str, u64)>,
 }
 
+/// What costs little to tell, however many peers there are.
+#[derive(Debug, Clone)]
+pub struct Outline {
+    /// Whether the virtual interface is up.
+    pub up: bool,
+    /// The interfaces, those that are excluded too, each with what the user chose for it.
+    pub interfaces: Vec<(Interface, InterfaceChoice)>,
+    /// Whether everything goes to some peer.
+    pub full_tunnel: bool,
+}
+
 /// A peer at one moment.
 #[derive(Debug, Clone)]
 pub struct PeerSnapshot {
@@ -200,6 +211,8 @@ pub struct PeerSnapshot {
     pub own_policy: bool,
     /// Whether everything goes to it; none where that cannot be had.
     pub full_tunnel: Option<bool>,
+    /// What is known of it from a WireGuard file.
+    pub plain: Option<PlainPeer>,
     /// Bytes received from it, of UDP payload.
     pub rx_bytes: u64,
     /// Bytes sent to it, of UDP payload.
@@ -279,16 +292,74 @@ pub struct PathGlance {
 pub struct Happening {
     /// When.
     pub time: SystemTime,
-    /// With which peer, by name.
+    /// With which peer, by name; empty when it concerns none.
     pub peer: String,
-    /// The interface that carried data before.
-    pub from: Option<String>,
-    /// The interface that carries it now.
-    pub to: Option<String>,
-    /// What happened, in few plain words, such as `went silent` or `link down`.
-    pub reason: String,
+    /// What.
+    pub what: What,
+}
+
+/// What happened.
+#[derive(Debug, Clone, PartialEq)]
+pub enum What {
+    /// Data goes over another path, or over none, or again over one.
+    Moved(Moved),
+    /// The peer's service started anew.
+    Restarted,
+    /// The peer switched MAST off.
+    PeerOff,
+    /// The peer removed this host.
+    RemovedByPeer,
+    /// The peer came by an invite of this host.
+    CameByInvite,
+    /// This host accepted the peer's invite.
+    InviteAccepted,
+    /// The system refuses addresses or routes of the virtual interface.
+    RoutesRefused {
+        /// What it says.
+        error: String,
+    },
+    /// The virtual interface failed, and is made again.
+    TunnelLost {
+        /// What the system says.
+        error: String,
+    },
+    /// No socket can be had on an interface; it is tried again.
+    NoSocket {
+        /// The interface's name.
+        interface: String,
+        /// The UDP port.
+        port: u16,
+        /// Which kind of error.
+        kind: std::io::ErrorKind,
+        /// What the system says.
+        error: String,
+    },
+    /// The system no longer tells of changes of the network.
+    WatchEnded,
+}
+
+/// Data moved.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Moved {
+    /// The path that carried data before.
+    pub from: Option<Ends>,
+    /// The path that carries it now.
+    pub to: Option<Ends>,
+    /// Why.
+    pub reason: Reason,
     /// The silence that came with it.
     pub gap: Option<Duration>,
+}
+
+/// The two ends of a path, with the name that its interface had.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Ends {
+    /// The interface's name.
+    pub interface: String,
+    /// The local address; none where it is not known any more.
+    pub local: Option<IpAddr>,
+    /// The remote address.
+    pub remote: SocketAddr,
 }
 
 /// One step of a drill.
@@ -308,40 +379,168 @@ pub struct DrillStep {
     pub lost: u32,
 }
 
-/// Why the engine could not do what it was asked.
+/// Why the engine could not do what it was asked. The words are for logs; what the user is told, with the remedy, is
+/// made from the values.
 #[derive(Debug, thiserror::Error)]
 pub enum EngineError {
     /// No peer of that name.
-    #[error("there is no peer `{name}`; there are: {known}")]
+    #[error("no peer {name:?}")]
     NoPeer {
         /// The name asked for.
         name: String,
         /// Those that exist.
-        known: String,
+        known: Vec<String>,
     },
     /// A selector matches no interface.
-    #[error("there is no interface `{name}`; there are: {known}")]
+    #[error("no interface {name:?}")]
     NoInterface {
         /// The name asked for.
         name: String,
         /// Those that exist.
-        known: String,
+        known: Vec<String>,
     },
-    /// The name or the key is there already.
-    #[error("{0}")]
-    Conflict(String),
-    /// An invite was refused, with the reason and the remedy.
-    #[error("{0}")]
-    Invite(String),
-    /// The request makes no sense as it stands.
-    #[error("{0}")]
-    Invalid(String),
+    /// The name cannot be that of a peer.
+    #[error("{name:?} is no name of a peer")]
+    BadName {
+        /// The name.
+        name: String,
+    },
+    /// There is a peer of that name.
+    #[error("there is a peer {name:?}")]
+    PeerExists {
+        /// The name.
+        name: String,
+    },
+    /// The key is a peer's already.
+    #[error("the key is that of the peer {name:?}")]
+    KeyExists {
+        /// The peer's name.
+        name: String,
+    },
+    /// The key is this host's own.
+    #[error("the key is this host's own")]
+    OwnKey,
+    /// A plain WireGuard peer cannot use several paths at once.
+    #[error("{peer:?} speaks plain WireGuard, which cannot do {policy:?}")]
+    PlainMode {
+        /// The peer's name.
+        peer: String,
+        /// The policy asked for.
+        policy: Policy,
+    },
+    /// Not everything can go to this peer.
+    #[error("not everything can go to {peer:?}")]
+    NoFullTunnel {
+        /// The peer's name.
+        peer: String,
+    },
+    /// A pin names nothing.
+    #[error("the pin names nothing")]
+    EmptyPin,
+    /// MAST is switched off.
+    #[error("MAST is switched off")]
+    SwitchedOff,
+    /// This host has no address that an invite could tell.
+    #[error("there is no address to be told")]
+    NoAddress,
+    /// There are as many invites as are kept.
+    #[error("there are {most} invites")]
+    TooManyInvites {
+        /// So many.
+        most: usize,
+    },
+    /// The time that an invite shall last is too long.
+    #[error("the time is too long")]
+    TooLong,
+    /// Another invite is being accepted.
+    #[error("another invite is being accepted")]
+    Joining,
+    /// An invite was refused.
+    #[error("the invite cannot be accepted: {problem:?}")]
+    Invite {
+        /// Why.
+        problem: InviteProblem,
+        /// What its maker calls itself, or what it is called here where it is a peer; where that is known.
+        inviter: Option<String>,
+        /// The UDP port at which its maker was asked, where it was.
+        port: Option<u16>,
+    },
+    /// Another drill runs.
+    #[error("another drill runs")]
+    DrillRuns,
+    /// A drill needs MAST at the peer, too.
+    #[error("{peer:?} speaks plain WireGuard")]
+    DrillPlain {
+        /// The peer's name.
+        peer: String,
+    },
+    /// A drill needs two paths that work.
+    #[error("{working} path(s) to {peer:?} work")]
+    DrillPaths {
+        /// The peer's name.
+        peer: String,
+        /// So many work.
+        working: usize,
+    },
+    /// No socket can be had on an interface.
+    #[error("no socket at UDP port {port} on {interface}: {error}")]
+    NoSocket {
+        /// The interface's name.
+        interface: String,
+        /// The UDP port.
+        port: u16,
+        /// What the system says.
+        error: std::io::Error,
+    },
     /// The system refused something.
     #[error("{0}")]
     System(#[from] std::io::Error),
     /// The engine has ended.
     #[error("the engine has stopped")]
     Stopped,
+}
+
+/// Why an invite cannot be accepted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum InviteProblem {
+    /// It is no link of MAST.
+    Foreign,
+    /// Another version of MAST made it.
+    OtherVersion,
+    /// It is not complete, or was altered.
+    Damaged,
+    /// This very host made it.
+    Own,
+    /// Its maker is a peer already.
+    Known,
+    /// Its time is over.
+    Expired,
+    /// It holds no address.
+    NoAddress,
+    /// Its maker is reached over this version of IP only, and no network of this host has that.
+    Needs(Family),
+    /// Its maker is reached over either version of IP, and no network of this host has one.
+    NeedsNetwork,
+    /// Nothing came back.
+    NoAnswer,
+    /// Its maker answered, and the pairing did not come to its end.
+    Unfinished,
+    /// Its maker says that its time is over.
+    SaidExpired,
+    /// Its maker says that it was used.
+    SaidUsed,
+    /// Its maker does not take this host's key.
+    SaidKey,
+    /// Its maker runs another version.
+    SaidVersion,
+    /// MAST was switched off meanwhile.
+    SwitchedOff,
+}
+
+impl From<InviteProblem> for EngineError {
+    fn from(problem: InviteProblem) -> Self {
+        Self::Invite { problem, inviter: None, port: None }
+    }
 }
 
 // What holds secrets says nothing of them in logs.

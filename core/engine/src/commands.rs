@@ -7,13 +7,15 @@ use mast_proto::wire::ShutReason;
 use mast_proto::{PathState, PeerState, Policy, Selector};
 use tokio::sync::oneshot;
 
-use crate::api::{Change, EngineError, Glance, InterfaceTraffic, PathGlance, PeerConfig, Snapshot};
+use crate::api::{
+    Change, EngineError, Glance, InterfaceTraffic, InviteProblem, Outline, PathGlance, PeerConfig,
+    PeerSnapshot, PlainPeer, Snapshot,
+};
 use crate::engine::{Closing, Engine, touch};
 use crate::handle::{Choose, Command};
 use crate::name;
 use crate::os::{Platform, Tun};
-use crate::peer::PeerId;
-use crate::sockets::explain_bind;
+use crate::peer::{Peer, PeerId};
 
 /// So long the peers have to acknowledge that this host takes leave.
 const LEAVE: Duration = Duration::from_millis(300);
@@ -23,6 +25,9 @@ impl<P: Platform> Engine<P> {
         // Whoever asked may have gone: an answer that nobody takes is no error.
         match command {
             Command::Snapshot(reply) => drop(reply.send(Ok(self.snapshot(now)))),
+            Command::Peer(name, reply) => drop(reply.send(self.peer_snapshot(now, &name))),
+            Command::Outline(reply) => drop(reply.send(Ok(self.outline()))),
+            Command::Check(peer, reply) => drop(reply.send(self.check_paths(now, peer.as_deref()))),
             Command::Glance(reply) => drop(reply.send(Ok(self.glance()))),
             Command::Choose { interface, choice, reply } => {
                 drop(reply.send(self.choose(now, &interface, choice)));
@@ -58,22 +63,52 @@ impl<P: Platform> Engine<P> {
         }
     }
 
-    fn snapshot(&mut self, now: Instant) -> Snapshot {
-        for (&id, peer) in &mut self.peers {
-            if self.up && peer.leaving.is_none() {
-                peer.context.check(now);
-                touch(&mut self.touched, id);
-            }
-        }
+    fn snapshot(&self, now: Instant) -> Snapshot {
         let present = self.peers.values().filter(|p| p.leaving.is_none());
+        let mut counters = self.net.counters.list();
+        counters.extend(Some(("events_missed", self.story.missed())).filter(|(_, missed)| *missed > 0));
         Snapshot {
             up: self.up,
             name: self.settings.name.clone(),
             public_key: self.identity.public(),
             interfaces: self.choices.all(),
             peers: present.map(|p| p.snapshot(now, &self.names)).collect(),
-            counters: self.net.counters.list(),
+            counters,
         }
+    }
+
+    fn peer_snapshot(&self, now: Instant, name: &str) -> Result<PeerSnapshot, EngineError> {
+        let peer = self.peers.get(&self.find_peer(name)?);
+        peer.map(|peer| peer.snapshot(now, &self.names)).ok_or(EngineError::Stopped)
+    }
+
+    fn outline(&self) -> Outline {
+        let mut present = self.peers.values().filter(|p| p.leaving.is_none());
+        let full = |plain: &PlainPeer| plain.full_tunnel() == Some(true);
+        let full_tunnel = present.any(|p| p.config.plain.as_ref().is_some_and(full));
+        Outline { up: self.up, interfaces: self.choices.all(), full_tunnel }
+    }
+
+    fn check_paths(&mut self, now: Instant, name: Option<&str>) -> Result<(), EngineError> {
+        let one = name.map(|n| self.find_peer(n)).transpose()?;
+        if !self.up {
+            return Ok(());
+        }
+        let mut check = |id: PeerId, peer: &mut Peer| {
+            if peer.leaving.is_none() {
+                peer.context.check(now);
+                touch(&mut self.touched, id);
+            }
+        };
+        match one {
+            Some(id) => {
+                if let Some(peer) = self.peers.get_mut(&id) {
+                    check(id, peer);
+                }
+            }
+            None => self.peers.iter_mut().for_each(|(&id, peer)| check(id, peer)),
+        }
+        Ok(())
     }
 
     fn glance(&self) -> Glance {
@@ -115,9 +150,7 @@ impl<P: Platform> Engine<P> {
         let id = self.find_peer(name)?;
         let Some(peer) = self.peers.get_mut(&id) else { return Ok(()) };
         let Some(plain) = peer.config.plain.as_mut().filter(|p| p.full_tunnel().is_some()) else {
-            let why = "not everything can go to this peer: only to a plain WireGuard server whose AllowedIPs are a \
-                       default route (0.0.0.0/0 or ::/0)";
-            return Err(EngineError::Invalid(format!("`full_tunnel`: {why}")));
+            return Err(EngineError::NoFullTunnel { peer: name.to_owned() });
         };
         if std::mem::replace(&mut plain.split, !on) == on {
             let config = peer.config.clone();
@@ -128,8 +161,7 @@ impl<P: Platform> Engine<P> {
     }
 
     fn no_interface(&self, name: &str) -> EngineError {
-        let known: Vec<_> = self.choices.all().into_iter().map(|(i, _)| i.name).collect();
-        let known = if known.is_empty() { "none now".to_owned() } else { known.join(", ") };
+        let known = self.choices.all().into_iter().map(|(i, _)| i.name).collect();
         EngineError::NoInterface { name: name.to_owned(), known }
     }
 
@@ -151,9 +183,9 @@ impl<P: Platform> Engine<P> {
                 // The interface went in the meantime.
                 continue;
             }
-            let error = explain_bind(failure, self.net.sockets.port());
+            let port = self.net.sockets.port();
             self.net.sockets.clear();
-            return Err(error.into());
+            return Err(EngineError::NoSocket { interface: failure.interface, port, error: failure.error });
         }
         let tun = self.platform.create_tun(&self.settings.tun_name, self.settings.mtu);
         let tun = tun.inspect_err(|_| self.net.sockets.clear())?;
@@ -189,7 +221,7 @@ impl<P: Platform> Engine<P> {
         self.up = false;
         self.clear_tun();
         self.drill = None;
-        self.end_joining(Err(EngineError::Invite("MAST was switched off".into())));
+        self.end_joining(Err(InviteProblem::SwitchedOff.into()));
         for (&id, peer) in &mut self.peers {
             peer.context.shut(now, ShutReason::Down);
             touch(&mut self.touched, id);
@@ -239,23 +271,17 @@ impl<P: Platform> Engine<P> {
     /// Whether a peer can be added.
     pub(crate) fn check_peer(&self, peer: &PeerConfig) -> Result<(), EngineError> {
         if name::clean(&peer.name).as_ref() != Some(&peer.name) {
-            return Err(EngineError::Invalid(format!(
-                "`{}` cannot be the name of a peer: up to 64 bytes, without control characters",
-                peer.name.escape_debug()
-            )));
+            return Err(EngineError::BadName { name: peer.name.clone() });
         }
         if self.peer_named(&peer.name).is_some() {
-            return Err(EngineError::Conflict(format!("there is a peer `{}` already", peer.name)));
+            return Err(EngineError::PeerExists { name: peer.name.clone() });
         }
         if peer.public_key == self.identity.public() {
-            return Err(EngineError::Invalid("that is this machine's own key".into()));
+            return Err(EngineError::OwnKey);
         }
         let known = self.peer_of_key(&peer.public_key).and_then(|id| self.peers.get(&id));
         if let Some(known) = known {
-            return Err(EngineError::Conflict(format!(
-                "that key is the peer `{}` already",
-                known.config.name
-            )));
+            return Err(EngineError::KeyExists { name: known.config.name.clone() });
         }
         Ok(())
     }
@@ -295,7 +321,7 @@ impl<P: Platform> Engine<P> {
     ) -> Result<(), EngineError> {
         if let Some(Policy::Pin { order, .. }) = &policy {
             if order.is_empty() {
-                return Err(EngineError::Invalid("a pin names at least one interface".into()));
+                return Err(EngineError::EmptyPin);
             }
             for selector in order {
                 if let Selector::Interface(wanted) = selector
@@ -309,11 +335,7 @@ impl<P: Platform> Engine<P> {
         if let (Some(name), Some(policy)) = (name, &policy)
             && one.and_then(|id| self.peers.get(&id)).is_some_and(|peer| !peer.config.can(policy))
         {
-            return Err(EngineError::Invalid(format!(
-                "`mode`: `{name}` is a plain WireGuard server, which cannot do \"{}\": choose \"auto\" or \
-                 \"pin\" for it, or install MAST there",
-                policy.mode()
-            )));
+            return Err(EngineError::PlainMode { peer: name.to_owned(), policy: policy.clone() });
         }
         if one.is_none() {
             self.settings.policy = policy.clone().unwrap_or_default();
@@ -341,8 +363,7 @@ impl<P: Platform> Engine<P> {
     pub(crate) fn find_peer(&self, name: &str) -> Result<PeerId, EngineError> {
         self.peer_named(name).ok_or_else(|| {
             let present = self.peers.values().filter(|p| p.leaving.is_none());
-            let known: Vec<_> = present.map(|p| p.config.name.as_str()).collect();
-            let known = if known.is_empty() { "none yet".to_owned() } else { known.join(", ") };
+            let known = present.map(|p| p.config.name.clone()).collect();
             EngineError::NoPeer { name: name.to_owned(), known }
         })
     }

@@ -21,23 +21,18 @@ impl<P: Platform> Engine<P> {
     ) -> Result<mpsc::Receiver<DrillStep>, EngineError> {
         let id = self.find_peer(name)?;
         if self.drill.is_some() {
-            return Err(EngineError::Conflict("another drill is running".into()));
+            return Err(EngineError::DrillRuns);
         }
         let peer = self.peers.get(&id).filter(|p| p.eid_v6().is_some() && !p.is_plain());
         let Some(peer) = peer else {
-            return Err(EngineError::Invalid(format!(
-                "`{name}` speaks plain WireGuard: a drill needs MAST there too"
-            )));
+            return Err(EngineError::DrillPlain { peer: name.to_owned() });
         };
         let working = peer.context.paths().filter(|p| p.state == PathState::Validated).count();
         let identifier = self.random.u64() as u16;
         let (sender, steps) = mpsc::channel(64);
         let view = self.view(id);
         let Some(drill) = Drill::new(now, id, identifier, &view, sender) else {
-            return Err(EngineError::Invalid(format!(
-                "`{name}` is reached over {working} path(s) now; a drill takes one away, and needs at least two: \
-                 connect this machine to a second network"
-            )));
+            return Err(EngineError::DrillPaths { peer: name.to_owned(), working });
         };
         self.drill = Some(drill);
         Ok(steps)

@@ -15,7 +15,7 @@ use mast_proto::{
 use ring::rand::{SecureRandom, SystemRandom};
 use tokio::sync::{mpsc, oneshot, watch};
 
-use crate::api::{Change, EngineConfig, EngineError, PeerConfig, PublicKey};
+use crate::api::{Change, EngineConfig, EngineError, PeerConfig, PublicKey, What};
 use crate::choices::Choices;
 use crate::counters::Counters;
 use crate::data::{BATCH, Inward, MAX_DATAGRAM, Net};
@@ -33,7 +33,7 @@ use crate::outbox::Outbox;
 use crate::peer::{Names, Peer, PeerId};
 use crate::routing::Routing;
 use crate::settle::tick;
-use crate::sockets::{Sockets, is_plausible};
+use crate::sockets::{Failure, Sockets, is_plausible};
 use crate::story::Story;
 use crate::traffic::Traffic;
 use crate::wireguard::{Identity, Indices, Session};
@@ -357,7 +357,7 @@ impl<P: Platform> Engine<P> {
     fn interfaces_changed(&mut self, now: Instant) {
         if !self.watching {
             tracing::error!("the system no longer tells of changes of the network: restart the service");
-            self.story.note("", "the system no longer tells of network changes");
+            self.story.tell("", What::WatchEnded);
             return;
         }
         let mut list = self.watch.borrow_and_update().clone();
@@ -414,9 +414,10 @@ impl<P: Platform> Engine<P> {
     fn sync_sockets(&mut self, now: Instant) {
         for failure in self.net.sockets.sync(&self.platform, &self.list.interfaces, now) {
             let port = self.net.sockets.port();
-            let text = crate::sockets::explain_bind(failure, port).to_string();
-            tracing::warn!(reason = text, "no socket; trying again");
-            self.story.note("", text);
+            let Failure { interface, error } = failure;
+            tracing::warn!(%error, port, "no socket; trying again");
+            let (kind, error) = (error.kind(), error.to_string());
+            self.story.tell("", What::NoSocket { interface, port, kind, error });
         }
     }
 

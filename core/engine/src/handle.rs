@@ -4,15 +4,21 @@ use std::net::Ipv6Addr;
 use std::time::{Duration, SystemTime};
 
 use mast_proto::Policy;
-use tokio::sync::{broadcast, mpsc, oneshot};
+use tokio::sync::{mpsc, oneshot};
 
-use crate::api::{DrillStep, EngineError, Glance, Happening, PeerConfig, PublicKey, Snapshot};
+use crate::api::{
+    DrillStep, EngineError, Glance, Happening, Outline, PeerConfig, PeerSnapshot, PublicKey, Snapshot,
+};
+use crate::tidings::{Reader, Tidings};
 
 type Reply<T> = oneshot::Sender<Result<T, EngineError>>;
 
 /// What the engine is asked.
 pub(crate) enum Command {
     Snapshot(Reply<Snapshot>),
+    Peer(String, Reply<PeerSnapshot>),
+    Outline(Reply<Outline>),
+    Check(Option<String>, Reply<()>),
     Up(Reply<()>),
     Down(Reply<()>),
     AddPeer(Box<PeerConfig>, Reply<()>),
@@ -61,16 +67,41 @@ pub struct NewPeer {
 #[derive(Debug, Clone)]
 pub struct EngineHandle {
     pub(crate) commands: mpsc::Sender<Command>,
-    pub(crate) listeners: broadcast::Sender<Happening>,
+    pub(crate) listeners: Tidings<Happening>,
 }
 
 impl EngineHandle {
-    /// How everything stands. Asking makes the engine try what it has not heard of lately.
+    /// How everything stands. Asking changes nothing; [`EngineHandle::check`] has paths tried.
     ///
     /// # Errors
     /// When the engine has stopped.
     pub async fn snapshot(&self) -> Result<Snapshot, EngineError> {
         self.ask(Command::Snapshot).await
+    }
+
+    /// How it stands with one peer; the others cost nothing.
+    ///
+    /// # Errors
+    /// When there is none of that name.
+    pub async fn peer(&self, name: &str) -> Result<PeerSnapshot, EngineError> {
+        self.ask(|reply| Command::Peer(name.to_owned(), reply)).await
+    }
+
+    /// What costs little to tell, however many peers there are.
+    ///
+    /// # Errors
+    /// When the engine has stopped.
+    pub async fn outline(&self) -> Result<Outline, EngineError> {
+        self.ask(Command::Outline).await
+    }
+
+    /// Tries now what was not heard of lately, of one peer or of all: somebody looks, and wants no old news.
+    ///
+    /// # Errors
+    /// When there is no such peer.
+    pub async fn check(&self, peer: Option<&str>) -> Result<(), EngineError> {
+        let peer = peer.map(str::to_owned);
+        self.ask(|reply| Command::Check(peer, reply)).await
     }
 
     /// Makes the virtual interface and the sockets, and connects to every peer.
@@ -121,7 +152,7 @@ impl EngineHandle {
         self.ask(|reply| Command::Join { link: link.to_owned(), name, reply }).await
     }
 
-    /// What there is to be seen without making any context try anything.
+    /// What every interface carried, and every path at a glance.
     ///
     /// # Errors
     /// When the engine has stopped.
@@ -167,8 +198,9 @@ impl EngineHandle {
         self.ask(|reply| Command::FullTunnel { peer, on, reply }).await
     }
 
-    /// What happens from now on.
-    pub fn happenings(&self) -> broadcast::Receiver<Happening> {
+    /// What happens from now on. Nothing is lost to a listener before 32,768 happenings wait for it; then the oldest are,
+    /// and [`crate::Heard::Missed`] stands in their place.
+    pub fn happenings(&self) -> Reader<Happening> {
         self.listeners.subscribe()
     }
 

@@ -45,13 +45,13 @@ pub(crate) struct Link {
 }
 
 /// Why a link cannot be accepted.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum LinkError {
-    #[error("this is not a MAST invite: one begins with `{SCHEME}`")]
+    /// It is no link of MAST.
     Foreign,
-    #[error("this invite was made by another version of MAST: install the same version on both machines")]
+    /// Another version made it.
     Version,
-    #[error("this invite is not complete, or was altered on its way: copy the whole link, in one piece")]
+    /// It is not complete, or was altered.
     Damaged,
 }
 

@@ -40,7 +40,7 @@
 //! | `invite`, `pairing`, `meet` | links, the pairing protocol, and the engine's side of it |
 //! | `drill`, `drilling` | taking paths away, to see what happens |
 //! | `commands`, `handle` | what the service asks |
-//! | `story`, `counters` | what is told of it all |
+//! | `story`, `tidings`, `counters` | what is told of it all |
 //!
 //! # What must be kept
 //!
@@ -76,6 +76,7 @@ mod segment;
 mod settle;
 mod sockets;
 mod story;
+mod tidings;
 mod traffic;
 mod wireguard;
 
@@ -84,3 +85,4 @@ pub mod os;
 
 pub use engine::Engine;
 pub use handle::{Choose, EngineHandle, Invite, NewPeer};
+pub use tidings::{Heard, Reader, Tidings};

@@ -1,16 +1,17 @@
 //! How strangers become peers: the engine's side of inviting and joining.
 
+use std::net::SocketAddr;
 use std::time::{Duration, Instant, SystemTime};
 
 use mast_proto::{PathKey, PeerKind, wire};
 use tokio::sync::oneshot;
 
-use crate::api::{Change, EngineError, InviteRecord, PeerConfig};
+use crate::api::{Change, EngineError, InviteProblem, InviteRecord, PeerConfig, What};
 use crate::engine::Engine;
 use crate::handle::{Invite, NewPeer};
-use crate::invite::{Link, MAX_ADDRESSES};
+use crate::invite::{Link, LinkError, MAX_ADDRESSES};
 use crate::name;
-use crate::os::Platform;
+use crate::os::{Family, Platform};
 use crate::pairing::{Inviting, Join, Joined, Joining, Message, Reason, Refused, Step};
 use crate::wireguard::Outcome;
 use crate::{inner, sockets};
@@ -36,35 +37,27 @@ impl<P: Platform> Engine<P> {
     pub(crate) fn invite(&mut self, expires: Duration, name: Option<String>) -> Result<Invite, EngineError> {
         self.must_be_up()?;
         let name = match name {
-            Some(name) => {
-                Some(name::clean(&name).ok_or_else(|| EngineError::Invalid("the name is empty".into()))?)
-            }
+            Some(name) => Some(name::clean(&name).ok_or(EngineError::BadName { name })?),
             None => None,
         };
         if let Some(name) = &name
             && self.peer_named(name).is_some()
         {
-            return Err(EngineError::Conflict(format!("there is a peer `{name}` already")));
+            return Err(EngineError::PeerExists { name: name.clone() });
         }
         let addresses = self.net.sockets.addresses(&self.list.interfaces, MAX_ADDRESSES);
         if addresses.is_empty() {
-            return Err(EngineError::Invalid(
-                "this machine has no network address now that an invite could tell: connect it to a network first"
-                    .into(),
-            ));
+            return Err(EngineError::NoAddress);
         }
         self.prune_invites();
         if self.invites.len() >= MAX_INVITES {
-            return Err(EngineError::Invalid(format!(
-                "there are {MAX_INVITES} invites already: wait until some have expired"
-            )));
+            return Err(EngineError::TooManyInvites { most: MAX_INVITES });
         }
         // Whole seconds, as in the link.
         let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default().as_secs();
         let expires = now.checked_add(expires.as_secs().max(1)).map(Duration::from_secs);
-        let expires = expires
-            .and_then(|e| SystemTime::UNIX_EPOCH.checked_add(e))
-            .ok_or_else(|| EngineError::Invalid("that is too long for an invite".into()))?;
+        let expires =
+            expires.and_then(|e| SystemTime::UNIX_EPOCH.checked_add(e)).ok_or(EngineError::TooLong)?;
         let secret = self.random.bytes();
         self.add_invite(InviteRecord { secret, name, expires, used: false });
         self.tell_invites();
@@ -151,7 +144,7 @@ impl<P: Platform> Engine<P> {
             return Ok(joined);
         }
         let name = name::unique(&wished.unwrap_or_else(|| "peer".into()), |n| self.peer_named(n).is_some());
-        self.story.note(&name, "accepted the invite");
+        self.story.tell(&name, What::CameByInvite);
         self.adopt(PeerConfig {
             name,
             public_key: join.public_key,
@@ -191,45 +184,42 @@ impl<P: Platform> Engine<P> {
         name: Option<String>,
     ) -> Result<Joining, EngineError> {
         self.must_be_up()?;
-        let refuse = |text: String| Err(EngineError::Invite(text));
-        let link = Link::decode(text).map_err(|e| EngineError::Invite(e.to_string()))?;
+        let refuse = |problem: InviteProblem| Err(problem.into());
+        let link = Link::decode(text).map_err(|error| match error {
+            LinkError::Foreign => InviteProblem::Foreign,
+            LinkError::Version => InviteProblem::OtherVersion,
+            LinkError::Damaged => InviteProblem::Damaged,
+        })?;
         if link.public_key == self.identity.public() {
-            return refuse("this invite was made on this very machine: open it on the other one".into());
+            return refuse(InviteProblem::Own);
         }
         if let Some(peer) = self.peer_of_key(&link.public_key).and_then(|id| self.peers.get(&id)) {
-            return refuse(format!(
-                "the machine that made this invite is a peer already: `{}`",
-                peer.config.name
-            ));
+            let inviter = Some(peer.config.name.clone());
+            return Err(EngineError::Invite { problem: InviteProblem::Known, inviter, port: None });
         }
         if SystemTime::now() >= link.expires {
-            return refuse(
-                "this invite has expired: ask for a new one (or this machine's clock is wrong)".into(),
-            );
+            return refuse(InviteProblem::Expired);
         }
         if let Some(name) = &name
             && self.peer_named(name).is_some()
         {
-            return Err(EngineError::Conflict(format!("there is a peer `{name}` already")));
+            return Err(EngineError::PeerExists { name: name.clone() });
         }
         if self.joining.is_some() {
-            return Err(EngineError::Conflict("another invite is being accepted: wait a moment".into()));
+            return Err(EngineError::Joining);
         }
         if link.addresses.is_empty() {
-            return refuse("this invite holds no address: ask for a new one".into());
+            return refuse(InviteProblem::NoAddress);
         }
         let families = |v4: bool| link.addresses.iter().any(|a| a.is_ipv4() == v4);
-        let only = match (families(true), families(false)) {
-            (true, true) => "IPv4 or IPv6",
-            (true, false) => "IPv4",
-            _ => "IPv6",
+        let unreached = match (families(true), families(false)) {
+            (true, true) => InviteProblem::NeedsNetwork,
+            (true, false) => InviteProblem::Needs(Family::V4),
+            _ => InviteProblem::Needs(Family::V6),
         };
         let own = (&*self.identity, self.settings.name.as_str());
-        Joining::new(now, link, name, own, &self.list.interfaces, &self.net.indices).ok_or_else(|| {
-            EngineError::Invite(format!(
-                "the machine that made this invite is reached by {only}, and no network of this machine has that now"
-            ))
-        })
+        Joining::new(now, link, name, own, &self.list.interfaces, &self.net.indices)
+            .ok_or_else(|| unreached.into())
     }
 
     /// Sends what is due of the race to the inviter.
@@ -245,20 +235,13 @@ impl<P: Platform> Engine<P> {
                 Step::Wait => return,
                 Step::GiveUp => {
                     let joining = &accepting.joining;
-                    let port = joining.link.addresses.first().map_or(0, |a| a.port());
-                    let text = if joining.was_answered() {
-                        format!(
-                            "{} answers, but does not finish the pairing: ask for a new invite",
-                            joining.link.name
-                        )
-                    } else {
-                        format!(
-                            "no answer from {}: check that it is switched on, that MAST is up on it, that the invite \
-                             was not revoked, and that its firewall or router lets UDP port {port} in",
-                            joining.link.name
-                        )
+                    let problem = match joining.was_answered() {
+                        true => InviteProblem::Unfinished,
+                        false => InviteProblem::NoAnswer,
                     };
-                    self.end_joining(Err(EngineError::Invite(text)));
+                    let inviter = Some(joining.link.name.clone());
+                    let port = joining.link.addresses.first().map(SocketAddr::port);
+                    self.end_joining(Err(EngineError::Invite { problem, inviter, port }));
                 }
             }
         }
@@ -276,8 +259,9 @@ impl<P: Platform> Engine<P> {
         match outcome.inner.as_deref().and_then(inner::unwrap).and_then(Message::decode) {
             Some(Message::Joined(joined)) => self.joined(&joined),
             Some(Message::Refused(refused)) => {
-                let text = refused.reason.explain(&accepting.joining.link.name);
-                self.end_joining(Err(EngineError::Invite(text)));
+                let problem = refused.reason.problem();
+                let inviter = Some(accepting.joining.link.name.clone());
+                self.end_joining(Err(EngineError::Invite { problem, inviter, port: None }));
             }
             Some(Message::Join(_)) | None => {}
         }
@@ -301,7 +285,7 @@ impl<P: Platform> Engine<P> {
             plain: None,
             policy: None,
         };
-        self.story.note(&name, "invite accepted");
+        self.story.tell(&name, What::InviteAccepted);
         self.adopt(config);
         let eid_v6 = (self.own_eid_v6, mast_proto::eid_v6(&public_key));
         self.end_joining(Ok(NewPeer { name, public_key, eid_v6 }));
@@ -315,10 +299,6 @@ impl<P: Platform> Engine<P> {
     }
 
     fn must_be_up(&self) -> Result<(), EngineError> {
-        if self.is_up() {
-            Ok(())
-        } else {
-            Err(EngineError::Invalid("MAST is switched off: switch it on first (`mast up`)".into()))
-        }
+        if self.is_up() { Ok(()) } else { Err(EngineError::SwitchedOff) }
     }
 }

@@ -2,6 +2,7 @@
 
 use std::time::{Duration, Instant};
 
+use crate::api::What;
 use crate::engine::Engine;
 use crate::os::{Platform, Tun};
 use crate::peer::PeerId;
@@ -64,14 +65,14 @@ impl<P: Platform> Engine<P> {
         self.network_due.note_took(begun, Instant::now());
         if let Err(error) = result {
             tracing::error!(%error, "cannot set addresses and routes of the virtual interface");
-            self.story.note("", format!("cannot set addresses and routes: {error}"));
+            self.story.tell("", What::RoutesRefused { error: error.to_string() });
         }
     }
 
     /// The virtual interface vanished underneath.
     pub(crate) fn lose_tun(&mut self, now: Instant, error: &std::io::Error) {
         tracing::error!(%error, "the virtual interface failed; making it again");
-        self.story.note("", format!("the virtual interface failed ({error}); making it again"));
+        self.story.tell("", What::TunnelLost { error: error.to_string() });
         self.tun = None;
         self.tun_retry = Some(now + TUN_RETRY);
     }

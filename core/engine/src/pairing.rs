@@ -19,7 +19,7 @@ use std::time::{Duration, Instant};
 use mast_proto::{Interface, PathKey, wire};
 use minicbor::{Decode, Decoder, Encode, Encoder};
 
-use crate::api::PublicKey;
+use crate::api::{InviteProblem, PublicKey};
 use crate::inner;
 use crate::invite::{Derived, Link};
 use crate::os::Family;
@@ -86,17 +86,13 @@ pub(crate) enum Reason {
 }
 
 impl Reason {
-    /// What to tell the user who accepts.
-    pub fn explain(self, inviter: &str) -> String {
+    /// What it means for whoever accepts.
+    pub fn problem(self) -> InviteProblem {
         match self {
-            Self::Expired => format!("{inviter} says that this invite has expired: ask for a new one"),
-            Self::Used => {
-                format!("{inviter} says that this invite was used already: each is good for one machine")
-            }
-            Self::Key => format!("{inviter} did not accept this machine's key: ask for a new invite"),
-            Self::Version => {
-                format!("{inviter} runs another version of MAST: install the same on both machines")
-            }
+            Self::Expired => InviteProblem::SaidExpired,
+            Self::Used => InviteProblem::SaidUsed,
+            Self::Key => InviteProblem::SaidKey,
+            Self::Version => InviteProblem::SaidVersion,
         }
     }
 }

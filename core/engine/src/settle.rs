@@ -1,11 +1,11 @@
 //! What contexts and WireGuard sessions have to send and to tell.
 
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, Instant};
 
 use mast_proto::wire::Flags;
 use mast_proto::{Event, PathKey, PeerKind, Transmit, eid_v6, wire};
 
-use crate::api::{Change, Happening};
+use crate::api::{Change, Ends, Moved, What};
 use crate::data::Net;
 use crate::engine::Engine;
 use crate::os::{Platform, Udp};
@@ -103,14 +103,10 @@ fn send<U: Udp>(now: Instant, id: PeerId, peer: &mut Peer, net: &mut Net<U>, tra
     }
 }
 
-/// The interface's name, and the peer's address where the name alone would not tell the two paths apart.
-fn road(names: &Names, path: PathKey, other: Option<PathKey>) -> String {
-    let name = names.of(path.interface);
-    if other.is_some_and(|o| o.interface == path.interface) {
-        format!("{name} ({})", path.remote.ip())
-    } else {
-        name
-    }
+/// A path as the story names it: the story outlives paths and interfaces.
+fn ends(names: &Names, peer: &Peer, path: PathKey) -> Ends {
+    let local = peer.context.paths().find(|p| p.key == path).map(|p| p.local);
+    Ends { interface: names.of(path.interface), local, remote: path.remote }
 }
 
 fn handle_event<U: Udp>(
@@ -129,7 +125,7 @@ fn handle_event<U: Udp>(
                 net.counters.add("eid_claim_ignored");
             }
             if restarted {
-                story.note(&peer.config.name, "the peer started anew");
+                story.tell(&peer.config.name, What::Restarted);
             }
         }
         Event::Kind(kind) => {
@@ -143,19 +139,16 @@ fn handle_event<U: Udp>(
                 net.seal_plain(now, id, peer, &datagram);
             }
         }
-        Event::Switched { from, to, reason, gap } => story.tell(Happening {
-            time: SystemTime::now(),
-            peer: peer.config.name.clone(),
-            from: from.map(|p| road(names, p, to)),
-            to: to.map(|p| road(names, p, from)),
-            reason: reason.as_str().to_owned(),
-            gap,
-        }),
-        Event::Shut(reason) => story.note(
+        Event::Switched { from, to, reason, gap } => {
+            let from = from.map(|path| ends(names, peer, path));
+            let to = to.map(|path| ends(names, peer, path));
+            story.tell(&peer.config.name, What::Moved(Moved { from, to, reason, gap }));
+        }
+        Event::Shut(reason) => story.tell(
             &peer.config.name,
             match reason {
-                wire::ShutReason::Down | wire::ShutReason::Unknown(_) => "the peer switched MAST off",
-                wire::ShutReason::Removed => "the peer removed this machine",
+                wire::ShutReason::Down | wire::ShutReason::Unknown(_) => What::PeerOff,
+                wire::ShutReason::Removed => What::RemovedByPeer,
             },
         ),
     }

@@ -252,23 +252,6 @@ fn needs(interface: &Interface, family: Family) -> bool {
     interface.usable && interface.addresses.iter().any(|a| Family::of(*a) == family)
 }
 
-/// The port cannot be had: says which, and what to do.
-pub(crate) fn explain_bind(failure: Failure, port: u16) -> io::Error {
-    let Failure { interface, error } = failure;
-    let text = match error.kind() {
-        io::ErrorKind::AddrInUse => format!(
-            "UDP port {port} is in use on {interface} by another program (another WireGuard or MAST?): stop it, or \
-             give MAST another port in its configuration"
-        ),
-        io::ErrorKind::PermissionDenied => format!(
-            "the system does not let MAST open UDP port {port} on {interface}: run the service as administrator, \
-             with the capability CAP_NET_RAW on Linux"
-        ),
-        _ => format!("cannot open UDP port {port} on {interface}: {error}"),
-    };
-    io::Error::new(error.kind(), text)
-}
-
 #[cfg(windows)]
 mod code {
     pub const TOO_BIG: i32 = 10040;

@@ -6,7 +6,8 @@ use std::net::UdpSocket;
 use std::time::Duration;
 
 use common::{Host, config, interface, loopback, pair, v4, v6};
-use mast_engine::api::{Change, EngineError};
+use mast_engine::Heard;
+use mast_engine::api::{Change, EngineError, InviteProblem, What};
 use mast_proto::{PeerKind, PeerState, Policy, Selector};
 
 #[tokio::test]
@@ -115,21 +116,21 @@ async fn a_peer_cannot_forge_addresses() {
 async fn invites_are_refused_for_clear_reasons() {
     let (a, b) = pair(9, 10, 1).await;
     let say = |e: Result<mast_engine::NewPeer, EngineError>| match e {
-        Err(EngineError::Invite(text)) => text,
+        Err(EngineError::Invite { problem, inviter, .. }) => (problem, inviter),
         other => panic!("{other:?}"),
     };
     let invite = a.engine.invite(Duration::from_secs(600), None).await.unwrap().link;
-    assert!(say(a.engine.join(&invite, None).await).contains("this very machine"));
-    assert!(say(b.engine.join(&invite, None).await).contains("peer already: `gate`"));
-    assert!(say(b.engine.join("https://example.com/", None).await).contains("not a MAST invite"));
+    assert_eq!(say(a.engine.join(&invite, None).await).0, InviteProblem::Own);
+    assert_eq!(say(b.engine.join(&invite, None).await), (InviteProblem::Known, Some("gate".into())));
+    assert_eq!(say(b.engine.join("https://example.com/", None).await).0, InviteProblem::Foreign);
     let c = Host::start(11, "third", 1).await;
-    assert!(say(c.engine.join(&invite[..invite.len() - 3], None).await).contains("copy the whole link"));
+    assert_eq!(say(c.engine.join(&invite[..invite.len() - 3], None).await).0, InviteProblem::Damaged);
     c.engine.join(&invite, Some("router".into())).await.unwrap();
     let d = Host::start(12, "third", 1).await;
-    assert!(say(d.engine.join(&invite, None).await).contains("used already"));
+    assert_eq!(say(d.engine.join(&invite, None).await), (InviteProblem::SaidUsed, Some("gate".into())));
     let short = a.engine.invite(Duration::from_secs(1), Some("fourth".into())).await.unwrap().link;
     tokio::time::sleep(Duration::from_millis(1100)).await;
-    assert!(say(d.engine.join(&short, None).await).contains("expired"));
+    assert_eq!(say(d.engine.join(&short, None).await).0, InviteProblem::Expired);
     // Two of the same name.
     let next = a.engine.invite(Duration::from_secs(600), None).await.unwrap().link;
     d.engine.join(&next, None).await.unwrap();
@@ -144,8 +145,11 @@ async fn nobody_answers_an_invite_of_a_dead_host() {
     let invite = a.engine.invite(Duration::from_secs(600), None).await.unwrap().link;
     a.engine.stop().await.unwrap();
     let b = Host::start(14, "laptop", 1).await;
-    let Err(EngineError::Invite(text)) = b.engine.join(&invite, None).await else { panic!() };
-    assert!(text.contains("no answer from gate"), "{text}");
+    let Err(EngineError::Invite { problem, inviter, port }) = b.engine.join(&invite, None).await else {
+        panic!()
+    };
+    assert_eq!((problem, inviter.as_deref()), (InviteProblem::NoAnswer, Some("gate")));
+    assert!(port.is_some());
 }
 
 #[tokio::test]
@@ -199,19 +203,43 @@ async fn data_moves_to_another_interface() {
     let Err(EngineError::NoInterface { known, .. }) = b.engine.set_policy(None, wrong).await else {
         panic!()
     };
-    assert_eq!(known, "eth1, eth2");
+    assert_eq!(known, ["eth1", "eth2"]);
 
     let mut happenings = b.engine.happenings();
     b.interfaces.send_modify(|list| {
         list.interfaces = vec![interface(1, "eth1", loopback(18, 1))];
     });
     b.until("moved", on("eth1")).await;
-    let happening = happenings.recv().await.unwrap();
-    assert_eq!((happening.from.as_deref(), happening.to.as_deref()), (Some("eth2"), Some("eth1")));
+    let Some(Heard::Told(happening)) = happenings.next().await else { panic!() };
+    let What::Moved(moved) = happening.what else { panic!("{happening:?}") };
+    let (from, to) = (moved.from.unwrap(), moved.to.unwrap());
+    assert_eq!((from.interface.as_str(), to.interface.as_str()), ("eth2", "eth1"));
+    assert_eq!(to.local, Some(loopback(18, 1)));
     let datagram = v6(own, other, b"over the other one");
     b.wire.send(datagram.clone());
     assert_eq!(a.wire.receive().await, Some(datagram));
     let Err(EngineError::NoPeer { .. }) = b.engine.drill("nobody").await else { panic!() };
+}
+
+#[tokio::test]
+async fn asking_how_things_stand_sends_nothing_and_checking_does() {
+    let (a, b) = pair(23, 24, 1).await;
+    let sent = async |host: &Host| host.engine.peer("gate").await.unwrap().tx_bytes;
+    // Past the age at which a check tries a path anew, and well before the next keepalive.
+    tokio::time::sleep(Duration::from_secs(5)).await;
+    let before = sent(&b).await;
+    for _ in 0..20 {
+        b.snapshot().await;
+        b.engine.glance().await.unwrap();
+        b.engine.outline().await.unwrap();
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    assert_eq!(sent(&b).await, before, "a look made a path be tried");
+    b.engine.check(Some("gate")).await.unwrap();
+    b.until("a probe", |s| s.peers[0].tx_bytes > before).await;
+    assert!(matches!(b.engine.check(Some("nobody")).await, Err(EngineError::NoPeer { .. })));
+    let Err(EngineError::NoPeer { known, .. }) = a.engine.peer("nobody").await else { panic!() };
+    assert_eq!(known, ["laptop"]);
 }
 
 #[tokio::test]
@@ -226,7 +254,7 @@ async fn a_drill_takes_each_path_away() {
     let count =
         validated.peers[0].paths.iter().filter(|p| p.state == mast_proto::PathState::Validated).count();
     let mut steps = b.engine.drill("gate").await.unwrap();
-    assert!(matches!(b.engine.drill("gate").await, Err(EngineError::Conflict(_))));
+    assert!(matches!(b.engine.drill("gate").await, Err(EngineError::DrillRuns)));
     let mut seen = 0;
     while let Some(step) = steps.recv().await {
         seen += 1;
@@ -246,9 +274,10 @@ async fn a_port_in_use_is_told_with_its_remedy() {
     config.port = port;
     config.up = false;
     let host = Host::start_with(21, config, 1).await;
-    let Err(EngineError::System(error)) = host.engine.up().await else { panic!() };
-    let text = error.to_string();
-    assert!(text.contains(&port.to_string()) && text.contains("another port"), "{text}");
+    let Err(EngineError::NoSocket { interface, port: told, error }) = host.engine.up().await else {
+        panic!()
+    };
+    assert_eq!((interface.as_str(), told, error.kind()), ("eth1", port, std::io::ErrorKind::AddrInUse));
     drop(taken);
     host.engine.up().await.unwrap();
 }

@@ -112,7 +112,7 @@ mod tests {
     use super::*;
 
     fn event(n: usize) -> Event {
-        Event { time: format!("2026-11-24T12:00:{n:05}Z"), ..Event::now("nas", format!("event {n}")) }
+        Event { time: format!("2026-11-24T12:00:{n:05}Z"), ..Event::told("nas", format!("event {n}")) }
     }
 
     fn write(chronicle: &mut Chronicle) {

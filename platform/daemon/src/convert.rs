@@ -1,17 +1,18 @@
 //! The engine's view of things in the words of the control API.
 
-use std::collections::BTreeMap;
+use std::io::ErrorKind;
 use std::net::IpAddr;
 use std::time::Duration;
 
 use mast_control::{
-    ControlError, Eids, Event, InterfaceKind, InterfaceStatus, PathState, PathStatus, PeerKind, PeerState,
-    PeerStatus, PolicyMode, PolicyStatus, Status, timestamp,
+    ControlError, Eids, Ends, Event, InterfaceKind, InterfaceStatus, InviteProblem, PathState, PathStatus,
+    PeerKind, PeerState, PeerStatus, PolicyMode, PolicyStatus, SocketCause, Status, What, Why, timestamp,
 };
 use mast_engine::api::{
-    EngineError, Happening, InterfaceChoice, PathSnapshot, PeerSnapshot, PlainPeer, PublicKey, Snapshot,
+    self, EngineError, Happening, InterfaceChoice, PathSnapshot, PeerSnapshot, PlainPeer, Snapshot,
 };
-use mast_proto::Policy;
+use mast_engine::os::Family;
+use mast_proto::{Policy, Reason};
 
 use crate::words::key_text;
 
@@ -21,20 +22,15 @@ pub(crate) fn millis(span: Duration) -> f64 {
     (span.as_secs_f64() * 1e6).round() / 1e3
 }
 
-/// Everything at one moment. `plain` holds what is known of plain WireGuard peers.
-pub(crate) fn status(
-    snapshot: Snapshot,
-    plain: &BTreeMap<PublicKey, PlainPeer>,
-    version: &str,
-    events: Vec<Event>,
-) -> Status {
+/// Everything at one moment.
+pub(crate) fn status(snapshot: Snapshot, version: &str, events: Vec<Event>) -> Status {
     Status {
         up: snapshot.up,
         name: snapshot.name,
         version: version.to_owned(),
         public_key: key_text(&snapshot.public_key),
         interfaces: snapshot.interfaces.into_iter().map(|(i, choice)| interface(i, choice)).collect(),
-        peers: snapshot.peers.into_iter().map(|p| peer(p, plain)).collect(),
+        peers: snapshot.peers.into_iter().map(peer).collect(),
         events,
         ..Status::default()
     }
@@ -50,7 +46,8 @@ pub(crate) fn kind(kind: mast_proto::InterfaceKind) -> InterfaceKind {
     }
 }
 
-fn interface(interface: mast_proto::Interface, choice: InterfaceChoice) -> InterfaceStatus {
+/// An interface, with what the user chose for it.
+pub(crate) fn interface(interface: mast_proto::Interface, choice: InterfaceChoice) -> InterfaceStatus {
     InterfaceStatus {
         name: interface.name,
         kind: kind(interface.kind),
@@ -63,8 +60,9 @@ fn interface(interface: mast_proto::Interface, choice: InterfaceChoice) -> Inter
     }
 }
 
-fn peer(peer: PeerSnapshot, plain: &BTreeMap<PublicKey, PlainPeer>) -> PeerStatus {
-    let eid = match plain.get(&peer.public_key) {
+/// A peer at one moment.
+pub(crate) fn peer(peer: PeerSnapshot) -> PeerStatus {
+    let eid = match &peer.plain {
         Some(plain) => plain_eids(plain),
         None => Eids {
             local_v4: peer.eid_v4.map(|pair| pair.own.to_string()),
@@ -77,7 +75,7 @@ fn peer(peer: PeerSnapshot, plain: &BTreeMap<PublicKey, PlainPeer>) -> PeerStatu
     // The same rule as the engine's `PeerConfig::can`.
     let is_plain = match peer.kind {
         Some(kind) => kind == mast_proto::PeerKind::WireGuard,
-        None => plain.contains_key(&peer.public_key),
+        None => peer.plain.is_some(),
     };
     if !is_plain {
         modes.extend([PolicyMode::Redundant, PolicyMode::Bonded]);
@@ -165,34 +163,134 @@ fn policy(policy: &Policy) -> PolicyStatus {
 
 /// Something that happened.
 pub(crate) fn event(happening: Happening) -> Event {
+    let moved = match &happening.what {
+        api::What::Moved(moved) => Some(moved.clone()),
+        _ => None,
+    };
+    let event = Event::at(timestamp::rfc3339(happening.time), happening.peer, what(happening.what));
+    let Some(api::Moved { from, to, gap, .. }) = moved else { return event };
+    let ends = |ends: &api::Ends| Ends {
+        local: ends.local.map(|address| address.to_string()),
+        remote: ends.remote.to_string(),
+    };
     Event {
-        time: timestamp::rfc3339(happening.time),
-        peer: happening.peer,
-        from: happening.from,
-        to: happening.to,
-        reason: happening.reason,
-        gap_ms: happening.gap.map(millis),
-        sessions: None,
+        from_path: from.as_ref().map(ends),
+        to_path: to.as_ref().map(ends),
+        from: from.map(|ends| ends.interface),
+        to: to.map(|ends| ends.interface),
+        gap_ms: gap.map(millis),
+        ..event
+    }
+}
+
+fn what(what: api::What) -> What {
+    match what {
+        api::What::Moved(moved) => match moved.reason {
+            Reason::InterfaceDown => What::LinkDown,
+            Reason::AddressGone => What::AddressGone,
+            Reason::Silent => What::Silent,
+            Reason::PeerSilent => What::PeerSilent,
+            Reason::PeerAddressGone => What::PeerAddressGone,
+            Reason::Unreachable => What::NoRoute,
+            Reason::Policy => What::Policy,
+            Reason::PeerWish => What::PeerWish,
+            Reason::Better => What::Better,
+            Reason::Connected => What::Connected,
+            Reason::Restored => What::Restored,
+            Reason::Drill => What::Drill,
+        },
+        api::What::Restarted => What::Restarted,
+        api::What::PeerOff => What::PeerOff,
+        api::What::RemovedByPeer => What::RemovedByPeer,
+        api::What::CameByInvite => What::CameByInvite,
+        api::What::InviteAccepted => What::InviteAccepted,
+        api::What::RoutesRefused { error } => What::RoutesRefused { error },
+        api::What::TunnelLost { error } => What::TunnelLost { error },
+        api::What::NoSocket { interface, port, kind, error } => {
+            What::NoSocket { interface, port, cause: socket_cause(kind), error }
+        }
+        api::What::WatchEnded => What::WatchEnded,
+    }
+}
+
+fn socket_cause(kind: ErrorKind) -> SocketCause {
+    match kind {
+        ErrorKind::AddrInUse => SocketCause::InUse,
+        ErrorKind::PermissionDenied => SocketCause::NotPermitted,
+        _ => SocketCause::Other,
+    }
+}
+
+/// The word for a mode.
+fn mode(policy: &Policy) -> PolicyMode {
+    match policy {
+        Policy::Auto => PolicyMode::Auto,
+        Policy::Pin { .. } => PolicyMode::Pin,
+        Policy::Redundant { .. } => PolicyMode::Redundant,
+        Policy::Bonded { .. } => PolicyMode::Bonded,
     }
 }
 
 /// A refusal of the engine.
 pub(crate) fn refusal(error: EngineError) -> ControlError {
-    let names = |known: &str| -> Vec<String> {
-        let none = known.is_empty() || known.starts_with("none");
-        known.split(", ").filter(|_| !none).map(str::to_owned).collect()
-    };
-    match error {
+    let count = |number: usize| u32::try_from(number).unwrap_or(u32::MAX);
+    let why = match error {
         EngineError::NoPeer { name, known } => {
-            ControlError::not_found(format!("there is no peer `{name}`")).with_known(names(&known))
+            return ControlError::of(Why::NoPeer { name }).with_known(known);
         }
         EngineError::NoInterface { name, known } => {
-            ControlError::not_found(format!("there is no interface `{name}`")).with_known(names(&known))
+            return ControlError::of(Why::NoInterface { name }).with_known(known);
         }
-        EngineError::Conflict(message) => ControlError::conflict(message),
-        EngineError::Invite(message) | EngineError::Invalid(message) => ControlError::invalid(message),
-        EngineError::System(error) => ControlError::unavailable(error.to_string()),
-        EngineError::Stopped => ControlError::unavailable("the service is stopping"),
+        EngineError::BadName { name } => Why::BadName { name },
+        EngineError::PeerExists { name } => Why::PeerExists { name },
+        EngineError::KeyExists { name } => Why::KeyExists { name },
+        EngineError::OwnKey => Why::OwnKey,
+        EngineError::PlainMode { peer, policy } => {
+            return ControlError::of(Why::PlainMode { peer, mode: mode(&policy) }).in_field("mode");
+        }
+        EngineError::NoFullTunnel { peer } => {
+            return ControlError::of(Why::NoFullTunnel { peer }).in_field("full_tunnel");
+        }
+        EngineError::EmptyPin => Why::EmptyPin,
+        EngineError::SwitchedOff => Why::SwitchedOff,
+        EngineError::NoAddress => Why::NoAddress,
+        EngineError::TooManyInvites { most } => Why::TooManyInvites { most: count(most) },
+        EngineError::TooLong => Why::TooLong,
+        EngineError::Joining => Why::Joining,
+        EngineError::Invite { problem, inviter, port } => {
+            Why::Invite { problem: invite_problem(problem), inviter, port }
+        }
+        EngineError::DrillRuns => Why::DrillRuns,
+        EngineError::DrillPlain { peer } => Why::DrillPlain { peer },
+        EngineError::DrillPaths { peer, working } => Why::DrillPaths { peer, working: count(working) },
+        EngineError::NoSocket { interface, port, error } => {
+            Why::NoSocket { interface, port, cause: socket_cause(error.kind()), error: error.to_string() }
+        }
+        EngineError::System(error) => Why::System { error: error.to_string() },
+        EngineError::Stopped => Why::Stopping,
+    };
+    ControlError::of(why)
+}
+
+fn invite_problem(problem: api::InviteProblem) -> InviteProblem {
+    match problem {
+        api::InviteProblem::Foreign => InviteProblem::Foreign,
+        api::InviteProblem::OtherVersion => InviteProblem::OtherVersion,
+        api::InviteProblem::Damaged => InviteProblem::Damaged,
+        api::InviteProblem::Own => InviteProblem::Own,
+        api::InviteProblem::Known => InviteProblem::Known,
+        api::InviteProblem::Expired => InviteProblem::Expired,
+        api::InviteProblem::NoAddress => InviteProblem::NoAddress,
+        api::InviteProblem::Needs(Family::V4) => InviteProblem::NeedsIpv4,
+        api::InviteProblem::Needs(Family::V6) => InviteProblem::NeedsIpv6,
+        api::InviteProblem::NeedsNetwork => InviteProblem::NeedsNetwork,
+        api::InviteProblem::NoAnswer => InviteProblem::NoAnswer,
+        api::InviteProblem::Unfinished => InviteProblem::Unfinished,
+        api::InviteProblem::SaidExpired => InviteProblem::SaidExpired,
+        api::InviteProblem::SaidUsed => InviteProblem::SaidUsed,
+        api::InviteProblem::SaidKey => InviteProblem::SaidKey,
+        api::InviteProblem::SaidVersion => InviteProblem::SaidVersion,
+        api::InviteProblem::SwitchedOff => InviteProblem::SwitchedOff,
     }
 }
 
@@ -200,7 +298,7 @@ pub(crate) fn refusal(error: EngineError) -> ControlError {
 mod tests {
     use std::time::SystemTime;
 
-    use mast_control::ErrorCode;
+    use mast_control::{ErrorCode, words};
     use mast_engine::os::Prefix;
     use mast_proto::wire::EidPair;
 
@@ -233,6 +331,7 @@ mod tests {
                 policy: Policy::Pin { order: vec![mast_proto::Selector::parse("wifi")], fallback: false },
                 own_policy: true,
                 full_tunnel: Some(true),
+                plain: None,
                 rx_bytes: 5,
                 tx_bytes: 6,
                 last_heard: Some(Duration::from_micros(1_500_700)),
@@ -256,7 +355,7 @@ mod tests {
 
     #[test]
     fn a_snapshot_becomes_a_status() {
-        let status = status(snapshot(), &BTreeMap::new(), "1.2.3", vec![]);
+        let status = status(snapshot(), "1.2.3", vec![]);
         assert_eq!(status.public_key, key_text(&[1; 32]));
         assert_eq!(status.interfaces[0].kind, InterfaceKind::Wifi);
         let peer = &status.peers[0];
@@ -299,10 +398,11 @@ mod tests {
         };
         let mut snapshot = snapshot();
         snapshot.peers[0].kind = Some(mast_proto::PeerKind::WireGuard);
+        snapshot.peers[0].plain = Some(plain);
         let mut unknown = snapshot.peers[0].clone();
         unknown.kind = None;
         snapshot.peers.push(unknown);
-        let status = status(snapshot, &BTreeMap::from([([2; 32], plain)]), "1", vec![]);
+        let status = status(snapshot, "1", vec![]);
         assert!(status.peers.iter().all(|p| p.modes == [PolicyMode::Auto, PolicyMode::Pin]));
         let eid = &status.peers[0].eid;
         assert_eq!(eid.local_v4.as_deref(), Some("10.8.0.2"));
@@ -312,24 +412,66 @@ mod tests {
 
     #[test]
     fn happenings_become_events() {
+        let ends = |remote: &str| {
+            let (local, remote) = ("192.0.2.7".parse().unwrap(), remote.parse().unwrap());
+            api::Ends { interface: "wlan0".into(), local: Some(local), remote }
+        };
         let happening = Happening {
             time: SystemTime::UNIX_EPOCH,
             peer: "nas".into(),
-            from: Some("wlan0".into()),
-            to: None,
-            reason: "went silent".into(),
-            gap: Some(Duration::from_millis(61)),
+            what: api::What::Moved(api::Moved {
+                from: Some(ends("192.0.2.1:6278")),
+                to: None,
+                reason: Reason::Silent,
+                gap: Some(Duration::from_millis(61)),
+            }),
         };
         let event = event(happening);
         assert_eq!((event.time.as_str(), event.gap_ms), ("1970-01-01T00:00:00Z", Some(61.0)));
+        assert_eq!((&event.what, event.reason.as_str()), (&What::Silent, "went silent"));
+        assert_eq!((event.from.as_deref(), event.to), (Some("wlan0"), None));
+        assert_eq!(event.from_path.unwrap().remote, "192.0.2.1:6278");
     }
 
     #[test]
-    fn refusals_keep_what_is_known() {
-        let error = refusal(EngineError::NoPeer { name: "x".into(), known: "a, b".into() });
-        assert_eq!((error.code, error.known), (ErrorCode::NotFound, vec!["a".to_owned(), "b".to_owned()]));
-        let error = refusal(EngineError::NoPeer { name: "x".into(), known: "none yet".into() });
-        assert!(error.known.is_empty());
-        assert_eq!(refusal(EngineError::Conflict("c".into())).code, ErrorCode::Conflict);
+    fn the_words_of_moves_are_those_of_the_protocol() {
+        for reason in [
+            Reason::InterfaceDown,
+            Reason::AddressGone,
+            Reason::Silent,
+            Reason::PeerSilent,
+            Reason::PeerAddressGone,
+            Reason::Unreachable,
+            Reason::Policy,
+            Reason::PeerWish,
+            Reason::Better,
+            Reason::Connected,
+            Reason::Restored,
+            Reason::Drill,
+        ] {
+            let moved = api::Moved { from: None, to: None, reason, gap: None };
+            assert_eq!(words::reason(&what(api::What::Moved(moved))), reason.as_str());
+        }
+    }
+
+    #[test]
+    fn refusals_keep_their_values() {
+        let known = vec!["a, b".to_owned(), "none yet".to_owned()];
+        let error = refusal(EngineError::NoPeer { name: "x".into(), known: known.clone() });
+        assert_eq!((error.code, error.why), (ErrorCode::NotFound, Why::NoPeer { name: "x".into() }));
+        assert_eq!(error.known, known);
+        let error = refusal(EngineError::PeerExists { name: "c".into() });
+        assert_eq!(error.code, ErrorCode::Conflict);
+        let bonded = Policy::Bonded { metered: false };
+        let error = refusal(EngineError::PlainMode { peer: "wg".into(), policy: bonded });
+        assert_eq!((error.field.as_deref(), error.message.contains("\"bonded\"")), (Some("mode"), true));
+        let needs = api::InviteProblem::Needs(Family::V6);
+        assert!(refusal(needs.into()).message.contains("reached by IPv6"));
+        let taken = EngineError::NoSocket {
+            interface: "eth1".into(),
+            port: 6278,
+            error: ErrorKind::AddrInUse.into(),
+        };
+        assert!(refusal(taken).message.contains("give MAST another port"));
     }
 }

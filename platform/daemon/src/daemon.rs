@@ -1,16 +1,14 @@
 //! What the parts of the running service share.
 
-use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use mast_control::{Event, Notice};
-use mast_engine::EngineHandle;
-use mast_engine::api::{Change, Happening, InterfaceTraffic, PlainPeer, PublicKey};
+use mast_control::{Event, Notice, Notices, What};
+use mast_engine::api::{Change, Happening, InterfaceTraffic};
 use mast_engine::os::Family;
-use tokio::sync::broadcast::error::RecvError;
-use tokio::sync::{Notify, broadcast, mpsc};
+use mast_engine::{EngineHandle, Heard, Reader, Tidings};
+use tokio::sync::{Notify, mpsc};
 
 use crate::chronicle::Chronicle;
 use crate::convert;
@@ -19,8 +17,13 @@ use crate::key::Holder;
 use crate::store::Store;
 use crate::usage::{self, Meter};
 
-/// How many notices a slow user interface may lag behind.
-const NOTICES: usize = 256;
+/// How many notices may wait for a slow user interface: one for each of 10,000 peers, with room.
+const NOTICES: usize = 16_384;
+/// What happened is passed on in batches of at most so many, between which others have their turn.
+const BATCH: usize = 1024;
+/// Sessions are counted for so many moves of a batch at most: it means reading the system's tables, and nobody reads
+/// the sessions of thousands of moves.
+const COUNTED: usize = 8;
 /// How many events a status shows.
 pub(crate) const EVENTS: usize = 50;
 
@@ -43,7 +46,7 @@ pub(crate) struct Daemon {
     store: Mutex<Store>,
     /// A pause began, or was ended by hand.
     pub pause_changed: Notify,
-    notices: broadcast::Sender<Notice>,
+    notices: Tidings<Notice>,
     chronicle: Mutex<Chronicle>,
     samples: Mutex<Samples>,
     meter: Mutex<Meter>,
@@ -64,7 +67,7 @@ impl Daemon {
             key: tokio::sync::Mutex::new(key),
             look_up: Notify::new(),
             store: Mutex::new(store),
-            notices: broadcast::Sender::new(NOTICES),
+            notices: Tidings::new(NOTICES),
             pause_changed: Notify::new(),
             chronicle: Mutex::new(chronicle),
             samples: Mutex::default(),
@@ -81,30 +84,33 @@ impl Daemon {
     }
 
     /// What is new from now on.
-    pub fn subscribe(&self) -> broadcast::Receiver<Notice> {
-        self.notices.subscribe()
+    pub fn subscribe(&self) -> Subscription {
+        Subscription::new(&self.notices)
     }
 
-    /// What a status says is no longer the same.
+    /// What a status says is no longer the same, for another reason than an event.
     pub fn status_changed(&self) {
-        self.tell(Notice::StatusChanged);
-    }
-
-    fn tell(&self, notice: Notice) {
-        // Nobody listens: that is fine.
-        let _ = self.notices.send(notice);
+        self.notices.tell_once(&Notice::StatusChanged);
     }
 
     /// Tells the user something that is no business of the engine.
-    pub fn note(&self, peer: &str, reason: impl Into<String>) {
-        let event = Event::now(peer, reason);
+    pub fn note(&self, peer: &str, what: What) {
+        self.note_event(Event::now(peer, what));
+    }
+
+    /// Tells the user something for which there is no code.
+    pub fn note_text(&self, peer: &str, text: impl Into<String>) {
+        self.note_event(Event::told(peer, text));
+    }
+
+    fn note_event(&self, event: Event) {
         tracing::info!(peer = event.peer, reason = event.reason, "noted");
         self.remember(event);
     }
 
     fn remember(&self, event: Event) {
         self.chronicle().push(event.clone());
-        self.tell(Notice::Event(event));
+        self.notices.tell(&event.into());
     }
 
     fn chronicle(&self) -> MutexGuard<'_, Chronicle> {
@@ -131,21 +137,14 @@ impl Daemon {
         self.chronicle().last(limit)
     }
 
-    /// What is known of plain WireGuard peers.
-    pub fn plain_peers(&self) -> BTreeMap<PublicKey, PlainPeer> {
-        let peers = self.store().peers();
-        peers.into_iter().filter_map(|p| Some((p.public_key, p.plain?))).collect()
-    }
-
     /// Has leak protection be as the user wants it and as the peers are now.
     ///
     /// # Errors
     /// In words, when the system refuses; then it is as it was.
     pub async fn guard(&self) -> Result<(), String> {
         let _guarding = self.guarding.lock().await;
-        let snapshot = self.engine.snapshot().await.map_err(|error| error.to_string())?;
-        let full = snapshot.up && snapshot.peers.iter().any(|p| p.full_tunnel == Some(true));
-        let on = full && self.store().leak_protection();
+        let outline = self.engine.outline().await.map_err(|error| error.to_string())?;
+        let on = outline.up && outline.full_tunnel && self.store().leak_protection();
         // Both versions of IP, also where the tunnel is for one only: the other would be a way around it.
         let families: &[Family] = if on { &[Family::V4, Family::V6] } else { &[] };
         match tokio::task::spawn_blocking(move || mast_platform::guard(families)).await {
@@ -166,28 +165,27 @@ impl Daemon {
     }
 
     /// Passes on what happens, until the engine ends.
-    pub async fn pass_on(&self, mut happenings: broadcast::Receiver<Happening>) {
-        loop {
-            match happenings.recv().await {
-                Ok(happening) => {
-                    let mut event = convert::event(happening);
-                    if event.from.is_some() && event.to.is_some() {
-                        event.sessions = self.sessions(&event.peer).await;
-                    }
-                    self.remember(event);
-                    self.tell(Notice::StatusChanged);
+    pub async fn pass_on(&self, mut happenings: Reader<Happening>) {
+        while let Some(first) = happenings.next().await {
+            let rest = std::iter::from_fn(|| happenings.try_next());
+            let mut events: Vec<Event> =
+                std::iter::once(first).chain(rest).take(BATCH).map(event_of).collect();
+            if events.iter().filter(|event| event.is_move()).count() <= COUNTED {
+                for event in events.iter_mut().filter(|event| event.is_move()) {
+                    event.sessions = self.sessions(&event.peer).await;
                 }
-                Err(RecvError::Lagged(missed)) => tracing::warn!(missed, "events were not passed on"),
-                Err(RecvError::Closed) => return,
             }
+            for event in events {
+                self.remember(event);
+            }
+            tokio::task::yield_now().await;
         }
     }
 
     /// How many sessions of this host go to a peer now; none where there are none, or nobody knows.
     async fn sessions(&self, peer: &str) -> Option<u64> {
-        let snapshot = self.engine.snapshot().await.ok()?;
-        let peer = snapshot.peers.into_iter().find(|p| p.name == peer)?;
-        let (local, remote): (Vec<IpAddr>, Vec<IpAddr>) = match self.plain_peers().remove(&peer.public_key) {
+        let peer = self.engine.peer(peer).await.ok()?;
+        let (local, remote): (Vec<IpAddr>, Vec<IpAddr>) = match peer.plain {
             // It may lead anywhere.
             Some(plain) => (plain.addresses.iter().map(|a| a.address).collect(), Vec::new()),
             None => {
@@ -209,7 +207,7 @@ impl Daemon {
             while let Ok(change) = changes.try_recv() {
                 self.store().apply(change);
             }
-            self.tell(Notice::StatusChanged);
+            self.status_changed();
             self.look_up.notify_one();
             self.save().await;
         }
@@ -242,7 +240,37 @@ impl Daemon {
         );
         if let Some(failure) = failure.filter(|f| before.as_ref() != Some(f)) {
             tracing::error!(error = failure, "the state could not be saved");
-            self.note("", format!("the state could not be saved: {failure}"));
+            self.note("", What::Unsaved { error: failure });
         }
+    }
+}
+
+/// What happened, or the mark of a gap.
+fn event_of(heard: Heard<Happening>) -> Event {
+    match heard {
+        Heard::Told(happening) => convert::event(happening),
+        Heard::Missed(count) => {
+            tracing::warn!(count, "events were not passed on");
+            Event::now("", What::Missed { count })
+        }
+    }
+}
+
+/// What a user interface is told.
+pub(crate) struct Subscription(Reader<Notice>);
+
+impl Subscription {
+    /// Reads what is told from now on.
+    pub fn new(notices: &Tidings<Notice>) -> Self {
+        Self(notices.subscribe())
+    }
+}
+
+impl Notices for Subscription {
+    async fn next(&mut self) -> Option<Notice> {
+        Some(match self.0.next().await? {
+            Heard::Told(notice) => notice,
+            Heard::Missed(count) => Notice::Missed(count),
+        })
     }
 }

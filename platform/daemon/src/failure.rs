@@ -2,8 +2,7 @@
 
 use std::process::ExitCode;
 
-use mast_control::ServerError;
-use mast_engine::api::EngineError;
+use mast_control::{ControlError, ServerError};
 use mast_state::StateError;
 
 use crate::config::ConfigError;
@@ -23,7 +22,7 @@ pub enum Failure {
     Store(#[from] StoreError),
     /// The engine does not start.
     #[error("{0}")]
-    Engine(EngineError),
+    Engine(ControlError),
     /// The control socket cannot be opened.
     #[error("{}", explain(.0))]
     Control(ServerError),

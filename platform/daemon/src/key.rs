@@ -7,21 +7,20 @@
 use std::sync::Arc;
 
 use mast_control::{
-    Caller, ControlError, Drill, DrillProgress, DrillReport, HandedKey, KeyPlace, KeyUnlock, Layer, Notice,
-    Request, Response, Server, ServerOptions, Service, Status, Story, Trouble,
+    Caller, ControlError, Drill, DrillProgress, DrillReport, HandedKey, KeyPlace, KeyUnlock, Notice, Notices,
+    Request, Response, Server, ServerOptions, Service, Status, Story, Trouble, TroubleCause, Why,
 };
+use mast_engine::Tidings;
 use mast_engine::api::{PublicKey, public_key};
 use mast_state::StateDir;
-use tokio::sync::{Mutex, broadcast, mpsc, oneshot};
+use tokio::sync::{Mutex, mpsc, oneshot};
 use zeroize::Zeroizing;
 
+use crate::daemon::Subscription;
 use crate::failure::Failure;
 use crate::{VERSION, words};
 
 pub(crate) type PrivateKey = Zeroizing<[u8; 32]>;
-
-const WAITS: &str = "the service waits for its private key, which is in the key store of the user who put it there: log \
-                     in as that user and open MAST";
 
 /// The key of a running service.
 pub(crate) struct Holder {
@@ -72,16 +71,13 @@ impl Holder {
 /// Reads a key that a user brings.
 fn check(unlock: &KeyUnlock, expected: &PublicKey) -> Result<PrivateKey, ControlError> {
     let key = words::key(&unlock.private_key).map(Zeroizing::new);
-    let key = key.map_err(|why| ControlError::bad_params(format!("`private_key`: {why}")))?;
+    let key = key.map_err(|why| ControlError::bad_field("private_key", why))?;
     let public = public_key(&key);
     if public == *expected {
         return Ok(key);
     }
-    Err(ControlError::invalid(format!(
-        "this private key belongs to {}, and this service is {}: it is the key of another machine",
-        words::key_text(&public),
-        words::key_text(expected)
-    )))
+    let (given, expected) = (words::key_text(&public), words::key_text(expected));
+    Err(ControlError::of(Why::OtherKey { given, expected }))
 }
 
 /// Serves until a user brings the key.
@@ -94,14 +90,14 @@ pub(crate) async fn wait(
     expected: PublicKey,
 ) -> Result<PrivateKey, Failure> {
     let server = Server::bind(ServerOptions::new(name, VERSION).at(control)).map_err(Failure::Control)?;
-    tracing::warn!("{WAITS}");
+    tracing::warn!("{}", mast_control::words::trouble(&TroubleCause::KeyLocked));
     let (found, key) = oneshot::channel();
     let (stop, stopped) = oneshot::channel::<()>();
     let service = Arc::new(Locked {
         name: name.to_owned(),
         expected,
         found: Mutex::new(Some(found)),
-        notices: broadcast::Sender::new(1),
+        notices: Tidings::new(1),
     });
     let server = tokio::spawn(server.run(service, async { drop(stopped.await) }));
     let key = key.await.map_err(|_| Failure::Ended)?;
@@ -116,7 +112,7 @@ struct Locked {
     name: String,
     expected: PublicKey,
     found: Mutex<Option<oneshot::Sender<PrivateKey>>>,
-    notices: broadcast::Sender<Notice>,
+    notices: Tidings<Notice>,
 }
 
 impl Service for Locked {
@@ -127,7 +123,7 @@ impl Service for Locked {
                 version: VERSION.to_owned(),
                 public_key: words::key_text(&self.expected),
                 key: KeyPlace::Locked,
-                trouble: Some(Trouble { layer: Layer::Service, detail: WAITS.to_owned() }),
+                trouble: Some(Trouble::new(TroubleCause::KeyLocked)),
                 ..Status::default()
             }
             .into()),
@@ -141,7 +137,7 @@ impl Service for Locked {
                 Ok(Response::DONE)
             }
             Request::Story(_) => Ok(Response::Story(Story::default())),
-            _ => Err(ControlError::unavailable(WAITS)),
+            _ => Err(ControlError::of(Why::KeyLocked)),
         }
     }
 
@@ -151,11 +147,11 @@ impl Service for Locked {
         _: mpsc::Sender<DrillProgress>,
         _: &Caller,
     ) -> Result<DrillReport, ControlError> {
-        Err(ControlError::unavailable(WAITS))
+        Err(ControlError::of(Why::KeyLocked))
     }
 
-    fn subscribe(&self) -> broadcast::Receiver<Notice> {
-        self.notices.subscribe()
+    fn subscribe(&self) -> impl Notices {
+        Subscription::new(&self.notices)
     }
 }
 

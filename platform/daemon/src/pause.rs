@@ -3,6 +3,9 @@
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
+use mast_control::What;
+
+use crate::convert::refusal;
 use crate::daemon::Daemon;
 
 /// The clock may be set meanwhile, and the machine may sleep: look at least so often.
@@ -22,12 +25,15 @@ pub(crate) async fn run(daemon: Arc<Daemon>) {
             daemon.save().await;
             match daemon.engine.up().await {
                 Ok(()) => {
-                    daemon.note("", "the pause is over");
+                    daemon.note("", What::PauseOver);
                     if let Err(why) = daemon.guard().await {
-                        daemon.note("", why);
+                        daemon.note("", What::ProtectionRefused { error: why });
                     }
                 }
-                Err(error) => daemon.note("", format!("the pause is over, but MAST cannot come up: {error}")),
+                Err(error) => {
+                    let error = refusal(error).message;
+                    daemon.note("", What::PauseStuck { error });
+                }
             }
             continue;
         }

@@ -5,9 +5,9 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use mast_engine::api::{EngineError, Happening, PublicKey, Snapshot};
+use mast_engine::api::{EngineError, Happening, Moved, PublicKey, Snapshot, What};
+use mast_engine::{Heard, Reader};
 use mast_proto::PeerState;
-use tokio::sync::broadcast;
 use tokio::time::{Instant, sleep_until, timeout};
 
 use crate::daemon::Daemon;
@@ -30,7 +30,7 @@ struct Watch {
 }
 
 /// Looks up whatever is due, until the engine ends.
-pub(crate) async fn run(daemon: Arc<Daemon>, mut happenings: broadcast::Receiver<Happening>) {
+pub(crate) async fn run(daemon: Arc<Daemon>, mut happenings: Reader<Happening>) {
     let mut watches: BTreeMap<PublicKey, Watch> = BTreeMap::new();
     loop {
         let hosts = daemon.store().hosts();
@@ -40,7 +40,6 @@ pub(crate) async fn run(daemon: Arc<Daemon>, mut happenings: broadcast::Receiver
             watches.entry(*key).or_insert(Watch { due: now, pause: RETRY });
         }
         if watches.values().any(|w| w.due <= now) {
-            // Asking makes the engine try its paths, so it is not asked without need.
             let Ok(snapshot) = daemon.engine.snapshot().await else { return };
             for (key, names) in hosts {
                 let Some(watch) = watches.get_mut(&key).filter(|w| w.due <= now) else { continue };
@@ -59,16 +58,25 @@ pub(crate) async fn run(daemon: Arc<Daemon>, mut happenings: broadcast::Receiver
         tokio::select! {
             () = due => {}
             () = daemon.look_up.notified() => {}
-            happening = happenings.recv() => match happening {
-                // No path is left: it may have moved.
-                Ok(happening) if happening.to.is_none() && !happening.peer.is_empty() => {
+            heard = happenings.next() => {
+                let Some(first) = heard else { return };
+                // Thousands of peers may lose their last path at once.
+                let rest = std::iter::from_fn(|| happenings.try_next());
+                if std::iter::once(first).chain(rest).fold(false, |lost, heard| lost | is_loss(&heard)) {
+                    // It may have moved.
                     let soon = Instant::now() + RETRY;
                     watches.values_mut().for_each(|w| w.due = w.due.min(soon));
                 }
-                Ok(_) | Err(broadcast::error::RecvError::Lagged(_)) => {}
-                Err(broadcast::error::RecvError::Closed) => return,
-            },
+            }
         }
+    }
+}
+
+/// Whether a peer has no path left, or may have none.
+fn is_loss(heard: &Heard<Happening>) -> bool {
+    match heard {
+        Heard::Told(happening) => matches!(&happening.what, What::Moved(Moved { to: None, .. })),
+        Heard::Missed(_) => true,
     }
 }
 

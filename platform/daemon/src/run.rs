@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-use mast_control::{KeyPlace, Server, ServerOptions};
+use mast_control::{KeyPlace, Server, ServerOptions, What};
 use mast_engine::Engine;
 use mast_engine::api::{Change, EngineConfig};
 use mast_platform::{Native, Overrides};
@@ -15,6 +15,7 @@ use tokio::time::timeout;
 
 use crate::args::{Args, DEFAULT_CONFIG};
 use crate::config::Config;
+use crate::convert::refusal;
 use crate::daemon::{Daemon, Facts};
 use crate::failure::Failure;
 use crate::key::Holder;
@@ -120,7 +121,8 @@ async fn start(args: &Args, config: Config, facts: Facts) -> Result<Started, Fai
         up,
     };
     let platform = Native::new(overrides(&config));
-    let (engine, changes) = Engine::start(platform, engine_config).await.map_err(Failure::Engine)?;
+    let started = Engine::start(platform, engine_config).await;
+    let (engine, changes) = started.map_err(|error| Failure::Engine(refusal(error)))?;
     let options = ServerOptions::new(name, VERSION).at(&args.control);
     let server = match Server::bind(options) {
         Ok(server) => server,
@@ -143,7 +145,7 @@ async fn serve(started: Started, mut signals: Signals) -> Result<(), Failure> {
     // Also what was set before a crash and is wanted no more. When the service ends, it stays: that is its purpose.
     if let Err(why) = daemon.guard().await {
         tracing::error!(why, "leak protection");
-        daemon.note("", why);
+        daemon.note("", What::ProtectionRefused { error: why });
     }
     let (stop_server, server_stopped) = oneshot::channel::<()>();
     let service = Arc::new(MastService(Arc::clone(&daemon)));

@@ -7,14 +7,15 @@ use std::time::{Duration, SystemTime};
 
 use mast_control::{
     BudgetSet, Caller, ControlError, Drill, DrillProgress, DrillReport, DrillStep, Eids, InterfaceSet,
-    Invite, Invited, KeyPlace, KeyUnlock, Logs, Metered, Notice, PeerAdd, PeerAdded, PeerFile, PolicyMode,
-    PolicySet, Request, Response, Service, SettingsSet, Story, Verdict, timestamp,
+    Invite, Invited, KeyPlace, KeyUnlock, Logs, Metered, Notices, PeerAdd, PeerAdded, PeerFile, PeerView,
+    PolicyMode, PolicySet, Request, Response, Service, SettingsSet, Story, What, Why, timestamp,
+    words as say,
 };
 use mast_engine::Choose;
 use mast_engine::api::{self, EngineError, PeerConfig};
 use mast_proto::{PathState, Policy, Selector};
 use mast_state::{StateDir, StateError};
-use tokio::sync::{broadcast, mpsc};
+use tokio::sync::mpsc;
 
 use crate::config::shared_range;
 use crate::convert::{self, millis, refusal};
@@ -44,6 +45,8 @@ impl Service for MastService {
         );
         let answer = match request {
             Request::Status => self.status().await,
+            Request::Peer(peer) => self.peer(&peer.name).await,
+            Request::Check(check) => done(self.0.engine.check(check.peer.as_deref()).await),
             Request::Up => self.up().await,
             Request::Down => self.down(None).await,
             Request::Pause(pause) => self.down(Some(Duration::from_secs(pause.seconds))).await,
@@ -73,7 +76,7 @@ impl Service for MastService {
         // What is refused rather than sent around a full tunnel depends on all of these.
         if guarded && answer.is_ok() {
             let done = self.0.guard().await;
-            done.map_err(|why| ControlError::unavailable(format!("it is done, but {why}")))?;
+            done.map_err(|error| ControlError::of(Why::ProtectionRefused { error }))?;
         }
         answer
     }
@@ -85,28 +88,27 @@ impl Service for MastService {
         caller: &Caller,
     ) -> Result<DrillReport, ControlError> {
         tracing::info!(method = "drill", uid = caller.uid, client = caller.client, "asked");
-        let snapshot = self.0.engine.snapshot().await.map_err(refusal)?;
+        let peer = self.0.engine.peer(&drill.peer).await.map_err(refusal)?;
         let mut steps = self.0.engine.drill(&drill.peer).await.map_err(refusal)?;
-        let paths = snapshot.peers.into_iter().find(|p| p.name == drill.peer).map(|p| p.paths);
-        let paths = paths.unwrap_or_default();
-        let working = paths.iter().filter(|p| p.state == PathState::Validated).count();
+        let working = peer.paths.iter().filter(|p| p.state == PathState::Validated).count();
         let numbers: BTreeMap<(String, SocketAddr), u8> =
-            paths.into_iter().map(|p| ((p.interface, p.remote), p.id)).collect();
-        let message = format!("silencing each of the {working} paths to {} in turn", drill.peer);
+            peer.paths.into_iter().map(|p| ((p.interface, p.remote), p.id)).collect();
+        let paths = u32::try_from(working).unwrap_or(u32::MAX);
+        let message = say::drill_progress(&drill.peer, working);
         // A slow reader misses progress; the report holds everything.
-        let _ = progress.try_send(DrillProgress { message, step: None });
+        let _ = progress.try_send(DrillProgress { message, paths, step: None });
         let mut done = Vec::new();
         while let Some(step) = steps.recv().await {
             let path = numbers.get(&(step.interface.clone(), step.remote)).copied().unwrap_or_default();
             let step = drill_step(step, path);
-            let message = told(&step);
-            let _ = progress.try_send(DrillProgress { message, step: Some(step.clone()) });
+            let message = say::silenced(&step);
+            let _ = progress.try_send(DrillProgress { message, paths, step: Some(step.clone()) });
             done.push(step);
         }
-        Ok(judge(done, working))
+        Ok(DrillReport::judge(done, paths))
     }
 
-    fn subscribe(&self) -> broadcast::Receiver<Notice> {
+    fn subscribe(&self) -> impl Notices {
         self.0.subscribe()
     }
 }
@@ -114,8 +116,7 @@ impl Service for MastService {
 impl MastService {
     async fn status(&self) -> Result<Response, ControlError> {
         let snapshot = self.0.engine.snapshot().await.map_err(refusal)?;
-        let (plain, events) = (self.0.plain_peers(), self.0.events(EVENTS));
-        let mut status = convert::status(snapshot, &plain, VERSION, events);
+        let mut status = convert::status(snapshot, VERSION, self.0.events(EVENTS));
         status.key = self.0.key.lock().await.place();
         let store = self.0.store();
         status.paused_until = store.paused_until().filter(|_| !status.up).map(timestamp::rfc3339);
@@ -123,6 +124,14 @@ impl MastService {
         status.settings.leak_protection = store.leak_protection();
         status.trouble = trouble::of(&status, &store.unknown_hosts());
         Ok(status.into())
+    }
+
+    async fn peer(&self, name: &str) -> Result<Response, ControlError> {
+        let peer = self.0.engine.peer(name).await.map_err(refusal)?;
+        let outline = self.0.engine.outline().await.map_err(refusal)?;
+        let interfaces = outline.interfaces.into_iter().map(|(i, choice)| convert::interface(i, choice));
+        let view = PeerView { up: outline.up, peer: convert::peer(peer), interfaces: interfaces.collect() };
+        Ok(Response::Peer(Box::new(view)))
     }
 
     async fn up(&self) -> Result<Response, ControlError> {
@@ -155,9 +164,9 @@ impl MastService {
         if let Some(on) = set.leak_protection {
             let before = self.0.store().leak_protection();
             self.0.store().set_leak_protection(on);
-            if let Err(why) = self.0.guard().await {
+            if let Err(error) = self.0.guard().await {
                 self.0.store().set_leak_protection(before);
-                return Err(ControlError::unavailable(format!("`leak_protection`: {why}")));
+                return Err(ControlError::of(Why::System { error }).in_field("leak_protection"));
             }
         }
         if let Some(at_start) = set.at_start {
@@ -217,7 +226,7 @@ impl MastService {
     }
 
     async fn budget_set(&self, set: BudgetSet) -> Result<Response, ControlError> {
-        let present = self.0.engine.snapshot().await.map_err(refusal)?.interfaces;
+        let present = self.0.engine.outline().await.map_err(refusal)?.interfaces;
         let present: Vec<_> =
             present.into_iter().map(|(i, _)| i.network.map_or(i.name, |n| format!("network:{n}"))).collect();
         let known = {
@@ -228,8 +237,7 @@ impl MastService {
             known.extend(present);
             known.sort();
             known.dedup();
-            let message = format!("there is no uplink `{}`", set.uplink);
-            return Err(ControlError::not_found(message).with_known(known));
+            return Err(ControlError::of(Why::NoUplink { name: set.uplink }).with_known(known));
         }
         self.0.save().await;
         Ok(Response::DONE)
@@ -237,9 +245,7 @@ impl MastService {
 
     async fn peer_add(&self, add: PeerAdd) -> Result<PeerAdded, ControlError> {
         let name = match add.name {
-            Some(name) => {
-                Some(words::name(&name).map_err(|why| ControlError::bad_params(format!("`name`: {why}")))?)
-            }
+            Some(name) => Some(words::name(&name).map_err(|why| ControlError::bad_field("name", why))?),
             None => None,
         };
         if let Some(link) = add.link {
@@ -261,7 +267,8 @@ impl MastService {
     /// Adds the peers of a WireGuard file: all, or none.
     async fn add_file(&self, file: &PeerFile, name: Option<String>) -> Result<PeerAdded, ControlError> {
         let read = wgquick::parse(&file.contents)
-            .map_err(|error| ControlError::invalid(format!("{} is not usable: {error}", file.name)))?;
+            .map_err(|error| Why::BadFile { file: file.name.clone(), problem: error.to_string() })
+            .map_err(ControlError::of)?;
         let name = name.unwrap_or_else(|| wgquick::name_of_file(&file.name));
         let several = read.peers.len() > 1;
         let mut peers: Vec<(PeerConfig, Option<Endpoint>)> = Vec::new();
@@ -272,11 +279,11 @@ impl MastService {
             let earlier = known.iter().chain(peers.iter().map(|(p, _)| p));
             for other in earlier.filter(|p| p.public_key != peer.public_key) {
                 if let Some(range) = shared_range(other, &peer) {
-                    return Err(ControlError::conflict(format!(
-                        "AllowedIPs of `{}` holds {range}, which leads to `{}` already: remove one of the two, or \
-                         make the range narrower",
-                        peer.name, other.name
-                    )));
+                    return Err(ControlError::of(Why::RangeTaken {
+                        peer: peer.name,
+                        range: range.to_string(),
+                        other: other.name.clone(),
+                    }));
                 }
             }
             peers.push((peer, wg.endpoint.filter(|e| e.address().is_none())));
@@ -296,13 +303,13 @@ impl MastService {
                 return Err(refusal(error));
             }
             if let Some(host) = unresolved {
-                self.0.note(&name, format!("the name {host} cannot be looked up yet; it is tried again"));
+                self.0.note(&name, What::NameUnknown { host: host.to_string() });
             }
             added.push(PeerAdded { name, eid });
         }
         let first = added.into_iter().next().ok_or_else(|| ControlError::invalid("the file has no peer"))?;
         for note in read.notes {
-            self.0.note(&first.name, note);
+            self.0.note_text(&first.name, note);
         }
         Ok(first)
     }
@@ -321,10 +328,8 @@ impl MastService {
 
     async fn peer_remove(&self, name: &str) -> Result<Response, ControlError> {
         if self.0.store().is_configured(name) {
-            let file = self.0.facts.config.display();
-            return Err(ControlError::invalid(format!(
-                "`{name}` stands in {file}, from where it would come back: remove it there, then restart mastd"
-            )));
+            let (name, file) = (name.to_owned(), self.0.facts.config.display().to_string());
+            return Err(ControlError::of(Why::Configured { name, file }));
         }
         let key = self.0.store().peers().into_iter().find(|p| p.name == name).map(|p| p.public_key);
         self.0.engine.remove_peer(name).await.map_err(refusal)?;
@@ -336,7 +341,7 @@ impl MastService {
 
     async fn invite(&self, invite: Invite) -> Result<Response, ControlError> {
         let name = invite.name.as_deref().map(words::name).transpose();
-        let name = name.map_err(|why| ControlError::bad_params(format!("`name`: {why}")))?;
+        let name = name.map_err(|why| ControlError::bad_field("name", why))?;
         let made =
             self.0.engine.invite(Duration::from_secs(invite.expires_s), name).await.map_err(refusal)?;
         Ok(Response::Invited(Invited { link: made.link, expires: timestamp::rfc3339(made.expires) }))
@@ -346,9 +351,8 @@ impl MastService {
         if let Some(word) =
             set.pin.iter().find(|w| w.is_empty() || w.len() > 128 || w.chars().any(char::is_control))
         {
-            return Err(ControlError::bad_params(format!(
-                "`pin`: {word:?} names no interface, kind or network"
-            )));
+            let problem = format!("{word:?} names no interface, kind or network");
+            return Err(ControlError::bad_field("pin", problem));
         }
         let policy = match set.mode {
             PolicyMode::Pin => Policy::Pin {
@@ -380,77 +384,26 @@ fn drill_step(step: api::DrillStep, path: u8) -> DrillStep {
     }
 }
 
-fn told(step: &DrillStep) -> String {
-    match (&step.to, step.gap_ms) {
-        (Some(to), Some(gap)) => {
-            format!("{} silenced: {to} carried on, longest silence {gap:.0} ms", step.interface)
-        }
-        _ => format!("{} silenced: nothing took over", step.interface),
-    }
-}
-
-/// Nobody hangs up for a silence of this length.
-const LONGEST_SILENCE_MS: f64 = 1000.0;
-
-/// The verdict on what a drill showed. What is on its way over a path when it is lost is lost with it; that is no
-/// failure.
-fn judge(steps: Vec<DrillStep>, expected: usize) -> DrillReport {
-    let stranded: Vec<_> = steps.iter().filter(|s| s.to.is_none()).map(|s| s.interface.as_str()).collect();
-    let (sent, lost) = steps.iter().fold((0, 0), |(s, l), step| (s + step.sent, l + step.lost));
-    let longest = steps.iter().filter_map(|s| s.gap_ms).fold(0.0, f64::max);
-    let (verdict, detail) = if steps.is_empty() {
-        (Verdict::Inconclusive, "the drill ended before a path was silenced".to_owned())
-    } else if !stranded.is_empty() {
-        (Verdict::Failed, format!("nothing took over from {}", stranded.join(", ")))
-    } else if longest > LONGEST_SILENCE_MS {
-        (Verdict::Failed, format!("another path took over each time, but only after {longest:.0} ms"))
-    } else if lost * 4 > sent {
-        (
-            Verdict::Failed,
-            format!("another path took over each time, but {lost} of {sent} datagrams were lost"),
-        )
-    } else if steps.len() < expected {
-        let missing = expected - steps.len();
-        (Verdict::Inconclusive, format!("the drill ended early: {missing} path(s) were not silenced"))
-    } else {
-        let losses = match lost {
-            0 => format!("none of {sent} datagrams was lost"),
-            _ => format!("{lost} of {sent} datagrams were lost, those on their way over it"),
-        };
-        let detail = format!(
-            "each of {} paths could be lost: the longest silence was {longest:.0} ms, and {losses}",
-            steps.len()
-        );
-        (Verdict::Passed, detail)
-    };
-    DrillReport { steps, verdict, detail }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn step(to: Option<&str>, lost: u32) -> DrillStep {
-        let step = api::DrillStep {
-            interface: "wlan0".into(),
-            remote: "192.0.2.1:1".parse().unwrap(),
-            to: to.map(Into::into),
-            gap: Duration::from_millis(70),
-            sent: 180,
-            lost,
-        };
-        drill_step(step, 3)
-    }
-
     #[test]
-    fn verdicts() {
-        let good = || step(Some("eth0"), 0);
-        assert_eq!(judge(vec![good(), good()], 2).verdict, Verdict::Passed);
-        assert_eq!(judge(vec![good(), step(Some("eth0"), 6)], 2).verdict, Verdict::Passed);
-        assert_eq!(judge(vec![good(), step(Some("eth0"), 120)], 2).verdict, Verdict::Failed);
-        assert_eq!(judge(vec![good(), step(None, 180)], 2).verdict, Verdict::Failed);
-        assert_eq!(judge(vec![], 2).verdict, Verdict::Inconclusive);
-        assert_eq!(judge(vec![good()], 2).verdict, Verdict::Inconclusive);
-        assert_eq!((good().path, good().gap_ms, step(None, 1).gap_ms), (3, Some(70.0), None));
+    fn a_step_after_which_nothing_carried_on_has_no_gap() {
+        let step = |to: Option<&str>| {
+            let step = api::DrillStep {
+                interface: "wlan0".into(),
+                remote: "192.0.2.1:1".parse().unwrap(),
+                to: to.map(Into::into),
+                gap: Duration::from_millis(70),
+                sent: 180,
+                lost: 1,
+            };
+            drill_step(step, 3)
+        };
+        assert_eq!(
+            (step(Some("eth0")).path, step(Some("eth0")).gap_ms, step(None).gap_ms),
+            (3, Some(70.0), None)
+        );
     }
 }

@@ -1,6 +1,6 @@
 //! What keeps the peers from answering, as far as this machine can tell without asking anybody.
 
-use mast_control::{Layer, PeerState, Status, Trouble};
+use mast_control::{PeerState, Status, Trouble, TroubleCause};
 
 /// The lowest layer that fails, while MAST is up and no peer answers. `unknown` are the host names of peers of which no
 /// address is known.
@@ -9,35 +9,25 @@ pub(crate) fn of(status: &Status, unknown: &[String]) -> Option<Trouble> {
     if !status.up || states.is_empty() || states.contains(&PeerState::Connected) {
         return None;
     }
-    let trouble = |layer, detail: String| Some(Trouble { layer, detail });
+    let trouble = |cause| Some(Trouble::new(cause));
     if !status.interfaces.iter().any(|i| i.usable && !i.excluded) {
-        let detail = match status.interfaces.iter().find(|i| i.usable) {
-            Some(i) => format!("{} is connected, but never to be used.", i.name),
-            None => "No interface is connected. What is open goes on as soon as one is.".to_owned(),
-        };
-        return trouble(Layer::Link, detail);
+        return trouble(match status.interfaces.iter().find(|i| i.usable) {
+            Some(i) => TroubleCause::Excluded { interface: i.name.clone() },
+            None => TroubleCause::NoInterface,
+        });
     }
     if let [name, ..] = unknown {
-        return trouble(
-            Layer::Dns,
-            format!(
-                "The name {name} cannot be looked up. It is tried again; is it spelled right, and does DNS work?"
-            ),
-        );
+        return trouble(TroubleCause::NameUnknown { host: name.clone() });
     }
     if !states.contains(&PeerState::Unreachable) {
         return None;
     }
-    trouble(
-        Layer::Peer,
-        "This machine has a network, and nothing comes back. The other machine may be off, or a firewall keeps UDP \
-         from it."
-            .to_owned(),
-    )
+    trouble(TroubleCause::NoAnswer)
 }
 
 #[cfg(test)]
 mod tests {
+    use mast_control::Layer;
     use serde_json::{Value, from_value, json};
 
     use super::*;

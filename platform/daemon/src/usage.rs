@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use mast_control::{InterfaceKind, MonthUsage, UplinkUsage, UsageReport};
+use mast_control::{InterfaceKind, MonthUsage, UplinkUsage, UsageReport, What};
 use mast_engine::api::{Bytes, InterfaceTraffic};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
@@ -54,7 +54,7 @@ pub(crate) struct Meter(HashMap<u32, Bytes>);
 impl Accounts {
     /// Folds in what was carried since the last time. `month` is the present one, `2026-11`. Answers with what the
     /// user must be told.
-    pub fn fold(&mut self, meter: &mut Meter, traffic: Vec<InterfaceTraffic>, month: &str) -> Vec<String> {
+    pub fn fold(&mut self, meter: &mut Meter, traffic: Vec<InterfaceTraffic>, month: &str) -> Vec<What> {
         for entry in traffic {
             let before = meter.0.insert(entry.id, entry.bytes).unwrap_or_default();
             let rx = entry.bytes.rx.saturating_sub(before.rx);
@@ -152,7 +152,7 @@ impl Accounts {
 
 impl Account {
     /// What the user must be told of the budget, once for each step and month.
-    fn warning(&mut self, month: &str) -> Option<String> {
+    fn warning(&mut self, month: &str) -> Option<What> {
         let budget = self.budget?;
         let used = self.months.first().filter(|m| m.month == month).map(|m| m.rx + m.tx)?;
         let reached = |step: &u8| u128::from(used) * 100 >= u128::from(budget) * u128::from(*step);
@@ -161,21 +161,7 @@ impl Account {
             return None;
         }
         self.warned = Some((month.to_owned(), step));
-        let name = self.uplink.strip_prefix("network:").unwrap_or(&self.uplink);
-        let amount = amount(budget);
-        Some(match step {
-            100.. => format!("{name} has carried all of this month's {amount}"),
-            _ => format!("{name} has carried {step} % of this month's {amount}"),
-        })
-    }
-}
-
-/// Bytes in decimal units, as providers count.
-fn amount(bytes: u64) -> String {
-    match bytes {
-        1_000_000_000.. => format!("{:.1} GB", bytes as f64 / 1e9),
-        1_000_000.. => format!("{:.1} MB", bytes as f64 / 1e6),
-        _ => format!("{:.1} kB", bytes as f64 / 1e3),
+        Some(What::Budget { uplink: self.uplink.clone(), percent: step, bytes: budget })
     }
 }
 
@@ -238,9 +224,10 @@ mod tests {
         assert!(accounts.set_budget("if1", Some(1_000), &[]) && !accounts.set_budget("if9", Some(1), &[]));
         assert!(accounts.set_budget("if3", Some(7), &["if3".into()]));
         assert!(carry(&mut accounts, 799, "2026-11").is_empty());
-        assert_eq!(carry(&mut accounts, 800, "2026-11"), ["if1 has carried 80 % of this month's 1.0 kB"]);
+        let warned = |percent| What::Budget { uplink: "if1".into(), percent, bytes: 1000 };
+        assert_eq!(carry(&mut accounts, 800, "2026-11"), [warned(80)]);
         assert!(carry(&mut accounts, 900, "2026-11").is_empty());
-        assert_eq!(carry(&mut accounts, 2_000, "2026-11"), ["if1 has carried all of this month's 1.0 kB"]);
+        assert_eq!(carry(&mut accounts, 2_000, "2026-11"), [warned(100)]);
         assert!(carry(&mut accounts, 3_000, "2026-11").is_empty());
         assert!(carry(&mut accounts, 3_001, "2026-12").is_empty());
         assert_eq!(carry(&mut accounts, 4_100, "2026-12").len(), 1);

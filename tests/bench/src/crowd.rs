@@ -9,9 +9,9 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
-use mast_engine::Engine;
-use mast_engine::api::{Change, EngineConfig, PeerConfig, PublicKey, public_key};
+use mast_engine::api::{Change, EngineConfig, Happening, PeerConfig, PublicKey, What, public_key};
 use mast_engine::os::{Family, InterfaceList, Offload, Offloads, PlainUdp, Platform, Tun, VirtualNetwork};
+use mast_engine::{Engine, Heard};
 use mast_netlab::Host;
 use mast_proto::{EidPool, Interface, InterfaceId, InterfaceKind, PeerKind, Policy, Random};
 use tokio::sync::watch;
@@ -184,8 +184,8 @@ async fn run(seen: &Arc<Seen>, count: usize, gateway: PublicKey, at: SocketAddr)
                             break;
                         }
                     }
-                    while let Ok(happening) = happenings.recv().await {
-                        if happening.reason == "the peer started anew" {
+                    while let Some(heard) = happenings.next().await {
+                        if matches!(heard, Heard::Told(Happening { what: What::Restarted, .. })) {
                             told.renewed.fetch_add(1, Ordering::Relaxed);
                         }
                     }

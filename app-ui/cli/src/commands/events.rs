@@ -2,7 +2,7 @@
 
 use std::process::ExitCode;
 
-use mast_control::{ClientError, Event, Notice};
+use mast_control::{Event, Notice, What};
 
 use super::{Context, Outcome};
 use crate::args::EventsArgs;
@@ -31,9 +31,8 @@ pub async fn show(context: &mut Context, args: &EventsArgs) -> Outcome {
             Ok(Notice::Event(event)) if past.contains(&event) => {}
             Ok(Notice::Event(event)) => one(context, &event, args.format.json)?,
             Ok(Notice::StatusChanged) => {}
-            Err(ClientError::Lagged { missed }) => {
-                eprintln!("mast: {missed} events were missed");
-                subscription = Some(context.client().await?.subscribe().await?);
+            Ok(Notice::Missed(count)) => {
+                one(context, &Event::now("", What::Missed { count }), args.format.json)?
             }
             Err(error) => return Err(error.into()),
         }

@@ -61,7 +61,8 @@ async fn dispatch(command: Command, mut context: Context) -> Outcome {
     match command {
         Command::Up => power::up(context).await,
         Command::Down => power::down(context).await,
-        Command::Status(format) => status::show(context, format).await,
+        Command::Status(args) => status::show(context, args).await,
+        Command::Check(args) => status::check(context, args).await,
         Command::Paths(format) => paths::show(context, format).await,
         Command::Peers(format) => peers::list(context, format).await,
         Command::Peer(PeerCommand::Add { source, name, format }) => {

@@ -2,16 +2,14 @@
 
 use std::process::ExitCode;
 
-use mast_control::{ClientError, ControlError, PeerStatus, PolicyMode, PolicySet, PolicyStatus};
+use mast_control::{PeerView, PolicyMode, PolicySet, PolicyStatus, Status, words};
 use serde::Serialize;
 
 use super::pin::{pin, unpin, whose};
 use super::{Context, Outcome};
 use crate::args::{BondedArgs, Format, ModeArgs, ModeCommand, RedundantArgs};
-use crate::failure::Failure;
-use crate::output::summary;
 use crate::output::table::Table;
-use crate::output::text::{clean, cleaned};
+use crate::output::text::cleaned;
 
 pub async fn run(context: &mut Context, args: ModeArgs) -> Outcome {
     match args.mode {
@@ -34,17 +32,16 @@ struct Told<'a> {
 }
 
 async fn show(context: &mut Context, peer: Option<&str>, format: Format) -> Outcome {
-    let status = context.client().await?.status().await?;
-    let wanted = |p: &PeerStatus| peer.is_none_or(|name| p.name == name);
-    if let Some(name) = peer
-        && !status.peers.iter().any(wanted)
-    {
-        let known: Vec<_> = status.peers.into_iter().map(|p| p.name).collect();
-        let error = ControlError::not_found(format!("there is no peer `{name}`")).with_known(known);
-        return Err(Failure::Client(ClientError::Refused(error)));
-    }
+    let mut client = context.client().await?;
+    let status = match peer {
+        None => client.status().await?,
+        Some(name) => {
+            let PeerView { up, peer, interfaces } = client.peer(name).await?;
+            Status { up, peers: vec![peer], interfaces, ..Status::default() }
+        }
+    };
     if format.json {
-        let told = status.peers.iter().filter(|p| wanted(p)).map(|p| Told {
+        let told = status.peers.iter().map(|p| Told {
             peer: &p.name,
             policy: &p.policy,
             own_policy: p.own_policy,
@@ -57,20 +54,16 @@ async fn show(context: &mut Context, peer: Option<&str>, format: Format) -> Outc
         context.out.line("There is no peer yet: `mast peer add LINK` or `mast invite`.")?;
         return Ok(ExitCode::SUCCESS);
     }
-    let shown: Vec<_> = status.peers.iter().filter(|p| wanted(p)).map(|p| p.name.clone()).collect();
     let status = cleaned(status);
-    let shown: Vec<_> = shown.iter().map(|name| clean(name)).collect();
-    let peers = || status.peers.iter().filter(|p| shown.contains(&p.name));
     let mut table = Table::new(&["PEER", "MODE", "CHOSEN FOR", "CAN BE"]);
-    for peer in peers() {
+    for peer in &status.peers {
         let modes: Vec<_> = peer.modes.iter().map(|mode| mode.as_str()).collect();
         let chosen = if peer.own_policy { "this peer" } else { "all peers" };
-        let cells =
-            vec![peer.name.clone(), summary::policy(&peer.policy), chosen.to_owned(), modes.join(", ")];
+        let cells = vec![peer.name.clone(), words::policy(&peer.policy), chosen.to_owned(), modes.join(", ")];
         table.row(None, cells);
     }
     table.print(&mut context.out)?;
-    for missing in peers().filter_map(|peer| summary::missing(peer, &status)) {
+    for missing in status.peers.iter().filter_map(|peer| words::missing(peer, &status)) {
         context.out.line(missing)?;
     }
     Ok(ExitCode::SUCCESS)

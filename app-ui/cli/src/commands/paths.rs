@@ -2,7 +2,7 @@
 
 use std::process::ExitCode;
 
-use mast_control::{PathState, PathStatus, PeerStatus, Status};
+use mast_control::{PathState, PathStatus, PeerStatus, Status, words};
 use serde_json::json;
 
 use super::{Context, Outcome};
@@ -29,20 +29,22 @@ pub async fn show(context: &mut Context, format: Format) -> Outcome {
     Ok(ExitCode::SUCCESS)
 }
 
-/// The paths of one peer, as much as fits beside a sentence.
+/// The links to one peer, as much as fits beside a sentence. What is measured is that of each link's best path.
 pub fn brief(peer: &PeerStatus, status: &Status) -> Table {
-    let mut table = Table::new(&["", "INTERFACE", "NETWORK", "REMOTE", "STATE", ">RTT", ">LOSS"]);
-    for path in &peer.paths {
+    let mut table = Table::new(&["", "INTERFACE", "NETWORK", "OVER", "REMOTE", "STATE", ">RTT", ">LOSS"]);
+    for link in words::links(peer) {
+        let Some(best) = link.paths.first() else { continue };
         let cells = vec![
-            mark(path),
-            path.interface.clone(),
-            network(path, status),
-            path.remote.clone(),
-            path.state.to_string(),
-            path.srtt_ms.map(units::millis).unwrap_or_default(),
-            path.loss.map(units::percent).unwrap_or_default(),
+            mark(best),
+            link.interface.to_owned(),
+            network(best, status),
+            link.families(),
+            best.remote.clone(),
+            best.state.to_string(),
+            best.srtt_ms.map(units::millis).unwrap_or_default(),
+            best.loss.map(units::percent).unwrap_or_default(),
         ];
-        table.row(style(path), cells);
+        table.row(style(best), cells);
     }
     table
 }
@@ -65,7 +67,7 @@ fn full(status: &Status) -> Table {
         ">SENT",
     ]);
     for peer in &status.peers {
-        for path in &peer.paths {
+        for path in words::links(peer).into_iter().flat_map(|link| link.paths) {
             let cells = vec![
                 mark(path),
                 peer.name.clone(),

@@ -5,14 +5,14 @@ use std::io::{self, Read};
 use std::path::Path;
 use std::process::ExitCode;
 
-use mast_control::{PeerAdd, PeerFile};
+use mast_control::{PeerAdd, PeerFile, words};
 
 use super::{Context, Outcome};
 use crate::args::Format;
 use crate::failure::{FAILED, Failure};
 use crate::output::table::Table;
 use crate::output::text::{clean, cleaned};
-use crate::output::{summary, units};
+use crate::output::units;
 
 /// The longest file that is sent; a WireGuard file with hundreds of peers fits.
 const MAX_FILE: u64 = 128 * 1024;
@@ -37,7 +37,7 @@ pub async fn list(context: &mut Context, format: Format) -> Outcome {
             peer.kind.to_string(),
             peer.eid.remote_v4.unwrap_or_default(),
             peer.eid.remote_v6.unwrap_or_default(),
-            summary::policy(&peer.policy),
+            words::policy(&peer.policy),
             peer.last_heard_ms.map_or_else(|| "never".to_owned(), units::ago),
             units::bytes(peer.rx_bytes),
             units::bytes(peer.tx_bytes),

@@ -1,31 +1,45 @@
-//! `status`: the sentence, the paths, the last events.
+//! `status`: the sentence, the links, the last events; of all, or of one peer.
 
 use std::process::ExitCode;
 
-use mast_control::{PeerStatus, Status};
+use mast_control::words::{self, Tone};
+use mast_control::{PeerStatus, PeerView, Status};
 
 use super::{Context, Outcome, paths};
-use crate::args::Format;
-use crate::output::text::cleaned;
-use crate::output::{Style, events, summary};
+use crate::args::{CheckArgs, StatusArgs};
+use crate::output::text::{clean, cleaned};
+use crate::output::{Style, events};
 
 /// How many events are worth showing beside the rest.
 const LAST_EVENTS: usize = 5;
 
-pub async fn show(context: &mut Context, format: Format) -> Outcome {
-    let status = context.client().await?.status().await?;
-    if format.json {
+pub async fn show(context: &mut Context, args: StatusArgs) -> Outcome {
+    let mut client = context.client().await?;
+    if let Some(name) = &args.peer {
+        let view = client.peer(name).await?;
+        if args.format.json {
+            context.out.json(&view)?;
+            return Ok(ExitCode::SUCCESS);
+        }
+        let PeerView { up, peer, interfaces } = cleaned(view);
+        let status = Status { up, peers: vec![peer], interfaces, ..Status::default() };
+        for peer in &status.peers {
+            sentence(context, words::of_peer(peer, &status))?;
+            one_peer(context, peer, &status)?;
+        }
+        return Ok(ExitCode::SUCCESS);
+    }
+    let status = client.status().await?;
+    if args.format.json {
         context.out.json(&status)?;
         return Ok(ExitCode::SUCCESS);
     }
     let status = cleaned(status);
-    let (style, sentence) = summary::of_all(&status);
-    context.out.line(context.out.paint(style, &sentence))?;
+    sentence(context, words::of_all(&status))?;
     for peer in &status.peers {
         if status.peers.len() > 1 {
             context.out.line("")?;
-            let (style, sentence) = summary::of_peer(peer, &status);
-            context.out.line(context.out.paint(style, &sentence))?;
+            sentence(context, words::of_peer(peer, &status))?;
         }
         one_peer(context, peer, &status)?;
     }
@@ -39,14 +53,26 @@ pub async fn show(context: &mut Context, format: Format) -> Outcome {
     Ok(ExitCode::SUCCESS)
 }
 
+/// `check`: has paths tried.
+pub async fn check(context: &mut Context, args: CheckArgs) -> Outcome {
+    context.client().await?.check(args.peer.as_deref()).await?;
+    let whose = args.peer.map_or_else(|| "every peer".to_owned(), |peer| clean(&peer));
+    context.out.line(format!("Trying what was not heard of lately of {whose}: see `mast status`."))?;
+    Ok(ExitCode::SUCCESS)
+}
+
+fn sentence(context: &mut Context, (tone, sentence): (Tone, String)) -> std::io::Result<()> {
+    context.out.line(context.out.paint(tone, &sentence))
+}
+
 fn one_peer(context: &mut Context, peer: &PeerStatus, status: &Status) -> std::io::Result<()> {
     let eids: Vec<_> = [&peer.eid.remote_v4, &peer.eid.remote_v6].into_iter().flatten().cloned().collect();
     if !eids.is_empty() {
         let line =
-            format!("{} is at {}; policy: {}", peer.name, eids.join(", "), summary::policy(&peer.policy));
+            format!("{} is at {}; policy: {}", peer.name, eids.join(", "), words::policy(&peer.policy));
         context.out.line(context.out.paint(Style::Faint, &line))?;
     }
-    if let Some(missing) = summary::missing(peer, status) {
+    if let Some(missing) = words::missing(peer, status) {
         context.out.line(context.out.paint(Style::Strong, &missing))?;
     }
     if !peer.paths.is_empty() {

@@ -1,13 +1,13 @@
 //! How things are written for people, and for programs.
 
 pub mod events;
-pub mod summary;
 pub mod table;
 pub mod text;
 pub mod units;
 
 use std::io::{self, IsTerminal, Write};
 
+use mast_control::words::Tone;
 use serde::Serialize;
 
 /// Standard output, and whether it shows colours.
@@ -27,6 +27,16 @@ pub enum Style {
     Bad,
     /// What can be skipped.
     Faint,
+}
+
+impl From<Tone> for Style {
+    fn from(tone: Tone) -> Self {
+        match tone {
+            Tone::Good => Self::Good,
+            Tone::Open => Self::Strong,
+            Tone::Bad => Self::Bad,
+        }
+    }
 }
 
 impl Out {
@@ -59,11 +69,11 @@ impl Out {
     }
 
     /// Sets words apart where that is wanted.
-    pub fn paint(&self, style: Style, words: &str) -> String {
+    pub fn paint(&self, style: impl Into<Style>, words: &str) -> String {
         if !self.colours || words.is_empty() {
             return words.to_owned();
         }
-        let code = match style {
+        let code = match style.into() {
             Style::Strong => "1",
             Style::Good => "32",
             Style::Bad => "31",

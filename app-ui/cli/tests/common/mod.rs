@@ -9,9 +9,9 @@ use std::thread::JoinHandle;
 
 use mast_control::{
     Access, Caller, Check, ControlError, DoctorReport, Drill, DrillProgress, DrillReport, DrillStep, Eids,
-    Event, InterfaceKind, InterfaceStatus, Invited, Notice, PathState, PathStatus, PeerAdded, PeerKind,
-    PeerState, PeerStatus, PolicyMode, PolicyStatus, Request, Response, Server, ServerOptions, Service,
-    Status, Verdict,
+    Event, InterfaceKind, InterfaceStatus, Invited, Notice, Notices, PathState, PathStatus, PeerAdded,
+    PeerKind, PeerState, PeerStatus, PeerView, PolicyMode, PolicyStatus, Request, Response, Server,
+    ServerOptions, Service, Status, Verdict, What, Why,
 };
 use tokio::sync::{broadcast, mpsc, oneshot};
 
@@ -36,8 +36,19 @@ impl Service for Script {
             })),
             Request::PeerRemove(peer) if peer.name == "home" => Ok(Response::DONE),
             Request::PeerRemove(peer) => {
-                Err(ControlError::not_found(format!("there is no peer `{}`", peer.name)).with_known(["home"]))
+                Err(ControlError::of(Why::NoPeer { name: peer.name }).with_known(["home"]))
             }
+            Request::Peer(wanted) => match self.status.peers.iter().find(|peer| peer.name == wanted.name) {
+                Some(peer) => Ok(Response::Peer(Box::new(PeerView {
+                    up: self.status.up,
+                    peer: peer.clone(),
+                    interfaces: self.status.interfaces.clone(),
+                }))),
+                None => {
+                    let known: Vec<_> = self.status.peers.iter().map(|peer| peer.name.clone()).collect();
+                    Err(ControlError::of(Why::NoPeer { name: wanted.name }).with_known(known))
+                }
+            },
             Request::Invite(_) => Ok(Response::Invited(Invited {
                 link: "mast://secret".into(),
                 expires: "2026-01-01T00:00:00Z".into(),
@@ -63,7 +74,11 @@ impl Service for Script {
         _caller: &Caller,
     ) -> Result<DrillReport, ControlError> {
         let _ = progress
-            .send(DrillProgress { message: format!("silencing wlan0 to {}", drill.peer), step: None })
+            .send(DrillProgress {
+                message: format!("silencing wlan0 to {}", drill.peer),
+                paths: 1,
+                step: None,
+            })
             .await;
         let step = DrillStep {
             path: 1,
@@ -73,13 +88,26 @@ impl Service for Script {
             sent: 200,
             lost: 0,
         };
-        Ok(DrillReport { steps: vec![step], verdict: self.verdict, detail: "no datagram was lost".into() })
+        Ok(DrillReport {
+            steps: vec![step],
+            verdict: self.verdict,
+            paths: 1,
+            detail: "no datagram was lost".into(),
+        })
     }
 
-    fn subscribe(&self) -> broadcast::Receiver<Notice> {
+    fn subscribe(&self) -> impl Notices {
         let receiver = self.notices.subscribe();
-        self.notices.send(Notice::Event(moved("13:00"))).unwrap();
-        receiver
+        self.notices.send(moved("13:00").into()).unwrap();
+        Heard(receiver)
+    }
+}
+
+struct Heard(broadcast::Receiver<Notice>);
+
+impl Notices for Heard {
+    async fn next(&mut self) -> Option<Notice> {
+        self.0.recv().await.ok()
     }
 }
 
@@ -106,7 +134,7 @@ pub fn moved(time: &str) -> Event {
         from: Some("wifi".into()),
         to: Some("cell".into()),
         gap_ms: Some(140.0),
-        ..Event::now("home", "went silent")
+        ..Event::now("home", What::Silent)
     }
 }
 
@@ -173,10 +201,8 @@ impl Stage {
         let directory = tempfile::tempdir().unwrap();
         let socket = directory.path().join("control.sock");
         let check = |name: &str, ok, remedy: Option<&str>| Check {
-            name: name.into(),
-            ok,
-            detail: "looked at it".into(),
             remedy: remedy.map(Into::into),
+            ..Check::told(name, ok, "looked at it")
         };
         let doctor = DoctorReport {
             checks: vec![check("tun", true, None), check("firewall", false, Some("open UDP port 6278"))],

@@ -7,8 +7,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use mast_control::{
-    Access, Caller, ControlError, Drill, DrillProgress, DrillReport, Notice, PeerAdded, Request, Response,
-    Server, ServerOptions, Service, Status, Verdict,
+    Access, Caller, ControlError, Drill, DrillProgress, DrillReport, Notice, Notices, PeerAdded, Request,
+    Response, Server, ServerOptions, Service, Status, Verdict, Why,
 };
 use serde_json::{Value, json};
 use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
@@ -43,7 +43,7 @@ impl Service for Fake {
             Request::Status => Ok(Status { name: "laptop".into(), ..Status::default() }.into()),
             Request::Up => Ok(Response::DONE),
             Request::PeerRemove(peer) => {
-                Err(ControlError::not_found(format!("no peer {}", peer.name)).with_known(["home", "work"]))
+                Err(ControlError::of(Why::NoPeer { name: peer.name }).with_known(["home", "work"]))
             }
             Request::PeerAdd(peer) => Ok(Response::PeerAdded(PeerAdded {
                 name: peer.name.unwrap_or_default(),
@@ -68,20 +68,33 @@ impl Service for Fake {
         let _told = OnDrop(self.drill_dropped.clone());
         for number in 0..3 {
             let _ = progress
-                .send(DrillProgress { message: format!("{} {number}", drill.peer), step: None })
+                .send(DrillProgress { message: format!("{} {number}", drill.peer), paths: 3, step: None })
                 .await;
         }
         if drill.peer == "endless" {
             loop {
                 tokio::time::sleep(Duration::from_millis(10)).await;
-                let _ = progress.send(DrillProgress { message: "on".into(), step: None }).await;
+                let _ = progress.send(DrillProgress { message: "on".into(), paths: 3, step: None }).await;
             }
         }
-        Ok(DrillReport { steps: vec![], verdict: Verdict::Passed, detail: "fine".into() })
+        Ok(DrillReport { steps: vec![], verdict: Verdict::Passed, paths: 3, detail: "fine".into() })
     }
 
-    fn subscribe(&self) -> broadcast::Receiver<Notice> {
-        self.notices.subscribe()
+    fn subscribe(&self) -> impl Notices {
+        Heard(self.notices.subscribe())
+    }
+}
+
+/// What was sent since; where a reader does not keep up, the oldest are left out.
+struct Heard(broadcast::Receiver<Notice>);
+
+impl Notices for Heard {
+    async fn next(&mut self) -> Option<Notice> {
+        match self.0.recv().await {
+            Ok(notice) => Some(notice),
+            Err(broadcast::error::RecvError::Lagged(missed)) => Some(Notice::Missed(missed)),
+            Err(broadcast::error::RecvError::Closed) => None,
+        }
     }
 }
 

@@ -1,19 +1,29 @@
-//! The one honest sentence.
+//! How things stand, in the one honest sentence of the command line.
 
-use mast_control::{
+use super::{links, standing, units};
+use crate::status::{
     InterfaceKind, InterfaceStatus, PathState, PeerState, PeerStatus, PolicyMode, PolicyStatus, Status,
 };
 
-use super::{Style, units};
+/// Whether what is said is well.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Tone {
+    /// It is.
+    Good,
+    /// It is not yet, or it cannot be said.
+    Open,
+    /// It is not.
+    Bad,
+}
 
 /// How things stand, in a sentence, and whether that is well.
-pub fn of_all(status: &Status) -> (Style, String) {
+pub fn of_all(status: &Status) -> (Tone, String) {
     if !status.up {
-        return (Style::Bad, "MAST is down: no traffic is carried. Start it with `mast up`.".to_owned());
+        return (Tone::Bad, "MAST is down: no traffic is carried. Start it with `mast up`.".to_owned());
     }
     match status.peers.as_slice() {
         [] => (
-            Style::Strong,
+            Tone::Open,
             "MAST is up, but there is no peer yet: add one with `mast peer add LINK`, or make an invite with \
              `mast invite`."
                 .to_owned(),
@@ -21,7 +31,7 @@ pub fn of_all(status: &Status) -> (Style, String) {
         [peer] => of_peer(peer, status),
         peers => {
             let connected = peers.iter().filter(|peer| peer.state == PeerState::Connected).count();
-            let style = if connected == peers.len() { Style::Good } else { Style::Bad };
+            let style = if connected == peers.len() { Tone::Good } else { Tone::Bad };
             let silent: Vec<_> =
                 peers.iter().filter(|p| p.state != PeerState::Connected).map(|p| p.name.as_str()).collect();
             let rest = match silent.as_slice() {
@@ -34,14 +44,14 @@ pub fn of_all(status: &Status) -> (Style, String) {
 }
 
 /// How things stand with one peer.
-pub fn of_peer(peer: &PeerStatus, status: &Status) -> (Style, String) {
+pub fn of_peer(peer: &PeerStatus, status: &Status) -> (Tone, String) {
     let name = &peer.name;
     match peer.state {
         PeerState::Connected => connected(peer, status),
         PeerState::Connecting => {
             let over = interfaces_of(peer);
             let over = if over.is_empty() { String::new() } else { format!(" over {over}") };
-            (Style::Strong, format!("Connecting to {name}{over}: no answer yet."))
+            (Tone::Open, format!("Connecting to {name}{over}: no answer yet."))
         }
         PeerState::Unreachable => {
             let heard = match peer.last_heard_ms {
@@ -53,7 +63,7 @@ pub fn of_peer(peer: &PeerStatus, status: &Status) -> (Style, String) {
             } else {
                 String::new()
             };
-            (Style::Bad, format!("{name} does not answer on any path, {heard}.{hint}"))
+            (Tone::Bad, format!("{name} does not answer on any path, {heard}.{hint}"))
         }
         PeerState::Down => {
             let why = if !status.up {
@@ -63,22 +73,25 @@ pub fn of_peer(peer: &PeerStatus, status: &Status) -> (Style, String) {
             } else {
                 "no address of it is known, or no allowed interface is there"
             };
-            (Style::Bad, format!("{name} is not being tried: {why}."))
+            (Tone::Bad, format!("{name} is not being tried: {why}."))
         }
         PeerState::Unknown => {
-            (Style::Strong, format!("The state of {name} has no name in this version of mast: upgrade it."))
+            (Tone::Open, format!("The state of {name} has no name in this version of mast: upgrade it."))
         }
     }
 }
 
-fn connected(peer: &PeerStatus, status: &Status) -> (Style, String) {
+fn connected(peer: &PeerStatus, status: &Status) -> (Tone, String) {
     let name = &peer.name;
     let Some(path) = peer.paths.iter().find(|path| path.active) else {
-        return (Style::Strong, format!("{name} answers, but no path is active at this moment."));
+        return (Tone::Open, format!("{name} answers, but no path is active at this moment."));
     };
     let interface = status.interfaces.iter().find(|interface| interface.name == path.interface);
     let place = interface.map_or_else(|| path.interface.clone(), describe);
     let rtt = path.srtt_ms.map(|ms| format!(", {}", units::millis(ms))).unwrap_or_default();
+    // What stands by is in the table; what fails must not be looked for there.
+    let silent = links(peer).iter().any(|link| !link.is_active() && is_silent(link.state()));
+    let silent = standing(status, peer).filter(|_| silent).map(|s| format!("; {s}")).unwrap_or_default();
     let pinned = &peer.policy;
     let astray = pinned.mode == PolicyMode::Pin
         && !pinned.pin.iter().any(|wish| grants(wish, &path.interface, interface));
@@ -87,7 +100,11 @@ fn connected(peer: &PeerStatus, status: &Status) -> (Style, String) {
     } else {
         String::new()
     };
-    (Style::Good, format!("Connected to {name} over {place}{rtt}{astray}."))
+    (Tone::Good, format!("Connected to {name} over {place}{rtt}{astray}{silent}."))
+}
+
+fn is_silent(state: PathState) -> bool {
+    matches!(state, PathState::Suspect | PathState::Failed)
 }
 
 /// An interface with what it is attached to: "wlan0 (Wi-Fi 'Train')".
@@ -126,9 +143,7 @@ fn is_strict(policy: &PolicyStatus) -> bool {
 }
 
 fn interfaces_of(peer: &PeerStatus) -> String {
-    let mut names: Vec<_> = peer.paths.iter().map(|path| path.interface.as_str()).collect();
-    names.dedup();
-    names.join(", ")
+    links(peer).iter().map(|link| link.interface).collect::<Vec<_>>().join(", ")
 }
 
 /// A policy in words.
@@ -157,11 +172,12 @@ pub fn missing(peer: &PeerStatus, status: &Status) -> Option<String> {
         return None;
     }
     let costs = |name: &str| status.interfaces.iter().any(|i| i.name == name && i.metered);
-    let others = || peer.paths.iter().filter(|path| !path.active && path.state == PathState::Validated);
-    if others().any(|path| peer.policy.metered || !costs(&path.interface)) {
+    let links = links(peer);
+    let others = || links.iter().filter(|link| !link.is_active() && link.answers());
+    if others().any(|link| peer.policy.metered || !costs(link.interface)) {
         return None;
     }
-    let needs = format!("{} needs two paths to {}", peer.policy.mode, peer.name);
+    let needs = format!("{} needs two links to {}", peer.policy.mode, peer.name);
     Some(match others().next() {
         Some(_) => format!(
             "{needs}, and the others that work are metered: choose the mode again with `--metered` to let them \

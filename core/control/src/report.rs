@@ -1,0 +1,254 @@
+//! What the doctor found, and what a drill showed.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+use crate::event::lenient;
+use crate::status::{PeerKind, PeerState};
+use crate::words;
+
+/// What `doctor` found.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct DoctorReport {
+    /// What was looked at.
+    pub checks: Vec<Check>,
+    /// What was counted since the service started.
+    #[serde(default)]
+    pub counters: BTreeMap<String, u64>,
+}
+
+/// One thing that was looked at.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Check {
+    /// What.
+    pub name: String,
+    /// Whether it is well.
+    pub ok: bool,
+    /// What was found.
+    #[serde(flatten, deserialize_with = "lenient")]
+    pub finding: Finding,
+    /// The finding in English, for readers that do not know its code.
+    #[serde(default)]
+    pub detail: String,
+    /// What the user can do, in English.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub remedy: Option<String>,
+}
+
+impl Check {
+    /// A finding with its English.
+    pub fn new(name: impl Into<String>, finding: Finding) -> Self {
+        let remedy = words::remedy(&finding).map(str::to_owned);
+        Self { name: name.into(), ok: finding.is_well(), detail: words::finding(&finding), finding, remedy }
+    }
+
+    /// A finding for which there is no code: an explanation that holds its remedy, too.
+    pub fn told(name: impl Into<String>, ok: bool, detail: impl Into<String>) -> Self {
+        Self { name: name.into(), ok, finding: Finding::Other, detail: detail.into(), remedy: None }
+    }
+}
+
+/// What the doctor found.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(tag = "code", rename_all = "kebab-case")]
+pub enum Finding {
+    /// MAST is down.
+    Down,
+    /// MAST is up.
+    Up {
+        /// The virtual interface.
+        interface: String,
+        /// The UDP port; 0 where the system chose one for each socket.
+        port: u16,
+    },
+    /// There is no interface that leads out.
+    NoInterface,
+    /// No interface is connected.
+    Unconnected {
+        /// Those that there are.
+        interfaces: Vec<String>,
+    },
+    /// Interfaces that are connected.
+    Uplinks {
+        /// Which.
+        interfaces: Vec<String>,
+    },
+    /// The state is saved.
+    Saved,
+    /// It is not.
+    Unsaved {
+        /// What the system says.
+        error: String,
+    },
+    /// The clock is years behind.
+    ClockYears,
+    /// The clock was set back.
+    ClockBack {
+        /// By so many seconds.
+        seconds: u64,
+    },
+    /// The clock goes forward.
+    ClockFine,
+    /// How it stands with a peer.
+    Peer {
+        /// Its name.
+        peer: String,
+        /// Whether it answers.
+        state: PeerState,
+        /// What it speaks.
+        kind: PeerKind,
+        /// So many paths to it are known.
+        paths: u32,
+        /// Seconds since it was last heard; none if never.
+        heard_s: Option<u64>,
+        /// It is not tried, because MAST is down.
+        unwanted: bool,
+    },
+    /// What this version has no code for; [`Check::detail`] says it.
+    #[default]
+    #[serde(other)]
+    Other,
+}
+
+impl Finding {
+    fn is_well(&self) -> bool {
+        match self {
+            Self::Up { .. } | Self::Uplinks { .. } | Self::Saved | Self::ClockFine | Self::Other => true,
+            Self::Peer { state, unwanted, .. } => *unwanted || *state == PeerState::Connected,
+            Self::Down | Self::NoInterface | Self::Unconnected { .. } => false,
+            Self::Unsaved { .. } | Self::ClockYears | Self::ClockBack { .. } => false,
+        }
+    }
+}
+
+/// How far a drill is.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct DrillProgress {
+    /// The same in English: "silencing wlan0".
+    pub message: String,
+    /// So many paths will be silenced.
+    #[serde(default)]
+    pub paths: u32,
+    /// The step that just ended, if one did.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub step: Option<DrillStep>,
+}
+
+/// One path was silenced on purpose.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct DrillStep {
+    /// The number of the path that was silenced.
+    pub path: u32,
+    /// Its interface.
+    pub interface: String,
+    /// The interface that took over; none if none did.
+    #[serde(default)]
+    pub to: Option<String>,
+    /// How long nothing arrived, in milliseconds; none if nothing arrived any more.
+    #[serde(default)]
+    pub gap_ms: Option<f64>,
+    /// Probe datagrams sent through the context meanwhile.
+    pub sent: u64,
+    /// Those that never arrived.
+    pub lost: u64,
+}
+
+/// What a drill showed.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct DrillReport {
+    /// What happened to each path.
+    pub steps: Vec<DrillStep>,
+    /// Whether traffic survived.
+    pub verdict: Verdict,
+    /// So many paths were to be silenced.
+    #[serde(default)]
+    pub paths: u32,
+    /// The verdict in English: [`words::drill_verdict`].
+    #[serde(default)]
+    pub detail: String,
+}
+
+impl DrillReport {
+    /// Nobody hangs up for a silence of this length, in milliseconds.
+    pub const LONGEST_SILENCE_MS: f64 = 1000.0;
+
+    /// The verdict on what a drill showed. What is on its way over a path when it is lost is lost with it; that is no
+    /// failure.
+    pub fn judge(steps: Vec<DrillStep>, paths: u32) -> Self {
+        let (sent, lost) = steps.iter().fold((0, 0), |(s, l), step| (s + step.sent, l + step.lost));
+        let longest = steps.iter().filter_map(|s| s.gap_ms).fold(0.0, f64::max);
+        let stranded = steps.iter().any(|s| s.to.is_none());
+        let early = usize::try_from(paths).is_ok_and(|paths| steps.len() < paths);
+        let verdict = if steps.is_empty() {
+            Verdict::Inconclusive
+        } else if stranded || longest > Self::LONGEST_SILENCE_MS || lost * 4 > sent {
+            Verdict::Failed
+        } else if early {
+            Verdict::Inconclusive
+        } else {
+            Verdict::Passed
+        };
+        let mut report = Self { steps, verdict, paths, detail: String::new() };
+        report.detail = words::drill_verdict(&report);
+        report
+    }
+}
+
+/// Whether traffic survived a drill.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Verdict {
+    /// Every path could be lost without harm.
+    Passed,
+    /// Losing a path interrupted traffic for good, for more than a second, or with many datagrams lost.
+    Failed,
+    /// Nothing could be tried: there is only one path, or none.
+    #[serde(other)]
+    Inconclusive,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn step(to: Option<&str>, lost: u64) -> DrillStep {
+        let gap_ms = to.map(|_| 70.0);
+        DrillStep { path: 3, interface: "wlan0".into(), to: to.map(Into::into), gap_ms, sent: 180, lost }
+    }
+
+    #[test]
+    fn verdicts() {
+        let good = || step(Some("eth0"), 0);
+        let judge = |steps: Vec<DrillStep>| DrillReport::judge(steps, 2);
+        assert_eq!(judge(vec![good(), good()]).verdict, Verdict::Passed);
+        assert_eq!(judge(vec![good(), step(Some("eth0"), 6)]).verdict, Verdict::Passed);
+        assert_eq!(judge(vec![good(), step(Some("eth0"), 120)]).verdict, Verdict::Failed);
+        let stranded = judge(vec![good(), step(None, 180)]);
+        assert_eq!(
+            (stranded.verdict, stranded.detail.as_str()),
+            (Verdict::Failed, "nothing took over from wlan0")
+        );
+        assert_eq!(judge(vec![]).verdict, Verdict::Inconclusive);
+        assert_eq!(judge(vec![good()]).verdict, Verdict::Inconclusive);
+    }
+
+    #[test]
+    fn findings_travel_with_their_english() {
+        let peer = Finding::Peer {
+            peer: "nas".into(),
+            state: PeerState::Unreachable,
+            kind: PeerKind::Mast,
+            paths: 2,
+            heard_s: Some(9),
+            unwanted: false,
+        };
+        let check = Check::new("peer nas", peer);
+        assert!(!check.ok && check.remedy.is_some(), "{check:?}");
+        let wire = serde_json::json!(check);
+        assert_eq!((&wire["code"], &wire["paths"]), (&"peer".into(), &2.into()));
+        assert_eq!(serde_json::from_value::<Check>(wire).unwrap(), check);
+        let newer = serde_json::json!({"name": "moon", "ok": false, "code": "moon", "detail": "it is full"});
+        assert_eq!(serde_json::from_value::<Check>(newer).unwrap(), Check::told("moon", false, "it is full"));
+    }
+}

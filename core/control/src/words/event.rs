@@ -1,0 +1,172 @@
+//! What happened, in words.
+
+use std::net::SocketAddr;
+
+use super::units;
+use crate::event::{Ends, Event, SocketCause, What};
+
+/// What happened, in words that continue "wifi …" where data moved: "went silent".
+pub fn reason(what: &What) -> String {
+    match what {
+        What::LinkDown => "link down".to_owned(),
+        What::AddressGone => "address gone".to_owned(),
+        What::Silent => "went silent".to_owned(),
+        What::PeerSilent => "peer hears nothing".to_owned(),
+        What::PeerAddressGone => "peer's address gone".to_owned(),
+        What::NoRoute => "no route".to_owned(),
+        What::Policy => "policy".to_owned(),
+        What::PeerWish => "peer's wish".to_owned(),
+        What::Better => "better path".to_owned(),
+        What::Connected => "connected".to_owned(),
+        What::Restored => "path back".to_owned(),
+        What::Drill => "drill".to_owned(),
+        What::Restarted => "the peer started anew".to_owned(),
+        What::PeerOff => "the peer switched MAST off".to_owned(),
+        What::RemovedByPeer => "the peer removed this machine".to_owned(),
+        What::CameByInvite => "accepted the invite".to_owned(),
+        What::InviteAccepted => "invite accepted".to_owned(),
+        What::RoutesRefused { error } => format!("cannot set addresses and routes: {error}"),
+        What::TunnelLost { error } => format!("the virtual interface failed ({error}); making it again"),
+        What::NoSocket { interface, port, cause, error } => no_socket(interface, *port, *cause, error),
+        What::WatchEnded => "the system no longer tells of network changes".to_owned(),
+        What::NameUnknown { host } => {
+            format!("the name {host} cannot be looked up yet; it is tried again")
+        }
+        What::Budget { uplink, percent, bytes } => {
+            let name = uplink.strip_prefix("network:").unwrap_or(uplink);
+            let amount = units::bytes(*bytes);
+            match percent {
+                100.. => format!("{name} has carried all of this month's {amount}"),
+                _ => format!("{name} has carried {percent} % of this month's {amount}"),
+            }
+        }
+        What::Unsaved { error } => format!("the state could not be saved: {error}"),
+        What::PauseOver => "the pause is over".to_owned(),
+        What::PauseStuck { error } => format!("the pause is over, but MAST cannot come up: {error}"),
+        What::ProtectionRefused { error } => format!("leak protection cannot be had: {error}"),
+        What::Missed { count: 1 } => "one event was left out: too much happened at once".to_owned(),
+        What::Missed { count } => format!("{count} events were left out: too much happened at once"),
+        What::Other => String::new(),
+    }
+}
+
+/// Why there is no socket, and what to do.
+pub(super) fn no_socket(interface: &str, port: u16, cause: SocketCause, error: &str) -> String {
+    match cause {
+        SocketCause::InUse => format!(
+            "UDP port {port} is in use on {interface} by another program (another WireGuard or MAST?): stop it, or \
+             give MAST another port in its configuration"
+        ),
+        SocketCause::NotPermitted => format!(
+            "the system does not let MAST open UDP port {port} on {interface}: run the service as administrator, \
+             with the capability CAP_NET_RAW on Linux"
+        ),
+        SocketCause::Other => format!("cannot open UDP port {port} on {interface}: {error}"),
+    }
+}
+
+/// What happened, without its time: "home: wifi → cell: went silent, gap 140 ms".
+pub fn moved(event: &Event, with_peer: bool) -> String {
+    let said = match reason(&event.what) {
+        known if known.is_empty() => event.reason.clone(),
+        known => known,
+    };
+    let (from, to) = ends(event);
+    let mut line = String::new();
+    if with_peer && !event.peer.is_empty() {
+        line += &format!("{}: ", event.peer);
+    }
+    match (from, to) {
+        (None, None) => line += &said,
+        (None, Some(to)) => line += &format!("{said} over {to}"),
+        (Some(from), None) => line += &format!("{from} → no path: {said}"),
+        (Some(from), Some(to)) => line += &format!("{from} → {to}: {said}"),
+    }
+    if let Some(gap) = event.gap_ms {
+        line += &format!(", gap {}", units::millis(gap));
+    }
+    match event.sessions {
+        None | Some(0) => {}
+        Some(1) => line += ", 1 session kept",
+        Some(n) => line += &format!(", {n} sessions kept"),
+    }
+    line
+}
+
+/// The interfaces of a move; with what tells the two paths apart where both are of one interface: the version of IP,
+/// or else the address.
+fn ends(event: &Event) -> (Option<String>, Option<String>) {
+    let (Some(from), Some(to)) = (&event.from, &event.to) else {
+        return (event.from.clone(), event.to.clone());
+    };
+    if let (true, Some(before), Some(now)) = (from == to, &event.from_path, &event.to_path) {
+        let [before, now] = apart(before, now);
+        return (Some(format!("{from} ({before})")), Some(format!("{to} ({now})")));
+    }
+    (Some(from.clone()), Some(to.clone()))
+}
+
+/// What tells two paths of one interface apart.
+pub(crate) fn apart(one: &Ends, other: &Ends) -> [String; 2] {
+    let both = [one, other];
+    let families = both.map(|ends| family(&ends.remote));
+    if families[0] != families[1] {
+        return families.map(str::to_owned);
+    }
+    if one.local != other.local {
+        return both.map(|ends| ends.local.clone().unwrap_or_else(|| "?".to_owned()));
+    }
+    both.map(|ends| ends.remote.parse::<SocketAddr>().map_or(ends.remote.clone(), |at| at.ip().to_string()))
+}
+
+/// The version of IP of an address with its port.
+pub(crate) fn family(remote: &str) -> &'static str {
+    if remote.starts_with('[') { "IPv6" } else { "IPv4" }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn event(from: Option<&str>, to: Option<&str>) -> Event {
+        let name = |name: &str| name.to_owned();
+        Event {
+            from: from.map(name),
+            to: to.map(name),
+            gap_ms: Some(140.2),
+            ..Event::at(String::new(), "home", What::Silent)
+        }
+    }
+
+    fn over(local: &str, remote: &str) -> Option<Ends> {
+        Some(Ends { local: Some(local.into()), remote: remote.into() })
+    }
+
+    #[test]
+    fn plain_words() {
+        let mut cell = event(Some("wifi"), Some("cell"));
+        assert_eq!(moved(&cell, false), "wifi → cell: went silent, gap 140 ms");
+        assert_eq!(moved(&cell, true), "home: wifi → cell: went silent, gap 140 ms");
+        cell.sessions = Some(3);
+        assert!(moved(&cell, false).ends_with("gap 140 ms, 3 sessions kept"));
+        let plain = Event::at(String::new(), "home", What::Restarted);
+        assert_eq!(moved(&plain, true), "home: the peer started anew");
+        assert_eq!(moved(&Event::told("", "something newer"), true), "something newer");
+    }
+
+    #[test]
+    fn a_move_within_one_interface_names_what_tells_its_paths_apart() {
+        let mut within = event(Some("wifi"), Some("wifi"));
+        within.from_path = over("fd00::7", "[fd00::1]:6278");
+        within.to_path = over("192.0.2.7", "10.9.0.2:6278");
+        assert_eq!(moved(&within, false), "wifi (IPv6) → wifi (IPv4): went silent, gap 140 ms");
+        within.from_path = over("192.0.2.7", "10.8.0.2:6278");
+        assert!(
+            moved(&within, false).starts_with("wifi (10.8.0.2) → wifi (10.9.0.2):"),
+            "{}",
+            moved(&within, false)
+        );
+        within.from_path = over("192.0.2.8", "10.9.0.2:6278");
+        assert!(moved(&within, false).starts_with("wifi (192.0.2.8) → wifi (192.0.2.7):"));
+    }
+}

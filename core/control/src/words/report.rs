@@ -1,0 +1,127 @@
+//! What a drill showed and what the doctor found, in words.
+
+use super::{list, units};
+use crate::report::{DrillReport, DrillStep, Finding, Verdict};
+use crate::status::PeerState;
+
+/// How a drill begins.
+pub fn drill_progress(peer: &str, paths: usize) -> String {
+    format!("silencing each of the {paths} paths to {peer} in turn")
+}
+
+/// What became of a path that was silenced.
+pub fn silenced(step: &DrillStep) -> String {
+    match (&step.to, step.gap_ms) {
+        (Some(to), Some(gap)) => {
+            format!("{} silenced: {to} carried on, longest silence {gap:.0} ms", step.interface)
+        }
+        _ => format!("{} silenced: nothing took over", step.interface),
+    }
+}
+
+/// A drill's verdict and its reason.
+pub fn drill_verdict(report: &DrillReport) -> String {
+    let steps = &report.steps;
+    let stranded: Vec<_> = steps.iter().filter(|s| s.to.is_none()).map(|s| s.interface.as_str()).collect();
+    let (sent, lost) = steps.iter().fold((0, 0), |(s, l), step| (s + step.sent, l + step.lost));
+    let longest = steps.iter().filter_map(|s| s.gap_ms).fold(0.0, f64::max);
+    let missing = usize::try_from(report.paths).unwrap_or_default().saturating_sub(steps.len());
+    match report.verdict {
+        _ if steps.is_empty() => "the drill ended before a path was silenced".to_owned(),
+        Verdict::Failed if !stranded.is_empty() => format!("nothing took over from {}", list(&stranded)),
+        Verdict::Failed if longest > DrillReport::LONGEST_SILENCE_MS => {
+            format!("another path took over each time, but only after {}", units::millis(longest))
+        }
+        Verdict::Failed => {
+            format!("another path took over each time, but {lost} of {sent} datagrams were lost")
+        }
+        Verdict::Inconclusive => format!("the drill ended early: {missing} path(s) were not silenced"),
+        Verdict::Passed => {
+            let losses = match lost {
+                0 => format!("none of {sent} datagrams was lost"),
+                _ => format!("{lost} of {sent} datagrams were lost, those on their way over it"),
+            };
+            format!(
+                "each of {} paths could be lost: the longest silence was {longest:.0} ms, and {losses}",
+                steps.len()
+            )
+        }
+    }
+}
+
+/// What the doctor found.
+pub fn finding(finding: &Finding) -> String {
+    match finding {
+        Finding::Down => "MAST is down".to_owned(),
+        Finding::Up { interface, port: 0 } => {
+            format!("MAST is up: interface {interface}, ports chosen by the system")
+        }
+        Finding::Up { interface, port } => format!("MAST is up: interface {interface}, UDP port {port}"),
+        Finding::NoInterface => "this machine has no network interface that leads out".to_owned(),
+        Finding::Unconnected { interfaces } => {
+            format!("no interface is connected: {}", interfaces.join(", "))
+        }
+        Finding::Uplinks { interfaces } => match interfaces.as_slice() {
+            [one] => format!("{one} is connected; with a second network, either may fail"),
+            several => format!("{} are connected", several.join(", ")),
+        },
+        Finding::Saved => "the state is saved".to_owned(),
+        Finding::Unsaved { error } => error.clone(),
+        Finding::ClockYears => {
+            "the clock is years behind: peers refuse what seems older than before".to_owned()
+        }
+        Finding::ClockBack { seconds } => {
+            format!("the clock was set back by {seconds} s: peers refuse what seems older than before")
+        }
+        Finding::ClockFine => "the clock goes forward".to_owned(),
+        Finding::Peer { unwanted: true, .. } => "not wanted: MAST is down".to_owned(),
+        Finding::Peer { state, paths, heard_s, .. } => {
+            let heard = match heard_s {
+                Some(ago) => format!("last heard {ago} s ago"),
+                None => "never heard".to_owned(),
+            };
+            match state {
+                PeerState::Connected => format!("connected, {heard}"),
+                PeerState::Down if *paths == 0 => {
+                    "it switched itself off, or no address of it can be tried".to_owned()
+                }
+                PeerState::Down => format!("it is off, {heard}"),
+                PeerState::Connecting => format!("no answer on any of {paths} paths yet, {heard}"),
+                PeerState::Unreachable | PeerState::Unknown => {
+                    format!("it fell silent on all {paths} paths, {heard}")
+                }
+            }
+        }
+        Finding::Other => String::new(),
+    }
+}
+
+/// What can be done about what the doctor found; none where nothing is wrong.
+pub fn remedy(finding: &Finding) -> Option<&'static str> {
+    const CLOCK: &str = "set the clock, or switch on time synchronisation: `timedatectl set-ntp true`";
+    match finding {
+        Finding::Down => Some("run `mast up`"),
+        Finding::NoInterface => {
+            Some("connect to a network; if one is there, see `ignore` in the configuration")
+        }
+        Finding::Unconnected { .. } => Some("connect to a network"),
+        Finding::Unsaved { .. } => Some("mend it, or a restart forgets what was changed"),
+        Finding::ClockYears | Finding::ClockBack { .. } => Some(CLOCK),
+        Finding::Peer { unwanted: true, .. } => None,
+        Finding::Peer { state, paths, .. } => match state {
+            PeerState::Connected => None,
+            PeerState::Down if *paths == 0 => {
+                Some("run `mast up` there; if it has moved for good, exchange an invite again")
+            }
+            PeerState::Down => Some("run `mast up` there"),
+            PeerState::Connecting => Some(
+                "see that mastd runs there, that its UDP port can be reached, and that both were paired with each \
+                 other",
+            ),
+            PeerState::Unreachable | PeerState::Unknown => {
+                Some("see that it has network, and that a firewall or portal here does not hold back UDP")
+            }
+        },
+        _ => None,
+    }
+}
