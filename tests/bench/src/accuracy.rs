@@ -1,6 +1,6 @@
 //! How exact the lab itself is: the echo without any tunnel.
 
-use std::net::{Ipv4Addr, UdpSocket};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
 use std::thread;
 use std::time::Duration;
 
@@ -8,7 +8,7 @@ use mast_netlab::traffic::{EchoClient, EchoReport, EchoServer};
 use mast_stage::Train;
 use socket2::SockRef;
 
-use crate::{Result, address, io, profile};
+use crate::{Result, Setting, io};
 
 /// What the echo sees over each of the two links.
 pub struct Accuracy {
@@ -22,12 +22,15 @@ pub struct Accuracy {
 ///
 /// # Errors
 /// When the lab cannot be built.
-pub fn measure(period: Duration) -> Result<Accuracy> {
-    let train = Train::new(&profile())?;
-    let server = EchoServer::start(&train.server, address(Train::SERVER, 7)?)?;
+pub fn measure(period: Duration, setting: &Setting) -> Result<Accuracy> {
+    let train = Train::new(&setting.profile())?;
+    let target = train.server_address();
+    let any =
+        if target.is_ipv4() { IpAddr::from(Ipv4Addr::UNSPECIFIED) } else { Ipv6Addr::UNSPECIFIED.into() };
+    let server = EchoServer::start(&train.server, SocketAddr::new(target, 7))?;
     let over = |interface: &str| -> Result<EchoReport> {
         let open = || {
-            let socket = UdpSocket::bind((Ipv4Addr::UNSPECIFIED, 0))?;
+            let socket = UdpSocket::bind((any, 0))?;
             SockRef::from(&socket).bind_device(Some(interface.as_bytes()))?;
             Ok(socket)
         };

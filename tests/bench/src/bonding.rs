@@ -6,12 +6,12 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use mast_control::PolicyMode;
-use mast_netlab::{Link, LinkProfile};
-use mast_stage::{Program, Train, TrainProfile};
+use mast_netlab::LinkProfile;
+use mast_stage::{Addressing, Program, Train, TrainProfile};
 
 use crate::mast::{Options, Stage};
 use crate::stream::{Stream, Transport};
-use crate::{BenchError, Result, address, mptcp, overruns};
+use crate::{BenchError, Result, Setting, address, mptcp, overruns};
 
 /// A connection finds out what there is; this is not counted.
 pub const START_UP: Duration = Duration::from_secs(2);
@@ -140,8 +140,8 @@ impl Case {
         ]
     };
 
-    fn profile(&self) -> TrainProfile {
-        TrainProfile { wifi: self.wifi.profile(), cell: self.cell.profile() }
+    fn profile(&self, addressing: Addressing) -> TrainProfile {
+        TrainProfile { wifi: self.wifi.profile(), cell: self.cell.profile(), addressing, nat: false }
     }
 
     /// The rates of both links together over the time that is measured, in bit/s.
@@ -173,8 +173,8 @@ pub struct Figure {
 }
 
 /// Bytes that a link has delivered in one direction.
-fn delivered(link: &Link, down: bool) -> f64 {
-    let stats = link.stats();
+fn delivered(uplink: &mast_stage::Uplink, down: bool) -> f64 {
+    let stats = uplink.link.stats();
     (if down { stats.b_to_a.bytes } else { stats.a_to_b.bytes }) as f64
 }
 
@@ -185,16 +185,17 @@ enum Net {
 }
 
 impl Net {
-    fn new(case: &Case, way: Way, program: &Program) -> Result<Self> {
+    fn new(case: &Case, way: Way, program: &Program, addressing: Addressing) -> Result<Self> {
         let mast = |mode| {
-            let options = Options { program: program.clone(), metered: false, mode };
-            Ok(Self::Mast(Box::new(Stage::with(&case.profile(), &options)?)))
+            let setting = Setting { addressing, ..Setting::default() };
+            let options = Options { program: program.clone(), metered: false, mode, setting };
+            Ok(Self::Mast(Box::new(Stage::with(&case.profile(addressing), &options)?)))
         };
         match way {
             Way::Bonded => mast(PolicyMode::Bonded),
             Way::Auto => mast(PolicyMode::Auto),
             Way::Mptcp => {
-                let train = Box::new(Train::new(&case.profile())?);
+                let train = Box::new(Train::new(&case.profile(addressing))?);
                 mptcp::enable(&train)?;
                 Ok(Self::Mptcp(train))
             }
@@ -227,8 +228,15 @@ impl Net {
 ///
 /// # Errors
 /// When the stage cannot be set, or a daemon refuses the mode.
-pub fn run(case: &Case, way: Way, program: &Program, down: bool, time: Duration) -> Result<Option<Figure>> {
-    let net = Net::new(case, way, program)?;
+pub fn run(
+    case: &Case,
+    way: Way,
+    program: &Program,
+    addressing: Addressing,
+    down: bool,
+    time: Duration,
+) -> Result<Option<Figure>> {
+    let net = Net::new(case, way, program, addressing)?;
     let train = net.train();
     let start = Instant::now();
     let stream = net.connect(down)?;
@@ -238,7 +246,7 @@ pub fn run(case: &Case, way: Way, program: &Program, down: bool, time: Duration)
     let since = Instant::now();
     pause(since + time / 2);
     if let Some(mbit) = case.later {
-        train.wifi.set_profile(&Uplink { mbit, ..case.wifi }.profile());
+        train.wifi.link.set_profile(&Uplink { mbit, ..case.wifi }.profile());
     }
     pause(since + time);
     let until = Instant::now();

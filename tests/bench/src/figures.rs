@@ -13,11 +13,13 @@ pub enum Metric {
     Beyond,
     /// Echo requests without an answer.
     Lost,
-    /// The longest silence of the TCP stream, in milliseconds.
-    Stall,
+    /// The longest silence of the TCP stream from the laptop to the server, in milliseconds.
+    Up,
+    /// The longest silence of the TCP stream from the server to the laptop, in milliseconds.
+    Down,
     /// From the moment a link is usable again to the first echo, in milliseconds.
     Resume,
-    /// The same for the TCP stream.
+    /// The same for the TCP stream to the laptop.
     TcpResume,
     /// From the moment a path is back until data is, in milliseconds.
     Back,
@@ -25,8 +27,16 @@ pub enum Metric {
 
 impl Metric {
     /// All of them, in the order of the columns.
-    pub const ALL: [Self; 7] =
-        [Self::Gap, Self::Beyond, Self::Lost, Self::Stall, Self::Resume, Self::TcpResume, Self::Back];
+    pub const ALL: [Self; 8] = [
+        Self::Gap,
+        Self::Beyond,
+        Self::Lost,
+        Self::Up,
+        Self::Down,
+        Self::Resume,
+        Self::TcpResume,
+        Self::Back,
+    ];
 
     /// Its name in JSON.
     pub fn key(self) -> &'static str {
@@ -34,7 +44,8 @@ impl Metric {
             Self::Gap => "gap_ms",
             Self::Beyond => "beyond_ms",
             Self::Lost => "lost",
-            Self::Stall => "tcp_stall_ms",
+            Self::Up => "tcp_up_ms",
+            Self::Down => "tcp_down_ms",
             Self::Resume => "resume_ms",
             Self::TcpResume => "tcp_resume_ms",
             Self::Back => "back_ms",
@@ -46,7 +57,8 @@ impl Metric {
             Self::Gap => "gap",
             Self::Beyond => "beyond",
             Self::Lost => "lost",
-            Self::Stall => "TCP stall",
+            Self::Up => "TCP up",
+            Self::Down => "TCP down",
             Self::Resume => "echo after",
             Self::TcpResume => "TCP after",
             Self::Back => "back after",
@@ -238,9 +250,8 @@ fn round(value: f64) -> f64 {
 
 /// The table, which is Markdown too.
 pub fn table(rows: &[Row]) -> String {
-    let mut lines = vec![
-        ["event", "runs", "echo gap", "beyond", "lost", "TCP stall", "targets"].map(str::to_owned).to_vec(),
-    ];
+    let heads = ["event", "runs", "echo gap", "beyond", "lost", "TCP up", "TCP down", "targets"];
+    let mut lines = vec![heads.map(str::to_owned).to_vec()];
     for row in rows {
         lines.push(vec![
             row.event.clone(),
@@ -248,7 +259,8 @@ pub fn table(rows: &[Row]) -> String {
             row.cell(Metric::Gap),
             row.cell(Metric::Beyond),
             row.cell(Metric::Lost),
-            row.cell(Metric::Stall),
+            row.cell(Metric::Up),
+            row.cell(Metric::Down),
             row.verdict(),
         ]);
     }

@@ -17,22 +17,19 @@ pub mod mptcp;
 pub mod packets;
 pub mod report;
 pub mod sealing;
+pub mod setting;
 pub mod stream;
 pub mod throughput;
 pub mod tunnel;
 pub mod usage;
 pub mod wireguard;
 
+pub use setting::Setting;
+
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use mast_netlab::{Link, LinkProfile};
-use mast_stage::{Train, TrainProfile};
-
-/// The round trip over Wi-Fi.
-pub const WIFI_RTT: Duration = Duration::from_millis(40);
-/// The round trip over cellular.
-pub const CELL_RTT: Duration = Duration::from_millis(60);
+use mast_stage::{Train, Uplink};
 
 /// Why a run could not be carried out.
 #[derive(Debug, thiserror::Error)]
@@ -71,14 +68,6 @@ pub fn io(what: impl Into<String>) -> impl FnOnce(std::io::Error) -> BenchError 
     move |source| BenchError::Io { what, source }
 }
 
-/// The links of every measurement: 40 ms at 50 Mbit/s and 60 ms at 30 Mbit/s, with queues of some 50 ms.
-pub fn profile() -> TrainProfile {
-    TrainProfile {
-        wifi: LinkProfile::delay(WIFI_RTT / 2).with_rate(50_000_000, 312_500),
-        cell: LinkProfile::delay(CELL_RTT / 2).with_rate(30_000_000, 187_500),
-    }
-}
-
 /// Lets a moment pass that is never quite the same, so that the event may fall anywhere between two packets.
 fn drift() {
     let now =
@@ -88,8 +77,8 @@ fn drift() {
 
 /// Packets that the emulator failed to read in time: a run with any says nothing.
 pub fn overruns(train: &Train) -> u64 {
-    let of = |link: &Link| {
-        let stats = link.stats();
+    let of = |uplink: &Uplink| {
+        let stats = uplink.link.stats();
         stats.a_to_b.overrun + stats.b_to_a.overrun
     };
     of(&train.wifi) + of(&train.cell)

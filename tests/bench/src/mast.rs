@@ -5,13 +5,14 @@ use std::path::Path;
 use std::thread;
 use std::time::{Duration, Instant, SystemTime};
 
-use mast_control::{PolicyMode, PolicySet};
+use mast_control::{PathStatus, PolicyMode, PolicySet};
 use mast_netlab::traffic::{EchoClient, EchoServer, Mark};
-use mast_stage::{Daemon, Program, StageError, Train, TrainProfile};
+use mast_stage::{Addressing, Daemon, Program, StageError, Train, TrainProfile, Uplink};
 
 use crate::figures::{Metric, Sample, Statistic, Target};
+use crate::setting::{Delays, Setting};
 use crate::stream::{Stream, Transport};
-use crate::{CELL_RTT, Result, WIFI_RTT, drift, io, ms, overruns, profile};
+use crate::{Result, drift, io, ms, overruns};
 
 /// Traffic flows this long before anything happens.
 const WARM_UP: Duration = Duration::from_secs(3);
@@ -20,6 +21,8 @@ const AFTER: Duration = Duration::from_millis(1500);
 /// And is watched from so shortly before: a silence begins with the last packet that came through, and what is on
 /// its way when something happens counts if it is lost.
 const BEFORE: Duration = Duration::from_millis(250);
+/// What still arrives so soon was on its way before.
+const IN_FLIGHT: Duration = Duration::from_millis(100);
 /// A move that takes longer is not waited for.
 const PATIENCE: Duration = Duration::from_secs(15);
 
@@ -30,8 +33,12 @@ pub enum Step {
     Down,
     /// The Wi-Fi interface loses its carrier.
     Carrier,
-    /// Routers on the Wi-Fi path discard everything, and nobody says so.
+    /// Routers on the Wi-Fi path discard everything, of both versions of IP, and nobody says so.
     Blackhole,
+    /// They discard what the laptop sends.
+    BlackholeUp,
+    /// They discard what the server sends.
+    BlackholeDown,
     /// The user pins cellular.
     PinCell,
     /// The user pins Wi-Fi, after cellular.
@@ -46,10 +53,12 @@ pub enum Step {
 
 impl Step {
     /// All of them.
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 11] = [
         Self::Down,
         Self::Carrier,
         Self::Blackhole,
+        Self::BlackholeUp,
+        Self::BlackholeDown,
         Self::PinCell,
         Self::PinWifi,
         Self::Renumber,
@@ -64,6 +73,8 @@ impl Step {
             Self::Down => "down".into(),
             Self::Carrier => "carrier".into(),
             Self::Blackhole => "blackhole".into(),
+            Self::BlackholeUp => "blackhole-up".into(),
+            Self::BlackholeDown => "blackhole-down".into(),
             Self::PinCell => "pin-cell".into(),
             Self::PinWifi => "pin-wifi".into(),
             Self::Renumber => "renumber".into(),
@@ -78,6 +89,8 @@ impl Step {
             Self::Down => "interface down".into(),
             Self::Carrier => "carrier lost".into(),
             Self::Blackhole => "silent blackhole in the routers".into(),
+            Self::BlackholeUp => "silent blackhole towards the server only".into(),
+            Self::BlackholeDown => "silent blackhole towards the laptop only".into(),
             Self::PinCell => "planned switch, Wi-Fi to cellular".into(),
             Self::PinWifi => "planned switch, cellular to Wi-Fi".into(),
             Self::Renumber => "address renumbered, old one gone".into(),
@@ -86,48 +99,66 @@ impl Step {
         }
     }
 
-    /// What is aimed at.
-    pub fn targets(self) -> Vec<Target> {
+    /// What is aimed at. Silences depend on the round trips: other delays than the usual ones have fewer targets.
+    pub fn targets(self, setting: &Setting) -> Vec<Target> {
+        use Metric::{Back, Beyond, Down, Gap, Lost, Resume, TcpResume, Up};
+        use Statistic::{Median, P99};
         let most = Target::most;
-        match self {
-            Self::Down | Self::Carrier | Self::Renumber => {
-                vec![most(Metric::Beyond, Statistic::Median, 30.0)]
+        let both = |statistic, limit| [most(Up, statistic, limit), most(Down, statistic, limit)];
+        let usual = setting.delays == Delays::default();
+        let mut targets = match self {
+            Self::Down | Self::Carrier | Self::Renumber => vec![most(Beyond, Median, 30.0)],
+            Self::Blackhole => vec![most(Lost, Median, 0.0)],
+            Self::BlackholeUp | Self::BlackholeDown => vec![],
+            Self::PinCell | Self::PinWifi => vec![most(Lost, P99, 0.0), most(Beyond, Median, 5.0)],
+            Self::Outage(_) => {
+                vec![most(Resume, Median, ms(setting.delays.wifi * 2)), most(TcpResume, Median, 1000.0)]
             }
-            Self::Blackhole => {
-                vec![most(Metric::Gap, Statistic::Median, 200.0), most(Metric::Gap, Statistic::P99, 250.0)]
+            Self::Restored => {
+                vec![most(Lost, P99, 0.0), Target { least: 3000.0, ..most(Back, Median, 5000.0) }]
             }
-            Self::PinCell | Self::PinWifi => {
-                vec![most(Metric::Lost, Statistic::P99, 0.0), most(Metric::Beyond, Statistic::Median, 5.0)]
+        };
+        if usual {
+            match self {
+                Self::Down => targets.extend(both(Median, 70.0)),
+                Self::Blackhole => {
+                    targets.extend([most(Gap, Median, 200.0), most(Gap, P99, 250.0)]);
+                    targets.extend(both(Median, 130.0).into_iter().chain(both(P99, 200.0)));
+                }
+                Self::BlackholeUp | Self::BlackholeDown => {
+                    targets.extend(both(Median, 115.0).into_iter().chain(both(P99, 200.0)));
+                }
+                _ => {}
             }
-            Self::Outage(_) => vec![
-                most(Metric::Resume, Statistic::Median, ms(WIFI_RTT * 2)),
-                most(Metric::TcpResume, Statistic::Median, 1000.0),
-            ],
-            Self::Restored => vec![
-                most(Metric::Lost, Statistic::P99, 0.0),
-                Target { least: 3000.0, ..most(Metric::Back, Statistic::Median, 5000.0) },
-            ],
         }
+        targets
     }
 
-    /// What is aimed at while every datagram goes over both links: nothing is lost, and nothing is late.
-    pub fn redundant_targets() -> Vec<Target> {
+    /// What is aimed at while every datagram goes over both links: nothing is lost, and nothing is later than the
+    /// difference of the links makes it.
+    pub fn redundant_targets(setting: &Setting) -> Vec<Target> {
         let most = Target::most;
-        vec![most(Metric::Lost, Statistic::P99, 0.0), most(Metric::Beyond, Statistic::Median, 5.0)]
+        // One way is half of a round trip, and a gap ends with the first packet after it.
+        let difference = ms(setting.delays.cell.saturating_sub(setting.delays.wifi)) / 2.0;
+        vec![
+            most(Metric::Lost, Statistic::P99, 0.0),
+            most(Metric::Beyond, Statistic::Median, 5.0),
+            most(Metric::Up, Statistic::Median, difference + 5.0),
+            most(Metric::Down, Statistic::Median, difference + 5.0),
+        ]
     }
 
     /// What even an instant switch would cost: the round trip over the new path, or with both paths at hand the
     /// echo's own interval and the difference of the round trips.
-    fn inevitable(self, mode: PolicyMode) -> Option<Duration> {
+    fn inevitable(self, mode: PolicyMode, delays: Delays) -> Option<Duration> {
+        let difference = EchoClient::INTERVAL + delays.cell.saturating_sub(delays.wifi);
         match self {
-            // The copy has been on its way over cellular all along.
-            Self::Down | Self::Carrier | Self::Blackhole if mode == PolicyMode::Redundant => {
-                Some(EchoClient::INTERVAL + (CELL_RTT - WIFI_RTT))
-            }
-            Self::Down | Self::Carrier | Self::Blackhole | Self::Renumber => Some(CELL_RTT),
-            Self::PinCell => Some(EchoClient::INTERVAL + (CELL_RTT - WIFI_RTT)),
             Self::PinWifi | Self::Restored => Some(EchoClient::INTERVAL),
+            Self::PinCell => Some(difference),
             Self::Outage(_) => None,
+            // The copy has been on its way over cellular all along.
+            _ if mode == PolicyMode::Redundant => Some(difference),
+            _ => Some(delays.cell),
         }
     }
 }
@@ -141,6 +172,8 @@ pub struct Options {
     pub metered: bool,
     /// How many paths carry data, at both ends.
     pub mode: PolicyMode,
+    /// The network.
+    pub setting: Setting,
 }
 
 impl Options {
@@ -165,7 +198,7 @@ impl Stage {
     /// # Errors
     /// When they do not.
     pub fn new(options: &Options) -> Result<Self> {
-        Self::set_up(&profile(), options, Some("10.1.0.2"))
+        Self::set_up(&options.setting.profile(), options, true)
     }
 
     /// The same with other links, of which either may carry data.
@@ -173,16 +206,16 @@ impl Stage {
     /// # Errors
     /// When the daemons do not get both links to work.
     pub fn with(profile: &TrainProfile, options: &Options) -> Result<Self> {
-        Self::set_up(profile, options, None)
+        Self::set_up(profile, options, false)
     }
 
-    fn set_up(profile: &TrainProfile, options: &Options, over: Option<&str>) -> Result<Self> {
+    fn set_up(profile: &TrainProfile, options: &Options, over_wifi: bool) -> Result<Self> {
         let train = Train::new(profile)?;
         let server = Daemon::start(&options.program, &train.server, "")?;
         let laptop = Daemon::start(&options.program, &train.laptop, &options.laptop())?;
         server.pair(&laptop)?;
         let stage = Self { train, laptop, server };
-        stage.settled(over)?;
+        stage.settled(over_wifi)?;
         if options.mode != PolicyMode::Auto {
             for daemon in [&stage.laptop, &stage.server] {
                 let policy = PolicySet { mode: options.mode, ..PolicySet::default() };
@@ -192,23 +225,28 @@ impl Stage {
         Ok(stage)
     }
 
-    /// Waits until both ends send over one path, of an address of the laptop where that matters, and have measured
-    /// the other too.
-    fn settled(&self, over: Option<&str>) -> Result<()> {
+    /// Waits until both ends have measured every path between addresses of theirs, and send over the Wi-Fi where
+    /// that matters. At one end the laptop's address is the local one, at the other the remote one.
+    fn settled(&self, over_wifi: bool) -> Result<()> {
+        let uplinks = [&self.train.wifi, &self.train.cell];
+        let known = uplinks.map(|uplink| seen_as(uplink, self.train.addressing));
+        let [wifi, _] = &known;
         for daemon in [&self.laptop, &self.server] {
             daemon.wait("data over one link, with the other at hand", PATIENCE, |status| {
                 status.peers.first().is_some_and(|peer| {
-                    // At one end it is the local address, at the other the remote one, with its port.
-                    let over =
-                        |address: &str| over.is_none_or(|host| address.split(':').next() == Some(host));
-                    let good = |state: &str| state == "validated";
+                    let works = |addresses: &Vec<IpAddr>| {
+                        peer.paths.iter().any(|path| {
+                            path.state.as_str() == "validated"
+                                && path.srtt_ms.is_some()
+                                && ends_at(path, addresses)
+                        })
+                    };
                     peer.state.as_str() == "connected"
-                        && peer.paths.len() >= 2
-                        && peer.paths.iter().all(|p| good(p.state.as_str()) && p.srtt_ms.is_some())
+                        && known.iter().flatten().all(works)
                         && peer
                             .paths
                             .iter()
-                            .any(|p| p.active && [&p.local, &p.remote].iter().any(|a| over(a)))
+                            .any(|path| path.active && (!over_wifi || wifi.iter().any(|a| ends_at(path, a))))
                 })
             })?;
         }
@@ -247,12 +285,33 @@ impl Stage {
     }
 }
 
+/// The addresses of the laptop on an uplink, for each version of IP as the laptop and as the server may see them.
+fn seen_as(uplink: &Uplink, addressing: Addressing) -> Vec<Vec<IpAddr>> {
+    let outside = uplink.nat.is_some().then(|| uplink.outside().v4(2).into());
+    let own = addressing.addresses(uplink.net(), 2).into_iter();
+    own.map(|ip| [ip].into_iter().chain(outside.filter(|_| ip.is_ipv4())).collect()).collect()
+}
+
+/// Whether one end of a path is one of these addresses.
+fn ends_at(path: &PathStatus, addresses: &[IpAddr]) -> bool {
+    let ip = |text: &str| text.parse::<SocketAddr>().ok().map(|a| a.ip()).or_else(|| text.parse().ok());
+    [&path.local, &path.remote].iter().any(|end| ip(end).is_some_and(|ip| addresses.contains(&ip)))
+}
+
 /// What a run came to.
 pub enum Outcome {
     /// Figures.
     Measured(Sample),
     /// The emulator could not keep up.
     Overrun,
+}
+
+/// Waits until something has come over each stream after a moment, or for too long, which the figures then show.
+fn resumes(streams: &[&Stream], after: Instant) {
+    let deadline = Instant::now() + PATIENCE;
+    while streams.iter().any(|s| s.first_after(after).is_none()) && Instant::now() < deadline {
+        thread::sleep(Duration::from_millis(5));
+    }
 }
 
 /// Carries out a step once. Logs go to a directory, under a name.
@@ -265,7 +324,11 @@ pub fn run(step: Step, options: &Options, logs: Option<(&Path, &str)>) -> Result
     let eid = stage.eid()?;
     let echoes = EchoServer::start(&train.server, SocketAddr::new(eid, 7))?;
     let echo = EchoClient::start(&train.laptop, echoes.address(), EchoClient::INTERVAL)?;
-    let stream = Stream::paced(Transport::Tcp, &train.laptop, &train.server, SocketAddr::new(eid, 8000))?;
+    let pace = |port, down| {
+        let at = SocketAddr::new(eid, port);
+        Stream::paced(Transport::Tcp, &train.laptop, &train.server, at, down)
+    };
+    let (down, up) = (pace(8000, true)?, pace(8001, false)?);
     match step {
         Step::PinWifi => {
             stage.laptop.pin(&["cell"], false)?;
@@ -287,11 +350,13 @@ pub fn run(step: Step, options: &Options, logs: Option<(&Path, &str)>) -> Result
     let mut usable = None;
     match step {
         Step::Down => train.set_wifi(false)?,
-        Step::Carrier => train.wifi.set_carrier_a(false)?,
+        Step::Carrier => train.wifi.link.set_carrier_a(false)?,
         Step::Blackhole => train.blackhole_wifi(true)?,
+        Step::BlackholeUp => train.wifi.blackhole(true, false)?,
+        Step::BlackholeDown => train.wifi.blackhole(false, true)?,
         Step::PinCell => stage.laptop.pin(&["cell"], false)?,
         Step::PinWifi => stage.laptop.pin(&["wifi"], false)?,
-        Step::Renumber => train.renumber_wifi(0, 5)?,
+        Step::Renumber => train.renumber_wifi(5)?,
         Step::Outage(time) => {
             train.set_wifi(false)?;
             train.set_cell(false)?;
@@ -303,12 +368,11 @@ pub fn run(step: Step, options: &Options, logs: Option<(&Path, &str)>) -> Result
     }
     match step {
         Step::Outage(_) => {
-            let deadline = Instant::now() + PATIENCE;
-            let silent = |&(_, at): &(Mark, Instant)| stream.first_after(at).is_none();
-            while usable.as_ref().is_some_and(silent) && Instant::now() < deadline {
-                thread::sleep(Duration::from_millis(5));
-            }
+            let usable = usable.as_ref().map_or(start, |(_, at)| *at);
+            resumes(&[&down], usable);
         }
+        // One end has to move, and the other may.
+        Step::BlackholeUp | Step::BlackholeDown => resumes(&[&up, &down], start + IN_FLIGHT),
         Step::PinWifi | Step::Restored => {
             stage.moved("wifi")?;
             back = Some(start.elapsed());
@@ -316,12 +380,12 @@ pub fn run(step: Step, options: &Options, logs: Option<(&Path, &str)>) -> Result
         _ => stage.moved("cell")?,
     }
     // Before anything else happens: later silences are not those of the return.
-    let resumed = usable.map(|(mark, at)| (echo.report(mark), stream.first_after(at)));
+    let resumed = usable.map(|(mark, at)| (echo.report(mark), down.first_after(at)));
     thread::sleep(AFTER);
     let end = Instant::now();
     let gap = ms(echo.report(mark).longest_gap);
     let lost = echo.finish(mark).lost;
-    let stall = stream.longest_silence(since, end);
+    let [up, down] = [up, down].map(|stream| ms(stream.longest_silence(since, end)));
     if let Some((directory, name)) = logs {
         stage.keep_logs(directory, name, clock)?;
     }
@@ -331,8 +395,9 @@ pub fn run(step: Step, options: &Options, logs: Option<(&Path, &str)>) -> Result
     let mut sample = Sample::default()
         .with(Metric::Gap, gap)
         .with(Metric::Lost, lost as f64)
-        .with(Metric::Stall, ms(stall));
-    if let Some(inevitable) = step.inevitable(options.mode) {
+        .with(Metric::Up, up)
+        .with(Metric::Down, down);
+    if let Some(inevitable) = step.inevitable(options.mode, options.setting.delays) {
         sample = sample.with(Metric::Beyond, gap - ms(inevitable));
     }
     if let Some((echo, tcp)) = resumed {

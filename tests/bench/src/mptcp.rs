@@ -10,7 +10,7 @@ use mast_stage::Train;
 use crate::figures::{Metric, Sample};
 use crate::mast::{Outcome, Step};
 use crate::stream::{Stream, Transport};
-use crate::{BenchError, CELL_RTT, Result, address, drift, io, ms, overruns, profile};
+use crate::{BenchError, Result, Setting, address, drift, io, ms, overruns};
 
 const WARM_UP: Duration = Duration::from_secs(2);
 /// What is on its way when something happens counts.
@@ -22,7 +22,10 @@ const PATIENCE: Duration = Duration::from_secs(20);
 const IN_FLIGHT: Duration = Duration::from_millis(100);
 
 /// Why it cannot be measured here, if so.
-pub fn obstacle() -> Option<String> {
+pub fn obstacle(setting: &Setting) -> Option<String> {
+    if !setting.addressing.v4() {
+        return Some("it is set up over IPv4 here".into());
+    }
     if !Transport::Mptcp.exists() {
         return Some("this kernel has no Multipath TCP (or net.mptcp.enabled is 0)".into());
     }
@@ -86,12 +89,12 @@ pub(crate) fn wait_joined(laptop: &Host, connections: u64) -> Result<()> {
 ///
 /// # Errors
 /// When the connections cannot be made.
-pub fn run(step: Step, managed: bool) -> Result<Outcome> {
-    let train = Train::new(&profile())?;
+pub fn run(step: Step, managed: bool, setting: &Setting) -> Result<Outcome> {
+    let train = Train::new(&setting.profile())?;
     let (laptop, server) = (&train.laptop, &train.server);
     enable(&train)?;
     let echo = Stream::echo(Transport::Mptcp, laptop, server, address(Train::SERVER, 7)?)?;
-    let stream = Stream::paced(Transport::Mptcp, laptop, server, address(Train::SERVER, 8000)?)?;
+    let stream = Stream::paced(Transport::Mptcp, laptop, server, address(Train::SERVER, 8000)?, true)?;
     wait_joined(laptop, 2)?;
     thread::sleep(WARM_UP);
     drift();
@@ -101,7 +104,7 @@ pub fn run(step: Step, managed: bool) -> Result<Outcome> {
     let start = Instant::now();
     match step {
         Step::Down => train.set_wifi(false)?,
-        Step::Carrier => train.wifi.set_carrier_a(false)?,
+        Step::Carrier => train.wifi.link.set_carrier_a(false)?,
         Step::Blackhole => train.blackhole_wifi(true)?,
         _ => return Err(BenchError::Missing("there is no such step with Multipath TCP".into())),
     }
@@ -126,7 +129,7 @@ pub fn run(step: Step, managed: bool) -> Result<Outcome> {
     Ok(Outcome::Measured(
         Sample::default()
             .with(Metric::Gap, gap)
-            .with(Metric::Beyond, gap - ms(CELL_RTT))
-            .with(Metric::Stall, ms(stream.longest_silence(since, end))),
+            .with(Metric::Beyond, gap - ms(setting.delays.cell))
+            .with(Metric::Down, ms(stream.longest_silence(since, end))),
     ))
 }

@@ -21,8 +21,8 @@ const CONNECT: Duration = Duration::from_secs(5);
 /// About a voice packet.
 const MESSAGE: usize = 160;
 const ECHO_INTERVAL: Duration = Duration::from_millis(10);
-/// 10 Mbit/s in bursts of five packets: no burst delays an echo by more than 2 ms.
-const BURST: (usize, Duration) = (6_250, Duration::from_millis(5));
+/// 10 Mbit/s, a packet each millisecond: gaps are exact to that.
+const PACED: (usize, Duration) = (1_250, Duration::from_millis(1));
 /// What the sender may have in the kernel: several round trips, but not seconds.
 const SEND_BUFFER: usize = 256 * 1024;
 /// What a greedy sender hands over at once.
@@ -38,22 +38,22 @@ pub enum Transport {
 }
 
 impl Transport {
-    fn socket(self) -> std::io::Result<Socket> {
+    fn socket(self, domain: Domain) -> std::io::Result<Socket> {
         let protocol = match self {
             Self::Tcp => Protocol::TCP,
             Self::Mptcp => Protocol::MPTCP,
         };
-        Socket::new(Domain::IPV4, Type::STREAM, Some(protocol))
+        Socket::new(domain, Type::STREAM, Some(protocol))
     }
 
     /// Whether the kernel has it.
     pub fn exists(self) -> bool {
-        self.socket().is_ok()
+        self.socket(Domain::IPV4).is_ok()
     }
 
     fn listen(self, host: &Host, address: SocketAddr) -> Result<TcpListener> {
         let open = || {
-            let socket = self.socket()?;
+            let socket = self.socket(Domain::for_address(address))?;
             socket.set_reuse_address(true)?;
             socket.bind(&address.into())?;
             socket.listen(1)?;
@@ -65,7 +65,7 @@ impl Transport {
 
     fn connect(self, host: &Host, address: SocketAddr) -> Result<TcpStream> {
         let open = || {
-            let socket = self.socket()?;
+            let socket = self.socket(Domain::for_address(address))?;
             socket.connect_timeout(&address.into(), CONNECT)?;
             Ok(TcpStream::from(socket))
         };
@@ -118,16 +118,27 @@ pub struct Stream {
 }
 
 impl Stream {
-    /// A stream of 10 Mbit/s from the server to the client, as a video is: sent at the pace at which it is made,
-    /// whatever the network could carry.
+    /// A stream of 10 Mbit/s from the server to the client (`down`), or the other way, as a video is: sent at the
+    /// pace at which it is made, whatever the network could carry.
     ///
     /// # Errors
     /// When the connection cannot be made.
-    pub fn paced(transport: Transport, client: &Host, server: &Host, address: SocketAddr) -> Result<Self> {
+    pub fn paced(
+        transport: Transport,
+        client: &Host,
+        server: &Host,
+        address: SocketAddr,
+        down: bool,
+    ) -> Result<Self> {
         let stream = Self::open(transport, client, server, address, Some(SEND_BUFFER))?;
+        for end in &stream.ends {
+            // Or a packet would wait for the answer to the one before.
+            end.set_nodelay(true).map_err(io("set up a socket"))?;
+        }
         let [near, far] = stream.copies()?;
-        stream.send(far, BURST.0, BURST.1);
-        stream.receive(near);
+        let (from, to) = if down { (far, near) } else { (near, far) };
+        stream.send(from, PACED.0, PACED.1);
+        stream.receive(to);
         Ok(stream)
     }
 
@@ -238,7 +249,7 @@ impl Stream {
         self.arrivals.bytes(since, until)
     }
 
-    /// The longest time without a byte at the client.
+    /// The longest time without a byte at the end that receives.
     pub fn longest_silence(&self, since: Instant, until: Instant) -> Duration {
         self.arrivals.longest_silence(since, until)
     }

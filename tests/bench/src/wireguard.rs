@@ -14,7 +14,7 @@ use crate::figures::{Metric, Sample};
 use crate::mast::{Outcome, Step};
 use crate::mptcp::command;
 use crate::stream::{Stream, Transport};
-use crate::{BenchError, CELL_RTT, Result, address, drift, io, ms, overruns, profile};
+use crate::{BenchError, Result, Setting, address, drift, io, ms, overruns};
 
 const WARM_UP: Duration = Duration::from_secs(2);
 /// What is on its way when something happens counts.
@@ -29,7 +29,10 @@ const LAPTOP: &str = "10.77.0.1";
 const SERVER: &str = "10.77.0.2";
 
 /// Why it cannot be measured here, if so.
-pub fn obstacle() -> Option<String> {
+pub fn obstacle(setting: &Setting) -> Option<String> {
+    if !setting.addressing.v4() {
+        return Some("it is set up over IPv4 here".into());
+    }
     let missing = |program: &str| {
         let run = Command::new(program).arg("--version").stdout(Stdio::null()).stderr(Stdio::null()).status();
         run.is_err()
@@ -192,12 +195,12 @@ impl Pair {
 ///
 /// # Errors
 /// When the tunnel cannot be made.
-pub fn run(step: Step, managed: bool) -> Result<Outcome> {
-    let train = Train::new(&profile())?;
+pub fn run(step: Step, managed: bool, setting: &Setting) -> Result<Outcome> {
+    let train = Train::new(&setting.profile())?;
     let _pair = Pair::start(&train.laptop, &train.server, "wireguard-go", Train::SERVER)?;
     let echoes = EchoServer::start(&train.server, address(SERVER, 7)?)?;
     let echo = EchoClient::start(&train.laptop, echoes.address(), EchoClient::INTERVAL)?;
-    let stream = Stream::paced(Transport::Tcp, &train.laptop, &train.server, address(SERVER, 8000)?)?;
+    let stream = Stream::paced(Transport::Tcp, &train.laptop, &train.server, address(SERVER, 8000)?, true)?;
     thread::sleep(WARM_UP);
     drift();
     let (mark, since) = (Mark::now(), Instant::now());
@@ -206,7 +209,7 @@ pub fn run(step: Step, managed: bool) -> Result<Outcome> {
     let start = Instant::now();
     match step {
         Step::Down => train.set_wifi(false)?,
-        Step::Carrier => train.wifi.set_carrier_a(false)?,
+        Step::Carrier => train.wifi.link.set_carrier_a(false)?,
         Step::Blackhole => train.blackhole_wifi(true)?,
         _ => return Err(BenchError::Missing("there is no such step with WireGuard".into())),
     }
@@ -231,8 +234,8 @@ pub fn run(step: Step, managed: bool) -> Result<Outcome> {
     Ok(Outcome::Measured(
         Sample::default()
             .with(Metric::Gap, gap)
-            .with(Metric::Beyond, gap - ms(CELL_RTT))
+            .with(Metric::Beyond, gap - ms(setting.delays.cell))
             .with(Metric::Lost, lost as f64)
-            .with(Metric::Stall, ms(stream.longest_silence(since, end))),
+            .with(Metric::Down, ms(stream.longest_silence(since, end))),
     ))
 }

@@ -7,12 +7,18 @@
 //!          └──────────── delay, rate ──────────── isp-cell ─┘
 //!            cell 10.2.0.2                 10.2.0.1
 //! ```
+//!
+//! And the same in IPv6, unless told otherwise: `2001:db8:1::2` beside `10.1.0.2`, and so on.
 
+mod addressing;
 mod daemon;
 mod train;
+mod uplink;
 
+pub use addressing::{Addressing, Net};
 pub use daemon::{Daemon, Program};
-pub use train::{Addressing, Train, TrainProfile};
+pub use train::{Train, TrainProfile};
+pub use uplink::{Uplink, UplinkProfile};
 
 /// Why the stage could not be set, or a daemon did not do as asked.
 #[derive(Debug, thiserror::Error)]

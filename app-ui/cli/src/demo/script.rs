@@ -33,10 +33,11 @@ impl<E: Into<StageError>> From<E> for Ended {
 /// Plays it.
 pub fn play(screen: &Screen, stop: &AtomicBool) -> Result<Verdict, Ended> {
     screen.say("MAST: one download, two uplinks, and everything that can go wrong with them.\n");
-    screen.say("  building a laptop (Wi-Fi 40 ms, cellular 60 ms), a server, and the routers between them");
+    screen.say("  building a laptop (Wi-Fi 40 ms, cellular 60 ms), a server, and the routers between them,\n  with IPv4 and IPv6");
     let profile = TrainProfile {
         wifi: LinkProfile::delay(Duration::from_millis(20)).with_rate(60_000_000, 300_000),
         cell: LinkProfile::delay(Duration::from_millis(30)).with_rate(40_000_000, 300_000),
+        ..TrainProfile::default()
     };
     let train = Train::new(&profile)?;
     screen.say("  starting mastd on both, pairing them with an invite");
@@ -116,7 +117,7 @@ impl Play<'_> {
         // The server follows a moment later; the next blow shall hit both directions.
         self.wait(Duration::from_secs(1))?;
         self.step("renumber the Wi-Fi to another subnet", |p| {
-            p.train.renumber_wifi(0, 5)?;
+            p.train.renumber_wifi(5)?;
             p.until("cell")?;
             p.wait(Duration::from_secs(2))
         })?;

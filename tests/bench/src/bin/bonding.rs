@@ -8,8 +8,8 @@ use clap::Parser;
 use mast_bench::bonding::{BUCKET, Case, Figure, Way, run};
 use mast_bench::chart::{Bars, Lines};
 use mast_bench::report::{Goal, markdown, median, shown, verdicts, write, write_json};
-use mast_bench::{BenchError, io, mptcp};
-use mast_stage::Program;
+use mast_bench::{BenchError, Setting, io, mptcp};
+use mast_stage::{Addressing, Program};
 use serde_json::{Value, json};
 
 /// Runs that are repeated at most because the emulator could not keep up.
@@ -31,6 +31,9 @@ struct Arguments {
     /// From the laptop to the server instead of the other way
     #[arg(long)]
     up: bool,
+    /// Versions of IP: v4, v6, both
+    #[arg(long, value_name = "VERSIONS", default_value_t)]
+    addressing: Addressing,
     /// Write everything to a file as JSON
     #[arg(long, value_name = "FILE")]
     json: Option<PathBuf>,
@@ -106,14 +109,15 @@ fn measure(arguments: &Arguments) -> Result<bool, BenchError> {
 }
 
 fn carry_out(arguments: &Arguments, case: &Case, program: &Program) -> Vec<Row> {
-    let obstacle = |way| if way == Way::Mptcp { mptcp::obstacle() } else { None };
+    let setting = Setting { addressing: arguments.addressing, ..Setting::default() };
+    let obstacle = |way| if way == Way::Mptcp { mptcp::obstacle(&setting) } else { None };
     let mut rows = Way::ALL.map(|way| Row { way, figures: Vec::new(), repeated: 0, failed: obstacle(way) });
     let time = Duration::from_secs(arguments.seconds);
     // One after the other, again and again, so that whatever else the machine does meets all alike.
     for _ in 0..arguments.runs {
         for row in rows.iter_mut().filter(|row| row.failed.is_none()) {
             loop {
-                match run(case, row.way, program, !arguments.up, time) {
+                match run(case, row.way, program, arguments.addressing, !arguments.up, time) {
                     Ok(Some(figure)) => {
                         eprintln!("{}, {}: {:.1} Mbit/s", case.name, row.way.name(), figure.mbit);
                         row.figures.push(figure);
@@ -205,6 +209,7 @@ fn json(arguments: &Arguments, all: &[(Case, Vec<Row>)], goals: &[Goal]) -> Valu
         "runs": arguments.runs,
         "seconds": arguments.seconds,
         "up": arguments.up,
+        "addressing": arguments.addressing.to_string(),
         "course_interval_s": BUCKET.as_secs_f64(),
         "cases": all.iter().map(case).collect::<Vec<_>>(),
         "targets": goals.iter().map(Goal::json).collect::<Vec<_>>(),

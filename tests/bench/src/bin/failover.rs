@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use clap::Parser;
 use mast_bench::figures::{Row, Target, table};
 use mast_bench::mast::{Options, Outcome, Step};
-use mast_bench::{BenchError, accuracy, mast, mptcp, ms, wireguard};
+use mast_bench::{BenchError, Setting, accuracy, mast, mptcp, ms, wireguard};
 use mast_control::PolicyMode;
 use mast_netlab::traffic::EchoReport;
 use mast_stage::Program;
@@ -27,7 +27,7 @@ struct Arguments {
     /// Runs of each step
     #[arg(long, value_name = "N", default_value_t = 20)]
     runs: u32,
-    /// Only these steps: down, carrier, blackhole, pin-cell, pin-wifi, renumber, outage-5, outage-20, restored,
+    /// Only these steps: down, carrier, blackhole, blackhole-up, blackhole-down, pin-cell, pin-wifi, renumber, outage-5, outage-20, restored,
     /// redundant, mptcp, wireguard
     #[arg(long, value_name = "NAME")]
     step: Vec<String>,
@@ -40,6 +40,8 @@ struct Arguments {
     /// Count cellular as metered, so that it is measured less often while it stands by
     #[arg(long)]
     metered: bool,
+    #[command(flatten)]
+    setting: Setting,
 }
 
 impl Arguments {
@@ -85,9 +87,12 @@ fn measure(arguments: &Arguments) -> Result<bool, BenchError> {
             .map_err(|source| BenchError::Io { what: format!("make {}", path.display()), source })
     };
     arguments.logs.as_ref().map(make).transpose()?;
-    let options = Options { program: Program::built()?, metered: arguments.metered, mode: PolicyMode::Auto };
+    let setting = arguments.setting;
+    let options =
+        Options { program: Program::built()?, metered: arguments.metered, mode: PolicyMode::Auto, setting };
     let redundant = Options { mode: PolicyMode::Redundant, ..options.clone() };
-    let accuracy = accuracy::measure(Duration::from_secs(5))?;
+    let accuracy = accuracy::measure(Duration::from_secs(5), &setting)?;
+    println!("{}.\n", setting.words());
     println!("The lab alone, echo at 100 Hz without a tunnel:");
     println!("  Wi-Fi     {}", describe(&accuracy.wifi));
     println!("  cellular  {}\n", describe(&accuracy.cell));
@@ -98,6 +103,7 @@ fn measure(arguments: &Arguments) -> Result<bool, BenchError> {
         let all = json!({
             "lab": { "wifi": echo_json(&accuracy.wifi), "cell": echo_json(&accuracy.cell) },
             "metered": arguments.metered,
+            "setting": setting.json(),
             "seconds": began.elapsed().as_secs(),
             "steps": rows.iter().map(Row::json).collect::<Vec<_>>(),
         });
@@ -113,7 +119,7 @@ fn plans<'a>(arguments: &'a Arguments, options: &'a Options, redundant: &'a Opti
         plans.push(Plan {
             name: step.name(),
             event: step.event(),
-            targets: step.targets(),
+            targets: step.targets(&options.setting),
             runs: arguments.runs,
             obstacle: None,
             act: Box::new(move |run| {
@@ -122,11 +128,11 @@ fn plans<'a>(arguments: &'a Arguments, options: &'a Options, redundant: &'a Opti
         });
     }
     let obstacle = arguments.metered.then(|| "metered links carry no copies".to_owned());
-    for step in [Step::Down, Step::Carrier, Step::Blackhole] {
+    for step in [Step::Down, Step::Carrier, Step::Blackhole, Step::BlackholeUp, Step::BlackholeDown] {
         plans.push(Plan {
             name: format!("redundant-{}", step.name()),
             event: format!("redundant mode: {}", step.event()),
-            targets: Step::redundant_targets(),
+            targets: Step::redundant_targets(&options.setting),
             runs: arguments.runs,
             obstacle: obstacle.clone(),
             act: Box::new(move |run| {
@@ -134,7 +140,7 @@ fn plans<'a>(arguments: &'a Arguments, options: &'a Options, redundant: &'a Opti
             }),
         });
     }
-    let obstacle = mptcp::obstacle();
+    let obstacle = mptcp::obstacle(&options.setting);
     for (step, managed) in [
         (Step::Down, false),
         (Step::Down, true),
@@ -149,10 +155,10 @@ fn plans<'a>(arguments: &'a Arguments, options: &'a Options, redundant: &'a Opti
             targets: Vec::new(),
             runs: arguments.runs.min(MPTCP_RUNS),
             obstacle: obstacle.clone(),
-            act: Box::new(move |_| mptcp::run(step, managed)),
+            act: Box::new(move |_| mptcp::run(step, managed, &options.setting)),
         });
     }
-    let obstacle = wireguard::obstacle();
+    let obstacle = wireguard::obstacle(&options.setting);
     for (step, managed) in [(Step::Down, false), (Step::Down, true), (Step::Blackhole, false)] {
         let (suffix, words) = manager(managed);
         plans.push(Plan {
@@ -161,7 +167,7 @@ fn plans<'a>(arguments: &'a Arguments, options: &'a Options, redundant: &'a Opti
             targets: Vec::new(),
             runs: arguments.runs.min(WIREGUARD_RUNS),
             obstacle: obstacle.clone(),
-            act: Box::new(move |_| wireguard::run(step, managed)),
+            act: Box::new(move |_| wireguard::run(step, managed, &options.setting)),
         });
     }
     plans.retain(|plan| arguments.wants(&plan.name));

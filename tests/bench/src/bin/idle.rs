@@ -1,4 +1,4 @@
-//! What the service costs when nothing happens: one peer, two paths, no traffic.
+//! What the service costs when nothing happens: one peer, two uplinks, no traffic.
 
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -6,14 +6,14 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use clap::Parser;
-use mast_bench::BenchError;
 use mast_bench::mast::{Options, Stage};
+use mast_bench::{BenchError, Setting};
 use mast_control::PolicyMode;
 use mast_netlab::Link;
-use mast_stage::{Daemon, Program, StageError};
+use mast_stage::{Addressing, Daemon, Program, StageError};
 use serde_json::json;
 
-/// Measures memory, processor time and packets of an idle service with one peer and two paths.
+/// Measures memory, processor time and packets of an idle service with one peer and two uplinks.
 #[derive(Parser)]
 struct Arguments {
     /// How long it is watched
@@ -22,6 +22,9 @@ struct Arguments {
     /// How long it is left alone before that: a context counts as busy for a while after it was in use
     #[arg(long, value_name = "SECONDS", default_value_t = 15)]
     rest: u64,
+    /// Versions of IP: v4, v6, both
+    #[arg(long, value_name = "VERSIONS", default_value_t)]
+    addressing: Addressing,
     /// Write everything to a file as JSON
     #[arg(long, value_name = "FILE")]
     json: Option<PathBuf>,
@@ -88,16 +91,18 @@ fn main() -> ExitCode {
 }
 
 fn measure(arguments: &Arguments) -> Result<(), BenchError> {
-    let stage = Stage::new(&Options { program: Program::built()?, metered: false, mode: PolicyMode::Auto })?;
+    let setting = Setting { addressing: arguments.addressing, ..Setting::default() };
+    let program = Program::built()?;
+    let stage = Stage::new(&Options { program, metered: false, mode: PolicyMode::Auto, setting })?;
     thread::sleep(Duration::from_secs(arguments.rest));
     let daemons = [("laptop", &stage.laptop), ("server", &stage.server)];
-    let links = [("wifi", &stage.train.wifi), ("cell", &stage.train.cell)];
+    let links = [("wifi", &stage.train.wifi.link), ("cell", &stage.train.cell.link)];
     let before = [Usage::of(&stage.laptop)?, Usage::of(&stage.server)?];
     let packets = links.map(|(_, link)| carried(link));
     let start = Instant::now();
     thread::sleep(Duration::from_secs(arguments.seconds));
     let elapsed = start.elapsed().as_secs_f64();
-    println!("An idle service with one peer and two paths, watched for {elapsed:.0} s:\n");
+    println!("An idle service with one peer and two uplinks, watched for {elapsed:.0} s:\n");
     println!("| mastd on | memory (RSS) | processor | wakeups |\n|---|---|---|---|");
     let mut of_daemons = Vec::new();
     for ((name, daemon), before) in daemons.into_iter().zip(before) {
@@ -115,18 +120,18 @@ fn measure(arguments: &Arguments) -> Result<(), BenchError> {
             "wakeups_per_second": wakeups,
         }));
     }
-    println!("\n| path | packets in 25 s, both ways | bytes in 25 s |\n|---|---|---|");
-    let mut of_paths = Vec::new();
+    println!("\n| link | packets in 25 s, both ways | bytes in 25 s |\n|---|---|---|");
+    let mut of_links = Vec::new();
     for ((name, link), before) in links.into_iter().zip(packets) {
         let after = carried(link);
         let scaled = |count: u64| count as f64 / elapsed * 25.0;
         let (packets, bytes) = (scaled(after.0 - before.0), scaled(after.1 - before.1));
         println!("| {name} | {packets:.1} | {bytes:.0} |");
-        of_paths.push(json!({ "path": name, "packets_per_25_s": packets, "bytes_per_25_s": bytes }));
+        of_links.push(json!({ "link": name, "packets_per_25_s": packets, "bytes_per_25_s": bytes }));
     }
     println!("\nPackets include the kernels' own address resolution.");
     if let Some(path) = &arguments.json {
-        let all = json!({ "seconds": elapsed, "daemons": of_daemons, "paths": of_paths });
+        let all = json!({ "seconds": elapsed, "addressing": arguments.addressing.to_string(), "daemons": of_daemons, "links": of_links });
         std::fs::write(path, format!("{all:#}\n"))
             .map_err(|source| BenchError::Io { what: format!("write {}", path.display()), source })?;
     }
