@@ -16,7 +16,7 @@ mod twin;
 
 pub use cli::{Answer, mast};
 pub use proc::{cpu_time, has_interface, resident_bytes};
-pub use scene::{Scene, active, events, has_moved, mast_program, pair, told};
+pub use scene::{Scene, active, events, has_moved, mast_program, pair, remote, sends_to, told};
 pub use session::{Notice, Session};
 pub use stream::{Stream, StreamServer};
 pub use tap::{Tap, raw_datagram, send_raw};
@@ -28,6 +28,32 @@ use std::time::{Duration, Instant};
 pub const GAP: Duration = Duration::from_millis(1500);
 /// How long a daemon may take to do something at all.
 pub const PATIENCE: Duration = Duration::from_secs(20);
+
+/// Each of these functions is a test three times: with both versions of IP, and with each alone, which is what it is
+/// called with. The tests are `NAME::both`, `NAME::v4` and `NAME::v6`.
+#[macro_export]
+macro_rules! each_addressing {
+    ($($test:ident),+ $(,)?) => {$(
+        mod $test {
+            use mast_stage::Addressing;
+
+            #[test]
+            fn both() {
+                $crate::lab(|| super::$test(Addressing::Both));
+            }
+
+            #[test]
+            fn v4() {
+                $crate::lab(|| super::$test(Addressing::V4));
+            }
+
+            #[test]
+            fn v6() {
+                $crate::lab(|| super::$test(Addressing::V6));
+            }
+        }
+    )+};
+}
 
 /// Runs a test that builds networks, as root or not. The closure must be written in the test function itself: the
 /// test's name is taken from it.

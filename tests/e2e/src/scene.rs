@@ -1,11 +1,12 @@
 //! A laptop with two uplinks and a server, each with a real daemon, paired and connected over both uplinks.
 
+use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
 use mast_control::{Event, PathState, Status};
-use mast_stage::{Addressing, Daemon, Program, Train, TrainProfile};
+use mast_stage::{Addressing, Daemon, Net, Program, Train, TrainProfile};
 
-use crate::PATIENCE;
+use crate::{PATIENCE, within};
 
 /// The daemons and their network.
 pub struct Scene {
@@ -20,15 +21,19 @@ pub struct Scene {
 impl Scene {
     /// The usual one.
     pub fn new() -> Self {
-        Self::with(Addressing::V4)
+        Self::of(&TrainProfile::default())
     }
 
-    /// With other versions of IP.
+    /// With these versions of IP.
     pub fn with(addressing: Addressing) -> Self {
-        let train = Train::with(&TrainProfile::default(), addressing).unwrap_or_else(|e| panic!("{e}"));
-        let scene = Self::apart(train);
+        Self::of(&TrainProfile::default().with(addressing))
+    }
+
+    /// On a network like this.
+    pub fn of(profile: &TrainProfile) -> Self {
+        let scene = Self::apart(Train::new(profile).unwrap_or_else(|e| panic!("{e}")));
         pair(&scene.server, &scene.laptop);
-        scene.wait_for_both_paths();
+        scene.wait_for_both_uplinks();
         scene
     }
 
@@ -40,17 +45,20 @@ impl Scene {
         Self { laptop, server, train }
     }
 
-    /// Waits until the laptop is connected over Wi-Fi and the cellular path works, too.
-    pub fn wait_for_both_paths(&self) {
+    /// Waits until the laptop is connected over Wi-Fi, and cellular works, too, each with all versions of IP.
+    pub fn wait_for_both_uplinks(&self) {
         let both = |s: &Status| {
-            ["wifi", "cell"].iter().all(|i| {
-                s.peers.first().is_some_and(|p| {
-                    p.eid.remote_v4.is_some()
-                        && p.paths.iter().any(|x| x.interface == *i && x.state == PathState::Validated)
+            let Some(peer) = s.peers.first().filter(|p| p.eid.remote_v4.is_some()) else { return false };
+            let good = |interface: &str, version: &IpAddr| {
+                peer.paths.iter().any(|p| {
+                    let same = ip(&p.remote).is_some_and(|r| r.is_ipv4() == version.is_ipv4());
+                    p.interface == interface && p.state == PathState::Validated && same
                 })
-            })
+            };
+            let versions = self.train.addressing.addresses(Train::SITE, 2);
+            ["wifi", "cell"].iter().all(|i| versions.iter().all(|v| good(i, v)))
         };
-        self.laptop.wait("two working paths", PATIENCE, both).unwrap_or_else(|e| panic!("{e}"));
+        self.laptop.wait("working paths over both uplinks", PATIENCE, both).unwrap_or_else(|e| panic!("{e}"));
         self.laptop.wait_active("wifi", PATIENCE).unwrap_or_else(|e| panic!("{e}"));
     }
 
@@ -80,6 +88,23 @@ pub fn pair(inviter: &Daemon, joiner: &Daemon) {
 pub fn active(daemon: &Daemon) -> Option<String> {
     let peer = daemon.peer().unwrap_or_else(|e| panic!("{e}"));
     peer.paths.into_iter().find(|p| p.active).map(|p| p.interface)
+}
+
+/// The address in what is told of an end of a path.
+fn ip(text: &str) -> Option<IpAddr> {
+    text.parse::<SocketAddr>().ok().map(|a| a.ip())
+}
+
+/// The address to which a daemon sends data.
+pub fn remote(daemon: &Daemon) -> Option<IpAddr> {
+    let peer = daemon.peer().unwrap_or_else(|e| panic!("{e}"));
+    ip(&peer.paths.into_iter().find(|p| p.active)?.remote)
+}
+
+/// Waits until a daemon sends data to host 2 of a network.
+pub fn sends_to(daemon: &Daemon, net: Net) {
+    let there = || remote(daemon).is_some_and(|ip| Addressing::Both.addresses(net, 2).contains(&ip));
+    within(PATIENCE, &format!("data to {net:?}"), there);
 }
 
 /// What a daemon tells of the past.

@@ -6,7 +6,7 @@ use std::time::Duration;
 use mast_e2e::{
     PATIENCE, Scene, Session, Tap, lab, mast, raw_datagram, resident_bytes, send_raw, sleep, within,
 };
-use mast_stage::Daemon;
+use mast_stage::{Addressing, Daemon};
 use serde_json::Value;
 
 const PORT: u16 = 6278;
@@ -51,7 +51,7 @@ fn garbage_is_counted_and_changes_nothing() {
         let (before, counted) = (state(&scene.server), counters(&scene.server));
         let memory = resident_bytes(scene.server.id().unwrap());
         let mark = session.mark();
-        let socket = scene.train.isp_wifi.run(|| UdpSocket::bind("0.0.0.0:0").unwrap()).unwrap();
+        let socket = scene.train.wifi.isp.run(|| UdpSocket::bind("0.0.0.0:0").unwrap()).unwrap();
         let mut noise = 0x9e37_79b9_7f4a_7c15_u64;
         let mut sent = 0;
         for round in 0..4000_usize {
@@ -93,7 +93,8 @@ fn garbage_is_counted_and_changes_nothing() {
 #[test]
 fn replayed_datagrams_are_counted_and_change_nothing() {
     lab(|| {
-        let scene = Scene::new();
+        // What is recorded is read as IPv4.
+        let scene = Scene::with(Addressing::V4);
         let session = Session::start(&scene.laptop, &scene.server);
         let before = state(&scene.server);
         // What arrives at the server, recorded there, and sent once more by its router.
@@ -118,7 +119,7 @@ fn replayed_datagrams_are_counted_and_change_nothing() {
         session.without_loss("replayed datagrams", mark);
 
         // The same from elsewhere: the sender of what is not new must not become an address of the peer.
-        let socket = scene.train.isp_cell.run(|| UdpSocket::bind("0.0.0.0:0").unwrap()).unwrap();
+        let socket = scene.train.cell.isp.run(|| UdpSocket::bind("0.0.0.0:0").unwrap()).unwrap();
         for frame in &recorded {
             socket.send_to(&frame[42..], ("10.9.0.2", PORT)).unwrap();
             pause();
@@ -132,7 +133,8 @@ fn replayed_datagrams_are_counted_and_change_nothing() {
 #[test]
 fn reflected_datagrams_are_counted_and_change_nothing() {
     lab(|| {
-        let scene = Scene::new();
+        // What is recorded is read as IPv4.
+        let scene = Scene::with(Addressing::V4);
         let session = Session::start(&scene.laptop, &scene.server);
         let before = state(&scene.server);
         // What the server sends comes back to it, with the addresses exchanged.
@@ -205,7 +207,7 @@ fn a_flood_of_handshakes_does_not_starve_a_session() {
         initiation[0] = 1;
         let memory = resident_bytes(scene.server.id().unwrap());
         let mark = session.mark();
-        let socket = scene.train.isp_wifi.run(|| UdpSocket::bind("0.0.0.0:0").unwrap()).unwrap();
+        let socket = scene.train.wifi.isp.run(|| UdpSocket::bind("0.0.0.0:0").unwrap()).unwrap();
         for round in 0..10_000_u32 {
             initiation[4..8].copy_from_slice(&round.to_be_bytes());
             let _ = socket.send_to(&initiation, ("10.9.0.2", PORT));

@@ -6,6 +6,7 @@ mod datapath;
 mod failover;
 mod hostile;
 mod idle;
+mod links;
 mod modes;
 mod mtu;
 mod peers;

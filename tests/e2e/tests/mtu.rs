@@ -4,9 +4,11 @@
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
-use mast_e2e::{PATIENCE, Scene, Session, lab, pair, within};
+use mast_e2e::{PATIENCE, Scene, Session, each_addressing, pair, remote, within};
 use mast_netlab::Host;
 use mast_stage::{Addressing, Daemon, Train, TrainProfile};
+
+each_addressing!(a_router_with_a_small_link_says_nothing, an_interface_with_a_small_mtu);
 
 /// UDP and IP headers, and what a data frame adds.
 const OUTER_V4: u16 = 28 + 36;
@@ -35,7 +37,7 @@ fn narrow(router: &Host, interface: &str, mtu: u32) {
 
 /// Both directions of the Wi-Fi's way to the server.
 fn narrow_wifi(train: &Train, mtu: u32) {
-    narrow(&train.isp_wifi, "up", mtu);
+    narrow(&train.wifi.isp, "up", mtu);
     narrow(&train.core, "wifi", mtu);
 }
 
@@ -45,72 +47,53 @@ fn inner_mtu(daemon: &Daemon) -> u16 {
     peer.paths.into_iter().find(|p| p.active).map_or(0, |p| p.mtu)
 }
 
-/// Waits until the server, which sends the download, has found what fits.
-fn finds(server: &Daemon, most: u16) {
-    let what = format!("a datagram of up to {most} bytes is found to fit");
-    within(PATIENCE, &what, || (most - PRECISION..=most).contains(&inner_mtu(server)));
-}
-
-#[test]
-fn a_router_with_a_small_link_says_nothing() {
-    lab(|| {
-        let train = Train::new(&TrainProfile::default()).unwrap_or_else(|e| panic!("{e}"));
-        narrow_wifi(&train, 1400);
-        let scene = Scene::apart(train);
-        pair(&scene.server, &scene.laptop);
-        scene.wait_for_both_paths();
-        let Scene { laptop, server, train } = &scene;
-        let session = Session::start(laptop, server);
-        finds(server, 1400 - OUTER_V4);
-
-        // It becomes smaller while the download runs.
-        let mark = session.mark();
-        narrow_wifi(train, 1300);
-        finds(server, 1300 - OUTER_V4);
-        session.wait_running();
-        let notice = session.since(mark);
-        println!("the link shrinks: {notice}");
-        assert!(notice.stall < STALL, "TCP stood still for {:?}", notice.stall);
-        assert_eq!(mast_e2e::active(laptop).as_deref(), Some("wifi"), "a small path is a path");
-
-        // And a connection that begins now knows from the first segment on.
-        let second = Session::start(laptop, server);
-        second.survives();
-        session.survives();
+/// Waits until the server, which sends the download, has found what fits into packets of so many bytes.
+fn finds(server: &Daemon, outer: u16) {
+    within(PATIENCE, &format!("it is found what fits into {outer} bytes"), || {
+        let headers = if remote(server).is_some_and(|ip| ip.is_ipv6()) { OUTER_V6 } else { OUTER_V4 };
+        (outer - headers - PRECISION..=outer - headers).contains(&inner_mtu(server))
     });
 }
 
-#[test]
-fn a_router_with_a_small_link_says_nothing_v6() {
-    lab(|| {
-        let train = Train::with(&TrainProfile::default(), Addressing::V6).unwrap_or_else(|e| panic!("{e}"));
-        narrow_wifi(&train, 1420);
-        let scene = Scene::apart(train);
-        pair(&scene.server, &scene.laptop);
-        scene.wait_for_both_paths();
-        let Scene { laptop, server, .. } = &scene;
-        let eid = laptop.peer().unwrap().eid;
-        let session = Session::between_v6(laptop.host(), server.host(), &eid);
-        finds(server, 1420 - OUTER_V6);
-        session.survives();
-    });
+fn a_router_with_a_small_link_says_nothing(addressing: Addressing) {
+    let profile = TrainProfile::default().with(addressing);
+    let train = Train::new(&profile).unwrap_or_else(|e| panic!("{e}"));
+    narrow_wifi(&train, 1420);
+    let scene = Scene::apart(train);
+    pair(&scene.server, &scene.laptop);
+    scene.wait_for_both_uplinks();
+    let Scene { laptop, server, train } = &scene;
+    let session = Session::start(laptop, server);
+    finds(server, 1420);
+
+    // It becomes smaller while the download runs.
+    let mark = session.mark();
+    narrow_wifi(train, 1320);
+    finds(server, 1320);
+    session.wait_running();
+    let notice = session.since(mark);
+    println!("the link shrinks: {notice}");
+    assert!(notice.stall < STALL, "TCP stood still for {:?}", notice.stall);
+    assert_eq!(mast_e2e::active(laptop).as_deref(), Some("wifi"), "a small path is a path");
+
+    // And a connection that begins now knows from the first segment on.
+    let second = Session::start(laptop, server);
+    second.survives();
+    session.survives();
 }
 
 /// The interface of the laptop itself is small: the system says so at once.
-#[test]
-fn an_interface_with_a_small_mtu() {
-    lab(|| {
-        let scene = Scene::new();
-        let Scene { laptop, server, train } = &scene;
-        let session = Session::start(laptop, server);
-        let mark = session.mark();
-        train.laptop.set_mtu("wifi", 1380).unwrap();
-        train.isp_wifi.set_mtu("down", 1380).unwrap();
-        finds(server, 1380 - OUTER_V4);
-        session.wait_running();
-        let notice = session.since(mark);
-        println!("the laptop's interface shrinks: {notice}");
-        assert!(notice.stall < STALL, "TCP stood still for {:?}", notice.stall);
-        session.survives();
-    });
+fn an_interface_with_a_small_mtu(addressing: Addressing) {
+    let scene = Scene::with(addressing);
+    let Scene { laptop, server, train } = &scene;
+    let session = Session::start(laptop, server);
+    let mark = session.mark();
+    train.laptop.set_mtu("wifi", 1380).unwrap();
+    train.wifi.isp.set_mtu("down", 1380).unwrap();
+    finds(server, 1380);
+    session.wait_running();
+    let notice = session.since(mark);
+    println!("the laptop's interface shrinks: {notice}");
+    assert!(notice.stall < STALL, "TCP stood still for {:?}", notice.stall);
+    session.survives();
 }

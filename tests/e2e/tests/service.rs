@@ -136,7 +136,7 @@ fn an_orderly_end_leaves_nothing_behind() {
         let before = [&train.laptop, &train.server].map(traces);
         let mut scene = Scene::apart(train);
         mast_e2e::pair(&scene.server, &scene.laptop);
-        scene.wait_for_both_paths();
+        scene.wait_for_both_uplinks();
         assert_ne!(traces(scene.laptop.host()), before[0], "the traces of a running service are seen");
         assert!(scene.laptop.stop().unwrap().success());
         // The other end is told, and says so.

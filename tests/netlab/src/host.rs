@@ -19,7 +19,7 @@ use crate::{
     ethtool::{disable_offloads, enable_offloads},
     namespace::Namespace,
     process::Process,
-    route::{self, Route},
+    route::{self, RT_TABLE_MAIN, Route},
 };
 
 /// A host, or a router: a network namespace with its loopback interface up.
@@ -86,12 +86,42 @@ impl Host {
     /// Adds a route to a prefix, or to `default` (of the gateway's family; use `::/0` when there is no
     /// gateway). A metric of 0 is the kernel's default.
     pub fn add_route(&self, prefix: &str, via: Option<&str>, interface: &str, metric: u32) -> Result<()> {
-        self.change_route(prefix, via, interface, metric, true)
+        self.change_route(prefix, via, interface, metric, RT_TABLE_MAIN, true)
+    }
+
+    /// The same in a table of its own, which a [`source_rule`](Self::add_source_rule) can name.
+    pub fn add_route_in(&self, table: u8, prefix: &str, via: Option<&str>, interface: &str) -> Result<()> {
+        self.change_route(prefix, via, interface, 0, table, true)
+    }
+
+    /// What has this source, an address or prefix, is sent by a routing table of its own.
+    pub fn add_source_rule(&self, source: &str, table: u8) -> Result<()> {
+        self.namespace.netlink(|netlink| route::source_rule(netlink, source, table))
+    }
+
+    /// Takes addresses from interfaces and gives them to others, each by the names of both and with its prefix, in one
+    /// request: the kernel tells of all that in a row.
+    pub fn move_addresses(&self, moves: &[(&str, &str, &str)]) -> Result<()> {
+        let index = |name| self.namespace.index(name);
+        let moves = moves.iter().map(|(from, to, address)| Ok((index(from)?, index(to)?, *address)));
+        let moves = moves.collect::<Result<Vec<_>>>()?;
+        self.namespace.netlink(|netlink| route::move_addresses(netlink, &moves))
+    }
+
+    /// Gives an interface another name, while it is up as well; the kernel has to be able to, as since version 6.2.
+    pub fn rename(&self, interface: &str, name: &str) -> Result<()> {
+        let index = self.namespace.index(interface)?;
+        self.namespace.netlink(|netlink| route::rename(netlink, index, name))
+    }
+
+    /// The number of an interface.
+    pub fn index(&self, interface: &str) -> Result<u32> {
+        self.namespace.index(interface)
     }
 
     /// Removes a route described as it was added.
     pub fn del_route(&self, prefix: &str, via: Option<&str>, interface: &str, metric: u32) -> Result<()> {
-        self.change_route(prefix, via, interface, metric, false)
+        self.change_route(prefix, via, interface, metric, RT_TABLE_MAIN, false)
     }
 
     fn change_route(
@@ -100,12 +130,14 @@ impl Host {
         via: Option<&str>,
         interface: &str,
         metric: u32,
+        table: u8,
         add: bool,
     ) -> Result<()> {
         let via =
             via.map(|text| text.parse::<IpAddr>().map_err(|_| Error::Prefix(text.to_owned()))).transpose()?;
         let index = self.namespace.index(interface)?;
-        self.namespace.netlink(|netlink| route::route(netlink, &Route { prefix, via, index, metric }, add))
+        self.namespace
+            .netlink(|netlink| route::route(netlink, &Route { prefix, via, index, metric, table }, add))
     }
 
     /// Silently discards packets for a prefix that are routed here; nobody gets an ICMP message.

@@ -60,9 +60,22 @@ impl Lab {
         b_interface: &str,
         profile: &LinkProfile,
     ) -> Result<Link> {
+        self.link_at(a, (a_interface, 0), b, b_interface, profile)
+    }
+
+    /// The same, with the number that the interface of the first host gets: that of one that is gone, for example.
+    pub fn link_at(
+        &self,
+        a: &Host,
+        (a_interface, index): (&str, u32),
+        b: &Host,
+        b_interface: &str,
+        profile: &LinkProfile,
+    ) -> Result<Link> {
         let number = self.next.fetch_add(1, Ordering::Relaxed);
         let seed = self.seed.wrapping_mul(1_000_003).wrapping_add(u64::from(number));
-        let link = Link::new(&self.wire, number, (a, a_interface), (b, b_interface), profile, seed)?;
+        let link =
+            Link::new(&self.wire, number, (a, a_interface, index), (b, b_interface, 0), profile, seed)?;
         self.links.lock().unwrap_or_else(PoisonError::into_inner).push(link.clone());
         a.settle(a_interface, true);
         b.settle(b_interface, true);

@@ -46,12 +46,13 @@ struct Inner {
 }
 
 impl Link {
-    /// Builds a link; `number` makes its hidden interfaces unique within the wire namespace.
+    /// Builds a link; `number` makes its hidden interfaces unique within the wire namespace. An end is its host, and
+    /// the name and the number of its interface; the kernel chooses for a number of 0.
     pub(crate) fn new(
         wire: &Arc<Namespace>,
         number: u32,
-        a: (&Host, &str),
-        b: (&Host, &str),
+        a: (&Host, &str, u32),
+        b: (&Host, &str, u32),
         profile: &LinkProfile,
         seed: u64,
     ) -> Result<Self> {
@@ -59,10 +60,10 @@ impl Link {
         // Indices unlike those of hosts: the kernel reports a loss of carrier at once only if an
         // interface's index differs from its peer's, and up to a second later otherwise.
         let indices = [1000 + 2 * number, 1001 + 2 * number];
-        for (((host, interface), name), index) in [a, b].into_iter().zip(&hidden).zip(indices) {
+        for (((host, interface, number), name), index) in [a, b].into_iter().zip(&hidden).zip(indices) {
             wire.netlink(|netlink| {
                 let near = End { name, index, namespace: &**wire };
-                let far = End { name: interface, index: 0, namespace: &**host.namespace() };
+                let far = End { name: interface, index: number, namespace: &**host.namespace() };
                 route::create_pair(netlink, near, far)
             })?;
             let name = name.clone();

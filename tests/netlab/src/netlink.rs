@@ -117,12 +117,32 @@ impl Netlink {
     }
 
     /// Sends a request and waits for the kernel's acknowledgement.
-    pub(crate) fn request(&self, what: impl Into<String>, mut message: Message) -> Result<()> {
-        let what = what.into();
-        let length = u32::try_from(message.data.len()).unwrap_or(u32::MAX);
-        message.data[..4].copy_from_slice(&length.to_ne_bytes());
-        let kernel = NetlinkAddr::new(0, 0);
-        sendto(self.fd.as_raw_fd(), &message.data, &kernel, MsgFlags::empty()).context(what.as_str())?;
+    pub(crate) fn request(&self, what: impl Into<String>, message: Message) -> Result<()> {
+        self.send([message]).context("send to the kernel")?;
+        self.acknowledged(what.into())
+    }
+
+    /// Sends several requests as one datagram, which the kernel carries out in a row, and waits until all are
+    /// acknowledged.
+    pub(crate) fn batch(&self, what: &str, messages: Vec<Message>) -> Result<()> {
+        let count = messages.len();
+        self.send(messages).context("send to the kernel")?;
+        // All answers are read, whatever the first ones say.
+        let answers: Vec<_> = (0..count).map(|_| self.acknowledged(what.to_owned())).collect();
+        answers.into_iter().collect()
+    }
+
+    fn send(&self, messages: impl IntoIterator<Item = Message>) -> nix::Result<()> {
+        let mut data = Vec::new();
+        for mut message in messages {
+            let length = u32::try_from(message.data.len()).unwrap_or(u32::MAX);
+            message.data[..4].copy_from_slice(&length.to_ne_bytes());
+            data.append(&mut message.data);
+        }
+        sendto(self.fd.as_raw_fd(), &data, &NetlinkAddr::new(0, 0), MsgFlags::empty()).map(|_| ())
+    }
+
+    fn acknowledged(&self, what: String) -> Result<()> {
         let mut answer = vec![0; 32 * 1024];
         loop {
             let length = recv(self.fd.as_raw_fd(), &mut answer, MsgFlags::empty()).context(what.as_str())?;

@@ -34,14 +34,17 @@ const RTA_DST: u16 = 1;
 const RTA_OIF: u16 = 4;
 const RTA_GATEWAY: u16 = 5;
 const RTA_PRIORITY: u16 = 6;
-const RT_TABLE_MAIN: u8 = 254;
+/// The table that is consulted for everything.
+pub(crate) const RT_TABLE_MAIN: u8 = 254;
 const RTPROT_STATIC: u8 = 4;
 const RTN_UNICAST: u8 = 1;
 const RT_SCOPE_UNIVERSE: u8 = 0;
 const RT_SCOPE_LINK: u8 = 253;
 const RT_SCOPE_NOWHERE: u8 = 255;
 const FRA_DST: u16 = 1;
+const FRA_SRC: u16 = 2;
 const FRA_PRIORITY: u16 = 6;
+const FR_ACT_TO_TBL: u8 = 1;
 const FR_ACT_BLACKHOLE: u8 = 6;
 const IFF_UP: u32 = 1;
 
@@ -139,7 +142,25 @@ pub(crate) fn set_mtu(netlink: &Netlink, name: &str, mtu: u32) -> Result<()> {
     netlink.request(format!("set the MTU of {name} to {mtu}"), message)
 }
 
+/// Gives an interface another name, while it is up as well.
+pub(crate) fn rename(netlink: &Netlink, index: u32, name: &str) -> Result<()> {
+    let message = Message::new(RTM_SETLINK, 0, &link_header(index, 0, 0)).text(IFLA_IFNAME, name);
+    netlink.request(format!("call an interface {name}"), message)
+}
+
 pub(crate) fn address(netlink: &Netlink, index: u32, text: &str, add: bool) -> Result<()> {
+    let verb = if add { "add" } else { "delete" };
+    netlink.request(format!("{verb} address {text}"), address_message(index, text, add)?)
+}
+
+/// Takes addresses from interfaces and gives them to others, in one datagram.
+pub(crate) fn move_addresses(netlink: &Netlink, moves: &[(u32, u32, &str)]) -> Result<()> {
+    let taken = moves.iter().map(|(from, _, text)| address_message(*from, text, false));
+    let given = moves.iter().map(|(_, to, text)| address_message(*to, text, true));
+    netlink.batch("move addresses", taken.chain(given).collect::<Result<_>>()?)
+}
+
+fn address_message(index: u32, text: &str, add: bool) -> Result<Message> {
     let prefix = Prefix::parse(text)?;
     // `struct ifaddrmsg`: family, prefix length, flags, scope, index.
     let mut header = [prefix.family(), prefix.length, 0, 0, 0, 0, 0, 0];
@@ -147,20 +168,20 @@ pub(crate) fn address(netlink: &Netlink, index: u32, text: &str, add: bool) -> R
         header[2] = IFA_F_NODAD;
     }
     header[4..].copy_from_slice(&index.to_ne_bytes());
-    let (kind, flags, verb) = if add { (RTM_NEWADDR, CREATE, "add") } else { (RTM_DELADDR, 0, "delete") };
+    let (kind, flags) = if add { (RTM_NEWADDR, CREATE) } else { (RTM_DELADDR, 0) };
     let bytes = octets(prefix.address);
-    let message =
-        Message::new(kind, flags, &header).attribute(IFA_LOCAL, &bytes).attribute(IFA_ADDRESS, &bytes);
-    netlink.request(format!("{verb} address {text}"), message)
+    Ok(Message::new(kind, flags, &header).attribute(IFA_LOCAL, &bytes).attribute(IFA_ADDRESS, &bytes))
 }
 
-/// A unicast route of the main table.
+/// A unicast route.
 pub(crate) struct Route<'a> {
     /// A prefix, or `default`.
     pub(crate) prefix: &'a str,
     pub(crate) via: Option<IpAddr>,
     pub(crate) index: u32,
     pub(crate) metric: u32,
+    /// The table it is in, below 256.
+    pub(crate) table: u8,
 }
 
 pub(crate) fn route(netlink: &Netlink, route: &Route<'_>, add: bool) -> Result<()> {
@@ -185,7 +206,7 @@ pub(crate) fn route(netlink: &Netlink, route: &Route<'_>, add: bool) -> Result<(
     // `struct rtmsg`: family, destination length, source length, TOS, table, protocol, scope, type, flags.
     let mut header = [0; 12];
     header[..2].copy_from_slice(&[prefix.family(), prefix.length]);
-    header[4..8].copy_from_slice(&[RT_TABLE_MAIN, protocol, scope, nature]);
+    header[4..8].copy_from_slice(&[route.table, protocol, scope, nature]);
     let mut message = Message::new(kind, flags, &header).number(RTA_OIF, route.index);
     if prefix.length > 0 {
         message = message.attribute(RTA_DST, &octets(prefix.address));
@@ -213,6 +234,16 @@ pub(crate) fn blackhole(netlink: &Netlink, text: &str, add: bool) -> Result<()> 
         message = message.attribute(FRA_DST, &octets(prefix.address));
     }
     netlink.request(format!("{verb} black hole {text}"), message)
+}
+
+/// Adds a rule by which what has this source is sent by a table of its own.
+pub(crate) fn source_rule(netlink: &Netlink, text: &str, table: u8) -> Result<()> {
+    let prefix = Prefix::parse(text)?;
+    let header = [prefix.family(), 0, prefix.length, 0, table, 0, 0, FR_ACT_TO_TBL, 0, 0, 0, 0];
+    let message = Message::new(RTM_NEWRULE, CREATE, &header)
+        .number(FRA_PRIORITY, 1000)
+        .attribute(FRA_SRC, &octets(prefix.address));
+    netlink.request(format!("add a rule for {text}"), message)
 }
 
 #[cfg(test)]

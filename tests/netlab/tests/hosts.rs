@@ -171,3 +171,56 @@ fn building_is_fast() {
         assert!(start.elapsed() < Duration::from_secs(3));
     });
 }
+
+#[test]
+fn a_source_may_have_a_table_of_its_own() {
+    isolated_test("a_source_may_have_a_table_of_its_own", || {
+        let lab = Lab::new().unwrap();
+        let (a, router) = (lab.host("a").unwrap(), lab.router("r").unwrap());
+        for (interface, net) in [("eth0", 1), ("eth1", 2)] {
+            lab.wire(&a, interface, &router, interface).unwrap();
+            a.add_address(interface, &format!("10.0.{net}.2/24")).unwrap();
+            a.add_address(interface, &format!("fd00:{net}::2/64")).unwrap();
+            router.add_address(interface, &format!("10.0.{net}.1/24")).unwrap();
+            router.add_address(interface, &format!("fd00:{net}::1/64")).unwrap();
+        }
+        for (source, all, via, target) in [
+            ("10.0.2.2", "0.0.0.0/0", "10.0.2.1", "192.0.2.1:9"),
+            ("fd00:2::2", "::/0", "fd00:2::1", "[2001:db8::1]:9"),
+        ] {
+            let send = || a.run(|| UdpSocket::bind((source, 0)).unwrap().send_to(b"x", target)).unwrap();
+            assert_eq!(send().unwrap_err().kind(), ErrorKind::NetworkUnreachable);
+            a.add_route_in(102, all, Some(via), "eth1").unwrap();
+            assert_eq!(send().unwrap_err().kind(), ErrorKind::NetworkUnreachable);
+            a.add_source_rule(source, 102).unwrap();
+            assert_eq!(send().unwrap(), 1);
+        }
+    });
+}
+
+#[test]
+fn addresses_and_names_and_numbers_move() {
+    isolated_test("addresses_and_names_and_numbers_move", || {
+        let lab = Lab::new().unwrap();
+        let (a, b) = (lab.host("a").unwrap(), lab.host("b").unwrap());
+        let link = lab.link(&a, "eth0", &b, "eth0", &LinkProfile::default()).unwrap();
+        lab.wire(&a, "eth1", &b, "eth1").unwrap();
+        for (interface, net) in [("eth0", 1), ("eth1", 2)] {
+            a.add_address(interface, &format!("10.0.{net}.1/24")).unwrap();
+        }
+        a.move_addresses(&[("eth0", "eth1", "10.0.1.1/24"), ("eth1", "eth0", "10.0.2.1/24")]).unwrap();
+        assert_eq!(a.ipv4_address("eth0").unwrap(), Some("10.0.2.1".parse().unwrap()));
+        assert_eq!(a.ipv4_address("eth1").unwrap(), Some("10.0.1.1".parse().unwrap()));
+        // What is not there is told, and the rest was done.
+        let error = a.move_addresses(&[("eth0", "eth1", "10.0.9.1/24")]).unwrap_err();
+        assert!(error.to_string().contains("move addresses"), "{error}");
+
+        a.rename("eth1", "lan").unwrap();
+        assert!(a.is_running("lan").unwrap() && a.is_running("eth1").is_err());
+        let number = a.index("eth0").unwrap();
+        link.remove().unwrap();
+        assert!(a.index("eth0").is_err());
+        lab.link_at(&a, ("usb0", number), &b, "usb0", &LinkProfile::default()).unwrap();
+        assert_eq!(a.index("usb0").unwrap(), number);
+    });
+}

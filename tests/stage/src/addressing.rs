@@ -84,9 +84,9 @@ impl Addressing {
     }
 
     /// The same with the length of the network's prefix, as interfaces have them.
-    fn with_length(self, net: Net, host: u8) -> impl Iterator<Item = String> {
+    pub fn with_length(self, net: Net, host: u8) -> Vec<String> {
         let length = |ip: &IpAddr| if ip.is_ipv4() { 24 } else { 64 };
-        self.addresses(net, host).into_iter().map(move |ip| format!("{ip}/{}", length(&ip)))
+        self.addresses(net, host).into_iter().map(|ip| format!("{ip}/{}", length(&ip))).collect()
     }
 
     /// Prefixes: all networks of one first number.
@@ -100,7 +100,7 @@ impl Addressing {
     /// # Errors
     /// When the system refuses.
     pub fn add(self, at: &Host, interface: &str, net: Net, host: u8) -> Result<()> {
-        self.with_length(net, host).try_for_each(|address| Ok(at.add_address(interface, &address)?))
+        self.with_length(net, host).iter().try_for_each(|address| Ok(at.add_address(interface, address)?))
     }
 
     /// Takes them away again. Those that depend on it, as routes do in IPv4, go with them.
@@ -108,7 +108,7 @@ impl Addressing {
     /// # Errors
     /// When the system refuses, as when one of them is not there.
     pub fn remove(self, at: &Host, interface: &str, net: Net, host: u8) -> Result<()> {
-        self.with_length(net, host).try_for_each(|address| Ok(at.del_address(interface, &address)?))
+        self.with_length(net, host).iter().try_for_each(|address| Ok(at.del_address(interface, address)?))
     }
 
     /// Default routes by way of a host of a network. A metric of 0 is the kernel's default.
@@ -168,7 +168,7 @@ mod tests {
 
     #[test]
     fn each_version_has_its_addresses() {
-        let text = |a: Addressing| a.with_length(Net(1, 5), 2).collect::<Vec<_>>();
+        let text = |a: Addressing| a.with_length(Net(1, 5), 2);
         assert_eq!(text(Addressing::Both), ["10.1.5.2/24", "2001:db8:1:5::2/64"]);
         assert_eq!(text(Addressing::V4), ["10.1.5.2/24"]);
         assert_eq!(text(Addressing::V6), ["2001:db8:1:5::2/64"]);
