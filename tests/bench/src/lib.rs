@@ -3,8 +3,8 @@
 //! `failover` measures how long traffic is silent when networks come and go, and for scale what the kernel's
 //! Multipath TCP and plain WireGuard do in the same lab. `bonding` measures how much of two links one connection
 //! gets, `throughput` how fast the service is beside other tunnels, `idle` what it costs when nothing happens, `scale`
-//! what very many peers cost, and `seal` and `instructions` the work for each packet. How to run them and how to read what they print is in
-//! `README.md`.
+//! what very many peers cost, `switch` what it costs when all of them lose an uplink, and `seal` and `instructions` the
+//! work for each packet. How to run them and how to read what they print is in `README.md`.
 
 pub mod accuracy;
 pub mod bare;

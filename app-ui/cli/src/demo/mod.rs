@@ -1,7 +1,7 @@
 //! `mast demo`: shows on this machine alone what MAST does.
 //!
-//! A laptop with Wi-Fi and cellular, a server, and the routers between them are built in network namespaces; two
-//! real services are started on them and paired with an invite. While a file is downloaded over one plain TCP
+//! A laptop with Wi-Fi and cellular, a server, and the routers between them, with IPv4 and IPv6, are built in network
+//! namespaces; two real services are started on them and paired with an invite. While a file is downloaded over one plain TCP
 //! connection through the tunnel, the links are pulled, moved, and silenced, one after the other. A 100 Hz UDP
 //! echo beside the download measures the silence that each step brings.
 

@@ -4,7 +4,7 @@ use std::cell::Cell;
 use std::io::{IsTerminal, Write};
 use std::time::Duration;
 
-use mast_control::{PeerStatus, Status};
+use mast_control::{PathState, PathStatus, PeerStatus, Status};
 
 use crate::output::events::sentence;
 
@@ -81,7 +81,11 @@ impl Screen {
     fn peer(&self, peer: &PeerStatus) -> Vec<String> {
         let mut lines = Vec::new();
         for name in ["wifi", "cell"] {
-            let path = peer.paths.iter().find(|p| p.interface == name);
+            // Each has a path for either version of IP: the one that carries data, or else any that works.
+            let of = |p: &&PathStatus| p.interface == name;
+            let path = (peer.paths.iter().filter(of).find(|p| p.active))
+                .or_else(|| peer.paths.iter().filter(of).find(|p| p.state == PathState::Validated))
+                .or_else(|| peer.paths.iter().find(of));
             let line = match path {
                 None => format!("    {name:<5} gone"),
                 Some(path) => {

@@ -33,7 +33,7 @@ impl<E: Into<StageError>> From<E> for Ended {
 /// Plays it.
 pub fn play(screen: &Screen, stop: &AtomicBool) -> Result<Verdict, Ended> {
     screen.say("MAST: one download, two uplinks, and everything that can go wrong with them.\n");
-    screen.say("  building a laptop (Wi-Fi 40 ms, cellular 60 ms), a server, and the routers between them,\n  with IPv4 and IPv6");
+    screen.say("  building a laptop (Wi-Fi 40 ms, cellular 60 ms), a server, and routers between them, all dual-stack");
     let profile = TrainProfile {
         wifi: LinkProfile::delay(Duration::from_millis(20)).with_rate(60_000_000, 300_000),
         cell: LinkProfile::delay(Duration::from_millis(30)).with_rate(40_000_000, 300_000),
