@@ -67,6 +67,7 @@ pub enum Command {
     /// Look for what is wrong
     Doctor(Format),
     /// Show on this machine alone what MAST does
+    #[cfg(feature = "demo")]
     Demo(Format),
     /// Print a completion script for a shell
     Completions {

@@ -1,45 +1,67 @@
-//! What a killed service leaves on the system, and how it goes away without the service.
+//! What a killed service leaves on the system goes away by `mastd --clear`: this program has nothing of the service in
+//! it, and knows nothing of what that changes in the system.
 
-use std::io::{self, ErrorKind};
-use std::os::unix::fs::FileTypeExt;
-use std::os::unix::net::UnixStream;
-use std::path::Path;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+use crate::failure::{FAILED, Failure, NOT_PERMITTED};
+
+/// Where the service is installed, other than beside this program.
+const PLACES: [&str; 4] = ["/usr/sbin", "/usr/bin", "/usr/local/sbin", "/usr/local/bin"];
+/// The exit code of `mastd --clear` for a caller that may not.
+const REFUSED: i32 = 4;
 
 /// Takes back what a service that no longer runs had changed; each entry of the result says one thing in words.
-///
-/// That is its control socket, the rules of leak protection, and a virtual interface that was made to outlive its
-/// process; any other, and the routes through it, vanished with the process. What a living process holds is left alone.
-pub fn clear_leftovers(socket: &Path) -> io::Result<Vec<String>> {
-    let mut cleared = mastd::clear_leftovers()?;
-    if is_stale_socket(socket) {
-        std::fs::remove_file(socket)?;
-        cleared.push(format!("the control socket {}", socket.display()));
+pub fn clear(socket: &Path) -> Result<Vec<String>, Failure> {
+    let mut command = service().ok_or_else(|| {
+        let places = PLACES.join(", ");
+        let text = format!(
+            "mastd is not running, and is neither beside this program nor in {places}: if a killed one left something \
+             behind, its own `mastd --clear` takes that away"
+        );
+        Failure::Other(FAILED, text)
+    })?;
+    command.arg("--clear").arg("--control").arg(socket).stdin(Stdio::null());
+    let cannot = |why: &dyn std::fmt::Display| {
+        Failure::Other(FAILED, format!("mastd is not running; what it left cannot be removed ({why})"))
+    };
+    let ran = command.output().map_err(|error| cannot(&error))?;
+    if ran.status.success() {
+        return Ok(String::from_utf8_lossy(&ran.stdout).lines().map(str::to_owned).collect());
     }
-    Ok(cleared)
+    let said = String::from_utf8_lossy(&ran.stderr);
+    let why = said.trim().strip_prefix("mastd: ").unwrap_or(said.trim());
+    Err(match ran.status.code() {
+        Some(REFUSED) => Failure::Other(
+            NOT_PERMITTED,
+            format!("mastd is not running; what it left cannot be removed ({why}): run `sudo mast down`"),
+        ),
+        _ => cannot(&why),
+    })
 }
 
-fn is_stale_socket(path: &Path) -> bool {
-    std::fs::symlink_metadata(path).is_ok_and(|metadata| metadata.file_type().is_socket())
-        && UnixStream::connect(path).is_err_and(|error| error.kind() == ErrorKind::ConnectionRefused)
+/// The service's program.
+fn service() -> Option<Command> {
+    let own = std::env::current_exe().ok();
+    let beside = own.as_deref().and_then(Path::parent).map(Path::to_owned);
+    let places = beside.into_iter().chain(PLACES.map(PathBuf::from));
+    let installed = places.map(|place| place.join("mastd")).find(|program| program.is_file());
+    if let Some(program) = installed {
+        return Some(Command::new(program));
+    }
+    own_service(own)
 }
 
-#[cfg(test)]
-mod tests {
-    use std::os::unix::net::UnixListener;
+/// This program, where it is the service, too.
+#[cfg(feature = "demo")]
+fn own_service(own: Option<PathBuf>) -> Option<Command> {
+    let mut command = Command::new(own?);
+    command.arg(crate::service::AS_MASTD);
+    Some(command)
+}
 
-    use super::*;
-
-    #[test]
-    fn only_a_dead_services_socket_is_stale() {
-        let directory = tempfile::tempdir().unwrap();
-        let path = directory.path().join("control.sock");
-        assert!(!is_stale_socket(&path));
-        let listener = UnixListener::bind(&path).unwrap();
-        assert!(!is_stale_socket(&path));
-        drop(listener);
-        assert!(is_stale_socket(&path));
-        std::fs::remove_file(&path).unwrap();
-        std::fs::write(&path, "something else").unwrap();
-        assert!(!is_stale_socket(&path));
-    }
+/// This program is not the service.
+#[cfg(not(feature = "demo"))]
+fn own_service(_own: Option<PathBuf>) -> Option<Command> {
+    None
 }

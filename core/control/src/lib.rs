@@ -59,6 +59,7 @@ pub use response::{
     Response, Sample, Story, UplinkUsage, UsageReport,
 };
 pub use server::{Notices, Server, ServerError, ServerOptions, Service};
+pub use socket::remove_stale_socket;
 pub use status::{
     AtStart, Eids, InterfaceKind, InterfaceStatus, KeyPlace, Layer, PathState, PathStatus, PeerKind,
     PeerState, PeerStatus, PolicyMode, PolicyStatus, Settings, Status, Trouble, TroubleCause,

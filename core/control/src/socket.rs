@@ -105,11 +105,24 @@ fn lock(directory: &Path) -> io::Result<File> {
     Err(io::Error::new(ErrorKind::WouldBlock, "another process holds the directory's lock"))
 }
 
-/// Removes the socket of a service that died; complains about one that lives.
-fn clear_stale(path: &Path) -> Result<(), ServerError> {
+/// Removes the control socket of a service that no longer runs; whether there was one. One that lives, and anything that
+/// is no socket, is left alone.
+///
+/// # Errors
+/// When the system refuses.
+pub fn remove_stale_socket(path: &Path) -> io::Result<bool> {
+    match clear_stale(path) {
+        Ok(removed) => Ok(removed),
+        Err(ServerError::AlreadyRunning { .. } | ServerError::NotASocket { .. }) => Ok(false),
+        Err(ServerError::Bind { source, .. }) => Err(source),
+    }
+}
+
+/// Removes the socket of a service that died, and says whether there was one; complains about one that lives.
+fn clear_stale(path: &Path) -> Result<bool, ServerError> {
     let io = |source: io::Error| ServerError::Bind { path: path.to_owned(), source };
     match fs::symlink_metadata(path) {
-        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(()),
+        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(false),
         Err(error) => return Err(io(error)),
         Ok(metadata) if !metadata.file_type().is_socket() => {
             return Err(ServerError::NotASocket { path: path.to_owned() });
@@ -120,9 +133,9 @@ fn clear_stale(path: &Path) -> Result<(), ServerError> {
         Ok(_) => Err(ServerError::AlreadyRunning { path: path.to_owned() }),
         Err(error) if error.kind() == ErrorKind::ConnectionRefused => {
             tracing::info!("removing the control socket of a service that died");
-            remove_if_there(path).map_err(io)
+            remove_if_there(path).map_err(io).map(|()| true)
         }
-        Err(error) if error.kind() == ErrorKind::NotFound => Ok(()),
+        Err(error) if error.kind() == ErrorKind::NotFound => Ok(false),
         Err(error) if error.kind() == ErrorKind::WouldBlock => {
             Err(ServerError::AlreadyRunning { path: path.to_owned() })
         }

@@ -17,7 +17,8 @@ unprivileged user namespace (unshare --user --map-root-user --net), give
 Exit codes:
   0  it was told to stop, and did
   1  it failed
-  2  the command line or the configuration does not make sense";
+  2  the command line or the configuration does not make sense
+  4  --clear: not permitted";
 
 /// The MAST service: keeps connections alive while this machine moves between networks.
 #[derive(Debug, Parser)]
@@ -39,6 +40,9 @@ pub struct Args {
     /// Check the configuration and end
     #[arg(long)]
     pub check: bool,
+    /// Take back what a service that no longer runs left on the system, say what that was, and end
+    #[arg(long)]
+    pub clear: bool,
 }
 
 #[cfg(test)]

@@ -45,19 +45,38 @@ pub fn main(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
             return ExitCode::from(u8::try_from(error.exit_code()).unwrap_or(2));
         }
     };
+    if args.clear {
+        return clear(&args);
+    }
     match logging::start(args.log.as_deref()).and_then(|()| run::run(&args)) {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => failure.report(),
     }
 }
 
-/// Takes back what a service that no longer runs left on the system, its control socket apart; each entry of the
-/// result says one thing in words. The interface is the one that the usual configuration file names.
-///
-/// # Errors
-/// When the system refuses, as it does where the caller is not an administrator and something is to be removed.
-pub fn clear_leftovers() -> std::io::Result<Vec<String>> {
-    let config = config::Config::load(std::path::Path::new(DEFAULT_CONFIG), false);
+/// `--clear`: takes back what a service that no longer runs left on the system, and prints each thing in a line.
+fn clear(args: &args::Args) -> ExitCode {
+    match leftovers(args) {
+        Ok(cleared) => {
+            for thing in cleared {
+                println!("{thing}");
+            }
+            ExitCode::SUCCESS
+        }
+        Err(error) => {
+            eprintln!("mastd: {error}");
+            let refused = error.kind() == std::io::ErrorKind::PermissionDenied;
+            ExitCode::from(if refused { NOT_PERMITTED } else { 1 })
+        }
+    }
+}
+
+/// The exit code of `--clear` for a caller that may not.
+const NOT_PERMITTED: u8 = 4;
+
+fn leftovers(args: &args::Args) -> std::io::Result<Vec<String>> {
+    let path = args.config.clone().unwrap_or_else(|| DEFAULT_CONFIG.into());
+    let config = config::Config::load(&path, false);
     // A file that cannot be understood must not keep anything from being cleared.
     let interface = config.map_or_else(|_| config::DEFAULT_INTERFACE.to_owned(), |config| config.interface);
     let mut cleared = Vec::new();
@@ -66,5 +85,8 @@ pub fn clear_leftovers() -> std::io::Result<Vec<String>> {
         cleared.push("the rules of leak protection".to_owned());
     }
     cleared.extend(mast_platform::clear_leftovers(&interface)?);
+    if mast_control::remove_stale_socket(&args.control)? {
+        cleared.push(format!("the control socket {}", args.control.display()));
+    }
     Ok(cleared)
 }

@@ -17,10 +17,12 @@ use std::process::ExitCode;
 use clap::CommandFactory;
 use mast_control::Client;
 
+use crate::args;
 use crate::args::{Cli, Command, PeerCommand};
+#[cfg(feature = "demo")]
+use crate::demo;
 use crate::failure::{FAILED, Failure};
 use crate::output::Out;
-use crate::{args, demo};
 
 /// How a command ended: well, or with a negative verdict that it has already told.
 pub type Outcome = Result<ExitCode, Failure>;
@@ -45,6 +47,7 @@ impl Context {
 pub fn run(cli: Cli) -> ExitCode {
     let context = Context { socket: cli.control, out: Out::new() };
     let command = match cli.command {
+        #[cfg(feature = "demo")]
         // The demonstration brings its own runtime and its own service.
         Command::Demo(format) => return demo::run(format.json),
         command => command,
@@ -76,6 +79,7 @@ async fn dispatch(command: Command, mut context: Context) -> Outcome {
         Command::Events(args) => events::show(context, &args).await,
         Command::Drill(args) => diagnose::drill(context, args).await,
         Command::Doctor(format) => diagnose::doctor(context, format).await,
+        #[cfg(feature = "demo")]
         Command::Demo(format) => Ok(demo::run(format.json)),
         Command::Version(format) => version::show(context, format).await,
         Command::Completions { shell } => {
