@@ -3,7 +3,7 @@
 use std::io::{self, ErrorKind};
 use std::process::ExitCode;
 
-use mast_control::{ClientError, ControlError, ErrorCode};
+use mast_control::{ClientError, ControlError, ErrorCode, words};
 
 use crate::output::text::clean;
 
@@ -58,7 +58,7 @@ impl Failure {
 
 fn refused(error: &ControlError) -> ExitCode {
     let code = if error.code == ErrorCode::NotPermitted { NOT_PERMITTED } else { FAILED };
-    let exit = tell(code, &error.message);
+    let exit = tell(code, &words::error(error));
     if error.code == ErrorCode::NotFound {
         if error.known.is_empty() {
             eprintln!("      there is none yet");

@@ -15,7 +15,7 @@ use gotatun::noise::rate_limiter::RateLimiter;
 use gotatun::noise::{Tunn, TunnResult};
 use gotatun::packet::{Packet, WgKind};
 use gotatun::x25519::{PublicKey, StaticSecret};
-use mast_engine::api::{PeerConfig, PlainPeer};
+use mast_engine::api::{EngineError, PeerConfig, PlainPeer};
 use mast_engine::os::Prefix;
 use mast_proto::{PeerKind, PeerState, Policy, Selector};
 
@@ -163,9 +163,9 @@ async fn several_paths_at_once_are_for_other_peers() {
     let host = Host::start_with(36, config, 1).await;
     assert_eq!(host.snapshot().await.peers[0].policy, Policy::Auto);
     let bonded = Policy::Bonded { metered: true };
-    let refused = host.engine.set_policy(Some("server"), bonded.clone()).await.unwrap_err().to_string();
-    assert!(refused.contains("`server` is a plain WireGuard server"), "{refused}");
-    assert!(refused.contains("\"bonded\"") && refused.contains("choose \"auto\""), "{refused}");
+    let refused = host.engine.set_policy(Some("server"), bonded.clone()).await.unwrap_err();
+    let EngineError::PlainMode { peer, policy } = refused else { panic!("{refused:?}") };
+    assert_eq!((peer.as_str(), &policy), ("server", &bonded));
     host.engine.set_policy(None, bonded).await.unwrap();
     host.until("known", |s| s.peers[0].kind == Some(PeerKind::WireGuard)).await;
     let snapshot = host.snapshot().await;

@@ -11,6 +11,7 @@ mod commands;
 mod icon;
 mod link;
 mod mend;
+mod news;
 mod notify;
 mod now;
 mod portal;

@@ -4,10 +4,11 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use mast_control::{Client, ClientError, KeyPlace, Notice};
+use mast_control::{Client, ClientError, KeyPlace, Side, Subscription};
 use serde::Serialize;
 
 use crate::mend::Remedy;
+use crate::news::News;
 use crate::secrets;
 use crate::shared::Shared;
 
@@ -127,12 +128,18 @@ impl Service {
                 format!("You may not talk to the service (mastd): {} is closed to you.", path.display()),
                 Some(Remedy::join_group()),
             ),
-            ClientError::Version(text) if text.contains("upgrade mastd") || text.contains("the service") => {
-                Self::of(State::Old, format!("The service (mastd) is too old for this app: {text}."), None)
-            }
-            ClientError::Version(text) => {
-                Self::of(State::New, format!("This app is too old for the service (mastd): {text}."), None)
-            }
+            ClientError::Version(mismatch) => match mismatch.older() {
+                Side::Service => Self::of(
+                    State::Old,
+                    format!("The service (mastd) is too old for this app: {mismatch}."),
+                    None,
+                ),
+                Side::Client => Self::of(
+                    State::New,
+                    format!("This app is too old for the service (mastd): {mismatch}."),
+                    None,
+                ),
+            },
             other => Self::of(
                 State::Broken,
                 format!("The service (mastd) cannot be understood: {other}."),
@@ -173,13 +180,16 @@ pub async fn keep(shared: Arc<Shared>) {
 
 /// Follows what the service says, until the connection ends.
 async fn follow(shared: &Shared, mut client: Client) -> ClientError {
-    let mut notices = match Client::connect_as(&shared.socket, NAME).await {
-        Ok(second) => match second.subscribe().await {
-            Ok(notices) => notices,
-            Err(error) => return error,
-        },
+    let subscribed = match Client::connect_as(&shared.socket, NAME).await {
+        Ok(second) => second.subscribe().await,
+        Err(error) => Err(error),
+    };
+    let mut notices = match subscribed {
+        Ok(notices) => notices,
         Err(error) => return error,
     };
+    // What happened before is not among the notices.
+    shared.view().story_version += 1;
     let mut unlocking = false;
     loop {
         let status = match client.status().await {
@@ -200,6 +210,21 @@ async fn follow(shared: &Shared, mut client: Client) -> ClientError {
         if locked && !std::mem::replace(&mut unlocking, true) {
             secrets::unlock(shared).await;
         }
+        if let Err(error) = hear(shared, &mut client, &mut notices, asked).await {
+            return error;
+        }
+        tokio::time::sleep_until((asked + LEAST).into()).await;
+    }
+}
+
+/// Takes in what happens, peer by peer, until everything must be asked for again.
+async fn hear(
+    shared: &Shared,
+    client: &mut Client,
+    notices: &mut Subscription,
+    asked: Instant,
+) -> Result<(), ClientError> {
+    loop {
         // Nothing is asked while nothing happens and nobody looks.
         let live = async {
             if shared.is_visible() {
@@ -208,18 +233,36 @@ async fn follow(shared: &Shared, mut client: Client) -> ClientError {
                 std::future::pending::<()>().await;
             }
         };
-        tokio::select! {
-            () = live => {}
-            () = shared.refresh.notified() => {}
-            notice = notices.next() => match notice {
-                Ok(Notice::StatusChanged) => {}
-                Ok(Notice::Event(_)) => shared.view().story_version += 1,
-                // Too slow: what was missed is in the next status, over a new connection.
-                Err(ClientError::Lagged { .. }) => return ClientError::Closed,
-                Err(error) => return error,
-            },
+        let first = tokio::select! {
+            () = live => {
+                if client.server().may_change {
+                    // Somebody looks, and wants no old news.
+                    client.check(None).await?;
+                }
+                return Ok(());
+            }
+            () = shared.refresh.notified() => return Ok(()),
+            notice = notices.next() => notice?,
+        };
+        let mut news = News::default();
+        news.add(first);
+        tokio::time::sleep(LEAST).await;
+        while let Ok(more) = tokio::time::timeout(Duration::ZERO, notices.next()).await {
+            news.add(more?);
         }
-        tokio::time::sleep_until((asked + LEAST).into()).await;
+        shared.view().take(&news, shared.is_visible());
+        let mut all = news.is_of_all();
+        for name in news.peers.iter().filter(|_| !all) {
+            match client.peer(name).await {
+                Ok(view) => all |= !shared.view().replace(view),
+                Err(ClientError::Refused(_)) => all = true,
+                Err(error) => return Err(error),
+            }
+        }
+        shared.changed.notify_one();
+        if all {
+            return Ok(());
+        }
     }
 }
 
@@ -230,6 +273,8 @@ fn is_installed() -> bool {
 
 #[cfg(test)]
 mod tests {
+    use mast_control::Mismatch;
+
     use super::*;
 
     #[test]
@@ -243,9 +288,14 @@ mod tests {
         assert_eq!(state(&ClientError::Closed, Some(Duration::ZERO), true), State::Lost);
         assert_eq!(state(&ClientError::PermissionDenied { path: "/x".into() }, None, true), State::Forbidden);
         assert_eq!(state(&ClientError::Timeout, None, true), State::Broken);
-        let version = |upgrade: &str| ClientError::Version(format!("1 and 2: upgrade {upgrade}"));
-        assert_eq!(state(&version("mastd"), None, true), State::Old);
-        assert_eq!(state(&version("this program"), None, true), State::New);
+        let version = |client, service| {
+            ClientError::Version(Mismatch { client, service, service_version: Some("0.9.0".into()) })
+        };
+        assert_eq!(state(&version(2, Some(1)), None, true), State::Old);
+        assert_eq!(state(&version(1, Some(2)), None, true), State::New);
+        assert_eq!(state(&version(2, None), None, true), State::Old);
+        let app = Service::without(&version(1, Some(2)), None, true).detail;
+        assert!(app.starts_with("This app is too old") && app.contains("upgrade this program"), "{app}");
         let stopped = Service::without(&gone(), None, true);
         assert!(stopped.by_hand.is_some_and(|c| c.contains("systemctl")), "what to type");
     }

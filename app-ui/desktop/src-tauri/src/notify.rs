@@ -3,9 +3,8 @@
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
+use mast_control::words::{Light, Now};
 use mast_control::{Layer, Status};
-
-use crate::now::{Light, Now};
 
 /// One of a kind at most in this time.
 const RATE: Duration = Duration::from_secs(60);

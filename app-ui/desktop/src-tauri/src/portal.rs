@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 
-use mast_control::{Layer, PeerState, Status, Trouble};
+use mast_control::{Layer, PeerState, Status, Trouble, TroubleCause};
 
 use crate::shared::Shared;
 
@@ -19,8 +19,7 @@ pub fn tell(status: &mut Status, portal: bool) {
     let tried =
         status.up && !status.peers.is_empty() && status.interfaces.iter().any(|i| i.usable && !i.excluded);
     if portal && !answered && guess && tried {
-        let detail = "Open a browser and sign in. Everything that is open goes on by itself then.".to_owned();
-        status.trouble = Some(Trouble { layer: Layer::Portal, detail });
+        status.trouble = Some(Trouble::new(TroubleCause::Portal));
     }
 }
 

@@ -28,6 +28,7 @@ pub async fn run<R: Runtime>(app: AppHandle<R>, shared: Arc<Shared>) {
             () = shared.changed.notified() => {}
             () = tokio::time::sleep(wait) => {}
         }
+        let events = std::mem::take(&mut shared.view().events);
         let snapshot = Snapshot::of(&shared, window::starts_at_login(&app));
         tray.update(&app, &snapshot);
         for told in judge.take(Instant::now(), &snapshot.now, snapshot.status.as_ref()) {
@@ -39,11 +40,15 @@ pub async fn run<R: Runtime>(app: AppHandle<R>, shared: Arc<Shared>) {
             }
         }
         if shared.is_visible() {
+            if !events.is_empty() {
+                // A window that is just closing is no error.
+                let _ =
+                    app.emit_to(window::LABEL, "events", &events.iter().map(|e| &**e).collect::<Vec<_>>());
+            }
             // A page draws anew what it gets, so it gets only what is new.
             let new = serde_json::to_string(&snapshot).unwrap_or_default();
             let known = |(at, old): &(Instant, String)| *old == new && at.elapsed() < AGAIN;
             if !sent.as_ref().is_some_and(known) {
-                // A window that is just closing is no error.
                 let _ = app.emit_to(window::LABEL, "snapshot", &snapshot);
                 sent = Some((Instant::now(), new));
             }

@@ -1,6 +1,6 @@
 //! Why something the user wanted was not done.
 
-use mast_control::{ClientError, ErrorCode};
+use mast_control::{ClientError, words};
 use serde::Serialize;
 
 /// What the page shows beside the field, or at the top.
@@ -28,15 +28,11 @@ impl Refusal {
 impl From<ClientError> for Refusal {
     fn from(error: ClientError) -> Self {
         let ClientError::Refused(refused) = &error else { return Self::new(error.to_string()) };
-        // Where a field is wrong, the message begins with its name in backticks.
-        let field =
-            refused.message.strip_prefix('`').and_then(|rest| rest.split_once('`')).map(|(name, _)| name);
-        let field = field.filter(|_| refused.code == ErrorCode::BadParams).map(str::to_owned);
-        let mut message = refused.message.clone();
+        let mut message = words::error(refused);
         if !refused.known.is_empty() {
             message.push_str(&format!("; there are: {}", refused.known.join(", ")));
         }
-        Self { message, field }
+        Self { message, field: refused.field.clone() }
     }
 }
 

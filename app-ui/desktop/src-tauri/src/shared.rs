@@ -2,9 +2,9 @@
 
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use mast_control::{Client, ClientError, Request, Status};
+use mast_control::{Client, ClientError, Event, Request, Status};
 use serde::de::DeserializeOwned;
 use tokio::sync::Notify;
 
@@ -21,8 +21,10 @@ pub struct View {
     pub service: Service,
     /// The last status, as long as it may be believed.
     pub status: Option<Status>,
-    /// Grows with every event.
+    /// Grows when the story must be read again: what happens is in `events`.
     pub story_version: u64,
+    /// What happened and was not given to the page yet.
+    pub events: Vec<Arc<Event>>,
     /// The network wants a login first.
     pub portal: bool,
 }

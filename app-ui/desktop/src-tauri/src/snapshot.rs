@@ -2,14 +2,15 @@
 
 use std::collections::BTreeMap;
 
+use mast_control::words::Now;
 use mast_control::{PeerState, Status};
 use serde::Serialize;
 
 use crate::link::Service;
-use crate::now::Now;
+use crate::now;
 use crate::portal;
 use crate::secrets;
-use crate::shared::Shared;
+use crate::shared::{Shared, View};
 use crate::throughput::Throughput;
 
 /// What the page renders.
@@ -25,7 +26,7 @@ pub struct Snapshot {
     pub throughput: BTreeMap<String, Throughput>,
     /// The app's own settings.
     pub settings: AppSettings,
-    /// Grows with every event.
+    /// Grows when the story must be read again; what happens comes as `events`.
     pub story_version: u64,
 }
 
@@ -51,7 +52,11 @@ pub struct AppSettings {
 impl Snapshot {
     /// Everything as it is now.
     pub fn of(shared: &Shared, start_at_login: bool) -> Self {
-        let mut view = shared.view().clone();
+        // The events are not for the snapshot: they are given out once.
+        let mut view = {
+            let view = shared.view();
+            View { events: Vec::new(), ..view.clone() }
+        };
         if let Some(status) = &mut view.status {
             portal::tell(status, view.portal);
             // Grows all the time, and matters only when nothing is heard.
@@ -61,7 +66,7 @@ impl Snapshot {
         }
         let settings = shared.settings();
         Self {
-            now: Now::of(&view.service, view.status.as_ref()),
+            now: now::of(&view.service, view.status.as_ref()),
             service: view.service,
             status: view.status,
             throughput: shared.meters().shown(),

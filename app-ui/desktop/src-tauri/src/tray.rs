@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use mast_control::words::{Light, called};
 use mast_control::{Pause, PolicyMode, PolicySet, Request, Status};
 use tauri::image::Image;
 use tauri::menu::{CheckMenuItem, IsMenuItem, Menu, MenuItem, PredefinedMenuItem, Submenu};
@@ -10,7 +11,6 @@ use tauri::{AppHandle, Manager, Runtime};
 use tauri_plugin_notification::NotificationExt;
 
 use crate::link::State;
-use crate::now::{Light, called};
 use crate::refusal::Refusal;
 use crate::shared::Shared;
 use crate::snapshot::Snapshot;

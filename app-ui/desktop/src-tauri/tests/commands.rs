@@ -7,9 +7,9 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use mast_control::{
-    Access, Caller, ControlError, Drill, DrillProgress, DrillReport, Event, HandedKey, History, Invited,
-    Logs, Notice, PeerAdded, Request, Response, Server, ServerOptions, Service, Status, Story, UsageReport,
-    Verdict,
+    Access, Caller, ControlError, Drill, DrillProgress, DrillReport, Event, HandedKey, History,
+    InviteProblem, Invited, Logs, Notice, Notices, PeerAdded, Request, Response, Server, ServerOptions,
+    Service, Status, Story, UsageReport, Verdict, What, Why,
 };
 use mast_desktop::{Args, Shared};
 use serde_json::{Value, json};
@@ -29,22 +29,23 @@ impl Service for Script {
         let answer = match &request {
             Request::Status => Status { up: true, name: "laptop".into(), ..Status::default() }.into(),
             Request::PeerAdd(add) if add.link.as_deref() == Some("mast://1/old") => {
-                return Err(ControlError::invalid("this invite expired yesterday: ask for another"));
+                let problem = InviteProblem::Expired;
+                return Err(ControlError::of(Why::Invite { problem, inviter: None, port: None }));
             }
             Request::PeerAdd(_) => {
                 Response::PeerAdded(PeerAdded { name: "nas".into(), eid: Default::default() })
             }
             Request::PeerRemove(_) => {
-                return Err(ControlError::not_found("there is no peer `x`").with_known(["nas"]));
+                return Err(ControlError::of(Why::NoPeer { name: "x".into() }).with_known(["nas"]));
             }
             Request::Invite(_) => Response::Invited(Invited {
                 link: "mast://1/secret".into(),
                 expires: "2026-11-24T13:00:00Z".into(),
             }),
             Request::PolicySet(set) if set.pin.iter().any(|p| p == "wlan9") => {
-                return Err(ControlError::bad_params("`pin`: there is no such interface"));
+                return Err(ControlError::bad_field("pin", "there is no such interface"));
             }
-            Request::Story(_) => Response::Story(Story { events: vec![Event::now("nas", "connected")] }),
+            Request::Story(_) => Response::Story(Story { events: vec![Event::now("nas", What::Connected)] }),
             Request::History => Response::History(History::default()),
             Request::Usage => Response::Usage(UsageReport::default()),
             Request::Logs => Response::Logs(Logs { lines: vec!["a line".into()] }),
@@ -61,11 +62,19 @@ impl Service for Script {
         _: mpsc::Sender<DrillProgress>,
         _: &Caller,
     ) -> Result<DrillReport, ControlError> {
-        Ok(DrillReport { steps: vec![], verdict: Verdict::Passed, detail: "fine".into() })
+        Ok(DrillReport { steps: vec![], verdict: Verdict::Passed, paths: 2, detail: "fine".into() })
     }
 
-    fn subscribe(&self) -> broadcast::Receiver<Notice> {
-        self.notices.subscribe()
+    fn subscribe(&self) -> impl Notices {
+        Heard(self.notices.subscribe())
+    }
+}
+
+struct Heard(broadcast::Receiver<Notice>);
+
+impl Notices for Heard {
+    async fn next(&mut self) -> Option<Notice> {
+        self.0.recv().await.ok()
     }
 }
 

@@ -16,8 +16,16 @@ pub use now::{Light, Now};
 pub use report::{drill_progress, drill_verdict, finding, remedy, silenced};
 pub use summary::{Tone, missing, of_all, of_peer, policy};
 
-use crate::error::{InviteProblem, Mismatch, Side, Why};
+use crate::error::{ControlError, InviteProblem, Mismatch, Side, Why};
 use crate::status::TroubleCause;
+
+/// What a refusal says; the service's own English where this version has no words for it.
+pub fn error(error: &ControlError) -> String {
+    match &error.why {
+        Why::Other => error.message.clone(),
+        why => refusal(why),
+    }
+}
 
 /// What is refused, and what can be done.
 pub fn refusal(why: &Why) -> String {
