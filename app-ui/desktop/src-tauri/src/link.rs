@@ -115,7 +115,7 @@ impl Service {
                 )
             }
             ClientError::NotRunning { .. } if !installed => Self {
-                by_hand: Some("cargo build --release -p mast-cli -p mastd".into()),
+                by_hand: Some("cargo build --release -p mast-cli -p mastd --no-default-features".into()),
                 ..Self::of(State::Missing, "The service (mastd) is not installed. The README says how.", None)
             },
             ClientError::NotRunning { .. } | ClientError::Closed => Self::of(
