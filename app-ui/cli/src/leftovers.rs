@@ -1,7 +1,7 @@
 //! What a killed service leaves on the system goes away by `mastd --clear`: this program has nothing of the service in
 //! it, and knows nothing of what that changes in the system.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::{Command, Stdio};
 
 use crate::failure::{FAILED, Failure, NOT_PERMITTED};
@@ -40,28 +40,19 @@ pub fn clear(socket: &Path) -> Result<Vec<String>, Failure> {
     })
 }
 
-/// The service's program.
+/// The service's program: this one where it is the service too, else the one that is installed.
 fn service() -> Option<Command> {
-    let own = std::env::current_exe().ok();
-    let beside = own.as_deref().and_then(Path::parent).map(Path::to_owned);
-    let places = beside.into_iter().chain(PLACES.map(PathBuf::from));
-    let installed = places.map(|place| place.join("mastd")).find(|program| program.is_file());
-    if let Some(program) = installed {
-        return Some(Command::new(program));
+    let own = std::env::current_exe().ok()?;
+    #[cfg(feature = "demo")]
+    {
+        let mut command = Command::new(own);
+        command.arg(crate::service::AS_MASTD);
+        Some(command)
     }
-    own_service(own)
-}
-
-/// This program, where it is the service, too.
-#[cfg(feature = "demo")]
-fn own_service(own: Option<PathBuf>) -> Option<Command> {
-    let mut command = Command::new(own?);
-    command.arg(crate::service::AS_MASTD);
-    Some(command)
-}
-
-/// This program is not the service.
-#[cfg(not(feature = "demo"))]
-fn own_service(_own: Option<PathBuf>) -> Option<Command> {
-    None
+    #[cfg(not(feature = "demo"))]
+    {
+        let beside = own.parent().map(Path::to_owned);
+        let places = beside.into_iter().chain(PLACES.map(std::path::PathBuf::from));
+        places.map(|place| place.join("mastd")).find(|program| program.is_file()).map(Command::new)
+    }
 }

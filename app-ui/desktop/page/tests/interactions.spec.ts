@@ -102,6 +102,29 @@ test('at 200 % nothing is lost', async ({ page }) => {
   }
 });
 
+test('what happens is shown as it is told, and the story is not asked for again', async ({ page }) => {
+  await open(page, 'story');
+  const rows = page.getByTestId('story-event');
+  await expect(rows.first()).toContainText('no longer best');
+  const event = { time: '2026-11-24T12:03:59Z', peer: 'home', code: 'silent', from: 'wlan0', to: 'wlan0', reason: 'went silent', gap_ms: 88, from_path: { remote: '[2001:db8::7]:6278' }, to_path: { remote: '203.0.113.7:6278' } };
+  await page.evaluate((e) => window.emit('events', [e]), event);
+  await expect(rows.first()).toContainText('IPv6');
+  await expect(rows.first()).toContainText('88 ms');
+  await expect(rows).toHaveCount(7);
+  expect((await calls(page)).filter((c) => c.command === 'story')).toHaveLength(1);
+});
+
+test('the paths of one link stand together, each with its version of IP and its near end', async ({ page }) => {
+  await open(page, 'peers-dual');
+  const rows = page.locator('tbody tr');
+  await expect(rows).toHaveCount(4);
+  const column = (n: number): Promise<string[]> => page.locator(`tbody tr > :nth-child(${n})`).allTextContents();
+  expect((await column(2)).join(' ')).toBe('IPv4 IPv6 IPv4 IPv6');
+  expect((await column(8))[1]).toContain('2001:db8:1::20');
+  const links = (await column(1)).map((name) => name.replace(/[\u2066-\u2069]/g, ''));
+  expect([links[0] === links[1], links[2] === links[3], links[0] === links[2]]).toEqual([true, true, false]);
+});
+
 test('a service that is gone and back is shown as such', async ({ page }) => {
   await open(page, 'now');
   await page.evaluate(() => {

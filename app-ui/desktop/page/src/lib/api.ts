@@ -76,14 +76,24 @@ export interface PeerStatus {
   modes: PolicyMode[];
 }
 
+/** The addresses at the two ends of a path. */
+export interface Ends {
+  local?: string;
+  remote: string;
+}
+
 export interface StoryEvent {
   /** RFC 3339. */
   time: string;
   /** Empty when it concerns no peer. */
   peer: string;
+  /** What happened, or why data moved: `silent`. Absent from an older service; `other` says it by `reason` alone. */
+  code?: string;
   from: string | null;
   to: string | null;
-  /** Continues "wifi …": "went silent". */
+  from_path?: Ends;
+  to_path?: Ends;
+  /** The code in the service's English, in words that continue "wifi …": "went silent". */
   reason: string;
   gap_ms: number | null;
   /** How many sessions went over with it. */
@@ -99,7 +109,7 @@ export interface Status {
   peers: PeerStatus[];
   events: StoryEvent[];
   paused_until: string | null;
-  trouble: { layer: Layer; detail: string } | null;
+  trouble: { layer: Layer; code?: string; detail: string } | null;
   settings: { at_start: AtStart; leak_protection: boolean };
   key: 'file' | 'session' | 'locked' | 'unknown';
 }
@@ -162,7 +172,7 @@ export interface Snapshot {
   /** By interface. */
   throughput: Record<string, Throughput>;
   settings: AppSettings;
-  /** Grows with every event: a reason to ask for `story` again. */
+  /** Grows when `story` must be asked for again. What happens while the page is seen comes as `events`. */
   story_version: number;
 }
 
@@ -232,6 +242,9 @@ export interface Refusal {
 export const api = {
   snapshot: () => invoke<Snapshot>('snapshot'),
   onSnapshot: (f: (s: Snapshot) => void): Promise<UnlistenFn> => listen<Snapshot>('snapshot', (e) => f(e.payload)),
+  /** What happened, as it happens, oldest first. */
+  onEvents: (f: (events: StoryEvent[]) => void): Promise<UnlistenFn> =>
+    listen<StoryEvent[]>('events', (e) => f(e.payload)),
   onDrill: (f: (p: { message: string; step: DrillStep | null }) => void): Promise<UnlistenFn> =>
     listen<{ message: string; step: DrillStep | null }>('drill', (e) => f(e.payload)),
   /** The tray, or a second start of the app, wants a section shown: `now`, `peers`, `settings`, … */

@@ -14,6 +14,17 @@ export function spoken(name: string, interfaces: readonly InterfaceStatus[]): st
   return t('name.network', { kind: kindName(found.kind), network: found.network });
 }
 
+/** The version of IP of an address with its port. */
+export function family(remote: string): 'IPv4' | 'IPv6' {
+  return remote.startsWith('[') ? 'IPv6' : 'IPv4';
+}
+
+/** The paths of one link beside one another, in the order of the links' first paths. */
+export function byLink(paths: readonly PathStatus[]): PathStatus[] {
+  const links = [...new Set(paths.map((p) => p.interface))];
+  return links.flatMap((link) => paths.filter((p) => p.interface === link));
+}
+
 export function activePath(peer: PeerStatus): PathStatus | null {
   return peer.paths.find((p) => p.active) ?? null;
 }

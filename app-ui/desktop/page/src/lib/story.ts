@@ -1,21 +1,35 @@
 // Events in plain words.
 
-import type { InterfaceStatus, StoryEvent } from './api';
+import type { Ends, InterfaceStatus, StoryEvent } from './api';
 import { millis } from './format';
 import { has, t } from './i18n/index.svelte';
-import { spoken } from './names';
+import { family, spoken } from './names';
 
-/** The service's short words as what an interface did; others stay as they are. */
-function told(reason: string): string {
-  const key = `story.reason.${reason}`;
-  return has(key) ? t(key) : reason;
+/** Why, as what an interface did; a code without words of the page is told in the service's. */
+function told(event: StoryEvent): string {
+  const key = `story.reason.${event.code ?? ''}`;
+  return has(key) ? t(key) : event.reason;
+}
+
+/** What tells two paths of one interface apart: the version of IP, or else the address. */
+function apart(one: Ends, other: Ends): [string, string] {
+  const [a, b] = [family(one.remote), family(other.remote)];
+  if (a !== b) return [a, b];
+  if (one.local !== other.local) return [one.local ?? '?', other.local ?? '?'];
+  const bare = (remote: string): string => remote.replace(/:\d+$/, '').replace(/^\[(.*)\]$/, '$1');
+  return [bare(one.remote), bare(other.remote)];
 }
 
 /** "Wi-Fi ‘Train’ went silent → cellular ‘Cell’ in 140 ms". */
 export function sentence(event: StoryEvent, interfaces: readonly InterfaceStatus[]): string {
-  const from = event.from === null ? null : spoken(event.from, interfaces);
-  const to = event.to === null ? null : spoken(event.to, interfaces);
-  const reason = event.from === null ? event.reason : told(event.reason);
+  let from = event.from === null ? null : spoken(event.from, interfaces);
+  let to = event.to === null ? null : spoken(event.to, interfaces);
+  if (from !== null && to !== null && event.from === event.to && event.from_path && event.to_path) {
+    const [before, now] = apart(event.from_path, event.to_path);
+    from = t('story.part', { link: from, part: before });
+    to = t('story.part', { link: to, part: now });
+  }
+  const reason = event.from === null ? event.reason : told(event);
   const gap = event.gap_ms === null ? null : millis(event.gap_ms);
   if (from !== null && to !== null) {
     const params = { from, to, reason };
@@ -28,6 +42,13 @@ export function sentence(event: StoryEvent, interfaces: readonly InterfaceStatus
     return gap === null ? t('story.over', { to, reason: first }) : t('story.over_gap', { to, reason: first, gap });
   }
   return first;
+}
+
+/** The story with what happened since. What was read already, because it happened while the story was read, is left out. */
+export function continued(story: readonly StoryEvent[], more: readonly StoryEvent[], most: number): StoryEvent[] {
+  const same = (e: StoryEvent): string => JSON.stringify([e.time, e.peer, e.reason, e.from, e.to]);
+  const last = new Set(story.slice(-Math.max(256, more.length)).map(same));
+  return [...story, ...more.filter((e) => !last.has(same(e)))].slice(-most);
 }
 
 export function isSwitch(event: StoryEvent): boolean {

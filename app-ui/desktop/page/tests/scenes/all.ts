@@ -95,11 +95,17 @@ const readonly = { ...OK, may_change: false, detail: 'You are not in the group m
 const pinned = { mode: 'pin' as const, pin: ['network:Home', 'ethernet', 'wwan0'], fallback: false, small: false, metered: false };
 const twice = { mode: 'redundant' as const, pin: [], fallback: true, small: true, metered: false };
 
+const v6 = { local: '2001:db8:1::20', remote: '[2001:db8::7]:6278' };
+const silent = { state: 'failed' as const, srtt_ms: null, loss: 1 };
+// In the order in which they were found, not by link.
+const dual = [path(1, 'wlan0', silent), path(2, 'wwan0', { active: true, srtt_ms: 61.7 }), path(3, 'wlan0', { ...silent, ...v6 }), path(4, 'wwan0', v6)];
+
 export const SCENES: Record<string, Scene> = {
   now: { snapshot: snapshot() },
   interfaces: { snapshot: snapshot(), section: 'interfaces' },
   preference: { snapshot: snapshot(), section: 'preference' },
   peers: { snapshot: snapshot({ status: status({ peers: [peer('home'), peer('office', { kind: 'wireguard', full_tunnel: null, modes: ['auto', 'pin'], state: 'unreachable', last_heard_ms: 64_000, paths: [] })] }) }), section: 'peers' },
+  'peers-dual': { snapshot: snapshot({ status: status({ peers: [peer('home', { paths: dual })] }), now: { light: 'good', layer: null, sentence: 'home answers over Cellular ‘Telco LTE’.', detail: 'Wi-Fi ‘Train’ does not answer.' } }), section: 'peers' },
   story: { snapshot: snapshot(), section: 'story' },
   data: { snapshot: snapshot(), section: 'data' },
   add: { snapshot: snapshot(), section: 'add' },

@@ -72,12 +72,12 @@ export const LAPTOP: InterfaceStatus[] = [
 ];
 
 export const EVENTS: StoryEvent[] = [
-  { time: at(3_400_000), peer: 'home', from: null, to: 'wlan0', reason: 'connected', gap_ms: null },
-  { time: at(2_100_000), peer: 'home', from: 'wlan0', to: 'wwan0', reason: 'went silent', gap_ms: 140, sessions: 3 },
-  { time: at(1_500_000), peer: 'home', from: 'wwan0', to: 'wlan0', reason: 'better path', gap_ms: 22, sessions: 3 },
-  { time: at(700_000), peer: 'home', from: 'wlan0', to: null, reason: 'link down', gap_ms: null },
-  { time: at(690_000), peer: 'home', from: null, to: 'wwan0', reason: 'path back', gap_ms: 5123 },
-  { time: at(240_000), peer: 'home', from: 'wwan0', to: 'wlan0', reason: 'better path', gap_ms: 31, sessions: 1 },
+  { time: at(3_400_000), peer: 'home', from: null, to: 'wlan0', code: 'connected', reason: 'connected', gap_ms: null },
+  { time: at(2_100_000), peer: 'home', from: 'wlan0', to: 'wwan0', code: 'silent', reason: 'went silent', gap_ms: 140, sessions: 3 },
+  { time: at(1_500_000), peer: 'home', from: 'wwan0', to: 'wlan0', code: 'better', reason: 'better path', gap_ms: 22, sessions: 3 },
+  { time: at(700_000), peer: 'home', from: 'wlan0', to: null, code: 'link-down', reason: 'link down', gap_ms: null },
+  { time: at(690_000), peer: 'home', from: null, to: 'wwan0', code: 'restored', reason: 'path back', gap_ms: 5123 },
+  { time: at(240_000), peer: 'home', from: 'wwan0', to: 'wlan0', code: 'better', reason: 'better path', gap_ms: 31, sessions: 1 },
 ];
 
 export function status(more: Partial<Status> = {}): Status {
