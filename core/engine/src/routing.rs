@@ -1,7 +1,7 @@
 //! Which peer an inner address belongs to, both ways: where datagrams of the host go, and what a peer may send.
 
 use std::cmp::Ordering;
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::net::{IpAddr, Ipv4Addr};
 
 use crate::inner;
@@ -14,22 +14,65 @@ pub(crate) struct Routing {
     claims: BTreeMap<PeerId, Claim>,
     exact: HashMap<IpAddr, Claimants>,
     /// Longest first.
-    ranges: Vec<(Prefix, Claimants)>,
+    levels: Vec<Level>,
     /// This host's addresses, and the peers that each is for; the IPv6 EID is for all.
     own: HashMap<IpAddr, Claimants>,
+}
+
+/// The ranges of one length, of one version of IP: looked up by their bits, however many there are.
+#[derive(Debug)]
+struct Level {
+    is_v4: bool,
+    length: u8,
+    mask: u128,
+    ranges: BTreeMap<u128, Claimants>,
+}
+
+impl Level {
+    fn new(range: Prefix) -> Self {
+        let is_v4 = range.address.is_ipv4();
+        let host_bits = (if is_v4 { 32 } else { 128_u32 }).saturating_sub(range.length.into());
+        let mask = u128::MAX.checked_shl(host_bits).unwrap_or(0);
+        Self { is_v4, length: range.length, mask, ranges: BTreeMap::new() }
+    }
+
+    fn is_of(&self, range: Prefix) -> bool {
+        self.length == range.length && self.is_v4 == range.address.is_ipv4()
+    }
+
+    /// Where an address is entered.
+    fn bits(&self, address: IpAddr) -> u128 {
+        let bits = match address {
+            IpAddr::V4(address) => address.to_bits().into(),
+            IpAddr::V6(address) => address.to_bits(),
+        };
+        bits & self.mask
+    }
+
+    fn enter(&mut self, range: Prefix, id: PeerId) {
+        let claimants = self.ranges.entry(self.bits(range.address));
+        claimants.and_modify(|c| c.add(id)).or_insert_with(|| Claimants::new(id));
+    }
+
+    fn leave(&mut self, range: Prefix, id: PeerId) {
+        let bits = self.bits(range.address);
+        if self.ranges.get_mut(&bits).is_some_and(|c| c.remove(id)) {
+            self.ranges.remove(&bits);
+        }
+    }
 }
 
 /// The peers that claim the same: the one that came first has it.
 #[derive(Debug)]
 struct Claimants {
     first: PeerId,
-    /// Mostly none. In the order in which they came.
-    others: Vec<PeerId>,
+    /// Mostly none, but all peers claim the IPv6 EID of this host. In the order in which they came.
+    others: BTreeSet<PeerId>,
 }
 
 impl Claimants {
     fn new(id: PeerId) -> Self {
-        Self { first: id, others: Vec::new() }
+        Self { first: id, others: BTreeSet::new() }
     }
 
     fn add(&mut self, id: PeerId) {
@@ -38,23 +81,19 @@ impl Claimants {
             Ordering::Less => std::mem::replace(&mut self.first, id),
             Ordering::Greater => id,
         };
-        if let Err(at) = self.others.binary_search(&later) {
-            self.others.insert(at, later);
-        }
+        self.others.insert(later);
     }
 
     /// Takes one away; whether none is left.
     fn remove(&mut self, id: PeerId) -> bool {
         if self.first != id {
-            if let Ok(at) = self.others.binary_search(&id) {
-                self.others.remove(at);
-            }
+            self.others.remove(&id);
             return false;
         }
-        if self.others.is_empty() {
-            return true;
+        match self.others.pop_first() {
+            Some(next) => self.first = next,
+            None => return true,
         }
-        self.first = self.others.remove(0);
         false
     }
 }
@@ -128,13 +167,8 @@ impl Routing {
         for &(range, _) in &claim.ranges {
             if is_host(range) {
                 enter(&mut self.exact, range.address, id);
-            } else if let Some(at) = self.position(range) {
-                if let Some((_, claimants)) = self.ranges.get_mut(at) {
-                    claimants.add(id);
-                }
             } else {
-                let at = self.ranges.partition_point(|(r, _)| r.length >= range.length);
-                self.ranges.insert(at, (range, Claimants::new(id)));
+                self.level(range).enter(range, id);
             }
         }
         if claim != empty {
@@ -150,21 +184,34 @@ impl Routing {
         for &(range, _) in &claim.ranges {
             if is_host(range) {
                 leave(&mut self.exact, &range.address, id);
-            } else if let Some(at) = self.position(range)
-                && let Some((_, claimants)) = self.ranges.get_mut(at)
-                && claimants.remove(id)
+            } else if let Some(at) = self.levels.iter().position(|level| level.is_of(range))
+                && let Some(level) = self.levels.get_mut(at)
             {
-                self.ranges.remove(at);
+                level.leave(range, id);
+                if level.ranges.is_empty() {
+                    self.levels.remove(at);
+                }
             }
         }
     }
 
-    /// Where a range is among those that peers claim.
-    fn position(&self, range: Prefix) -> Option<usize> {
-        self.ranges.iter().position(|(r, _)| r.length == range.length && r.contains(range.address))
+    /// The level of a range, made where there is none.
+    fn level(&mut self, range: Prefix) -> &mut Level {
+        let at = self.levels.iter().position(|level| level.is_of(range)).unwrap_or_else(|| {
+            let at = self.levels.partition_point(|level| level.length >= range.length);
+            self.levels.insert(at, Level::new(range));
+            at
+        });
+        &mut self.levels[at]
     }
 
-    /// The addresses and routes that the virtual interface shall have. Takes as long as there are peers.
+    /// Who claims a range that is no single address.
+    fn claimants(&self, range: Prefix) -> Option<&Claimants> {
+        let level = self.levels.iter().find(|level| level.is_of(range))?;
+        level.ranges.get(&level.bits(range.address))
+    }
+
+    /// The addresses and routes that the virtual interface shall have. Takes as long as there are claims.
     pub fn network(&self) -> VirtualNetwork {
         let mut network = VirtualNetwork::default();
         for (id, claim) in &self.claims {
@@ -174,7 +221,7 @@ impl Routing {
                 if is_host(*range) {
                     has(self.exact.get(&range.address))
                 } else {
-                    has(self.position(*range).and_then(|at| self.ranges.get(at)).map(|(_, c)| c))
+                    has(self.claimants(*range))
                 }
             }));
         }
@@ -183,10 +230,11 @@ impl Routing {
 
     /// The peer that an address belongs to.
     pub fn peer(&self, address: IpAddr) -> Option<PeerId> {
-        self.exact
-            .get(&address)
-            .or_else(|| self.ranges.iter().find(|(range, _)| range.contains(address)).map(|(_, c)| c))
-            .map(|claimants| claimants.first)
+        let within = || {
+            let levels = self.levels.iter().filter(|level| level.is_v4 == address.is_ipv4());
+            levels.filter_map(|level| level.ranges.get(&level.bits(address))).next()
+        };
+        self.exact.get(&address).or_else(within).map(|claimants| claimants.first)
     }
 
     /// Whether a peer may send this datagram to this host.
@@ -289,7 +337,7 @@ mod tests {
             routing.update(PeerId(id), Claim::default());
         }
         assert_eq!(routing.network(), VirtualNetwork::default());
-        assert!(routing.exact.is_empty() && routing.ranges.is_empty() && routing.own.is_empty());
+        assert!(routing.exact.is_empty() && routing.levels.is_empty() && routing.own.is_empty());
     }
 
     #[test]
@@ -308,6 +356,27 @@ mod tests {
         assert_eq!(network.addresses, ["fd4d::1", "100.64.0.2", "10.8.0.2", "10.9.0.2"].map(ip));
         assert_eq!(network.routes.len(), 5);
         assert!(network.routes.contains(&(prefix("0.0.0.0/0"), Some(ip("10.8.0.2")))));
+    }
+
+    #[test]
+    fn what_a_crowd_claims_is_looked_up_and_not_searched() {
+        let mut routing = Routing::default();
+        for number in 0..10_000_u32 {
+            let site = IpAddr::from(Ipv4Addr::from_bits(0x0a00_0000 | number << 8));
+            let range = Prefix { address: site, length: 24 };
+            let claim = Claim { own: vec![ip("fd4d::1")], ranges: vec![(range, None)] };
+            routing.update(PeerId(number + 1), claim);
+        }
+        routing.update(PeerId(0), claim(&["fd4d::1"], &["0.0.0.0/0", "::/0"]));
+        assert_eq!(routing.levels.len(), 3, "a look-up takes one step for each length of ranges");
+        assert_eq!(routing.peer(ip("10.39.15.7")), Some(PeerId(10_000)));
+        assert_eq!(routing.peer(ip("10.39.16.7")), Some(PeerId(0)));
+        assert_eq!(routing.peer(ip("2001:db8::1")), Some(PeerId(0)));
+        assert_eq!(routing.network().routes.len(), 10_002);
+        for number in 0..=10_000 {
+            routing.update(PeerId(number), Claim::default());
+        }
+        assert!(routing.levels.is_empty() && routing.own.is_empty());
     }
 
     #[test]

@@ -211,6 +211,8 @@ impl Daemon {
             self.look_up.notify_one();
             self.save().await;
         }
+        self.store().fold();
+        self.save().await;
     }
 
     /// Saves the state. A failure is told once, and doctor tells of it until it is mended.

@@ -1,6 +1,6 @@
 //! Looks up the host names among peers' endpoints, in the background, for as long as it matters.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -35,7 +35,8 @@ pub(crate) async fn run(daemon: Arc<Daemon>, mut happenings: Reader<Happening>) 
     loop {
         let hosts = daemon.store().hosts();
         let now = Instant::now();
-        watches.retain(|key, _| hosts.iter().any(|(k, _)| k == key));
+        let wanted: BTreeSet<PublicKey> = hosts.iter().map(|(key, _)| *key).collect();
+        watches.retain(|key, _| wanted.contains(key));
         for (key, _) in &hosts {
             watches.entry(*key).or_insert(Watch { due: now, pause: RETRY });
         }
@@ -130,7 +131,7 @@ pub(crate) async fn look_up(names: &[Endpoint]) -> Vec<SocketAddr> {
 /// The engine takes a peer's addresses when the peer is added: so it is added anew, which costs nothing while
 /// there is no connection.
 async fn give(daemon: &Daemon, key: PublicKey, found: Vec<SocketAddr>) -> Result<(), EngineError> {
-    let Some(mut peer) = daemon.store().peers().into_iter().find(|p| p.public_key == key) else {
+    let Some(mut peer) = daemon.store().peer(&key) else {
         return Ok(());
     };
     if found.iter().all(|address| peer.endpoints.contains(address)) {

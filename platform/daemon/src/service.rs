@@ -316,7 +316,7 @@ impl MastService {
 
     /// Takes back peers that were added before one could not be.
     async fn withdraw(&self, added: &[PeerAdded], refused: api::PublicKey) {
-        if !self.0.store().peers().iter().any(|p| p.public_key == refused) {
+        if self.0.store().peer(&refused).is_none() {
             self.0.store().forget_hosts(refused);
         }
         for peer in added {
@@ -331,7 +331,7 @@ impl MastService {
             let (name, file) = (name.to_owned(), self.0.facts.config.display().to_string());
             return Err(ControlError::of(Why::Configured { name, file }));
         }
-        let key = self.0.store().peers().into_iter().find(|p| p.name == name).map(|p| p.public_key);
+        let key = self.0.store().key_of(name);
         self.0.engine.remove_peer(name).await.map_err(refusal)?;
         if let Some(key) = key {
             self.0.store().forget_hosts(key);

@@ -1,14 +1,25 @@
-//! The state directory: its lock, the private key, and files that are replaced whole.
+//! The state directory: its lock, the private key, files that are replaced whole, and journals that are added to.
 //!
-//! The directory belongs to one daemon at a time and to its user only. Every file is written whole: after a crash or
-//! a power cut it has its old or its new content. What others could have changed is refused.
+//! The directory belongs to one daemon at a time and to its user only. After a crash or a power cut a file has its
+//! old or its new content, and a journal holds a record whole or not at all. What others could have changed is refused.
 //!
 //! - `unix`: permissions and owners as Unix has them, the key in a file of its own.
 //! - `windows`, to come: access control lists, the key under DPAPI.
 //! - `macos`, to come: as `unix`, the key in the keychain.
 
 #[cfg(unix)]
+mod journal;
+#[cfg(unix)]
 mod unix;
 
 #[cfg(unix)]
+pub use journal::Journal;
+#[cfg(unix)]
 pub use unix::{StateDir, StateError};
+
+/// Tells one content from another: 16 bytes of its SHA-256, in hexadecimal.
+#[cfg(unix)]
+pub fn fingerprint(content: &[u8]) -> String {
+    let digest = ring::digest::digest(&ring::digest::SHA256, content);
+    digest.as_ref().iter().take(16).map(|byte| format!("{byte:02x}")).collect()
+}

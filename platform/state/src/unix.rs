@@ -88,6 +88,16 @@ pub enum StateError {
     #[error("{} does not hold a private key (32 bytes in base64); restore it, or remove it to get a new key and a \
         new identity", .0.display())]
     KeyMalformed(PathBuf),
+    /// A journal holds something else than records before its last one.
+    #[error("{at} is damaged in line {line}, and what follows is not; restore it from a backup, or, to go on with \
+        what stands before that line: head -n {before} {at} > {at}.good && mv {at}.good {at}",
+        at = .path.display(), before = .line - 1)]
+    Journal {
+        /// The file.
+        path: PathBuf,
+        /// The first line that is no record, from 1.
+        line: usize,
+    },
     /// The system gave no random bytes.
     #[error("the system gave no random bytes for the private key; try again")]
     Random,
@@ -181,7 +191,7 @@ impl StateDir {
         let path = self.path.join(KEY);
         match fs::remove_file(&path) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => Err(failed("remove", &path, error)),
-            _ => File::open(&self.path).and_then(|d| d.sync_all()).map_err(|e| failed("save", &self.path, e)),
+            _ => sync_directory(&self.path).map_err(|e| failed("save", &self.path, e)),
         }
     }
 
@@ -218,11 +228,10 @@ impl StateDir {
             let _ = fs::remove_file(&temporary);
             return Err(error);
         }
-        let synced = File::open(&self.path).and_then(|directory| directory.sync_all());
-        synced.map_err(|e| failed("save", &self.path, e))
+        sync_directory(&self.path).map_err(|e| failed("save", &self.path, e))
     }
 
-    fn file(&self, name: &str) -> Result<PathBuf, StateError> {
+    pub(crate) fn file(&self, name: &str) -> Result<PathBuf, StateError> {
         let plain = !name.is_empty() && !name.starts_with('.') && name != LOCK && !name.contains(['/', '\0']);
         if plain { Ok(self.path.join(name)) } else { Err(StateError::Name(name.to_owned())) }
     }
@@ -301,6 +310,11 @@ fn read_key(file: &mut File, path: &Path) -> Result<Zeroizing<[u8; 32]>, StateEr
     Ok(wrapped)
 }
 
+/// Has the names in a directory survive a power cut.
+pub(crate) fn sync_directory(path: &Path) -> io::Result<()> {
+    File::open(path)?.sync_all()
+}
+
 /// Writes a file that must not exist; one of that name is what a crash left.
 fn write_new(path: &Path, content: &[u8]) -> io::Result<()> {
     match fs::remove_file(path) {
@@ -312,7 +326,7 @@ fn write_new(path: &Path, content: &[u8]) -> io::Result<()> {
     file.sync_all()
 }
 
-fn failed(action: &'static str, path: &Path, source: io::Error) -> StateError {
+pub(crate) fn failed(action: &'static str, path: &Path, source: io::Error) -> StateError {
     let shown = path.parent().filter(|_| path.file_name() != Some(OsStr::new(""))).unwrap_or(path).display();
     let remedy = match source.kind() {
         io::ErrorKind::PermissionDenied => {

@@ -176,3 +176,64 @@ fn names_stay_in_the_directory() {
         assert!(matches!(state.write_atomic(name, b""), Err(StateError::Name(_))), "{name:?}");
     }
 }
+
+#[test]
+fn a_journal_returns_what_was_added_and_is_emptied() {
+    let parent = tempfile::tempdir().unwrap();
+    let state = StateDir::open(parent.path()).unwrap();
+    let (mut journal, records) = state.journal("peers.journal").unwrap();
+    assert!(records.is_empty() && !parent.path().join("peers.journal").exists());
+    for record in ["one", "", "three"] {
+        journal.append(record.as_bytes()).unwrap();
+    }
+    assert!(journal.append(b"two\nlines").is_err());
+    journal.append(b"four").unwrap();
+    assert_eq!(mode(parent.path().join("peers.journal")), 0o600);
+    let (mut journal, records) = state.journal("peers.journal").unwrap();
+    assert_eq!(records, [&b"one"[..], b"", b"three", b"four"]);
+    assert_eq!(journal.length(), fs::metadata(parent.path().join("peers.journal")).unwrap().len());
+    journal.clear().unwrap();
+    journal.clear().unwrap();
+    assert!(!parent.path().join("peers.journal").exists());
+    journal.append(b"anew").unwrap();
+    assert_eq!(state.journal("peers.journal").unwrap().1, [b"anew"]);
+}
+
+#[test]
+fn what_a_crash_cuts_off_is_left_out_wherever_it_cuts() {
+    let parent = tempfile::tempdir().unwrap();
+    let state = StateDir::open(parent.path()).unwrap();
+    let file = parent.path().join("journal");
+    let (mut journal, _) = state.journal("journal").unwrap();
+    journal.append(b"the first").unwrap();
+    let first = journal.length();
+    journal.append(b"the second").unwrap();
+    let whole = fs::read(&file).unwrap();
+    for end in usize::try_from(first).unwrap()..whole.len() {
+        for tail in [&b""[..], b"\0\0\0\0", b"\0\n\0\n"] {
+            fs::write(&file, [&whole[..end], tail].concat()).unwrap();
+            let (mut journal, records) = state.journal("journal").unwrap();
+            assert_eq!(records, [b"the first"], "cut at {end}");
+            journal.append(b"the third").unwrap();
+            assert_eq!(state.journal("journal").unwrap().1, [b"the first", b"the third"]);
+        }
+    }
+}
+
+#[test]
+fn a_journal_that_is_damaged_within_is_refused_and_kept() {
+    let parent = tempfile::tempdir().unwrap();
+    let state = StateDir::open(parent.path()).unwrap();
+    let file = parent.path().join("journal");
+    let (mut journal, _) = state.journal("journal").unwrap();
+    for record in [b"one", b"two", b"six"] {
+        journal.append(record).unwrap();
+    }
+    let damaged = fs::read_to_string(&file).unwrap().replace("two", "twо");
+    fs::write(&file, &damaged).unwrap();
+    let error = state.journal("journal").unwrap_err();
+    assert!(matches!(error, StateError::Journal { line: 2, .. }), "{error}");
+    assert_eq!(fs::read_to_string(&file).unwrap(), damaged);
+    set_mode(&file, 0o622);
+    assert!(matches!(state.journal("journal"), Err(StateError::FileWritable { .. })));
+}

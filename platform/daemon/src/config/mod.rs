@@ -43,6 +43,7 @@
 //!
 //! Every key is optional but `name` and `public_key` of a peer. All that is wrong is told at once, with lines.
 
+mod claims;
 mod peer;
 mod reader;
 

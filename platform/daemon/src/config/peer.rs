@@ -5,6 +5,7 @@ use mast_engine::os::Prefix;
 use mast_proto::Policy;
 use mast_proto::wire::EidPair;
 
+use super::claims::Claims;
 use super::reader::{Report, Section, Value};
 use super::{ConfiguredPeer, policy};
 use crate::endpoint::Endpoint;
@@ -23,11 +24,11 @@ const KEYS: &[&str] = &[
 ];
 
 /// A peer and the lines that a conflict with another one would be told of.
-struct Found {
-    peer: ConfiguredPeer,
-    line: usize,
-    eid_line: usize,
-    allowed_line: usize,
+pub(super) struct Found {
+    pub peer: ConfiguredPeer,
+    pub line: usize,
+    pub eid_line: usize,
+    pub allowed_line: usize,
 }
 
 /// Reads every peer.
@@ -37,7 +38,7 @@ pub(super) fn read_all(report: &mut Report<'_>, value: &Value<'_>) -> Vec<Config
         report.problem(line, "`peer` must be written as [[peer]], with two brackets: there may be several");
         return Vec::new();
     };
-    let mut found: Vec<Found> = Vec::new();
+    let (mut found, mut claims) = (Vec::new(), Claims::default());
     for element in array {
         let line = report.line(&element.span());
         let Some(table) = element.get_ref().as_table() else {
@@ -46,12 +47,10 @@ pub(super) fn read_all(report: &mut Report<'_>, value: &Value<'_>) -> Vec<Config
         };
         let mut section = report.section(table, "peer", KEYS);
         let Some(peer) = read(&mut section, line) else { continue };
-        for earlier in &found {
-            clash(report, earlier, &peer);
-        }
-        found.push(peer);
+        claims.enter(report, &peer);
+        found.push(peer.peer);
     }
-    found.into_iter().map(|f| f.peer).collect()
+    found
 }
 
 fn read(section: &mut Section<'_, '_, '_>, line: usize) -> Option<Found> {
@@ -133,53 +132,6 @@ fn eid_v4(section: &mut Section<'_, '_, '_>) -> Option<EidPair> {
         return None;
     }
     Some(pair)
-}
-
-/// Tells what two peers cannot both have.
-fn clash(report: &mut Report<'_>, earlier: &Found, later: &Found) {
-    let (a, b) = (&earlier.peer.peer, &later.peer.peer);
-    if a.name == b.name {
-        let message =
-            format!("two peers are called `{}` (the other: line {}): rename one", b.name, earlier.line);
-        report.problem(later.line, message);
-    }
-    if a.public_key == b.public_key {
-        let message =
-            format!("`{}` and `{}` (line {}) have the same `public_key`", b.name, a.name, earlier.line);
-        report.problem(later.line, message);
-    }
-    if let Some(address) = shared_eid(a, b) {
-        let message = format!(
-            "`peer.eid_v4`: {address} of `{}` also belongs to `{}` (line {}): choose another pair",
-            b.name, a.name, earlier.eid_line
-        );
-        report.problem(later.eid_line, message);
-    }
-    if let Some(range) = shared_range(a, b) {
-        let message = format!(
-            "`peer.allowed_ips`: {range} of `{}` also belongs to `{}` (line {}): it can lead to one of them only",
-            b.name, a.name, earlier.allowed_line
-        );
-        report.problem(later.allowed_line, message);
-    }
-    for (plain, mast, line) in [(a, b, later.eid_line), (b, a, earlier.eid_line)] {
-        if let (Some(plain_peer), Some(pair)) = (&plain.plain, mast.eid_v4)
-            && let Some(range) =
-                plain_peer.allowed.iter().find(|r| r.length == 32 && r.contains(pair.other.into()))
-        {
-            let message = format!(
-                "`peer.eid_v4`: {range} of `{}` is also in `allowed_ips` of `{}`",
-                mast.name, plain.name
-            );
-            report.problem(line, message);
-        }
-    }
-}
-
-/// An EID that both claim.
-fn shared_eid(a: &PeerConfig, b: &PeerConfig) -> Option<std::net::Ipv4Addr> {
-    let (a, b) = (a.eid_v4?, b.eid_v4?);
-    [b.own, b.other].into_iter().find(|address| [a.own, a.other].contains(address))
 }
 
 /// A range that both claim. Ranges inside one another are fine: the narrower wins, as with WireGuard.

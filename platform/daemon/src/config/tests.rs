@@ -225,3 +225,73 @@ fn an_absent_file_counts_only_where_it_was_asked_for() {
     let error = Config::load(path, true).unwrap_err().to_string();
     assert!(error.contains("/nonexistent/mastd.toml"), "{error}");
 }
+
+/// The file of a gateway: MAST peers with EIDs, and plain ones with a range each.
+fn crowd(count: usize) -> String {
+    let mut text = String::new();
+    for number in 0..count {
+        let mut key = [7; 32];
+        key[..8].copy_from_slice(&number.to_le_bytes());
+        let (high, low) = (number / 256, number % 256);
+        let own = if number % 2 == 0 {
+            format!(
+                "eid_v4 = {{ local = \"100.{}.{low}.0\", remote = \"100.{}.{low}.1\" }}",
+                64 + high,
+                64 + high
+            )
+        } else {
+            format!("addresses = [\"10.255.0.2/32\"]\nallowed_ips = [\"10.{high}.{low}.0/24\"]")
+        };
+        let key = words::key_text(&key);
+        text += &format!("[[peer]]\nname = \"peer {number}\"\npublic_key = \"{key}\"\n{own}\n");
+    }
+    text
+}
+
+/// The time that this thread computed for, in nanoseconds: what else the machine does is not counted.
+fn computed() -> i64 {
+    let clock = nix::time::ClockId::CLOCK_THREAD_CPUTIME_ID;
+    let time = nix::time::clock_gettime(clock).unwrap();
+    time.tv_sec() * 1_000_000_000 + time.tv_nsec()
+}
+
+#[test]
+fn a_crowd_is_checked_in_one_pass() {
+    let work = |count: usize| {
+        let text = crowd(count);
+        let pass = || {
+            let begun = computed();
+            assert_eq!(Config::parse(Path::new("mastd.toml"), &text).unwrap().peers.len(), count);
+            computed() - begun
+        };
+        (0..3).map(|_| pass()).min().unwrap()
+    };
+    // Eight times as many take eight times the work, and 64 times as much where each is compared with each.
+    let (few, many) = (work(1250), work(10_000));
+    assert!(many < few * 24, "{many} against {few} ns");
+}
+
+#[test]
+fn a_clash_is_found_in_a_crowd_and_told_once() {
+    let mut text = crowd(2000);
+    text += "[[peer]]\nname = \"peer 3\"\npublic_key = \"KEY_A\"\naddresses = [\"10.255.0.2/32\"]\n\
+             allowed_ips = [\"10.7.0.0/16\", \"10.7.1.9/24\", \"100.64.4.1/32\"]\n";
+    let problems = parse(&text).unwrap_err();
+    let told = |fragment: &str| problems.iter().filter(|p| p.contains(fragment)).count();
+    assert_eq!(
+        (told("two peers are called `peer 3`"), told("10.7.1.0/24 of `peer 3`")),
+        (1, 1),
+        "{problems:#?}"
+    );
+    assert_eq!((told("100.64.4.1/32 of `peer 4`"), problems.len()), (1, 3), "{problems:#?}");
+}
+
+#[test]
+fn peers_in_one_line_clash_all_the_same() {
+    let plain = "addresses = [\"10.1.0.2/24\"], allowed_ips = [\"10.1.0.0/24\", \"10.1.0.0/24\"]";
+    let one = format!("{{ name = \"a\", public_key = \"KEY_A\", {plain} }}");
+    let other = format!("{{ name = \"b\", public_key = \"KEY_B\", {plain} }}");
+    assert!(parse(&format!("peer = [{one}]")).is_ok(), "twice in one peer");
+    let problems = parse(&format!("peer = [{one}, {other}]")).unwrap_err();
+    assert!(problems.len() == 1 && problems[0].contains("10.1.0.0/24 of `b`"), "{problems:#?}");
+}

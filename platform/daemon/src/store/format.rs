@@ -4,6 +4,7 @@
 
 use std::collections::BTreeMap;
 use std::net::{Ipv4Addr, SocketAddr};
+use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use mast_control::AtStart;
@@ -55,6 +56,54 @@ pub(super) struct Peers {
 impl Default for Peers {
     fn default() -> Self {
         Self { version: VERSION, peers: Vec::new(), extra: Map::new() }
+    }
+}
+
+/// All peers, as they are written.
+#[derive(Serialize)]
+pub(super) struct PeersView<'a> {
+    version: u32,
+    #[serde(serialize_with = "each")]
+    peers: &'a [Arc<StoredPeer>],
+    #[serde(flatten)]
+    extra: &'a Map<String, Value>,
+}
+
+impl<'a> PeersView<'a> {
+    pub fn new(peers: &'a [Arc<StoredPeer>], extra: &'a Map<String, Value>) -> Self {
+        Self { version: VERSION, peers, extra }
+    }
+}
+
+fn each<S: Serializer>(peers: &[Arc<StoredPeer>], serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.collect_seq(peers.iter().map(|peer| &**peer))
+}
+
+/// A record of the journal: what changed of the peers since the record before.
+#[derive(Debug, Deserialize)]
+pub(super) struct Batch {
+    /// The digest of the file of peers that it adds to.
+    pub follows: String,
+    /// Removed first.
+    #[serde(default)]
+    pub removed: Vec<Key>,
+    /// Then set.
+    #[serde(default)]
+    pub peers: Vec<StoredPeer>,
+}
+
+impl Batch {
+    /// The text of a record, in one line.
+    pub fn text(follows: &str, removed: &[Key], peers: &[Arc<StoredPeer>]) -> Option<Vec<u8>> {
+        #[derive(Serialize)]
+        struct View<'a> {
+            follows: &'a str,
+            #[serde(skip_serializing_if = "<[_]>::is_empty")]
+            removed: &'a [Key],
+            #[serde(serialize_with = "each")]
+            peers: &'a [Arc<StoredPeer>],
+        }
+        serde_json::to_vec(&View { follows, removed, peers }).ok()
     }
 }
 

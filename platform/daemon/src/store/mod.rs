@@ -1,16 +1,18 @@
 //! What a restart must find again, kept in the state directory.
 //!
-//! `peers.json`, `invites.json` and `settings.json` hold what was changed through the control API and what was
-//! learned; the private key is the platform's business. The configuration file comes first: a peer that stands
+//! `peers.json` with its journal, `invites.json` and `settings.json` hold what was changed through the control API
+//! and what was learned; the private key is `mast_state`'s business. The configuration file comes first: a peer that stands
 //! there is taken from there, and the state only adds what was learned of it. A policy that was set by command
 //! counts until the configuration file's own policy is changed.
 
+mod book;
+mod disk;
 mod format;
 
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use mast_control::AtStart;
 use mast_engine::api::{Change, InterfaceChoice, InviteRecord, PeerConfig, PublicKey};
@@ -20,9 +22,16 @@ use mast_state::{StateDir, StateError};
 use crate::config::Config;
 use crate::endpoint::Endpoint;
 use crate::usage::Accounts;
+use book::Book;
+use disk::{Disk, PeersToWrite, Sizes};
+pub use disk::{Saved, Unsaved};
 use format::{
     Invites, Peers, Settings, StateFile, StoredChoice, StoredInvite, StoredPeer, StoredPolicy, VERSION,
 };
+
+/// A peer that was removed leaves the disk, with its keys, when the file of peers is written anew: after so long at
+/// the latest, and sooner where that was not done lately.
+const REMOVED: Duration = Duration::from_secs(60);
 
 /// Why the state cannot be used. The text says what to do.
 #[derive(Debug, thiserror::Error)]
@@ -56,6 +65,9 @@ pub enum StoreError {
         /// Its version.
         version: u32,
     },
+    /// Cannot happen: what is kept has a text.
+    #[error("the peers cannot be written as text: report this")]
+    Text,
     /// A peer of the configuration is called like one of the state.
     #[error(
         "two peers are called `{name}`: one of the configuration file, and one that was added by command\n  \
@@ -76,8 +88,20 @@ struct Configured {
 /// The state, in memory and in files.
 #[derive(Debug)]
 pub struct Store {
-    dir: Arc<StateDir>,
-    peers: Peers,
+    disk: Arc<Disk>,
+    peers: Book,
+    /// Fields of the file of peers that this version does not know.
+    peers_extra: serde_json::Map<String, serde_json::Value>,
+    /// How large the files of peers are.
+    sizes: Sizes,
+    /// The file of peers shall be written anew.
+    fold: bool,
+    /// When it was.
+    folded: Option<Instant>,
+    /// A peer was removed since.
+    removed: bool,
+    /// What was last taken to be written.
+    number: u64,
     invites: Invites,
     settings: Settings,
     /// What the uplinks carried.
@@ -99,65 +123,90 @@ impl Store {
     /// # Errors
     /// When a file is damaged, of a newer version, or contradicts the configuration. Nothing is changed then.
     pub fn load(dir: StateDir, config: &Config) -> Result<Self, StoreError> {
+        let dir = Arc::new(dir);
+        let (disk, file, batches, stale) = Disk::open(Arc::clone(&dir))?;
         let mut store = Self {
-            peers: read(&dir)?,
-            invites: read(&dir)?,
-            settings: read(&dir)?,
-            accounts: read(&dir)?,
-            dir: Arc::new(dir),
+            peers: Book::default(),
+            peers_extra: file.extra,
+            sizes: Sizes::default(),
+            fold: true,
+            folded: None,
+            removed: false,
+            number: 0,
+            invites: read(&dir)?.0,
+            settings: read(&dir)?.0,
+            accounts: read(&dir)?.0,
+            disk: Arc::new(disk),
             configured: BTreeMap::new(),
             configured_policy: config.policy.as_ref().map(StoredPolicy::of),
             hosts: BTreeMap::new(),
             kept: BTreeSet::new(),
             written: BTreeMap::new(),
         };
-        for stored in &store.peers.peers {
-            let path = || store.dir.path().join(Peers::NAME);
+        for peer in file.peers {
+            store.peers.enter(peer);
+        }
+        for batch in batches {
+            for key in &batch.removed {
+                store.peers.take(&key.0);
+            }
+            for peer in batch.peers {
+                store.peers.enter(peer);
+            }
+        }
+        for stored in store.peers.iter() {
             let hosts: Result<Vec<_>, _> = stored.hosts.iter().map(|h| Endpoint::parse(h)).collect();
+            let path = || dir.path().join(Peers::NAME);
             let hosts =
                 hosts.map_err(|why| StoreError::Damaged { path: path(), why, content: Peers::CONTENT })?;
             store.hosts.insert(*stored.public_key.0, hosts);
         }
         store.merge(config)?;
+        if stale > 0 {
+            tracing::warn!(
+                records = stale,
+                "what the journal adds to another file of peers than this one is left out"
+            );
+        }
         Ok(store)
     }
 
     fn merge(&mut self, config: &Config) -> Result<(), StoreError> {
         let keys: HashSet<PublicKey> = config.peers.iter().map(|p| p.peer.public_key).collect();
         // Taken out of the configuration file since.
-        self.peers.peers.retain(|p| !p.configured || keys.contains(&*p.public_key.0));
+        let gone = self.peers.iter().filter(|p| p.configured && !keys.contains(&*p.public_key.0));
+        let gone: Vec<PublicKey> = gone.map(|p| *p.public_key.0).collect();
+        for key in gone {
+            self.peers.take(&key);
+        }
         for configured in &config.peers {
             let peer = &configured.peer;
-            let stranger =
-                |p: &&StoredPeer| p.name == peer.name && *p.public_key.0 != peer.public_key && !p.configured;
-            if self.peers.peers.iter().any(|p| stranger(&p)) {
+            let namesake = self.peers.named(&peer.name);
+            if namesake.is_some_and(|p| *p.public_key.0 != peer.public_key && !p.configured) {
                 return Err(StoreError::Name { name: peer.name.clone() });
             }
             let policy = peer.policy.as_ref().map(StoredPolicy::of);
             let mut merged = StoredPeer::of(peer);
             merged.configured = true;
             merged.policy_configured.clone_from(&policy);
-            match self.peers.peers.iter_mut().find(|p| *p.public_key.0 == peer.public_key) {
-                Some(stored) => {
-                    for learned in &stored.endpoints {
-                        if !merged.endpoints.contains(learned) {
-                            merged.endpoints.push(*learned);
-                        }
+            if let Some(stored) = self.peers.get(&peer.public_key) {
+                for learned in &stored.endpoints {
+                    if !merged.endpoints.contains(learned) {
+                        merged.endpoints.push(*learned);
                     }
-                    merged.kind = merged.kind.or(stored.kind);
-                    match (&mut merged.plain, &stored.plain) {
-                        (None, _) => merged.eid_v4 = merged.eid_v4.or(stored.eid_v4),
-                        (Some(plain), Some(before)) => plain.split = before.split,
-                        (Some(_), None) => {}
-                    }
-                    if stored.policy_configured == policy {
-                        merged.policy = stored.policy.take();
-                    }
-                    merged.extra = std::mem::take(&mut stored.extra);
-                    *stored = merged;
                 }
-                None => self.peers.peers.push(merged),
+                merged.kind = merged.kind.or(stored.kind);
+                match (&mut merged.plain, &stored.plain) {
+                    (None, _) => merged.eid_v4 = merged.eid_v4.or(stored.eid_v4),
+                    (Some(plain), Some(before)) => plain.split = before.split,
+                    (Some(_), None) => {}
+                }
+                if stored.policy_configured == policy {
+                    merged.policy.clone_from(&stored.policy);
+                }
+                merged.extra.clone_from(&stored.extra);
             }
+            self.peers.enter(merged);
             let names = configured.endpoints.iter().filter(|e| e.address().is_none());
             self.hosts.insert(peer.public_key, names.cloned().collect());
             self.configured.insert(peer.public_key, Configured { policy });
@@ -167,7 +216,17 @@ impl Store {
 
     /// The peers, in the order in which they were added.
     pub fn peers(&self) -> Vec<PeerConfig> {
-        self.peers.peers.iter().map(StoredPeer::peer).collect()
+        self.peers.iter().map(StoredPeer::peer).collect()
+    }
+
+    /// A peer.
+    pub fn peer(&self, key: &PublicKey) -> Option<PeerConfig> {
+        self.peers.get(key).map(StoredPeer::peer)
+    }
+
+    /// The key of the peer of a name.
+    pub fn key_of(&self, name: &str) -> Option<PublicKey> {
+        self.peers.named(name).map(|p| *p.public_key.0)
     }
 
     /// The invites that have not expired.
@@ -242,33 +301,33 @@ impl Store {
 
     /// The state directory.
     pub fn dir(&self) -> &Arc<StateDir> {
-        &self.dir
+        self.disk.dir()
     }
 
     /// Whether a peer stands in the configuration file, and so cannot be removed by command.
     pub fn is_configured(&self, name: &str) -> bool {
-        self.peers.peers.iter().any(|p| p.name == name && self.configured.contains_key(&*p.public_key.0))
+        self.key_of(name).is_some_and(|key| self.configured.contains_key(&key))
     }
 
     /// The peers some of whose endpoints are host names, with these.
     pub fn hosts(&self) -> Vec<(PublicKey, Vec<Endpoint>)> {
-        let there = |key: &PublicKey| self.peers.peers.iter().any(|p| *p.public_key.0 == *key);
-        let wanted = self.hosts.iter().filter(|(key, hosts)| !hosts.is_empty() && there(key));
+        let wanted =
+            self.hosts.iter().filter(|(key, hosts)| !hosts.is_empty() && self.peers.get(key).is_some());
         wanted.map(|(key, hosts)| (*key, hosts.clone())).collect()
     }
 
     /// The host names of peers of which no address is known.
     pub fn unknown_hosts(&self) -> Vec<String> {
-        let bare: Vec<_> = self.peers.peers.iter().filter(|p| p.endpoints.is_empty()).collect();
-        let of = |key: &PublicKey| bare.iter().any(|p| *p.public_key.0 == *key);
-        let hosts = self.hosts.iter().filter(|(key, _)| of(key)).flat_map(|(_, hosts)| hosts);
+        let bare = |key: &PublicKey| self.peers.get(key).is_some_and(|p| p.endpoints.is_empty());
+        let hosts = self.hosts.iter().filter(|(key, _)| bare(key)).flat_map(|(_, hosts)| hosts);
         hosts.map(ToString::to_string).collect()
     }
 
     /// Remembers host names of a peer; they are saved with it.
     pub fn set_hosts(&mut self, key: PublicKey, hosts: Vec<Endpoint>) {
-        if let Some(stored) = self.peers.peers.iter_mut().find(|p| *p.public_key.0 == key) {
+        if let Some(mut stored) = self.peers.get(&key).cloned() {
             stored.hosts = hosts.iter().map(ToString::to_string).collect();
+            self.peers.set(stored);
         }
         self.hosts.insert(key, hosts);
     }
@@ -290,7 +349,7 @@ impl Store {
             Change::Peer(peer) => self.apply_peer(&peer),
             Change::PeerRemoved(key) => {
                 if !self.kept.remove(&key) {
-                    self.peers.peers.retain(|p| *p.public_key.0 != key);
+                    self.removed |= self.peers.remove(&key);
                 }
             }
             Change::Invites(invites) => {
@@ -328,28 +387,56 @@ impl Store {
         } else if let Some(hosts) = self.hosts.get(&peer.public_key) {
             new.hosts = hosts.iter().map(ToString::to_string).collect();
         }
-        match self.peers.peers.iter_mut().find(|p| p.public_key == new.public_key) {
-            Some(stored) => {
-                new.extra = std::mem::take(&mut stored.extra);
-                *stored = new;
-            }
-            None => self.peers.peers.push(new),
+        if let Some(stored) = self.peers.get(&peer.public_key) {
+            new.extra.clone_from(&stored.extra);
         }
+        self.peers.set(new);
     }
 
-    /// The files that changed since they were last written.
+    /// What changed since it was last written.
     ///
     /// Writing waits for the disk and is for another thread; hence in two steps.
-    pub fn unsaved(&self) -> Unsaved {
-        let files =
-            [content(&self.peers), content(&self.invites), content(&self.settings), content(&self.accounts)];
+    pub fn unsaved(&mut self) -> Unsaved {
+        self.number += 1;
+        let files = [content(&self.invites), content(&self.settings), content(&self.accounts)];
         let changed = |(name, content): &(&'static str, Vec<u8>)| self.written.get(name) != Some(content);
-        Unsaved { dir: Arc::clone(&self.dir), files: files.into_iter().flatten().filter(changed).collect() }
+        let changes = self.peers.changes();
+        let removed = self.removed && self.folded.is_none_or(|at| at.elapsed() >= REMOVED);
+        let peers = if self.fold || removed || !changes.is_empty() && self.sizes.is_worth_folding() {
+            PeersToWrite::All(self.peers.all(), self.peers_extra.clone())
+        } else if changes.is_empty() {
+            PeersToWrite::Nothing
+        } else {
+            PeersToWrite::Changes
+        };
+        Unsaved {
+            disk: Arc::clone(&self.disk),
+            number: self.number,
+            files: files.into_iter().flatten().filter(changed).collect(),
+            peers,
+            changes,
+        }
     }
 
     /// Notes what was written.
     pub fn saved(&mut self, saved: Saved) {
-        self.written.extend(saved.0);
+        self.written.extend(saved.files);
+        self.sizes = saved.sizes;
+        if let Some(changes) = &saved.changes {
+            self.peers.note_written(changes);
+        }
+        if saved.folded {
+            self.fold = false;
+            self.folded = Some(Instant::now());
+            // One that was removed while the file was written may be in it.
+            self.removed = self.peers.has_removed();
+        }
+    }
+
+    /// Has the file of peers hold everything when the state is saved next, so that it can do without its journal: an
+    /// earlier version does not know that.
+    pub fn fold(&mut self) {
+        self.fold = true;
     }
 
     /// Writes at once whatever changed.
@@ -363,40 +450,20 @@ impl Store {
     }
 }
 
-/// Files to be written.
-#[derive(Debug)]
-pub struct Unsaved {
-    dir: Arc<StateDir>,
-    files: Vec<(&'static str, Vec<u8>)>,
-}
-
-/// Files that were written.
-#[derive(Debug)]
-pub struct Saved(Vec<(&'static str, Vec<u8>)>);
-
-impl Unsaved {
-    /// Writes the files, each in one step, and as many as possible.
-    pub fn write(self) -> (Saved, Result<(), StoreError>) {
-        let (mut saved, mut result) = (Vec::new(), Ok(()));
-        for (name, content) in self.files {
-            match self.dir.write_atomic(name, &content) {
-                Ok(()) => saved.push((name, content)),
-                Err(error) => result = Err(error.into()),
-            }
-        }
-        (Saved(saved), result)
-    }
-}
-
 fn content<F: StateFile>(file: &F) -> Option<(&'static str, Vec<u8>)> {
-    // Only maps with keys that are no strings cannot be written; there are none.
+    text(file).map(|content| (F::NAME, content))
+}
+
+/// A file as it is written. Only maps with keys that are no strings cannot be; there are none.
+fn text<T: serde::Serialize>(file: &T) -> Option<Vec<u8>> {
     let mut content = serde_json::to_vec_pretty(file).ok()?;
     content.push(b'\n');
-    Some((F::NAME, content))
+    Some(content)
 }
 
-fn read<F: StateFile>(dir: &StateDir) -> Result<F, StoreError> {
-    let Some(content) = dir.read(F::NAME)? else { return Ok(F::default()) };
+/// Reads a file; with its content, none where there is no file.
+fn read<F: StateFile>(dir: &StateDir) -> Result<(F, Vec<u8>), StoreError> {
+    let Some(content) = dir.read(F::NAME)? else { return Ok((F::default(), Vec::new())) };
     let path = || dir.path().join(F::NAME);
     // A later version may write anything but its number differently.
     #[derive(serde::Deserialize)]
@@ -411,7 +478,8 @@ fn read<F: StateFile>(dir: &StateDir) -> Result<F, StoreError> {
     let mut json = serde_json::Deserializer::from_slice(&content);
     let file = serde_path_to_error::deserialize(&mut json).map_err(|error| error.to_string());
     let file = file.and_then(|file| json.end().map(|()| file).map_err(|error| error.to_string()));
-    file.map_err(|why| StoreError::Damaged { path: path(), why, content: F::CONTENT })
+    let file = file.map_err(|why| StoreError::Damaged { path: path(), why, content: F::CONTENT })?;
+    Ok((file, content))
 }
 
 #[cfg(test)]

@@ -252,3 +252,169 @@ fn secrets_stay_out_of_debug_output() {
     let stored = format!("{:?}", StoredPeer::of(&peer("nas", 1)));
     assert!(!stored.contains("101, 101") && !stored.contains(&words::key_text(&[101; 32])), "{stored}");
 }
+
+fn numbered(number: u32, port: u16) -> PeerConfig {
+    let mut key = [9; 32];
+    key[..4].copy_from_slice(&number.to_le_bytes());
+    PeerConfig {
+        public_key: key,
+        endpoints: vec![([192, 0, 2, 1], port).into()],
+        ..peer(&format!("peer {number}"), 1)
+    }
+}
+
+/// A state directory with so many peers, at rest.
+fn crowd(count: u32) -> (TempDir, Store) {
+    let temp = TempDir::new().unwrap();
+    let mut store = open(&temp, &Config::default()).unwrap();
+    for number in 0..count {
+        store.apply(Change::Peer(numbered(number, 1)));
+    }
+    store.fold();
+    store.save().unwrap();
+    (temp, store)
+}
+
+#[test]
+fn learning_of_a_crowd_writes_no_more_than_a_few_times_what_was_learned() {
+    // The bytes written for one thing learned of each of so many peers, five at a time.
+    let written = |count: u32| {
+        let (temp, mut store) = crowd(count);
+        let before = store.sizes.written;
+        for first in (0..count).step_by(5) {
+            for number in first..first + 5 {
+                store.apply(Change::Peer(numbered(number, 2)));
+            }
+            store.save().unwrap();
+        }
+        let (file, written) = (store.sizes.file, store.sizes.written - before);
+        assert!(written < 4 * file, "{written} bytes written of {file}");
+        let expected = store.peers();
+        assert_eq!(reopen(store, &temp, &Config::default()).peers(), expected);
+        written / u64::from(count)
+    };
+    let (few, many) = (written(1000), written(10_000));
+    assert!(many < few * 2, "{many} bytes for each of ten times as many peers, against {few}");
+}
+
+#[test]
+fn what_was_saved_is_there_after_the_process_is_killed() {
+    let (temp, mut store) = crowd(100);
+    let copy = |store: &Store| {
+        let other = TempDir::new().unwrap();
+        std::fs::create_dir(other.path().join("state")).unwrap();
+        for file in std::fs::read_dir(store.dir().path()).unwrap() {
+            let from = file.unwrap().path();
+            std::fs::copy(&from, other.path().join("state").join(from.file_name().unwrap())).unwrap();
+        }
+        other
+    };
+    let mut story = vec![Change::PeerRemoved(numbered(3, 1).public_key)];
+    story.extend((0..300).map(|round| Change::Peer(numbered(round % 100, 7))));
+    for (at, change) in story.into_iter().enumerate() {
+        store.apply(change);
+        store.save().unwrap();
+        if at % 7 == 0 {
+            let killed = copy(&store);
+            assert_eq!(
+                open(&killed, &Config::default()).unwrap().peers(),
+                store.peers(),
+                "after {at} changes"
+            );
+        }
+    }
+    let order: Vec<_> = store.peers().iter().map(|p| p.name.clone()).collect();
+    assert_eq!((order.len(), order.last().unwrap().as_str()), (100, "peer 3"), "it came back as the last");
+    store.fold();
+    store.save().unwrap();
+    assert!(!temp.path().join("state/peers.journal").exists(), "an earlier version finds all in one file");
+    assert_eq!(reopen(store, &temp, &Config::default()).peers().len(), 100);
+}
+
+#[test]
+fn a_crash_between_the_file_and_its_journal_loses_nothing() {
+    let (temp, mut store) = crowd(10);
+    store.apply(Change::PeerRemoved(numbered(2, 1).public_key));
+    store.apply(Change::Peer(numbered(5, 2)));
+    store.save().unwrap();
+    let journal = std::fs::read(temp.path().join("state/peers.journal")).unwrap();
+    store.apply(Change::Peer(numbered(5, 3)));
+    store.apply(Change::Peer(numbered(2, 3)));
+    store.fold();
+    store.save().unwrap();
+    // The file is the new one, and the journal is still there.
+    std::fs::write(temp.path().join("state/peers.journal"), journal).unwrap();
+    let expected = store.peers();
+    let mut store = reopen(store, &temp, &Config::default());
+    assert_eq!(store.peers(), expected);
+    store.apply(Change::Peer(numbered(7, 9)));
+    store.save().unwrap();
+    let expected = store.peers();
+    assert_eq!(reopen(store, &temp, &Config::default()).peers(), expected);
+}
+
+#[test]
+fn of_two_saves_the_newer_one_is_what_stays() {
+    let (temp, mut store) = crowd(3);
+    store.apply(Change::Peer(numbered(1, 2)));
+    store.apply(Change::Policy(pin("old")));
+    let older = store.unsaved();
+    store.apply(Change::Peer(numbered(1, 3)));
+    store.apply(Change::Policy(pin("new")));
+    let newer = store.unsaved();
+    for unsaved in [newer, older] {
+        let (saved, result) = unsaved.write();
+        result.unwrap();
+        store.saved(saved);
+    }
+    let store = reopen(store, &temp, &Config::default());
+    assert_eq!((store.peers()[1].clone(), store.policy()), (numbered(1, 3), pin("new")));
+}
+
+#[test]
+fn what_cannot_be_saved_is_saved_later() {
+    let (temp, mut store) = crowd(3);
+    let journal = temp.path().join("state/peers.journal");
+    std::fs::create_dir(&journal).unwrap();
+    store.apply(Change::Peer(numbered(1, 2)));
+    assert!(store.save().unwrap_err().to_string().contains("peers.journal"));
+    store.apply(Change::Peer(numbered(2, 2)));
+    std::fs::remove_dir(&journal).unwrap();
+    store.save().unwrap();
+    let store = reopen(store, &temp, &Config::default());
+    assert_eq!(store.peers()[1..], [numbered(1, 2), numbered(2, 2)]);
+}
+
+#[test]
+fn the_keys_of_a_removed_peer_leave_the_disk() {
+    let (temp, mut store) = crowd(3);
+    let key = words::key_text(&[101; 32]);
+    let held = || {
+        let files = ["peers.json", "peers.journal"].map(|f| temp.path().join("state").join(f));
+        files.iter().any(|f| std::fs::read_to_string(f).is_ok_and(|text| text.contains(&key)))
+    };
+    for number in 0..3 {
+        store.apply(Change::PeerRemoved(numbered(number, 1).public_key));
+    }
+    store.save().unwrap();
+    assert!(held(), "the file was written a moment ago");
+    store.folded = None;
+    store.save().unwrap();
+    assert!(!held());
+}
+
+#[test]
+fn a_damaged_journal_is_reported_and_left_alone() {
+    let (temp, mut store) = crowd(3);
+    let file = temp.path().join("state/peers.journal");
+    for port in [2, 3] {
+        store.apply(Change::Peer(numbered(1, port)));
+        store.save().unwrap();
+    }
+    drop(store);
+    let damaged = std::fs::read_to_string(&file).unwrap().replacen("peer 1", "peer 2", 1);
+    std::fs::write(&file, &damaged).unwrap();
+    let error = open(&temp, &Config::default()).unwrap_err().to_string();
+    assert!(error.contains("peers.journal") && error.contains("line 1"), "{error}");
+    assert_eq!(std::fs::read_to_string(&file).unwrap(), damaged);
+}
