@@ -135,11 +135,14 @@ pub struct DrillProgress {
     pub step: Option<DrillStep>,
 }
 
-/// One path was silenced on purpose.
+/// One link was silenced on purpose, with all its paths.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct DrillStep {
-    /// The number of the path that was silenced.
+    /// The number of the first path of the link that was silenced.
     pub path: u32,
+    /// How many paths were of it; 0 from a service that does not tell.
+    #[serde(default)]
+    pub paths: u32,
     /// Its interface.
     pub interface: String,
     /// The interface that took over; none if none did.
@@ -214,7 +217,15 @@ mod tests {
 
     fn step(to: Option<&str>, lost: u64) -> DrillStep {
         let gap_ms = to.map(|_| 70.0);
-        DrillStep { path: 3, interface: "wlan0".into(), to: to.map(Into::into), gap_ms, sent: 180, lost }
+        DrillStep {
+            path: 3,
+            paths: 2,
+            interface: "wlan0".into(),
+            to: to.map(Into::into),
+            gap_ms,
+            sent: 180,
+            lost,
+        }
     }
 
     #[test]

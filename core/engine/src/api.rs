@@ -365,10 +365,12 @@ pub struct Ends {
 /// One step of a drill.
 #[derive(Debug, Clone, PartialEq)]
 pub struct DrillStep {
-    /// The path taken away: interface and remote address.
+    /// The link taken away: this host's interface; where the peer's links are taken in turn, with `remote`.
     pub interface: String,
-    /// Its remote address.
+    /// The remote address of its first path.
     pub remote: SocketAddr,
+    /// How many paths were of it.
+    pub paths: usize,
     /// The interface that took over, if any did.
     pub to: Option<String>,
     /// The longest silence of a 100 Hz echo.

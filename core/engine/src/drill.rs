@@ -1,17 +1,18 @@
-//! A drill: takes each path of a peer away in turn, and measures what the transports would notice.
+//! A drill: takes each link to a peer away in turn, with all its paths, and measures what the transports would notice.
 //!
-//! Echo requests go over the normal data road at 100 Hz. For each path:
+//! The links are this host's, where it has several that work; else the peer's. Echo requests go over the normal data road
+//! at 100 Hz. For each link:
 //!
 //! | phase | length | what |
 //! |---|---|---|
-//! | warm | 300 ms | the path is there; echoes flow |
-//! | away | 1.5 s | the context treats the path as gone; echoes flow |
-//! | drain | 300 ms | nothing is sent; the last replies come in, and the path is given back |
-//! | settle | up to 900 ms | until the path is validated again |
+//! | warm | 300 ms | the link is there; echoes flow |
+//! | away | 1.5 s | the context treats the link as gone; echoes flow |
+//! | drain | 300 ms | nothing is sent; the last replies come in, and the link is given back |
+//! | settle | up to 900 ms | until a path of the link is validated again |
 
 use std::time::{Duration, Instant};
 
-use mast_proto::PathKey;
+use mast_proto::Link;
 use tokio::sync::mpsc;
 
 use crate::api::DrillStep;
@@ -36,27 +37,36 @@ enum Phase {
 pub(crate) enum Act {
     /// Send an echo request with this sequence number.
     Echo(u16),
-    /// Take this path away, or give it back.
-    Exclude(Option<PathKey>),
-    /// Tell of this path.
-    Tell(PathKey),
+    /// Take this link away, or give it back.
+    Silence(Option<Link>),
+    /// Tell of this link.
+    Tell(Link),
     /// It is over.
     Done,
 }
 
 /// What the drill must know of the context.
+#[derive(Debug, Default)]
 pub(crate) struct View {
-    pub active: Option<PathKey>,
-    /// The path of this step carries data again, or could.
-    pub validated: Vec<PathKey>,
+    /// The link of the path that carries data.
+    pub active: Option<Link>,
+    /// The links that carry data, or could.
+    pub working: Vec<Link>,
+}
+
+/// What a step took away.
+pub(crate) struct Taken {
+    pub interface: String,
+    pub remote: std::net::SocketAddr,
+    pub paths: usize,
 }
 
 pub(crate) struct Drill {
     pub peer: PeerId,
     pub identifier: u16,
     steps: mpsc::Sender<DrillStep>,
-    todo: Vec<PathKey>,
-    path: PathKey,
+    todo: Vec<Link>,
+    link: Link,
     phase: Phase,
     phase_ends: Instant,
     next_echo: Instant,
@@ -69,7 +79,7 @@ pub(crate) struct Drill {
 }
 
 impl Drill {
-    /// `None` with fewer than two validated paths. The active one goes first.
+    /// `None` with fewer than two links that work. The active one goes first.
     pub fn new(
         now: Instant,
         peer: PeerId,
@@ -77,15 +87,15 @@ impl Drill {
         view: &View,
         steps: mpsc::Sender<DrillStep>,
     ) -> Option<Self> {
-        if view.validated.len() < 2 {
+        if view.working.len() < 2 {
             return None;
         }
         let mut drill = Self {
             peer,
             identifier,
             steps,
-            todo: view.validated.clone(),
-            path: *view.validated.first()?,
+            todo: view.working.clone(),
+            link: *view.working.first()?,
             phase: Phase::Settle,
             phase_ends: now,
             next_echo: now,
@@ -99,13 +109,18 @@ impl Drill {
         Some(drill)
     }
 
-    /// Begins with the next path: the active one if it was not drilled yet, as another's absence is not felt.
-    fn begin(&mut self, now: Instant, active: Option<PathKey>) -> bool {
+    /// Whether the links are this host's.
+    pub fn is_of_own(&self) -> bool {
+        matches!(self.link, Link::Own(_))
+    }
+
+    /// Begins with the next link: the active one if it was not drilled yet, as another's absence is not felt.
+    fn begin(&mut self, now: Instant, active: Option<Link>) -> bool {
         let at = self.todo.iter().position(|p| Some(*p) == active).unwrap_or(0);
         if at >= self.todo.len() {
             return false;
         }
-        self.path = self.todo.remove(at);
+        self.link = self.todo.remove(at);
         self.phase = Phase::Warm;
         self.phase_ends = now + WARM;
         self.next_echo = now;
@@ -128,13 +143,13 @@ impl Drill {
     pub fn poll(&mut self, now: Instant, view: &View) -> Vec<Act> {
         let mut acts = Vec::new();
         if self.steps.is_closed() {
-            return vec![Act::Exclude(None), Act::Done];
+            return vec![Act::Silence(None), Act::Done];
         }
         match self.phase {
             Phase::Warm if now >= self.phase_ends => {
                 self.phase = Phase::Away;
                 self.phase_ends = now + AWAY;
-                acts.push(Act::Exclude(Some(self.path)));
+                acts.push(Act::Silence(Some(self.link)));
             }
             Phase::Away if now >= self.phase_ends => {
                 self.note_silence(now);
@@ -142,14 +157,14 @@ impl Drill {
                 self.phase_ends = now + DRAIN;
             }
             Phase::Drain if now >= self.phase_ends => {
-                acts.push(Act::Tell(self.path));
-                acts.push(Act::Exclude(None));
+                acts.push(Act::Tell(self.link));
+                acts.push(Act::Silence(None));
                 self.phase = Phase::Settle;
                 self.phase_ends = now + SETTLE;
                 self.next_echo = now;
             }
             Phase::Settle => {
-                let settled = now >= self.phase_ends || view.validated.contains(&self.path);
+                let settled = now >= self.phase_ends || view.working.contains(&self.link);
                 if settled && !self.begin(now, view.active) {
                     acts.push(Act::Done);
                 }
@@ -184,11 +199,13 @@ impl Drill {
     }
 
     /// The figures of this step.
-    pub fn tell(&self, interface: String, to: Option<String>) {
+    pub fn tell(&self, taken: Taken, to: Option<String>) {
         let sent = u32::from(self.sent());
+        let Taken { interface, remote, paths } = taken;
         let step = DrillStep {
             interface,
-            remote: self.path.remote,
+            remote,
+            paths,
             to,
             gap: self.longest,
             sent,
@@ -214,10 +231,10 @@ mod tests {
     use super::*;
 
     #[test]
-    fn each_path_once_and_in_bounded_time() {
+    fn each_link_once_and_in_bounded_time() {
         let start = Instant::now();
-        let path = |n| PathKey { interface: InterfaceId(n), remote: "192.0.2.1:1".parse().unwrap() };
-        let mut view = View { active: Some(path(2)), validated: vec![path(1), path(2)] };
+        let link = |n| Link::Own(InterfaceId(n));
+        let mut view = View { active: Some(link(2)), working: vec![link(1), link(2)] };
         let (sender, mut steps) = mpsc::channel(8);
         let mut drill = Drill::new(start, PeerId(1), 7, &view, sender).unwrap();
         let (mut now, mut excluded, mut order) = (start, None, Vec::new());
@@ -229,20 +246,23 @@ mod tests {
                         assert!(drill.reply(now, 7, sequence));
                     }
                     Act::Echo(_) => {}
-                    Act::Exclude(Some(path)) => {
+                    Act::Silence(Some(link)) => {
                         excluded = Some(now);
-                        order.push(path);
-                        view.active = view.validated.iter().copied().find(|p| *p != path);
+                        order.push(link);
+                        view.active = view.working.iter().copied().find(|l| *l != link);
                     }
-                    Act::Exclude(None) => excluded = None,
-                    Act::Tell(_) => drill.tell("wlan0".into(), None),
+                    Act::Silence(None) => excluded = None,
+                    Act::Tell(_) => {
+                        let remote = "192.0.2.1:1".parse().unwrap();
+                        drill.tell(Taken { interface: "wlan0".into(), remote, paths: 2 }, None);
+                    }
                     Act::Done => break 'all,
                 }
             }
             assert!(drill.timeout() > now, "{:?}", drill.phase);
             now = drill.timeout();
         }
-        assert_eq!(order, [path(2), path(1)]);
+        assert_eq!(order, [link(2), link(1)]);
         assert!(now < start + Duration::from_secs(6));
         for _ in 0..2 {
             let step = steps.try_recv().unwrap();
@@ -256,10 +276,10 @@ mod tests {
     }
 
     #[test]
-    fn one_path_is_not_enough() {
+    fn one_link_is_not_enough() {
         let now = Instant::now();
-        let path = PathKey { interface: InterfaceId(1), remote: "192.0.2.1:1".parse().unwrap() };
-        let view = View { active: Some(path), validated: vec![path] };
+        let link = Link::Own(InterfaceId(1));
+        let view = View { active: Some(link), working: vec![link] };
         assert!(Drill::new(now, PeerId(1), 7, &view, mpsc::channel(8).0).is_none());
     }
 }

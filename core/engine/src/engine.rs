@@ -9,8 +9,8 @@ use std::task::Poll;
 use std::time::{Duration, Instant};
 
 use mast_proto::{
-    Aead, Context, ContextConfig, EidBook, EidPool, HoldLimits, Interface, PeerKind, Policy, Random, eid_v6,
-    wire,
+    AddressSource, Aead, Context, ContextConfig, EidBook, EidPool, HoldLimits, Interface, PeerKind, Policy,
+    Random, eid_v6, wire,
 };
 use ring::rand::{SecureRandom, SystemRandom};
 use tokio::sync::{mpsc, oneshot, watch};
@@ -522,7 +522,8 @@ impl<P: Platform> Engine<P> {
             peer.context.propose_eids(book.propose());
         }
         peer.context.handle_interfaces(now, Arc::clone(&self.shared));
-        peer.context.add_remotes(now, peer.config.endpoints.iter().copied().filter(is_plausible));
+        let endpoints = peer.config.endpoints.iter().copied().filter(is_plausible);
+        peer.context.set_addresses(now, AddressSource::Configuration, endpoints);
         peer.context.connect(now);
         if peer.is_plain() {
             peer.tick = Some(now);

@@ -30,7 +30,7 @@ pub(crate) enum Command {
     Choose { interface: String, choice: Choose, reply: Reply<()> },
     FullTunnel { peer: String, on: bool, reply: Reply<()> },
     Recent(Reply<Vec<Happening>>),
-    Drill { peer: String, reply: Reply<mpsc::Receiver<DrillStep>> },
+    Drill { peer: String, reply: Reply<(usize, mpsc::Receiver<DrillStep>)> },
     Stop(Reply<()>),
 }
 
@@ -212,11 +212,12 @@ impl EngineHandle {
         self.ask(Command::Recent).await
     }
 
-    /// Takes each path of a peer away in turn, and tells of each. The drill ends when the receiver is dropped.
+    /// Takes each link to a peer away in turn, with all its paths, and tells of each: how many there are, and what
+    /// comes of it. The drill ends when the receiver is dropped.
     ///
     /// # Errors
-    /// When there is no such peer, another drill runs, or the peer has fewer than two paths that work.
-    pub async fn drill(&self, peer: &str) -> Result<mpsc::Receiver<DrillStep>, EngineError> {
+    /// When there is no such peer, another drill runs, or the peer is reached over fewer than two links.
+    pub async fn drill(&self, peer: &str) -> Result<(usize, mpsc::Receiver<DrillStep>), EngineError> {
         self.ask(|reply| Command::Drill { peer: peer.to_owned(), reply }).await
     }
 

@@ -3,6 +3,7 @@
 use std::net::SocketAddr;
 use std::time::{Duration, Instant, SystemTime};
 
+use mast_proto::AddressSource;
 use mast_proto::{PathKey, PeerKind, wire};
 use tokio::sync::oneshot;
 
@@ -137,7 +138,7 @@ impl<P: Platform> Engine<P> {
             if let Some(peer) = self.peers.get_mut(&id) {
                 peer.config.preshared_key = Some(key);
                 peer.session.set_preshared_key(Some(key));
-                peer.context.add_remotes(Instant::now(), [path.remote]);
+                peer.context.set_addresses(Instant::now(), AddressSource::Invite, [path.remote]);
                 let config = peer.config.clone();
                 self.tell_change(Change::Peer(config));
             }

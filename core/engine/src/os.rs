@@ -156,6 +156,8 @@ pub struct Arrival {
     pub stride: usize,
     /// Where they came from.
     pub remote: SocketAddr,
+    /// Which of the interface's addresses they came to; none where the system does not tell.
+    pub local: Option<IpAddr>,
     /// The IP header's traffic class (RFC 2474, RFC 3168), or 0 where the system does not tell.
     pub class: u8,
 }
@@ -172,18 +174,27 @@ pub trait Udp: Send + Sync + 'static {
     /// `WouldBlock` when there are none; else what the system says, which may be about a datagram sent before.
     fn try_recv(&self, buffer: &mut [u8]) -> io::Result<Arrival>;
     /// Sends datagrams of `stride` bytes each, which lie one after the other in `payload`; the last may be shorter.
-    /// There are at most [`Udp::MOST`] of them, of at most 65,000 bytes in all. `class` is the traffic class of the
-    /// IP header.
+    /// There are at most [`Udp::MOST`] of them, of at most 65,000 bytes in all. They leave from the address `local` of
+    /// the interface, which decides about their way, too (RFC 5220, RFC 8678). `class` is the traffic class of the IP
+    /// header.
     ///
     /// # Errors
-    /// What the system says. If it took some and not the others, these are lost, as on any link.
-    fn try_send(&self, remote: SocketAddr, class: u8, stride: usize, payload: &[u8]) -> io::Result<()>;
+    /// What the system says; `AddrNotAvailable` when the interface does not have the local address. If it took some and
+    /// not the others, these are lost, as on any link.
+    fn try_send(
+        &self,
+        local: IpAddr,
+        remote: SocketAddr,
+        class: u8,
+        stride: usize,
+        payload: &[u8],
+    ) -> io::Result<()>;
 
     /// The most datagrams that are sent at once (Linux: UDP_MAX_SEGMENTS was 64 before 6.7).
     const MOST: usize = 64;
 }
 
-/// A UDP socket that does one datagram at a time, on any system.
+/// A UDP socket that does one datagram at a time, on any system, from the address that the system chooses.
 #[derive(Debug)]
 pub struct PlainUdp(UdpSocket);
 
@@ -206,9 +217,16 @@ impl Udp for PlainUdp {
     }
     fn try_recv(&self, buffer: &mut [u8]) -> io::Result<Arrival> {
         let (length, remote) = self.0.try_recv_from(buffer)?;
-        Ok(Arrival { length, stride: length, remote, class: 0 })
+        Ok(Arrival { length, stride: length, remote, local: None, class: 0 })
     }
-    fn try_send(&self, remote: SocketAddr, _class: u8, stride: usize, payload: &[u8]) -> io::Result<()> {
+    fn try_send(
+        &self,
+        _local: IpAddr,
+        remote: SocketAddr,
+        _class: u8,
+        stride: usize,
+        payload: &[u8],
+    ) -> io::Result<()> {
         // Around the runtime, which would refuse until it has first seen the socket writable.
         let socket = SockRef::from(&self.0);
         for datagram in payload.chunks(stride.max(1)) {

@@ -260,13 +260,11 @@ impl Joining {
 /// Every pair of a usable interface and an address of one of its families; for each address the interfaces in
 /// turn, then the next address.
 fn paths(addresses: &[SocketAddr], interfaces: &[Interface]) -> Vec<PathKey> {
-    let usable = |family| {
-        let has = move |i: &&Interface| i.usable && i.addresses.iter().any(|a| Family::of(*a) == family);
-        interfaces.iter().filter(has)
-    };
     let of = |remote: &SocketAddr| {
-        let remote = *remote;
-        usable(Family::of(remote.ip())).map(move |i| PathKey { interface: i.id, remote }).collect::<Vec<_>>()
+        let (remote, family) = (*remote, Family::of(remote.ip()));
+        let local = move |i: &Interface| i.addresses.iter().copied().find(|a| Family::of(*a) == family);
+        let usable = interfaces.iter().filter(|i| i.usable);
+        usable.filter_map(move |i| Some(PathKey::direct(i.id, local(i)?, remote))).collect::<Vec<_>>()
     };
     addresses.iter().flat_map(of).collect()
 }

@@ -84,7 +84,7 @@ impl Peer {
         let paths = self.context.paths().map(|path| PathSnapshot {
             id: path.id.0,
             interface: names.of(path.key.interface),
-            local: path.local,
+            local: path.key.local,
             remote: path.key.remote,
             state: path.state,
             active: path.active,

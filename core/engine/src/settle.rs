@@ -104,9 +104,8 @@ fn send<U: Udp>(now: Instant, id: PeerId, peer: &mut Peer, net: &mut Net<U>, tra
 }
 
 /// A path as the story names it: the story outlives paths and interfaces.
-fn ends(names: &Names, peer: &Peer, path: PathKey) -> Ends {
-    let local = peer.context.paths().find(|p| p.key == path).map(|p| p.local);
-    Ends { interface: names.of(path.interface), local, remote: path.remote }
+fn ends(names: &Names, path: PathKey) -> Ends {
+    Ends { interface: names.of(path.interface), local: Some(path.local), remote: path.remote }
 }
 
 fn handle_event<U: Udp>(
@@ -140,8 +139,8 @@ fn handle_event<U: Udp>(
             }
         }
         Event::Switched { from, to, reason, gap } => {
-            let from = from.map(|path| ends(names, peer, path));
-            let to = to.map(|path| ends(names, peer, path));
+            let from = from.map(|path| ends(names, path));
+            let to = to.map(|path| ends(names, path));
             story.tell(&peer.config.name, What::Moved(Moved { from, to, reason, gap }));
         }
         Event::Shut(reason) => story.tell(

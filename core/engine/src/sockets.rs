@@ -4,11 +4,11 @@
 //! sent is dropped, as on any link: data because that is what a full queue does, control because it is repeated.
 
 use std::io;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV6};
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
-use mast_proto::{Interface, InterfaceId, PathKey, SendError};
+use mast_proto::{Interface, InterfaceId, PathKey, SendError, Via};
 
 use crate::os::{Arrival, Family, Platform, Udp};
 
@@ -19,7 +19,11 @@ const RETRY_MAX: Duration = Duration::from_secs(10);
 
 struct Bound<U> {
     interface: InterfaceId,
+    /// A number may pass on to another interface.
+    name: String,
     family: Family,
+    /// The interface's first address of the family, where the system does not tell what datagrams come to.
+    first: IpAddr,
     socket: U,
     /// The interface failed underneath it.
     broken: bool,
@@ -95,7 +99,13 @@ impl<U: Udp> Sockets<U> {
             self.missing.push(Missing { interface, family, failures: 1, retry: now + RETRY_FIRST });
         }
         // An interface without carrier keeps its sockets: it may be back soon.
-        self.bound.retain(|b| interfaces.iter().any(|i| i.id == b.interface));
+        self.bound.retain_mut(|b| {
+            let Some(interface) = interfaces.iter().find(|i| i.id == b.interface && i.name == b.name) else {
+                return false;
+            };
+            b.first = first(interface, b.family).unwrap_or(b.first);
+            true
+        });
         self.missing.retain(|m| interfaces.iter().any(|i| i.id == m.interface && needs(i, m.family)));
         let mut failures = Vec::new();
         for interface in interfaces {
@@ -104,14 +114,20 @@ impl<U: Udp> Sockets<U> {
                 let entry =
                     self.missing.iter().position(|m| m.interface == interface.id && m.family == family);
                 let early = entry.and_then(|at| self.missing.get(at)).is_some_and(|m| now < m.retry);
-                if bound || early || !needs(interface, family) {
+                let Some(first) = first(interface, family).filter(|_| interface.usable && !bound && !early)
+                else {
                     continue;
-                }
+                };
                 let before = entry.map(|at| self.missing.swap_remove(at).failures).unwrap_or(0);
                 match platform.bind_udp(interface, family, self.port) {
-                    Ok(socket) => {
-                        self.bound.push(Bound { interface: interface.id, family, socket, broken: false })
-                    }
+                    Ok(socket) => self.bound.push(Bound {
+                        interface: interface.id,
+                        name: interface.name.clone(),
+                        family,
+                        first,
+                        socket,
+                        broken: false,
+                    }),
                     Err(error) => {
                         let retry = now + RETRY_MAX.min(RETRY_FIRST * 2_u32.pow(before.min(8)));
                         let failures_now = before.saturating_add(1);
@@ -161,9 +177,9 @@ impl<U: Udp> Sockets<U> {
         loop {
             match bound.socket.try_recv(buffer) {
                 Ok(arrival) => {
-                    // Without IPv6's scope and flow label, which would make two paths of one.
-                    let remote = SocketAddr::new(arrival.remote.ip().to_canonical(), arrival.remote.port());
-                    return Some((arrival, PathKey { interface: bound.interface, remote }));
+                    let remote = canonical(arrival.remote);
+                    let local = arrival.local.map_or(bound.first, |local| local.to_canonical());
+                    return Some((arrival, PathKey::direct(bound.interface, local, remote)));
                 }
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => return None,
                 // An ICMP error for something sent earlier, or a datagram longer than the buffer (Windows).
@@ -184,7 +200,10 @@ impl<U: Udp> Sockets<U> {
         else {
             return Sent::Lost("no_socket");
         };
-        let error = match bound.socket.try_send(path.remote, class, stride, payload) {
+        if path.via != Via::Direct {
+            return Sent::Lost("no_relay");
+        }
+        let error = match bound.socket.try_send(path.local, path.remote, class, stride, payload) {
             Ok(()) => return Sent::Yes,
             Err(error) => error,
         };
@@ -249,7 +268,22 @@ impl<U: Udp> Sockets<U> {
 }
 
 fn needs(interface: &Interface, family: Family) -> bool {
-    interface.usable && interface.addresses.iter().any(|a| Family::of(*a) == family)
+    interface.usable && first(interface, family).is_some()
+}
+
+fn first(interface: &Interface, family: Family) -> Option<IpAddr> {
+    interface.addresses.iter().copied().find(|a| Family::of(*a) == family)
+}
+
+/// Without IPv6's flow label, and without its scope but where the address means nothing otherwise (RFC 4007): they would
+/// make two paths of one.
+fn canonical(remote: SocketAddr) -> SocketAddr {
+    match remote {
+        SocketAddr::V6(v6) if v6.ip().is_unicast_link_local() => {
+            SocketAddrV6::new(*v6.ip(), v6.port(), 0, v6.scope_id()).into()
+        }
+        _ => SocketAddr::new(remote.ip().to_canonical(), remote.port()),
+    }
 }
 
 #[cfg(windows)]

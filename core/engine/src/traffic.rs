@@ -74,9 +74,9 @@ mod tests {
 
     #[test]
     fn headers_count_and_copies_carry_nothing() {
-        let path = |interface, remote: &str| PathKey {
-            interface: InterfaceId(interface),
-            remote: remote.parse().unwrap(),
+        let path = |interface, remote: &str| {
+            let remote: std::net::SocketAddr = remote.parse().unwrap();
+            PathKey::direct(InterfaceId(interface), remote.ip(), remote)
         };
         let mut traffic = Traffic::default();
         traffic.sent(path(1, "192.0.2.1:1"), 1, 1036, 1000);

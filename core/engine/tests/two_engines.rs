@@ -246,14 +246,11 @@ async fn asking_how_things_stand_sends_nothing_and_checking_does() {
 async fn a_drill_takes_each_path_away() {
     let (_a, b) = pair(19, 20, 2).await;
     tokio::time::sleep(Duration::from_millis(500)).await;
-    let validated = b
-        .until("paths", |s| {
-            s.peers[0].paths.iter().filter(|p| p.state == mast_proto::PathState::Validated).count() >= 2
-        })
-        .await;
-    let count =
-        validated.peers[0].paths.iter().filter(|p| p.state == mast_proto::PathState::Validated).count();
-    let mut steps = b.engine.drill("gate").await.unwrap();
+    b.until("paths", |s| {
+        s.peers[0].paths.iter().filter(|p| p.state == mast_proto::PathState::Validated).count() >= 2
+    })
+    .await;
+    let (links, mut steps) = b.engine.drill("gate").await.unwrap();
     assert!(matches!(b.engine.drill("gate").await, Err(EngineError::DrillRuns)));
     let mut seen = 0;
     while let Some(step) = steps.recv().await {
@@ -262,7 +259,7 @@ async fn a_drill_takes_each_path_away() {
         assert!(step.gap < Duration::from_millis(400), "{step:?}");
         assert!(step.to.is_some(), "{step:?}");
     }
-    assert_eq!(seen, count);
+    assert_eq!(seen, links);
     assert!(b.wire.receive().await.is_none(), "no reply reaches the host");
 }
 

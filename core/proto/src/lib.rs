@@ -72,7 +72,7 @@
 //!
 //! let now = Instant::now();
 //! let address = |host: usize| SocketAddr::from(([192, 0, 2, host as u8 + 1], 6278));
-//! let path = |to: usize| PathKey { interface: InterfaceId(1), remote: address(to) };
+//! let path = |to: usize| PathKey::direct(InterfaceId(1), address(1 - to).ip(), address(to));
 //! let mut hosts: Vec<Context> = (0..2).map(|host| {
 //!     let config = ContextConfig {
 //!         index: ContextIndex(100 + host as u32), instance: host as u64, lower: host == 0,
@@ -88,7 +88,7 @@
 //!     }].into());
 //!     context
 //! }).collect();
-//! hosts[0].add_remotes(now, [address(1)]);
+//! hosts[0].set_addresses(now, AddressSource::Configuration, [address(1)]);
 //! hosts[0].connect(now);
 //!
 //! // A network without delay, and a WireGuard that always says yes. Returns what arrives for the host's own stack.

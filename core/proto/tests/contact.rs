@@ -5,8 +5,8 @@ use std::time::{Duration, Instant};
 
 use mast_proto::wire::{ContextIndex, EidPair, Flags, InitAck, Message};
 use mast_proto::{
-    Aead, Context, ContextConfig, DATA_OVERHEAD, EidBook, HoldLimits, Interface, InterfaceId, InterfaceKind,
-    Outgoing, PathKey, PathState, PeerKind, Policy, Role, Transmit,
+    AddressSource, Aead, Context, ContextConfig, DATA_OVERHEAD, EidBook, HoldLimits, Interface, InterfaceId,
+    InterfaceKind, Outgoing, PathKey, PathState, PeerKind, Policy, Role, Transmit,
 };
 use proptest::prelude::*;
 
@@ -34,10 +34,9 @@ fn interface(id: u8, usable: bool) -> Interface {
 }
 
 fn key(interface: u8, host: u8) -> PathKey {
-    PathKey {
-        interface: InterfaceId(u32::from(interface)),
-        remote: SocketAddr::from(([192, 0, 2, host], 6278)),
-    }
+    let local = IpAddr::from([198, 51, 100, interface]);
+    let remote = SocketAddr::from(([192, 0, 2, host], 6278));
+    PathKey::direct(InterfaceId(u32::from(interface)), local, remote)
 }
 
 /// A context with two interfaces that wants a peer at one address.
@@ -58,7 +57,7 @@ fn wanting(now: Instant, expect: PeerKind) -> Context {
     };
     let mut context = Context::new(config, now);
     context.handle_interfaces(now, [interface(1, true), interface(2, true)].into());
-    context.add_remotes(now, [key(1, 1).remote]);
+    context.set_addresses(now, AddressSource::Configuration, [key(1, 1).remote]);
     context.connect(now);
     context
 }

@@ -39,7 +39,7 @@ fn context(now: Instant) -> Context {
 }
 
 fn path() -> PathKey {
-    PathKey { interface: InterfaceId(1), remote: SocketAddr::from(([192, 0, 2, 1], 6278)) }
+    PathKey::direct(InterfaceId(1), [192, 0, 2, 2].into(), SocketAddr::from(([192, 0, 2, 1], 6278)))
 }
 
 proptest! {

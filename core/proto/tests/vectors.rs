@@ -91,6 +91,7 @@ fn messages() -> Vec<(&'static str, Message)> {
         priority,
         metered,
         flags,
+        link: Some(id & 1),
     };
     vec![
         (
@@ -403,7 +404,8 @@ fn leniency_is_as_documented() {
     assert_eq!(kind_of("00"), Some(AddressKind::Host));
     assert_eq!(kind_of("01"), Some(AddressKind::Reflexive));
     assert_eq!(kind_of("02"), Some(AddressKind::Relayed));
-    assert_eq!(kind_of("03"), Some(AddressKind::Unknown(3)), "an unknown kind of address is read");
+    assert_eq!(kind_of("03"), Some(AddressKind::Outward));
+    assert_eq!(kind_of("04"), Some(AddressKind::Unknown(4)), "an unknown kind of address is read");
     assert_eq!(kind_of("18ff"), Some(AddressKind::Unknown(255)));
     for wrong in ["190100", "20", "6161", "f5", "f6"] {
         assert_eq!(kind_of(wrong), None, "a kind is a number of one byte");

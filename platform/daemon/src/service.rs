@@ -13,7 +13,7 @@ use mast_control::{
 };
 use mast_engine::Choose;
 use mast_engine::api::{self, EngineError, PeerConfig};
-use mast_proto::{PathState, Policy, Selector};
+use mast_proto::{Policy, Selector};
 use mast_state::{StateDir, StateError};
 use tokio::sync::mpsc;
 
@@ -89,12 +89,11 @@ impl Service for MastService {
     ) -> Result<DrillReport, ControlError> {
         tracing::info!(method = "drill", uid = caller.uid, client = caller.client, "asked");
         let peer = self.0.engine.peer(&drill.peer).await.map_err(refusal)?;
-        let mut steps = self.0.engine.drill(&drill.peer).await.map_err(refusal)?;
-        let working = peer.paths.iter().filter(|p| p.state == PathState::Validated).count();
+        let (links, mut steps) = self.0.engine.drill(&drill.peer).await.map_err(refusal)?;
         let numbers: BTreeMap<(String, SocketAddr), u8> =
             peer.paths.into_iter().map(|p| ((p.interface, p.remote), p.id)).collect();
-        let paths = u32::try_from(working).unwrap_or(u32::MAX);
-        let message = say::drill_progress(&drill.peer, working);
+        let paths = u32::try_from(links).unwrap_or(u32::MAX);
+        let message = say::drill_progress(&drill.peer, links);
         // A slow reader misses progress; the report holds everything.
         let _ = progress.try_send(DrillProgress { message, paths, step: None });
         let mut done = Vec::new();
@@ -376,6 +375,7 @@ fn drill_step(step: api::DrillStep, path: u8) -> DrillStep {
     let gap_ms = step.to.is_some().then(|| millis(step.gap));
     DrillStep {
         path: path.into(),
+        paths: u32::try_from(step.paths).unwrap_or(u32::MAX),
         interface: step.interface,
         to: step.to,
         gap_ms,
@@ -394,6 +394,7 @@ mod tests {
             let step = api::DrillStep {
                 interface: "wlan0".into(),
                 remote: "192.0.2.1:1".parse().unwrap(),
+                paths: 2,
                 to: to.map(Into::into),
                 gap: Duration::from_millis(70),
                 sent: 180,

@@ -71,18 +71,19 @@ fn routes_do_not_decide() {
         }
         let socket = bind(&list[1], Family::V4, 0).unwrap();
         let far = "198.51.100.1:9".parse().unwrap();
+        let own = "10.2.0.2".parse().unwrap();
         let before = (received("peer0"), received("peer1"));
         for _ in 0..50 {
-            socket.try_send(far, 0, 1000, &[0; 1000]).unwrap();
+            socket.try_send(own, far, 0, 1000, &[0; 1000]).unwrap();
         }
         assert!(received("peer1") >= before.1 + 50_000);
         assert!(received("peer0") < before.0 + 50_000);
         // Larger than the link: refused, not fragmented.
-        let error = socket.try_send(far, 0, 3000, &[0; 3000]).unwrap_err();
+        let error = socket.try_send(own, far, 0, 3000, &[0; 3000]).unwrap_err();
         assert_eq!(error.raw_os_error(), Some(nix::libc::EMSGSIZE));
         // The same where several go at once, and smaller ones still may.
         let before = format!("{socket:?}");
-        let error = socket.try_send(far, 0, 3000, &[0; 9000]).unwrap_err();
+        let error = socket.try_send(own, far, 0, 3000, &[0; 9000]).unwrap_err();
         assert_eq!(error.raw_os_error(), Some(nix::libc::EMSGSIZE));
         assert_eq!(format!("{socket:?}"), before, "what is too large says nothing about several at once");
     });
@@ -121,7 +122,7 @@ fn several_at_once() {
             }
             let payload: Vec<u8> = (0..2_500_u32).map(|n| (n / 10) as u8).collect();
             let to = plain.local_addr().unwrap();
-            socket.try_send(to, 0xb8, 1_000, &payload).unwrap();
+            socket.try_send([10, 1, 0, 2].into(), to, 0xb8, 1_000, &payload).unwrap();
             let mut buffer = [0; 2_000];
             for part in payload.chunks(1_000) {
                 let (length, _) = plain.recv_from(&mut buffer).unwrap();
@@ -133,7 +134,7 @@ fn several_at_once() {
         let port = SockRef::from(&socket).local_addr().unwrap().as_socket().unwrap().port();
         let to = SocketAddr::from(([10, 1, 0, 2], port));
         let sender = bind(&list[0], Family::V4, 0).unwrap();
-        sender.try_send(to, 0x02, 1_000, &[7; 2_500]).unwrap();
+        sender.try_send([10, 1, 0, 2].into(), to, 0x02, 1_000, &[7; 2_500]).unwrap();
         let mut lengths = Vec::new();
         let mut buffer = vec![0; 70_000];
         for _ in 0..100 {
@@ -154,6 +155,53 @@ fn several_at_once() {
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
         assert_eq!(lengths, [1_000, 1_000, 500]);
+    });
+}
+
+/// Of several addresses of one interface each datagram names the one it leaves from, and each that arrives tells which
+/// one it came to; one that is not there (any more) is refused as such, and several datagrams still go out at once.
+#[test]
+fn sources_are_chosen_and_told() {
+    in_namespace("sources_are_chosen_and_told", || async {
+        pair("eth0", "peer0", "10.1.0.2/24");
+        for address in ["10.1.0.3/24", "2001:db8:1::2/64", "2001:db8:2::2/64"] {
+            let nodad = if address.contains(':') { " nodad" } else { "" };
+            ip(&format!("address add {address} dev eth0{nodad}"));
+        }
+        let list = interfaces(&["eth0"]).await;
+        for (family, sources, gone) in [
+            (Family::V4, ["10.1.0.2", "10.1.0.3"], "10.1.0.9"),
+            (Family::V6, ["2001:db8:1::2", "2001:db8:2::2"], "2001:db8:1::9"),
+        ] {
+            let (sender, receiver) = (bind(&list[0], family, 0).unwrap(), bind(&list[0], family, 0).unwrap());
+            let port = SockRef::from(&receiver).local_addr().unwrap().as_socket().unwrap().port();
+            let [first, second] = sources.map(|a| a.parse::<std::net::IpAddr>().unwrap());
+            for (source, target) in [(first, second), (second, first)] {
+                let gone = gone.parse().unwrap();
+                for payload in [&[1; 400][..], &[1; 1200]] {
+                    let to = SocketAddr::new(target, port);
+                    let error = sender.try_send(gone, to, 0, 400, payload).unwrap_err();
+                    assert_eq!(error.kind(), ErrorKind::AddrNotAvailable, "{error}");
+                    sender.try_send(source, to, 0, 400, payload).unwrap();
+                    let mut left = payload.len();
+                    for _ in 0..100 {
+                        match receiver.try_recv(&mut vec![0; 70_000]) {
+                            Ok(arrival) => {
+                                assert_eq!((arrival.remote.ip(), arrival.local), (source, Some(target)));
+                                left -= arrival.length;
+                            }
+                            Err(error) => assert_eq!(error.kind(), ErrorKind::WouldBlock),
+                        }
+                        if left == 0 {
+                            break;
+                        }
+                        tokio::time::sleep(Duration::from_millis(20)).await;
+                    }
+                    assert_eq!(left, 0, "{source} to {target}");
+                }
+            }
+            assert!(format!("{sender:?}").contains("segments: true"), "{sender:?}");
+        }
     });
 }
 

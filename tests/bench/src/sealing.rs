@@ -5,8 +5,9 @@ use std::time::{Duration, Instant};
 
 use mast_proto::wire::{ContextIndex, EidPair, Flags};
 use mast_proto::{
-    Aead, Context, ContextConfig, DATA_HEADROOM, DATA_TAILROOM, EidBook, HoldLimits, Interface, InterfaceId,
-    InterfaceKind, Outgoing, PathKey, PeerKind, Policy, Received, Role, Transmit, eid_v6,
+    AddressSource, Aead, Context, ContextConfig, DATA_HEADROOM, DATA_TAILROOM, EidBook, HoldLimits,
+    Interface, InterfaceId, InterfaceKind, Outgoing, PathKey, PeerKind, Policy, Received, Role, Transmit,
+    eid_v6,
 };
 
 use crate::{BenchError, Result};
@@ -115,9 +116,9 @@ pub fn pair(aead: Aead) -> Result<(Sealer, Opener)> {
     let [near, far] = hosts;
     let mut contexts = [context(now, aead, 1, near), context(now, aead, 2, far)];
     // What each end calls the path.
-    let keys = [path(far), path(near)];
+    let keys = [path(near, far), path(far, near)];
     let [first, _] = &mut contexts;
-    first.add_remotes(now, [SocketAddr::new(far, PORT)]);
+    first.set_addresses(now, AddressSource::Configuration, [SocketAddr::new(far, PORT)]);
     for context in &mut contexts {
         context.connect(now);
     }
@@ -176,8 +177,8 @@ fn split(contexts: &mut [Context; 2], at: usize) -> (&mut Context, &mut Context)
     if at == 0 { (first, second) } else { (second, first) }
 }
 
-fn path(remote: IpAddr) -> PathKey {
-    PathKey { interface: InterfaceId(1), remote: SocketAddr::new(remote, PORT) }
+fn path(local: IpAddr, remote: IpAddr) -> PathKey {
+    PathKey::direct(InterfaceId(1), local, SocketAddr::new(remote, PORT))
 }
 
 fn context(now: Instant, aead: Aead, number: u8, address: IpAddr) -> Context {

@@ -5,14 +5,14 @@
 
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use mast_proto::wire::{ContextIndex, EidPair};
 use mast_proto::{
-    Aead, Context, ContextConfig, EidBook, EidPool, HoldLimits, Interface, InterfaceId, InterfaceKind,
-    PathKey, PathState, PeerKind, PeerState, Policy, Received, Role, Transmit, eid_v6,
+    AddressSource, Aead, Context, ContextConfig, EidBook, EidPool, HoldLimits, Interface, InterfaceId,
+    InterfaceKind, PathKey, PathState, PeerKind, PeerState, Policy, Received, Role, Transmit, eid_v6,
 };
 
 use crate::network::Rng;
@@ -139,7 +139,7 @@ impl Crowd {
                 context.connect(now);
             }
             if let Some(context) = self.contexts.get_mut(client) {
-                context.add_remotes(now, [server]);
+                context.set_addresses(now, AddressSource::Configuration, [server]);
             }
             self.settle(client);
             self.settle(client + 1);
@@ -252,11 +252,11 @@ impl Crowd {
         let to = from ^ 1;
         let path = if from.is_multiple_of(2) {
             let n = path.interface.0 as u8;
-            PathKey { interface: InterfaceId(1), remote: SocketAddr::from(([10, n, 0, 1], PORT)) }
+            PathKey::direct(InterfaceId(1), [10, 1, 0, 2].into(), SocketAddr::from(([10, n, 0, 1], PORT)))
         } else {
             let SocketAddr::V4(remote) = path.remote else { return };
             let interface = InterfaceId(u32::from(remote.ip().octets()[1]));
-            PathKey { interface, remote: SocketAddr::from(([10, 1, 0, 2], PORT)) }
+            PathKey::direct(interface, IpAddr::V4(*remote.ip()), SocketAddr::from(([10, 1, 0, 2], PORT)))
         };
         self.sent += 1;
         self.flights.push_back((self.now + DELAY, Flight { to, path, frame }));

@@ -1,7 +1,7 @@
 //! What lies between hosts: access links, and NATs in front of them.
 
 use std::collections::BTreeMap;
-use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::time::{Duration, Instant};
 
 /// A small deterministic generator (xorshift64*).
@@ -92,23 +92,27 @@ pub struct Access {
     pub too_large: u64,
     /// Whether it costs money.
     pub metered: bool,
-    /// Whether a NAT stands before it.
+    /// Whether a NAT stands before its IPv4.
     pub nat: bool,
+    /// How many addresses of IPv4 it has.
+    pub v4: u8,
+    /// How many of IPv6.
+    pub v6: u8,
     /// Datagrams leave and vanish.
     pub deaf_out: bool,
     /// Datagrams for it vanish.
     pub deaf_in: bool,
     /// Whether the system sees it up.
     pub up: bool,
-    pub(crate) ip: Ipv4Addr,
+    pub(crate) ips: Vec<IpAddr>,
     pub(crate) id: u32,
     nat_ip: Ipv4Addr,
     nat_next: u16,
-    nat_ports: BTreeMap<u16, u16>,
+    nat_ports: BTreeMap<(IpAddr, u16), u16>,
 }
 
 impl Access {
-    /// A clean link of a one-way delay.
+    /// A clean link of a one-way delay, with an address of each version of IP.
     pub fn new(name: &str, delay: Duration) -> Self {
         Self {
             name: name.into(),
@@ -122,10 +126,12 @@ impl Access {
             too_large: 0,
             metered: false,
             nat: false,
+            v4: 1,
+            v6: 1,
             deaf_out: false,
             deaf_in: false,
             up: true,
-            ip: Ipv4Addr::UNSPECIFIED,
+            ips: Vec::new(),
             id: 0,
             nat_ip: Ipv4Addr::UNSPECIFIED,
             nat_next: 20_000,
@@ -152,6 +158,12 @@ impl Access {
         self
     }
 
+    /// With so many addresses of IPv4 and IPv6.
+    pub fn addresses(mut self, v4: u8, v6: u8) -> Self {
+        (self.v4, self.v6) = (v4, v6);
+        self
+    }
+
     /// With a share of datagrams lost, each way.
     pub fn loss(mut self, share: f64) -> Self {
         self.loss = share;
@@ -173,11 +185,13 @@ impl Access {
     /// Moves it to another subnet.
     pub(crate) fn renumber(&mut self, number: u32) {
         self.nat_ip = Ipv4Addr::from_bits(Ipv4Addr::new(203, 0, 0, 0).to_bits() + number);
-        self.ip = if self.nat {
-            Ipv4Addr::from_bits(Ipv4Addr::new(10, 0, 0, 2).to_bits() + (number << 8))
-        } else {
-            Ipv4Addr::from_bits(Ipv4Addr::new(198, 18, 0, 0).to_bits() + number)
+        let subnet = if self.nat { Ipv4Addr::new(10, 0, 0, 0) } else { Ipv4Addr::new(11, 0, 0, 0) };
+        let v4 = |host: u8| Ipv4Addr::from_bits(subnet.to_bits() + (number << 8) + 2 + u32::from(host));
+        let v6 = |host: u8| {
+            let prefix = u128::from(number) << 64 | 2 + u128::from(host);
+            Ipv6Addr::from_bits(Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 0, 0).to_bits() | prefix)
         };
+        self.ips = (0..self.v4).map(v4).map(IpAddr::V4).chain((0..self.v6).map(v6).map(IpAddr::V6)).collect();
         self.nat_ports.clear();
     }
 
@@ -187,28 +201,30 @@ impl Access {
         self.nat_next = self.nat_next.wrapping_add(100).max(20_000);
     }
 
-    /// The source that the network sees.
-    pub(crate) fn outside(&mut self, port: u16) -> SocketAddr {
-        if !self.nat {
-            return SocketAddr::new(IpAddr::V4(self.ip), port);
-        }
-        let mapped = self.nat_ports.iter().find(|(_, inner)| **inner == port).map(|(outer, _)| *outer);
-        let outer = mapped.unwrap_or_else(|| {
-            self.nat_next += 1;
-            self.nat_ports.insert(self.nat_next, port);
-            self.nat_next
-        });
-        SocketAddr::new(IpAddr::V4(self.nat_ip), outer)
-    }
-
-    /// The port behind it that a datagram from the network reaches.
-    pub(crate) fn inside(&self, to: SocketAddr) -> Option<u16> {
-        if !self.nat {
-            return (to.ip() == IpAddr::V4(self.ip)).then_some(to.port());
-        }
-        if to.ip() != IpAddr::V4(self.nat_ip) {
+    /// The source that the network sees of what leaves from an address; none if it is not there (any more).
+    pub(crate) fn outside(&mut self, from: SocketAddr) -> Option<SocketAddr> {
+        if !self.ips.contains(&from.ip()) {
             return None;
         }
-        self.nat_ports.get(&to.port()).copied()
+        if !self.nat || from.is_ipv6() {
+            return Some(from);
+        }
+        let inner = (from.ip(), from.port());
+        let mapped = self.nat_ports.get(&inner).copied();
+        let outer = mapped.unwrap_or_else(|| {
+            self.nat_next += 1;
+            self.nat_ports.insert(inner, self.nat_next);
+            self.nat_next
+        });
+        Some(SocketAddr::new(IpAddr::V4(self.nat_ip), outer))
+    }
+
+    /// The address behind it that a datagram from the network reaches.
+    pub(crate) fn inside(&self, to: SocketAddr) -> Option<IpAddr> {
+        if to.ip() == IpAddr::V4(self.nat_ip) && self.nat {
+            return self.nat_ports.iter().find(|(_, outer)| **outer == to.port()).map(|((ip, _), _)| *ip);
+        }
+        let open = !self.nat || to.is_ipv6();
+        (open && self.ips.contains(&to.ip())).then_some(to.ip())
     }
 }

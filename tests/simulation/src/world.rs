@@ -8,9 +8,9 @@ use std::time::{Duration, Instant};
 
 use mast_proto::wire::{ContextIndex, EidPair, Flags, ShutReason};
 use mast_proto::{
-    Aead, Context, ContextConfig, DATA_HEADROOM, DATA_TAILROOM, EidBook, EidPool, Event, HoldLimits,
-    Interface, InterfaceId, InterfaceKind, Outgoing, PathKey, PeerKind, PeerState, Policy, Received, Role,
-    Selector, Transmit, eid_v6,
+    AddressSource, Aead, Context, ContextConfig, DATA_HEADROOM, DATA_TAILROOM, EidBook, EidPool, Event,
+    HoldLimits, Interface, InterfaceId, InterfaceKind, Link, Outgoing, PathKey, PeerKind, PeerState, Policy,
+    Received, Role, Selector, Transmit, eid_v6,
 };
 
 use crate::bulk::{Bulk, BulkReport};
@@ -252,7 +252,7 @@ impl World {
             let now = self.now;
             self.with(host, other, |c| {
                 c.set_policy(now, policy);
-                c.add_remotes(now, remotes);
+                c.set_addresses(now, AddressSource::EarlierRun, remotes);
                 c.connect(now);
             });
         }
@@ -379,19 +379,20 @@ impl World {
         if let Some(peer) = self.hosts[own.0].peers.get_mut(&other) {
             peer.told.extend(addresses);
         }
-        self.with(own, other, |c| c.add_remotes(now, addresses.iter().copied()));
+        let told = self.hosts[own.0].peers[&other].told.clone();
+        self.with(own, other, |c| c.set_addresses(now, AddressSource::Configuration, told));
     }
 
-    /// A drill takes away the path that carries the first host's data.
+    /// A drill takes away this end's link of the path that carries the first host's data.
     pub fn drill(&mut self, own: HostId, other: HostId) {
         let now = self.now;
-        self.with(own, other, |c| c.exclude(now, c.active_path()));
+        self.with(own, other, |c| c.silence(now, c.active_path().map(|p| Link::Own(p.interface))));
     }
 
     /// The drill is over.
     pub fn end_drill(&mut self, own: HostId, other: HostId) {
         let now = self.now;
-        self.with(own, other, |c| c.exclude(now, None));
+        self.with(own, other, |c| c.silence(now, None));
     }
 
     /// Ends a context.
@@ -665,7 +666,7 @@ impl World {
             access.too_large += 1;
             return;
         }
-        let source = access.outside(PORT);
+        let Some(source) = access.outside(SocketAddr::new(path.local, PORT)) else { return };
         let (loss, delay, jitter, duplication) =
             (access.loss, access.delay, access.jitter, access.duplication);
         if self.rng.chance(loss) {
@@ -713,19 +714,18 @@ impl World {
     fn arrive(&mut self, flight: Flight) {
         let size = flight.frame.packet();
         let found = self.hosts.iter_mut().enumerate().find_map(|(h, host)| {
-            let access =
-                host.access.iter_mut().find(|a| a.up && !a.deaf_in && a.inside(flight.to).is_some())?;
+            let mut living = host.access.iter_mut().filter(|a| a.up && !a.deaf_in);
+            let (access, local) = living.find_map(|a| a.inside(flight.to).map(|local| (a, local)))?;
             if size > access.mtu_in {
                 access.too_large += 1;
                 return None;
             }
-            Some((HostId(h), InterfaceId(access.id), access.loss))
+            Some((HostId(h), PathKey::direct(InterfaceId(access.id), local, flight.source), access.loss))
         });
-        let Some((own, interface, loss)) = found else { return };
+        let Some((own, path, loss)) = found else { return };
         if self.rng.chance(loss) {
             return;
         }
-        let path = PathKey { interface, remote: flight.source };
         let (now, other) = (self.now, flight.from);
         let Some(peer) = self.hosts[own.0].peers.get_mut(&other) else { return };
         match flight.frame {
@@ -882,7 +882,8 @@ impl World {
     }
 
     fn addresses(&self, host: HostId) -> Vec<SocketAddr> {
-        self.hosts[host.0].access.iter().map(|a| SocketAddr::new(IpAddr::V4(a.ip), PORT)).collect()
+        let ips = self.hosts[host.0].access.iter().flat_map(|a| &a.ips);
+        ips.map(|ip| SocketAddr::new(*ip, PORT)).collect()
     }
 
     fn interfaces(&self, host: HostId) -> Vec<Interface> {
@@ -901,7 +902,7 @@ impl World {
                 },
                 network: None,
                 metered: a.metered,
-                addresses: vec![IpAddr::V4(a.ip)],
+                addresses: a.ips.clone(),
                 usable: a.up,
             })
             .collect()

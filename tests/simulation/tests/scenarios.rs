@@ -113,7 +113,7 @@ fn pin_moves_both_directions_without_loss() {
         assert_eq!(world.unanswered(laptop, server, first..last), 0);
         assert!(world.echo_report(laptop, server).longest_gap <= ms(10 + 20 + 2));
         let server_path = world.context(server, laptop).paths().find(|p| p.active).map(|p| p.key.remote);
-        let laptop_ip = world.context(laptop, server).paths().find(|p| p.active).map(|p| p.local);
+        let laptop_ip = world.context(laptop, server).paths().find(|p| p.active).map(|p| p.key.local);
         assert_eq!(server_path.map(|r| r.ip()), laptop_ip, "the server follows the laptop's wish");
     }
 }
@@ -217,7 +217,8 @@ fn an_hour_of_random_loss_does_not_flap() {
         let before = world.switches(laptop, server).len();
         world.run(ms(3_600_000));
         let switches = world.switches(laptop, server);
-        assert!(switches.len() - before <= 2, "{loss}: {:?}", &switches[before..]);
+        let moves = switches.len() - before;
+        assert!(moves <= 4, "{loss}: {moves} moves, {:?}", &switches[before..]);
         let report = world.echo_report(laptop, server);
         let share = report.received as f64 / report.sent as f64;
         assert!(share > (1.0 - loss).powi(4) - 0.02, "{share}");
@@ -308,8 +309,10 @@ fn an_idle_context_costs_one_keepalive_per_path_and_25_seconds() {
     let periods = 40;
     world.run(ms(25_000 * periods));
     let sent = [world.transmitted(laptop, server) - before[0], world.transmitted(server, laptop) - before[1]];
-    // Two paths: a PROBE from one end and its PROBE-ACK from the other.
-    assert!(sent[0] <= 2 * periods + 4 && sent[1] <= 2 * periods + 4, "{sent:?}");
+    // Two pairs of links: a PROBE from one end and its PROBE-ACK from the other; and for the second version of IP over
+    // each, a fourth as often.
+    let most = 2 * periods + 2 * periods / 4 + 6;
+    assert!(sent[0] <= most && sent[1] <= most, "{sent:?}");
     assert_eq!(world.state(laptop, server), PeerState::Connected);
     // Truth while idle: the other end dies without a word.
     world.blackhole(server, "eth0", true);

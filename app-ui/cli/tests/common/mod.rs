@@ -82,6 +82,7 @@ impl Service for Script {
             .await;
         let step = DrillStep {
             path: 1,
+            paths: 2,
             interface: "wlan0".into(),
             to: Some("wwan0".into()),
             gap_ms: Some(87.0),

@@ -72,7 +72,7 @@ pub fn refusal(why: &Why) -> String {
         Why::DrillRuns => "another drill is running".to_owned(),
         Why::DrillPlain { peer } => format!("`{peer}` speaks plain WireGuard: a drill needs MAST there too"),
         Why::DrillPaths { peer, working } => format!(
-            "`{peer}` is reached over {working} path(s) now; a drill takes one away, and needs at least two: connect \
+            "`{peer}` is reached over {working} link(s) now; a drill takes one away, and needs at least two: connect \
              this machine to a second network"
         ),
         Why::OtherKey { given, expected } => format!(

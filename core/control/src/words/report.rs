@@ -6,7 +6,7 @@ use crate::status::PeerState;
 
 /// How a drill begins.
 pub fn drill_progress(peer: &str, paths: usize) -> String {
-    format!("silencing each of the {paths} paths to {peer} in turn")
+    format!("silencing each of the {paths} links to {peer} in turn")
 }
 
 /// What became of a path that was silenced.
@@ -27,22 +27,22 @@ pub fn drill_verdict(report: &DrillReport) -> String {
     let longest = steps.iter().filter_map(|s| s.gap_ms).fold(0.0, f64::max);
     let missing = usize::try_from(report.paths).unwrap_or_default().saturating_sub(steps.len());
     match report.verdict {
-        _ if steps.is_empty() => "the drill ended before a path was silenced".to_owned(),
+        _ if steps.is_empty() => "the drill ended before a link was silenced".to_owned(),
         Verdict::Failed if !stranded.is_empty() => format!("nothing took over from {}", list(&stranded)),
         Verdict::Failed if longest > DrillReport::LONGEST_SILENCE_MS => {
-            format!("another path took over each time, but only after {}", units::millis(longest))
+            format!("another link took over each time, but only after {}", units::millis(longest))
         }
         Verdict::Failed => {
-            format!("another path took over each time, but {lost} of {sent} datagrams were lost")
+            format!("another link took over each time, but {lost} of {sent} datagrams were lost")
         }
-        Verdict::Inconclusive => format!("the drill ended early: {missing} path(s) were not silenced"),
+        Verdict::Inconclusive => format!("the drill ended early: {missing} link(s) were not silenced"),
         Verdict::Passed => {
             let losses = match lost {
                 0 => format!("none of {sent} datagrams was lost"),
                 _ => format!("{lost} of {sent} datagrams were lost, those on their way over it"),
             };
             format!(
-                "each of {} paths could be lost: the longest silence was {longest:.0} ms, and {losses}",
+                "each of {} links could be lost: the longest silence was {longest:.0} ms, and {losses}",
                 steps.len()
             )
         }

@@ -37,6 +37,8 @@ struct Strand {
     pacer: Pacer,
     queue: VecDeque<Waiting>,
     bytes: usize,
+    /// Its path takes part now.
+    used: bool,
 }
 
 /// All paths' parts.
@@ -68,7 +70,8 @@ impl Bond {
         let at = match self.strands.iter().position(|s| s.path == path) {
             Some(at) => at,
             None => {
-                let strand = Strand { path, pacer: Pacer::new(now), queue: VecDeque::new(), bytes: 0 };
+                let strand =
+                    Strand { path, pacer: Pacer::new(now), queue: VecDeque::new(), bytes: 0, used: true };
                 self.strands.push(strand);
                 self.strands.len() - 1
             }
@@ -109,18 +112,40 @@ impl Context {
             return Vec::new();
         }
         let sound = |p: &Path| p.state == PathState::Validated && self.takes_part(p);
-        let sick = |p: &Path| self.merit(p).sickness;
-        let least = self.paths.iter().filter(|p| sound(p)).map(sick).min().unwrap_or(0);
-        self.paths
-            .iter()
-            .enumerate()
-            .filter(|(_, p)| sound(p) && sick(p) == least)
+        let sick = |p: &Path| (p.doubt, self.merit(p).sickness);
+        let least = self.paths.iter().filter(|p| sound(p)).map(sick).min().unwrap_or_default();
+        let mut best: Vec<(usize, &Path)> =
+            self.paths.iter().enumerate().filter(|(_, p)| sound(p) && sick(p) == least).collect();
+        if best.len() > 1 {
+            best = self.one_a_link(best);
+        }
+        best.into_iter()
             .map(|(at, p)| Offer {
                 at,
                 path: p.id,
                 rtt: p.rtt.smoothed().unwrap_or(RttEstimator::INITIAL_RTO),
             })
             .collect()
+    }
+
+    /// What a link carries counts once, however many paths it has: of those that add no link the best one is taken.
+    /// First those that share no link with a better one, then those that share one.
+    fn one_a_link<'p>(&self, mut paths: Vec<(usize, &'p Path)>) -> Vec<(usize, &'p Path)> {
+        // One that is in use stays, unless another is clearly better: its rate is known.
+        let used = |p: &Path| self.bond.strands.iter().any(|s| s.path == p.id && s.used);
+        paths.sort_by_key(|(_, p)| (!used(p), self.merit(p).key()));
+        let mut taken: Vec<(usize, &Path)> = Vec::new();
+        for most in 0..2 {
+            for (at, path) in &paths {
+                let own = taken.iter().any(|(_, t)| t.key.interface == path.key.interface);
+                let peer = taken.iter().any(|(_, t)| self.peer_link(t) == self.peer_link(path));
+                if u8::from(own) + u8::from(peer) == most && taken.iter().all(|(_, t)| t.id != path.id) {
+                    taken.push((*at, path));
+                }
+            }
+        }
+        taken.sort_by_key(|(at, _)| *at);
+        taken
     }
 
     /// Whether the bonded mode carries the data now.
@@ -274,7 +299,8 @@ impl Context {
         let bonded = matches!(self.sending_policy(), Policy::Bonded { .. });
         let paths = &self.paths;
         self.bond.strands.retain_mut(|strand| {
-            if offers.iter().any(|o| o.path == strand.path) {
+            strand.used = offers.iter().any(|o| o.path == strand.path);
+            if strand.used {
                 return true;
             }
             back.extend(strand.queue.drain(..));

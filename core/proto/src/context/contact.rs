@@ -219,14 +219,10 @@ impl Context {
         self.contact.queue.clear();
         self.contact.next = None;
         self.contact.secure = Some(path);
-        let was_new = !self.paths.iter().any(|p| p.key == path);
         if let Some(at) = self.add_path(path) {
             self.note_heard(now, at, 0, None);
             self.note_answer(now, at);
             self.plain_answer(now, path);
-        }
-        if was_new && self.config.expect != Some(PeerKind::WireGuard) {
-            self.note_remote(path.remote, false);
         }
         match role {
             Role::Initiator if self.kind != Some(PeerKind::WireGuard) || self.last_init_was_long_ago() => {
@@ -580,8 +576,8 @@ impl Context {
         }
     }
 
-    /// Whether a remote address is one that the peer was configured with or answered from.
+    /// Whether a remote address is one that some source names for the peer, or that it answered from.
     pub fn knows(&self, remote: SocketAddr) -> bool {
-        self.remotes.iter().any(|r| r.at == remote)
+        self.remotes.vouches(remote)
     }
 }

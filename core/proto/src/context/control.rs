@@ -1,11 +1,11 @@
 //! The control exchange inside an established context: SET, PROBE, REPORT, SHUT, and their acknowledgements.
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::time::Instant;
 
 use super::bonded::Bond;
 use super::path::Path;
-use super::{Context, Event, PathKey, PeerKind, Reason, timing};
+use super::{AddressSource, Context, Event, PathKey, PeerKind, Reason, timing};
 use crate::crypto::TAG_LEN;
 use crate::policy::Policy;
 use crate::wire::{
@@ -13,12 +13,29 @@ use crate::wire::{
     MAX_REPORTS, Message, ModeWish, PathReport, ProbeAck, Report, Set, SetAck, Shut, ShutAck, ShutReason,
 };
 
+/// In place of an address that is not told.
+const NOWHERE: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::UNSPECIFIED), 0);
+
 /// Whether an address can be another host's: a peer must not make this host talk to itself, or to everybody.
 fn is_far(at: SocketAddr) -> bool {
     match at.ip() {
         IpAddr::V4(ip) => !ip.is_loopback() && !ip.is_broadcast() && !ip.is_link_local(),
         IpAddr::V6(ip) => !ip.is_loopback() && !ip.is_unicast_link_local(),
     }
+}
+
+/// Whether an own address can be of use to another host. Link-local ones are not (RFC 3927, RFC 4291), nor are those of
+/// 100.64.0.0/10 (RFC 6598): behind a carrier's NAT, or of another VPN, they lead to some other host from elsewhere.
+fn is_of_use(ip: IpAddr) -> bool {
+    match ip {
+        IpAddr::V4(ip) => !ip.is_link_local() && !is_shared(ip),
+        IpAddr::V6(ip) => !ip.is_unicast_link_local(),
+    }
+}
+
+fn is_shared(ip: Ipv4Addr) -> bool {
+    let [a, b, ..] = ip.octets();
+    a == 100 && b & 0b1100_0000 == 64
 }
 
 /// This end's list of addresses and its wish for a mode, as told to the other.
@@ -78,8 +95,8 @@ impl Context {
         payload.resize(payload.len() + TAG_LEN, 0);
         let Some(path) = self.paths.get(at) else { return false };
         // An address that nobody vouches for gets no more than came from it.
-        let vouched = path.remote_known || self.knows(path.key.remote);
-        if !vouched && path.credit < payload.len() || self.excluded == Some(path.key) {
+        let vouched = path.remote_known || self.remotes.vouches(path.key.remote);
+        if !vouched && path.credit < payload.len() || self.is_silenced(path) {
             return false;
         }
         match self.seal(now, at, (Kind::Control, Flags::NONE), &mut payload) {
@@ -190,9 +207,9 @@ impl Context {
         let Some((_, sent)) = path.nonces.remove(asked) else { return };
         path.rtt.sample(now.saturating_duration_since(sent));
         path.loss.sample(timing::probe_weight(active), 0);
-        let (local, interface, id) = (path.local, path.key.interface, path.address);
+        let (local, id) = (path.key.local, path.address);
         let mapped = ack.observed.ip() != local || ack.observed.port() != self.config.port;
-        if let Some(own) = self.own.iter_mut().find(|o| o.id == id && o.interface == interface) {
+        if let Some(own) = self.own.iter_mut().find(|o| o.id == id) {
             own.reflexive = mapped.then_some(ack.observed);
         }
         self.note_answer(now, at);
@@ -241,13 +258,12 @@ impl Context {
 
     fn apply_peer_set(&mut self, now: Instant) {
         let Some(list) = self.peer_set.as_ref().map(|s| s.list.clone()) else { return };
-        self.remotes.retain(|r| r.configured || r.known || list.iter().any(|a| a.at == r.at));
-        for address in &list {
+        let usable = |address: &&Address| {
             let direct = matches!(address.kind, AddressKind::Host | AddressKind::Reflexive);
-            if direct && !address.flags.contains(AddressFlags::DO_NOT_USE) && is_far(address.at) {
-                self.note_remote(address.at, false);
-            }
-        }
+            direct && !address.flags.contains(AddressFlags::DO_NOT_USE) && is_far(address.at)
+        };
+        let withdrawn = self.remotes.set(AddressSource::Set, list.iter().filter(usable).map(|a| a.at));
+        self.withdraw(now, &withdrawn);
         let mut why = Reason::PeerWish;
         let gone: Vec<_> = self
             .paths
@@ -259,7 +275,7 @@ impl Context {
             if self.active_path() == Some(key) {
                 why = Reason::PeerAddressGone;
             }
-            self.remotes.retain(|r| r.at != key.remote || r.configured);
+            self.remotes.forget(key.remote);
             if let Some(at) = self.paths.iter().position(|p| p.key == key) {
                 self.remove_path(now, at);
             }
@@ -293,7 +309,7 @@ impl Context {
             let interface = self.interface(own.interface);
             let rank = interface.and_then(|i| self.config.policy.rank(i));
             let mut paths = self.paths.iter().filter(|p| p.address == own.id).peekable();
-            let excluded = paths.peek().is_some() && paths.clone().all(|p| self.excluded == Some(p.key));
+            let silenced = paths.peek().is_some() && paths.clone().all(|p| self.is_silenced(p));
             let priority = if preferred == Some(own.id) {
                 200
             } else if paths.any(Path::carries) {
@@ -302,21 +318,20 @@ impl Context {
                 5
             };
             let mut flags = AddressFlags::default();
-            if rank.is_none() || excluded {
+            if rank.is_none() || silenced {
                 flags = AddressFlags::DO_NOT_USE;
             }
-            let entry = Address {
-                id: own.id,
-                at: SocketAddr::new(own.ip, self.config.port),
-                kind: AddressKind::Host,
-                priority,
-                metered: interface.is_some_and(|i| i.metered),
-                flags,
+            let (at, kind) = if is_of_use(own.ip) {
+                (SocketAddr::new(own.ip, self.config.port), AddressKind::Host)
+            } else {
+                (NOWHERE, AddressKind::Outward)
             };
+            let metered = interface.is_some_and(|i| i.metered);
+            let entry = Address { id: own.id, at, kind, priority, metered, flags, link: Some(own.link) };
             list.push(entry);
             // Seen from outside; its number keeps apart from the host's.
             if let Some(at) = own.reflexive {
-                let id = AddressId(own.id.0 | 128);
+                let id = AddressId(own.id.0 | AddressId::REFLEXIVE);
                 reflexive.push(Address { id, at, kind: AddressKind::Reflexive, ..entry });
             }
         }

@@ -147,49 +147,56 @@ impl Arrived {
 }
 
 /// What was sent into the silence of a suspect path.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(super) struct Unsure {
-    /// There, and over a standby path as well.
+    /// In a place of its own: most contexts never need it.
+    kept: Option<Box<Kept>>,
+    copies_since: Option<Instant>,
+    dropped: u64,
+}
+
+#[derive(Debug)]
+struct Kept {
+    /// Sent there, and over a standby path as well.
     copied: Hold,
     /// There and nowhere else.
     alone: Hold,
-    copies_since: Option<Instant>,
 }
 
 impl Unsure {
-    pub fn new(limits: HoldLimits) -> Self {
-        Self { copied: Hold::new(limits), alone: Hold::new(limits), copies_since: None }
-    }
-
-    fn keep(&mut self, now: Instant, copied: bool, sequence: u32, flags: Flags, datagram: &[u8]) {
+    fn keep(
+        &mut self,
+        now: Instant,
+        (limits, copied): (HoldLimits, bool),
+        (sequence, flags): (u32, Flags),
+        datagram: &[u8],
+    ) {
+        let kept = self
+            .kept
+            .get_or_insert_with(|| Box::new(Kept { copied: Hold::new(limits), alone: Hold::new(limits) }));
         if copied {
             self.copies_since.get_or_insert(now);
-            self.copied.push_sent(now, sequence, flags, datagram);
+            kept.copied.push_sent(now, sequence, flags, datagram);
         } else {
-            self.alone.push_sent(now, sequence, flags, datagram);
+            kept.alone.push_sent(now, sequence, flags, datagram);
         }
     }
 
     pub fn clear(&mut self) {
-        self.copied.clear();
-        self.alone.clear();
+        if let Some(kept) = self.kept.take() {
+            self.dropped += kept.copied.dropped() + kept.alone.dropped();
+        }
         self.copies_since = None;
-    }
-
-    /// Gives room back while nothing is kept.
-    pub fn rest(&mut self) {
-        self.copied.rest();
-        self.alone.rest();
     }
 
     /// Bytes kept.
     pub fn bytes(&self) -> usize {
-        self.copied.bytes() + self.alone.bytes()
+        self.kept.as_ref().map_or(0, |kept| kept.copied.bytes() + kept.alone.bytes())
     }
 
     /// Datagrams that gave way or grew too old.
     pub fn dropped(&self) -> u64 {
-        self.copied.dropped() + self.alone.dropped()
+        self.dropped + self.kept.as_ref().map_or(0, |kept| kept.copied.dropped() + kept.alone.dropped())
     }
 }
 
@@ -230,14 +237,14 @@ impl Context {
         if fresh_epoch {
             self.use_epoch(now, header.epoch);
         }
-        if self.excluded == Some(path) {
-            return Received::Control;
-        }
         if silent {
             self.shrink(now);
         }
         let data = (header.kind == Kind::Data).then_some(header.flags);
-        let at = self.learn_path(now, path, header.path, length, data);
+        let Some(at) = self.learn_path(now, path, header.path, length, data) else {
+            // A drill silences its link.
+            return Received::Control;
+        };
         match header.kind {
             Kind::Control => {
                 self.received.note_alive(now, header.path);
@@ -426,7 +433,7 @@ impl Context {
             let second = self.second(at);
             let copied = self.copy_over(now, second, (sequence, flags), frame).is_some()
                 || suspect && self.copy(now, frame, flags);
-            self.unsure.keep(now, copied, sequence, flags, content(frame));
+            self.unsure.keep(now, (self.config.hold, copied), (sequence, flags), content(frame));
         }
         match self.seal(now, at, (Kind::Data, flags), frame) {
             Some(key) => {
@@ -462,10 +469,12 @@ impl Context {
     /// carries data was last known to work and it had them.
     pub(super) fn send_again(&mut self, answered: Option<Instant>) {
         let arrived = self.unsure.copies_since.is_some_and(|since| answered.is_some_and(|at| at >= since));
-        if !arrived {
-            self.hold.append(&mut self.unsure.copied);
+        if let Some(kept) = &mut self.unsure.kept {
+            if !arrived {
+                self.hold.append(&mut kept.copied);
+            }
+            self.hold.append(&mut kept.alone);
         }
-        self.hold.append(&mut self.unsure.alone);
         self.unsure.clear();
     }
 
@@ -505,7 +514,7 @@ impl Context {
                 self.copy_over(now, second, (sequence, flags), &payload);
             }
             if self.is_unproven(at) {
-                self.unsure.keep(now, false, sequence, flags, &datagram);
+                self.unsure.keep(now, (self.config.hold, false), (sequence, flags), &datagram);
             } else if let Some(next) = self.next_of(id) {
                 self.recent.push(now, id, next, sequence, flags, &datagram);
             }
@@ -618,7 +627,8 @@ impl Context {
         Some((epoch.id, epoch.counter(path)))
     }
 
-    /// The path over which an authentic datagram came; a new one where it came from a new source.
+    /// The path over which an authentic datagram came, a new one where it came from a new source: `Some(None)` where
+    /// there is no room for it, `None` where a drill silences its link.
     fn learn_path(
         &mut self,
         now: Instant,
@@ -626,19 +636,21 @@ impl Context {
         peer_path: crate::wire::PathId,
         length: usize,
         data: Option<Flags>,
-    ) -> Option<usize> {
+    ) -> Option<Option<usize>> {
         let known = self.paths.iter().position(|p| p.key == key);
-        let at = known.or_else(|| self.add_path(key))?;
+        let Some(at) = known.or_else(|| self.add_path(key)) else { return Some(None) };
+        if self.silenced.is_some() && self.paths.get(at).is_some_and(|p| self.is_silenced(p)) {
+            return None;
+        }
         self.note_heard(now, at, length, data);
         // The other end's path may have come from elsewhere before: a NAT gave it a new address. What was known
         // of the address then holds for the new one.
-        let moved = self
-            .paths
-            .iter()
-            .position(|p| p.key.interface == key.interface && p.key != key && p.peer_path == Some(peer_path));
+        let same_start = |p: &Path| p.key.interface == key.interface && p.key.local == key.local;
+        let moved =
+            self.paths.iter().position(|p| same_start(p) && p.key != key && p.peer_path == Some(peer_path));
         let address = moved.and_then(|m| self.paths.get(m)).and_then(|p| p.peer_address);
         let from = self.paths.get(at).and_then(|p| self.next_of(p.id));
-        let path = self.paths.get_mut(at)?;
+        let Some(path) = self.paths.get_mut(at) else { return Some(None) };
         path.peer_path = Some(peer_path);
         if path.peer_address.is_none() {
             path.peer_address = address;
@@ -653,6 +665,6 @@ impl Context {
                 self.send_probe(now, at);
             }
         }
-        Some(at)
+        Some(Some(at))
     }
 }

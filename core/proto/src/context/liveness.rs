@@ -35,6 +35,9 @@ impl Context {
         let proven = active && path.heard < moved && path.state == PathState::Validated;
         path.heard = Some(now);
         path.awaiting = None;
+        if !path.peer_silent {
+            path.doubt = 0;
+        }
         path.rx_bytes += length as u64;
         // Enough for any number of probes; a bound, so that it cannot overflow.
         path.credit = (path.credit + length).min(1 << 20);
@@ -93,12 +96,8 @@ impl Context {
         if suspect_since.is_some() && self.active_at() == Some(at) {
             self.unfounded(now, suspect_since);
         }
-        if self.remotes.iter().all(|r| r.at != key.remote) {
-            self.note_remote(key.remote, false);
-        }
-        if let Some(remote) = self.remotes.iter_mut().find(|r| r.at == key.remote) {
-            remote.known = true;
-        }
+        let paths = &self.paths;
+        self.remotes.note_answer(key.remote, |at| paths.iter().any(|p| p.key.remote == at && p.carries()));
         if new || self.set.given_up() {
             self.send_set(now, Some(at));
         }
@@ -106,6 +105,7 @@ impl Context {
             // The other end's path came from elsewhere before and has not since: a NAT moved it.
             let old = self.paths.iter().find(|p| {
                 p.key.interface == key.interface
+                    && p.key.local == key.local
                     && p.key != key
                     && p.peer_path.is_some()
                     && p.peer_path == peer_path
@@ -116,7 +116,7 @@ impl Context {
                 && let Some(gone) = self.paths.iter().position(|p| p.key == old)
             {
                 self.remove_path(now, gone);
-                self.remotes.retain(|r| r.at != old.remote || r.configured);
+                self.remotes.forget(old.remote);
                 self.select(now, Reason::PeerAddressGone);
             }
         }
@@ -146,12 +146,12 @@ impl Context {
             return;
         }
         let nonce = self.random.u64();
+        if self.paths.get(at).is_some_and(|p| self.is_silenced(p)) {
+            return;
+        }
         let reports = self.reports();
         let active = self.active_at() == Some(at);
         let Some(path) = self.paths.get_mut(at) else { return };
-        if self.excluded == Some(path.key) {
-            return;
-        }
         if path.state == PathState::Candidate {
             path.state = PathState::Validating;
         }
@@ -192,20 +192,33 @@ impl Context {
             // Others carry the data on, and the receiver waits for what is missing.
             self.rescue(None);
         }
-        if !active {
+        let used = active || self.paths.get(at).is_some_and(|p| self.takes_part(p));
+        if !used {
             return;
         }
-        self.open_gap(heard);
-        for other in 0..self.paths.len() {
+        self.doubt_alike(at);
+        // What shares the least with it is most likely to answer, and comes first.
+        let mut others: Vec<_> = (0..self.paths.len()).filter(|other| *other != at).collect();
+        if !active {
+            others.retain(|other| self.paths.get(*other).is_some_and(|p| p.doubt > 0));
+        }
+        others.sort_by_key(|other| match (self.paths.get(*other), self.paths.get(at)) {
+            (Some(other), Some(silent)) => self.likeness(other, silent),
+            _ => (u8::MAX, true),
+        });
+        for other in others {
             let standby = self.paths.get(other).is_some_and(|p| {
                 p.state == PathState::Validated
                     && p.probe.is_none_or(|o| now > o.sent + timing::SUSPECT_SPACING)
             });
-            if other != at && standby {
+            if standby {
                 self.send_probe(now, other);
             }
         }
-        self.copy_recent(now, id);
+        if active {
+            self.open_gap(heard);
+            self.copy_recent(now, id);
+        }
     }
 
     /// When a suspect active path has had its time.
@@ -255,7 +268,7 @@ impl Context {
     fn schedule_retry(&mut self, now: Instant, at: usize) {
         let outage = self.outage_since.or((!self.answers()).then_some(now));
         let busy = self.busy(now);
-        let vouched = self.paths.get(at).is_some_and(|p| self.knows(p.key.remote));
+        let vouched = self.paths.get(at).is_some_and(|p| self.remotes.vouches(p.key.remote));
         let Some(path) = self.paths.get_mut(at) else { return };
         if path.acknowledged.is_none() && !vouched {
             // Nobody vouches for the address, and it never answered: forget it.
@@ -286,8 +299,7 @@ impl Context {
     }
 
     fn probe_due(&self, now: Instant, path: &Path) -> Option<Instant> {
-        if self.sending.is_none() && self.kind != Some(PeerKind::WireGuard) || self.excluded == Some(path.key)
-        {
+        if self.sending.is_none() && self.kind != Some(PeerKind::WireGuard) || self.is_silenced(path) {
             return None;
         }
         if let Some(outstanding) = path.probe {
@@ -302,16 +314,19 @@ impl Context {
             PathState::Validated | PathState::Suspect => {
                 let since = path.probed.unwrap_or(self.started);
                 let metered = self.is_metered_here(path);
+                // Of several paths of the same links one is watched closely: the others most often live and die with
+                // it, and each costs as much.
+                let spared = if self.is_second_of_its_links(path) { timing::ALIKE_FACTOR } else { 1 };
                 if self.busy(now) && self.permitted(path) {
                     let interval = match (self.active == Some(path.id) || self.takes_part(path), metered) {
                         (true, _) => timing::ACTIVE_INTERVAL,
-                        (false, false) => timing::STANDBY_INTERVAL,
-                        (false, true) => timing::METERED_INTERVAL,
+                        (false, false) => timing::STANDBY_INTERVAL * spared,
+                        (false, true) => timing::METERED_INTERVAL * spared,
                     };
                     return Some(since + interval);
                 }
                 let extra = if self.config.lower { Duration::ZERO } else { timing::TARGET_EXTRA };
-                Some(path.heard.map_or(since, |h| h.max(since)) + timing::KEEPALIVE + extra)
+                Some(path.heard.map_or(since, |h| h.max(since)) + timing::KEEPALIVE * spared + extra)
             }
         }
     }
@@ -446,9 +461,9 @@ impl Context {
             && let Some(path) = self.paths.get_mut(at)
         {
             path.note_validated(now);
-            if let Some(remote) = self.remotes.iter_mut().find(|r| r.at == key.remote) {
-                remote.known = true;
-            }
+            let paths = &self.paths;
+            let used = |at| paths.iter().any(|p| p.key.remote == at && p.carries());
+            self.remotes.note_answer(key.remote, used);
             if self.active.is_none() {
                 self.select(now, Reason::Restored);
             }

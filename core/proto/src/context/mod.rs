@@ -3,6 +3,8 @@
 //! | file | idea |
 //! |---|---|
 //! | [`path`] | one path: its state and its figures |
+//! | `remotes` | where the other end may be reached, by source |
+//! | `links` | what fails together: the links of both ends |
 //! | [`epoch`] | one epoch: its keys, counters and replay windows |
 //! | `timing` | every duration, with its reason |
 //! | `contact` | first contact, INIT, new epochs |
@@ -20,10 +22,12 @@ mod contact;
 mod control;
 mod data;
 mod epoch;
+mod links;
 mod liveness;
 mod mtu;
 mod path;
 mod redundant;
+mod remotes;
 mod rest;
 mod select;
 pub mod timing;
@@ -41,9 +45,11 @@ use crate::recent::{Recent, Sent};
 use crate::wire::{AddressId, ContextIndex, EidPair, Epoch, PathId, ShutReason};
 
 pub use data::{DATA_HEADROOM, DATA_OVERHEAD, DATA_TAILROOM, Drop, Outgoing, Received};
+pub use links::{Link, PeerLink};
 pub use liveness::SendError;
-pub use path::{PathKey, PathState, PathView};
+pub use path::{PathKey, PathState, PathView, Via};
 pub use redundant::SMALL_DATAGRAM;
+pub use remotes::AddressSource;
 pub use select::Reason;
 
 use bonded::Bond;
@@ -53,6 +59,7 @@ use data::{Arrived, Unsure};
 use epoch::EpochState;
 use path::Path;
 use redundant::Spare;
+use remotes::Remotes;
 use select::Switching;
 
 /// What a context needs to know when it is made.
@@ -164,21 +171,13 @@ pub enum Event {
     Shut(ShutReason),
 }
 
-/// A remote address that the peer may be reached at.
-#[derive(Debug, Clone, Copy)]
-struct Remote {
-    at: SocketAddr,
-    /// From configuration, an invite or an earlier run: stays a candidate whatever SET says.
-    configured: bool,
-    /// A PROBE or handshake was answered from it.
-    known: bool,
-}
-
 /// One of this host's addresses and its number.
 #[derive(Debug, Clone, Copy)]
 struct OwnAddress {
     id: AddressId,
     interface: InterfaceId,
+    /// The interface's number as a link, as SET tells it.
+    link: u8,
     ip: IpAddr,
     reflexive: Option<SocketAddr>,
 }
@@ -209,13 +208,13 @@ pub struct Context {
     eid_v4: Option<EidPair>,
     /// What to propose where nothing is agreed.
     proposal: Option<EidPair>,
-    /// A drill takes this path away.
-    excluded: Option<PathKey>,
+    /// A drill takes this link away, with all its paths.
+    silenced: Option<Link>,
 
     /// Shared by all contexts of the host.
     interfaces: Arc<[Interface]>,
     own: Vec<OwnAddress>,
-    remotes: Vec<Remote>,
+    remotes: Remotes,
     paths: Vec<Path>,
     scars: Vec<Scar>,
     active: Option<PathId>,
@@ -253,8 +252,9 @@ pub struct Context {
 impl Context {
     /// The most paths of a context; what does not fit is not tried.
     pub const MAX_PATHS: usize = 32;
-    /// The most remote addresses that are remembered.
-    const MAX_REMOTES: usize = 24;
+    /// The most addresses of one version of IP on one interface that paths start from unasked: IPv6 hosts have some for
+    /// privacy that lead nowhere else. Any other becomes one when something arrives at it.
+    const MAX_ALIKE: usize = 3;
 
     /// A context that does nothing until it is [wanted](Self::connect).
     pub fn new(config: ContextConfig, now: Instant) -> Self {
@@ -271,10 +271,10 @@ impl Context {
             peer_shut: false,
             eid_v4: config.eid_v4,
             proposal: None,
-            excluded: None,
+            silenced: None,
             interfaces: Arc::new([]),
             own: Vec::new(),
-            remotes: Vec::new(),
+            remotes: Remotes::default(),
             paths: Vec::new(),
             scars: Vec::new(),
             active: None,
@@ -291,7 +291,7 @@ impl Context {
             hold: Hold::new(config.hold),
             recent: Recent::default(),
             again: VecDeque::new(),
-            unsure: Unsure::new(config.hold),
+            unsure: Unsure::default(),
             last_data: None,
             last_heard: None,
             outage_since: None,
@@ -303,15 +303,46 @@ impl Context {
         }
     }
 
-    /// Adds addresses that the peer was configured with, or was last seen at.
-    pub fn add_remotes(&mut self, now: Instant, remotes: impl IntoIterator<Item = SocketAddr>) {
-        for at in remotes {
-            self.note_remote(at, true);
-        }
+    /// Replaces the addresses of the peer that a source names; those of other sources stay. What no source names any
+    /// more is not tried again; a path to it that carries data goes on for as long as it works.
+    ///
+    /// The list of [`AddressSource::Set`] is what the other end says, and is not to be set from outside.
+    pub fn set_addresses(
+        &mut self,
+        now: Instant,
+        source: AddressSource,
+        list: impl IntoIterator<Item = SocketAddr>,
+    ) {
+        let withdrawn = self.remotes.set(source, list);
+        let before = self.paths.len();
+        self.withdraw(now, &withdrawn);
+        let kept = self.paths.len();
         self.make_paths(now);
-        if self.wanted && self.epochs.is_empty() {
+        if kept < before {
+            self.select(now, Reason::PeerAddressGone);
+        }
+        if self.wanted && self.epochs.is_empty() && self.paths.len() > kept {
             self.start_contact(now);
         }
+    }
+
+    /// The paths to addresses that no source names any more go, but for those that carry.
+    fn withdraw(&mut self, now: Instant, withdrawn: &[SocketAddr]) {
+        for remote in withdrawn {
+            let used = |p: &Path| p.key.remote == *remote && p.carries();
+            if self.paths.iter().any(used) {
+                continue;
+            }
+            self.remotes.forget(*remote);
+            while let Some(at) = self.paths.iter().position(|p| p.key.remote == *remote) {
+                self.remove_path(now, at);
+            }
+        }
+    }
+
+    /// Where an address of the peer came from.
+    pub fn address_sources(&self, at: SocketAddr) -> impl Iterator<Item = AddressSource> + '_ {
+        self.remotes.sources(at)
     }
 
     /// Wants the peer: makes first contact as soon as there is a way.
@@ -365,7 +396,7 @@ impl Context {
                     Reason::InterfaceDown
                 }
                 None => Reason::InterfaceDown,
-                Some(interface) if !interface.addresses.contains(&path.local) => Reason::AddressGone,
+                Some(interface) if !interface.addresses.contains(&path.key.local) => Reason::AddressGone,
                 Some(interface) if !interface.usable => Reason::InterfaceDown,
                 Some(_) => {
                     at += 1;
@@ -382,12 +413,14 @@ impl Context {
         self.own.retain(|o| {
             interfaces.iter().any(|i| i.usable && i.id == o.interface && i.addresses.contains(&o.ip))
         });
-        for interface in interfaces.iter().filter(|i| i.usable) {
-            for v6 in [false, true] {
-                if let Some(&ip) = interface.addresses.iter().find(|a| a.is_ipv6() == v6)
-                    && !self.own.iter().any(|o| o.interface == interface.id && o.ip.is_ipv6() == v6)
-                {
-                    self.number_address(interface.id, ip);
+        // The first of each interface and family before any second.
+        for place in 0..Self::MAX_ALIKE {
+            for interface in interfaces.iter().filter(|i| i.usable) {
+                for v6 in [false, true] {
+                    let mut alike = interface.addresses.iter().filter(|a| a.is_ipv6() == v6);
+                    if let Some(&ip) = alike.nth(place) {
+                        self.number_address(interface.id, ip);
+                    }
                 }
             }
         }
@@ -486,7 +519,7 @@ impl Context {
         self.paths.iter().map(|p| PathView {
             key: p.key,
             id: p.id,
-            local: p.local,
+            peer_link: self.peer_link(p),
             state: p.state,
             active: self.active == Some(p.id),
             srtt: p.rtt.smoothed(),
@@ -505,7 +538,7 @@ impl Context {
     /// Remote addresses that answered, worth remembering for the next start; the active path's first.
     pub fn known_remotes(&self) -> Vec<SocketAddr> {
         let active = self.active_path().map(|k| k.remote);
-        let others = self.remotes.iter().filter(|r| r.known && Some(r.at) != active).map(|r| r.at);
+        let others = self.remotes.known().filter(|at| Some(*at) != active);
         active.into_iter().chain(others).collect()
     }
 
@@ -589,44 +622,36 @@ impl Context {
         }
     }
 
+    /// Gives an own address a number, unless it has one or there are too many.
     fn number_address(&mut self, interface: InterfaceId, ip: IpAddr) {
-        if self.own.len() >= crate::wire::MAX_ADDRESSES {
+        let known = self.own.iter().any(|o| o.interface == interface && o.ip == ip);
+        if known || self.own.len() >= crate::wire::MAX_ADDRESSES {
             return;
         }
         // The upper half is for what is seen of these addresses from outside.
-        let id = (0..128_u8)
-            .map(|n| (self.set.next_address + n) % 128)
+        let id = (0..AddressId::REFLEXIVE)
+            .map(|n| (self.set.next_address + n) % AddressId::REFLEXIVE)
             .find(|n| !self.own.iter().any(|o| o.id.0 == *n));
         if let Some(id) = id {
-            self.set.next_address = (id + 1) % 128;
-            self.own.push(OwnAddress { id: AddressId(id), interface, ip, reflexive: None });
+            self.set.next_address = (id + 1) % AddressId::REFLEXIVE;
+            let taken = |n: &u8| self.own.iter().any(|o| o.link == *n);
+            let link = match self.own.iter().find(|o| o.interface == interface) {
+                Some(alike) => alike.link,
+                None => (0..=u8::MAX).find(|n| !taken(n)).unwrap_or(u8::MAX),
+            };
+            self.own.push(OwnAddress { id: AddressId(id), interface, link, ip, reflexive: None });
         }
-    }
-
-    fn note_remote(&mut self, at: SocketAddr, configured: bool) {
-        if at.port() == 0 || at.ip().is_unspecified() || at.ip().is_multicast() {
-            return;
-        }
-        if let Some(remote) = self.remotes.iter_mut().find(|r| r.at == at) {
-            remote.configured |= configured;
-            return;
-        }
-        if self.remotes.len() >= Self::MAX_REMOTES {
-            let Some(idle) = self.remotes.iter().position(|r| !r.configured && !r.known) else { return };
-            self.remotes.remove(idle);
-        }
-        self.remotes.push(Remote { at, configured, known: false });
     }
 
     /// Makes the paths that are possible and missing.
     fn make_paths(&mut self, now: Instant) {
         let own: Vec<_> = self.own.iter().map(|o| (o.interface, o.ip)).collect();
-        let remotes: Vec<_> = self.remotes.iter().map(|r| r.at).collect();
-        for remote in remotes {
+        for remote in self.remotes.candidates() {
             for &(interface, ip) in own.iter().filter(|(_, ip)| ip.is_ipv6() == remote.is_ipv6()) {
-                let key = PathKey { interface, remote };
+                let key = PathKey::direct(interface, ip, remote);
                 // An address of this very host, as a peer on the same network may list it.
-                if remote.ip() == ip || self.paths.iter().any(|p| p.key == key) {
+                let here = own.iter().any(|(i, ip)| *i == interface && *ip == remote.ip());
+                if here || self.paths.iter().any(|p| p.key == key) {
                     continue;
                 }
                 // What was known first comes first; only a path that never answered gives way.
@@ -642,21 +667,38 @@ impl Context {
         }
     }
 
+    /// This end's number for the local address of a path.
+    fn own_address(&mut self, key: PathKey) -> Option<AddressId> {
+        let find = |own: &[OwnAddress]| {
+            own.iter().find(|o| o.interface == key.interface && o.ip == key.local).map(|o| o.id)
+        };
+        if let Some(id) = find(&self.own) {
+            return Some(id);
+        }
+        // One of many alike that the other end asked for.
+        self.interface(key.interface).filter(|i| i.usable && i.addresses.contains(&key.local))?;
+        if self.own.len() >= crate::wire::MAX_ADDRESSES {
+            let idle = |o: &OwnAddress| !self.paths.iter().any(|p| p.address == o.id && p.carries());
+            let gives_way = self.own.iter().rposition(idle)?;
+            let gone = self.own.remove(gives_way);
+            self.paths.retain(|p| p.address != gone.id);
+        }
+        self.number_address(key.interface, key.local);
+        find(&self.own)
+    }
+
     fn add_path(&mut self, key: PathKey) -> Option<usize> {
         if let Some(at) = self.paths.iter().position(|p| p.key == key) {
             return Some(at);
         }
-        let own = self
-            .own
-            .iter()
-            .find(|o| o.interface == key.interface && o.ip.is_ipv6() == key.remote.is_ipv6())?;
+        let address = self.own_address(key)?;
         if self.paths.len() >= Self::MAX_PATHS {
             let worst = self.paths.iter().rposition(|p| !p.carries() && p.state != PathState::Validating)?;
             self.paths.remove(worst);
         }
         let id = (0..=u8::MAX).map(PathId).find(|id| !self.paths.iter().any(|p| p.id == *id))?;
-        let mut path = Path::new(key, id, own.ip, own.id);
-        path.remote_known = self.remotes.iter().any(|r| r.at == key.remote && r.known);
+        let mut path = Path::new(key, id, address);
+        path.remote_known = self.remotes.is_known(key.remote);
         if let Some(scar) = self.scars.iter().find(|s| s.interface == key.interface) {
             path.failures = scar.failures;
             path.failed_at = Some(scar.at);
@@ -704,11 +746,11 @@ impl Context {
         self.outage_since = None;
         self.switching = Switching::default();
         // A drill ends with the context.
-        self.excluded = None;
+        self.silenced = None;
         self.contact.stop();
         let keys: Vec<_> = self.paths.drain(..).map(|p| p.key).collect();
         for key in keys {
-            if self.knows(key.remote) {
+            if self.remotes.vouches(key.remote) {
                 self.add_path(key);
             }
         }

@@ -33,7 +33,7 @@ impl Context {
         path.state == PathState::Validated
             && self.sending.is_some()
             && self.kind != Some(PeerKind::WireGuard)
-            && self.excluded != Some(path.key)
+            && !self.is_silenced(path)
     }
 
     pub(super) fn mtu_timeout(&self) -> Option<Instant> {

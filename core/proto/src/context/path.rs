@@ -1,4 +1,4 @@
-//! One path: a local interface, a remote address, and what is known of the road between them.
+//! One path: a local address on an interface, a remote address, and what is known of the road between them.
 //!
 //! ```text
 //!                 PROBE-ACK                    silence, no PROBE-ACK, "silent" in a report
@@ -16,18 +16,42 @@ use std::collections::VecDeque;
 use std::net::{IpAddr, SocketAddr};
 use std::time::{Duration, Instant};
 
+use super::links::PeerLink;
 use crate::estimate::{LossEstimator, RttEstimator};
 use crate::interface::InterfaceId;
 use crate::pmtu::PathMtu;
 use crate::wire::{AddressId, Epoch, PathId, PathReport};
 
-/// The two ends of a path.
+/// How datagrams of a path get to the other end.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Default)]
+pub enum Via {
+    /// Straight from the local to the remote address.
+    #[default]
+    Direct,
+    /// Through a relay, by the owner's number for what it allocated there (RFC 8656). The remote address is the other
+    /// end's, as the relay sees it.
+    Relay(u16),
+}
+
+/// The two ends of a path, and what is between them: a path is a local address on an interface, a remote address, and
+/// a way from one to the other.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct PathKey {
     /// The local interface, which its socket is bound to.
     pub interface: InterfaceId,
+    /// The interface's address that datagrams leave from and come to.
+    pub local: IpAddr,
     /// The remote address.
     pub remote: SocketAddr,
+    /// Direct, or through a relay.
+    pub via: Via,
+}
+
+impl PathKey {
+    /// A path without a relay.
+    pub fn direct(interface: InterfaceId, local: IpAddr, remote: SocketAddr) -> Self {
+        Self { interface, local, remote, via: Via::Direct }
+    }
 }
 
 /// Where a path is in its life.
@@ -71,9 +95,7 @@ pub(super) struct Outstanding {
 pub(super) struct Path {
     pub key: PathKey,
     pub id: PathId,
-    /// The interface's address that datagrams leave from.
-    pub local: IpAddr,
-    /// This end's number for that address.
+    /// This end's number for the local address.
     pub address: AddressId,
     /// The other end's number for this path, from the header of what it sends.
     pub peer_path: Option<PathId>,
@@ -125,6 +147,9 @@ pub(super) struct Path {
     pub report_from: Option<(Epoch, u64)>,
     /// Bytes of copies sent here while the active path was suspect.
     pub copied: usize,
+    /// At how many ends (1 or 2) it shares a link with an active path that fell silent, while nothing was heard over
+    /// it since: most likely it died together with that one.
+    pub doubt: u8,
     /// Since when [`super::Context::select`] saw it as better than the path chosen, for each of its two choices.
     pub better_since: [Option<Instant>; 2],
 }
@@ -141,11 +166,10 @@ impl Path {
     /// Of what was on its way over the suspect path: all of a call or a shell, and the front of an upload.
     pub const COPIED_AT_ONCE: usize = 64 * 1024;
 
-    pub fn new(key: PathKey, id: PathId, local: IpAddr, address: AddressId) -> Self {
+    pub fn new(key: PathKey, id: PathId, address: AddressId) -> Self {
         Self {
             key,
             id,
-            local,
             address,
             peer_path: None,
             peer_address: None,
@@ -176,6 +200,7 @@ impl Path {
             reported: None,
             report_from: None,
             copied: 0,
+            doubt: 0,
             better_since: [None; 2],
         }
     }
@@ -231,6 +256,7 @@ impl Path {
         self.retry = None;
         self.retry_pause = Duration::ZERO;
         self.copied = 0;
+        self.doubt = 0;
         self.remote_known = true;
     }
 
@@ -256,6 +282,7 @@ impl Path {
         self.awaiting = None;
         self.probe = None;
         self.copied = 0;
+        self.doubt = 0;
         self.pmtu.restart();
     }
 
@@ -289,8 +316,8 @@ pub struct PathView {
     pub key: PathKey,
     /// This end's number for it.
     pub id: PathId,
-    /// The local address.
-    pub local: IpAddr,
+    /// The other end's link that it leads to, as far as that is known.
+    pub peer_link: PeerLink,
     /// Its state.
     pub state: PathState,
     /// Whether it carries this end's data now.
@@ -319,8 +346,9 @@ mod tests {
     /// into the silence would count as lost once the path is back.
     #[test]
     fn what_was_lost_into_a_silence_is_not_counted_after_it() {
-        let key = PathKey { interface: InterfaceId(1), remote: SocketAddr::from(([192, 0, 2, 1], 1)) };
-        let mut path = Path::new(key, PathId(0), IpAddr::from([192, 0, 2, 2]), AddressId(0));
+        let local = IpAddr::from([192, 0, 2, 2]);
+        let key = PathKey::direct(InterfaceId(1), local, SocketAddr::from(([192, 0, 2, 1], 1)));
+        let mut path = Path::new(key, PathId(0), AddressId(0));
         path.note_report(&report(1_000, 1_000));
         path.note_report(&report(1_100, 1_100));
         assert_eq!(path.loss.share(), Some(0.0));

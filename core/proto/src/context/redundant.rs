@@ -72,18 +72,20 @@ impl Context {
             && (metered || !self.is_metered_there(path))
     }
 
-    /// The path that gets the copies of what goes over the path at `first`: the best other one, over another interface
-    /// if there is any, for two paths of one interface die together.
+    /// The path that gets the copies of what goes over the path at `first`: the best one that shares the fewest links
+    /// with it, and not both, for then the two most often die together, and fill the same link twice.
     pub(super) fn second(&self, first: usize) -> Option<usize> {
         if !matches!(self.sending_policy(), Policy::Redundant { .. }) {
             return None;
         }
-        let first = self.paths.get(first)?.key;
+        let first = self.paths.get(first)?;
         let others = self.paths.iter().enumerate();
         others
-            .filter(|(_, p)| p.key != first && p.state == PathState::Validated && self.takes_part(p))
-            .min_by_key(|(_, p)| (p.key.interface == first.interface, self.merit(p).key()))
-            .map(|(at, _)| at)
+            .filter(|(_, p)| p.id != first.id && p.state == PathState::Validated && self.takes_part(p))
+            .map(|(at, p)| (at, p, self.likeness(p, first)))
+            .filter(|(_, _, likeness)| likeness.0 < 2)
+            .min_by_key(|(_, p, likeness)| (*likeness, self.merit(p).key()))
+            .map(|(at, ..)| at)
     }
 
     /// Whether a datagram of this length has a copy.

@@ -37,12 +37,11 @@ impl Context {
             }
         }
         self.paths.shrink_to_fit();
-        self.remotes.shrink_to_fit();
+        self.remotes.rest();
         self.own.shrink_to_fit();
         self.epochs.shrink_to_fit();
         self.contact.rest();
         self.hold.rest();
-        self.unsure.rest();
         shrink(&mut self.transmits);
         shrink(&mut self.events);
         shrink(&mut self.again);

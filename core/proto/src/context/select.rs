@@ -5,9 +5,8 @@
 
 use std::time::{Duration, Instant};
 
-use super::control::PeerSet;
 use super::path::Path;
-use super::{Context, Event, PathKey, PathState, PeerKind, Scar, timing};
+use super::{Context, Event, Link, PathKey, PathState, PeerKind, Scar, timing};
 use crate::policy::{Advantage, Merit};
 use crate::wire::{AddressFlags, Flags, PathId};
 
@@ -108,18 +107,14 @@ impl Switching {
 impl Context {
     /// Whether policy and the other end allow a path at all.
     pub(super) fn permitted(&self, path: &Path) -> bool {
-        self.excluded != Some(path.key)
+        !self.is_silenced(path)
             && self.interface(path.key.interface).is_some_and(|i| self.config.policy.rank(i).is_some())
             && !self.peer_wish(path).1.contains(AddressFlags::DO_NOT_USE)
     }
 
     /// What the other end's SET says of the address that a path leads to: priority, flags, metered.
     fn peer_wish(&self, path: &Path) -> (u8, AddressFlags, bool) {
-        let entry = self.peer_set.as_ref().and_then(|PeerSet { list, .. }| {
-            list.iter()
-                .find(|a| Some(a.id) == path.peer_address)
-                .or_else(|| list.iter().find(|a| a.at == path.key.remote))
-        });
+        let entry = self.peer_entry(path);
         entry.map_or((0, AddressFlags::default(), false), |a| (a.priority, a.flags, a.metered))
     }
 
@@ -145,15 +140,16 @@ impl Context {
         }
     }
 
-    /// The best validated path beside the active one.
+    /// The best validated path beside the active one: one that shares no link with it, if there is any.
     pub(super) fn standby(&self) -> Option<usize> {
-        let best = self
-            .paths
-            .iter()
-            .filter(|p| Some(p.id) != self.active && p.state == PathState::Validated && self.permitted(p))
-            .min_by_key(|p| self.merit(p).key())?
-            .id;
-        self.paths.iter().position(|p| p.id == best)
+        let active = self.active_at().and_then(|at| self.paths.get(at));
+        let others = self.paths.iter().enumerate();
+        others
+            .filter(|(_, p)| {
+                Some(p.id) != self.active && p.state == PathState::Validated && self.permitted(p)
+            })
+            .min_by_key(|(_, p)| (active.map(|a| self.likeness(p, a)), self.merit(p).key()))
+            .map(|(at, _)| at)
     }
 
     /// Looks at all paths, and moves data to another where there is reason to. `why` is the reason if the active
@@ -196,11 +192,11 @@ impl Context {
         }
     }
 
-    /// The best path, without regard for what was chosen before.
+    /// The best path, without regard for what was chosen before; one that may have died together with that last.
     fn afresh(&self, choice: Choice) -> Option<PathId> {
         let best = |state: PathState| {
             let all = self.paths.iter().filter(move |p| p.state == state && self.permitted(p));
-            all.min_by_key(|p| self.merit_for(p, choice).key()).map(|p| p.id)
+            all.min_by_key(|p| (p.doubt, self.merit_for(p, choice).key())).map(|p| p.id)
         };
         best(PathState::Validated).or_else(|| best(PathState::Suspect)).or_else(|| self.plain_candidate())
     }
@@ -216,7 +212,7 @@ impl Context {
                 continue;
             }
             let candidate = self.merit_for(path, choice);
-            let eligible = path.state == PathState::Validated && self.permitted(path);
+            let eligible = path.state == PathState::Validated && path.doubt == 0 && self.permitted(path);
             let advantage = candidate.advantage_over(&merit).filter(|_| eligible);
             let long_enough = |since: Option<Instant>| {
                 since.is_some_and(|s| now.saturating_duration_since(s) >= path.hysteresis())
@@ -378,30 +374,31 @@ impl Context {
         }
     }
 
-    /// Treats a path as gone (`Some`), for a drill, or ends that (`None`).
-    pub fn exclude(&mut self, now: Instant, path: Option<PathKey>) {
-        self.excluded = path;
-        if let Some(key) = path {
-            if let Some(at) = self.paths.iter().position(|p| p.key == key) {
-                if self.active_path() == Some(key) {
-                    let heard = self.paths.get(at).and_then(|p| p.heard);
-                    self.open_gap(heard);
-                }
-                if let Some(path) = self.paths.get_mut(at) {
-                    // A drill is not a failure: it leaves no scar.
-                    path.state = PathState::Failed;
-                    path.probe = None;
-                    path.awaiting = None;
-                    path.retry = None;
-                    path.good_since = None;
-                }
-            }
-            self.select(now, Reason::Drill);
-        } else {
+    /// Treats a link with all its paths as gone (`Some`), for a drill, or ends that (`None`).
+    pub fn silence(&mut self, now: Instant, link: Option<Link>) {
+        self.silenced = link;
+        let Some(link) = link else {
             self.scars.retain(|s: &Scar| now.saturating_duration_since(s.at) < Path::FORGIVEN);
             self.revalidate(now);
             self.switching.force_until = Some(now + FORCE);
+            self.announce(now);
+            return;
+        };
+        let silenced: Vec<bool> = self.paths.iter().map(|p| self.is_of(p, link)).collect();
+        if let Some(active) = self.active_at().filter(|at| silenced.get(*at) == Some(&true)) {
+            let heard = self.paths.get(active).and_then(|p| p.heard);
+            self.open_gap(heard);
         }
+        for (path, _) in self.paths.iter_mut().zip(silenced).filter(|(_, silenced)| *silenced) {
+            // A drill is not a failure: it leaves no scar.
+            path.state = PathState::Failed;
+            path.probe = None;
+            path.awaiting = None;
+            path.retry = None;
+            path.good_since = None;
+            path.doubt = 0;
+        }
+        self.select(now, Reason::Drill);
         self.announce(now);
     }
 

@@ -56,6 +56,9 @@ pub const STANDBY_INTERVAL: Duration = Duration::from_secs(2);
 pub const METERED_INTERVAL: Duration = Duration::from_secs(15);
 /// A path that nothing was heard over for this long gets a PROBE: NATs forget UDP after 30 s (RFC 4787 asks for 120).
 pub const KEEPALIVE: Duration = Duration::from_secs(25);
+/// A path that joins the same two links as another one is asked so many times less often, in traffic and in idleness:
+/// mostly one is IPv4 and the other IPv6, and a stateful firewall's binding that is gone is made again in traffic.
+pub const ALIKE_FACTOR: u32 = 4;
 /// The end with the higher public key waits a little longer, so that only one sends it.
 pub const TARGET_EXTRA: Duration = Duration::from_secs(4);
 /// Pauses between tries of a failed path: the first, and the most while another path works.

@@ -38,6 +38,11 @@ pub enum MessageError {
 #[cbor(transparent)]
 pub struct AddressId(#[n(0)] pub u8);
 
+impl AddressId {
+    /// What another host sees of an address has the address's number plus this.
+    pub const REFLEXIVE: u8 = 128;
+}
+
 /// How the sender came to know one of its addresses.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum AddressKind {
@@ -47,6 +52,8 @@ pub enum AddressKind {
     Reflexive,
     /// Lent by a relay (2).
     Relayed,
+    /// Paths start from it, and nothing can be sent to it unasked; which address it is, is not told (3).
+    Outward,
     /// Of a later version: kept, and not used.
     Unknown(u8),
 }
@@ -57,6 +64,7 @@ impl From<u8> for AddressKind {
             0 => Self::Host,
             1 => Self::Reflexive,
             2 => Self::Relayed,
+            3 => Self::Outward,
             other => Self::Unknown(other),
         }
     }
@@ -68,6 +76,7 @@ impl From<AddressKind> for u8 {
             AddressKind::Host => 0,
             AddressKind::Reflexive => 1,
             AddressKind::Relayed => 2,
+            AddressKind::Outward => 3,
             AddressKind::Unknown(number) => number,
         }
     }
@@ -201,6 +210,10 @@ pub struct Address {
     /// Further wishes.
     #[n(5)]
     pub flags: AddressFlags,
+    /// The sender's number for the link that the address belongs to: an interface, with all its addresses. Without it
+    /// each address is a link of its own.
+    #[n(6)]
+    pub link: Option<u8>,
 }
 
 /// A mode that uses several paths at a time.

@@ -10,6 +10,7 @@ fn address(at: &str) -> Address {
         priority: 200,
         metered: true,
         flags: AddressFlags::BACKUP,
+        link: Some(7),
     }
 }
 

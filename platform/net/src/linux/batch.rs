@@ -1,7 +1,7 @@
 //! Many datagrams with one call: `UDP_SEGMENT` out, `UDP_GRO` in (udp(7)).
 
 use std::io;
-use std::net::{SocketAddr, SocketAddrV4, SocketAddrV6};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV4, SocketAddrV6};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, PoisonError};
@@ -15,9 +15,14 @@ use tokio::io::unix::AsyncFd;
 use super::readiness::Stable;
 use super::sockopt;
 
-/// Room for two control messages of up to four bytes each, which are 24 bytes long, aligned as they must be.
+/// Room for three control messages, of up to 4, 4 and 20 bytes, which are 24, 24 and 40 bytes long; aligned as they must
+/// be.
 #[repr(C, align(8))]
-struct Control([u8; 64]);
+struct Control([u8; Self::LENGTH]);
+
+impl Control {
+    const LENGTH: usize = 96;
+}
 
 /// A UDP socket of one interface.
 pub struct LinuxUdp {
@@ -62,13 +67,14 @@ pub(super) fn offloads(socket: &Socket) -> (bool, bool) {
 impl LinuxUdp {
     pub(super) fn new(socket: Socket, family: Family) -> io::Result<Self> {
         let (segments, joins) = offloads(&socket);
-        let (level, name) = match family {
-            Family::V4 => (libc::IPPROTO_IP, libc::IP_RECVTOS),
-            Family::V6 => (libc::IPPROTO_IPV6, libc::IPV6_RECVTCLASS),
+        let (level, class, local) = match family {
+            Family::V4 => (libc::IPPROTO_IP, libc::IP_RECVTOS, libc::IP_PKTINFO),
+            Family::V6 => (libc::IPPROTO_IPV6, libc::IPV6_RECVTCLASS, libc::IPV6_RECVPKTINFO),
         };
-        if let Err(error) = sockopt::set(&socket, level, name, 1) {
+        if let Err(error) = sockopt::set(&socket, level, class, 1) {
             tracing::debug!(%error, "congestion marks are not seen");
         }
+        sockopt::set(&socket, level, local, 1)?;
         tracing::debug!(segments, joins, "socket opened");
         // SAFETY: `Stable` keeps the descriptor from being exchanged, and `AsyncFd` deregisters it before it drops it.
         let socket = unsafe { AsyncFd::register_with_interest(Stable::new(socket), Interest::READABLE) }?;
@@ -76,10 +82,29 @@ impl LinuxUdp {
     }
 
     /// Sends datagrams of this length with one call.
-    fn send(&self, remote: SocketAddr, class: u8, stride: usize, payload: &[u8]) -> io::Result<()> {
+    fn send(
+        &self,
+        local: IpAddr,
+        remote: SocketAddr,
+        class: u8,
+        stride: usize,
+        payload: &[u8],
+    ) -> io::Result<()> {
         let address = SockAddr::from(remote);
-        let mut control = Control([0; 64]);
-        let mut used = 0;
+        let mut control = Control([0; Control::LENGTH]);
+        // The interface is that of the socket: its number here stays 0 (ip(7), ipv6(7)).
+        let mut used = match local {
+            IpAddr::V4(local) => {
+                let mut info = [0; 12];
+                info[4..8].copy_from_slice(&local.octets());
+                put(&mut control.0, 0, libc::IPPROTO_IP, libc::IP_PKTINFO, &info)
+            }
+            IpAddr::V6(local) => {
+                let mut info = [0; 20];
+                info[..16].copy_from_slice(&local.octets());
+                put(&mut control.0, 0, libc::IPPROTO_IPV6, libc::IPV6_PKTINFO, &info)
+            }
+        };
         if class != 0 {
             let (level, kind) = match self.family {
                 Family::V4 => (libc::IPPROTO_IP, libc::IP_TOS),
@@ -98,17 +123,15 @@ impl LinuxUdp {
         message.msg_namelen = address.len();
         message.msg_iov = &raw mut part;
         message.msg_iovlen = 1;
-        if used > 0 {
-            message.msg_control = (&raw mut control).cast();
-            message.msg_controllen = used as _;
-        }
+        message.msg_control = (&raw mut control).cast();
+        message.msg_controllen = used as _;
         // SAFETY: name, part and control outlive the call, with the lengths given; `sendmsg` only reads them.
         let sent = unsafe { libc::sendmsg(self.socket.as_raw_fd(), &raw const message, libc::MSG_DONTWAIT) };
         if sent < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
     }
 
     fn receive(&self, buffer: &mut [u8]) -> io::Result<Arrival> {
-        let mut control = Control([0; 64]);
+        let mut control = Control([0; Control::LENGTH]);
         // SAFETY: an all-zero `sockaddr_storage` is valid: of no family.
         let mut from: libc::sockaddr_storage = unsafe { std::mem::zeroed() };
         let mut part = libc::iovec { iov_base: buffer.as_mut_ptr().cast(), iov_len: buffer.len() };
@@ -127,13 +150,20 @@ impl LinuxUdp {
         }
         let length = length as usize;
         let remote = address(&from).ok_or(io::ErrorKind::InvalidData)?;
-        let mut arrival = Arrival { length, stride: length, remote, class: 0 };
+        let mut arrival = Arrival { length, stride: length, remote, local: None, class: 0 };
         let used = (message.msg_controllen as usize).min(control.0.len());
         for (level, kind, value) in Messages(control.0.get(..used).unwrap_or_default()) {
             match (level, kind, value) {
                 (libc::SOL_UDP, libc::UDP_GRO, [a, b, c, d, ..]) => {
                     let stride = libc::c_int::from_ne_bytes([*a, *b, *c, *d]);
                     arrival.stride = usize::try_from(stride).ok().filter(|s| *s > 0).unwrap_or(length);
+                }
+                // The address in the header, which a NAT of this host may have put there.
+                (libc::IPPROTO_IP, libc::IP_PKTINFO, [_, _, _, _, _, _, _, _, a, b, c, d, ..]) => {
+                    arrival.local = Some(Ipv4Addr::new(*a, *b, *c, *d).into());
+                }
+                (libc::IPPROTO_IPV6, libc::IPV6_PKTINFO, info) => {
+                    arrival.local = info.first_chunk().map(|ip: &[u8; 16]| Ipv6Addr::from(*ip).into());
                 }
                 (libc::IPPROTO_IP, libc::IP_TOS, [class, ..]) => arrival.class = *class,
                 (libc::IPPROTO_IPV6, libc::IPV6_TCLASS, [a, b, c, d, ..]) => {
@@ -179,28 +209,38 @@ impl Udp for LinuxUdp {
         self.socket.try_io(Interest::READABLE, |_| self.receive(buffer))
     }
 
-    fn try_send(&self, remote: SocketAddr, class: u8, stride: usize, payload: &[u8]) -> io::Result<()> {
+    fn try_send(
+        &self,
+        local: IpAddr,
+        remote: SocketAddr,
+        class: u8,
+        stride: usize,
+        payload: &[u8],
+    ) -> io::Result<()> {
         let stride = stride.max(1);
         if stride >= payload.len() {
-            return unless_queued(self.send(remote, class, payload.len(), payload));
+            return explained(self.send(local, remote, class, payload.len(), payload));
         }
         let mut refused = None;
         if self.segments.load(Ordering::Relaxed) {
-            let error = match self.send(remote, class, stride, payload) {
+            let error = match self.send(local, remote, class, stride, payload) {
                 Ok(()) => return Ok(()),
                 Err(error) => error,
             };
             match error.raw_os_error() {
                 // The interface, or something on the way to it (IPsec, a device without checksums), cannot do it; or
-                // the datagrams are too large for it, which shows when the first goes out alone.
+                // the datagrams are too large for it, or the local address is gone, which shows when the first goes
+                // out alone.
                 Some(libc::EIO | libc::EINVAL | libc::EOPNOTSUPP) => refused = Some(error),
-                _ => return unless_queued(Err(error)),
+                _ => return explained(Err(error)),
             }
         }
         for (at, datagram) in payload.chunks(stride).enumerate() {
-            let sent = unless_queued(self.send(remote, class, datagram.len(), datagram));
-            let too_large = sent.as_ref().is_err_and(|e| e.raw_os_error() == Some(libc::EMSGSIZE));
-            if let Some(error) = refused.take().filter(|_| !too_large) {
+            let sent = explained(self.send(local, remote, class, datagram.len(), datagram));
+            let other_reason = sent.as_ref().is_err_and(|e| {
+                e.raw_os_error() == Some(libc::EMSGSIZE) || e.kind() == io::ErrorKind::AddrNotAvailable
+            });
+            if let Some(error) = refused.take().filter(|_| !other_reason) {
                 tracing::debug!(%error, "datagrams go out one by one from now on");
                 self.segments.store(false, Ordering::Relaxed);
             }
@@ -213,16 +253,26 @@ impl Udp for LinuxUdp {
     }
 }
 
-/// A full queue of the interface, where the system tells of it, is emptied sooner than anything could be done.
-fn unless_queued(result: io::Result<()>) -> io::Result<()> {
+/// What the system means. A full queue of the interface, where the system tells of it, is emptied sooner than anything
+/// could be done. A single datagram is refused as `EINVAL` for its local address alone: the interface lost it.
+fn explained(result: io::Result<()>) -> io::Result<()> {
     match result {
         Err(error) if error.raw_os_error() == Some(libc::ENOBUFS) => Ok(()),
+        Err(error) if error.raw_os_error() == Some(libc::EINVAL) => {
+            Err(io::Error::new(io::ErrorKind::AddrNotAvailable, error))
+        }
         other => other,
     }
 }
 
 /// Appends a control message; tells how long the control is then.
-fn put(control: &mut [u8; 64], at: usize, level: libc::c_int, kind: libc::c_int, value: &[u8]) -> usize {
+fn put(
+    control: &mut [u8; Control::LENGTH],
+    at: usize,
+    level: libc::c_int,
+    kind: libc::c_int,
+    value: &[u8],
+) -> usize {
     let header = HEAD + value.len();
     let mut write = |at: usize, bytes: &[u8]| {
         if let Some(room) = control.get_mut(at..at + bytes.len()) {
