@@ -26,6 +26,10 @@ struct Arguments {
     /// How often each is measured
     #[arg(long, value_name = "N", default_value_t = 3, value_parser = clap::value_parser!(u32).range(1..=1000))]
     runs: u32,
+    /// Streams of TCP at once
+    #[arg(long, value_name = "N", value_delimiter = ',', default_values_t = [1, 4],
+          value_parser = clap::value_parser!(u32).range(1..=128))]
+    streams: Vec<u32>,
     /// How long each time
     #[arg(long, value_name = "SECONDS", default_value_t = 5, value_parser = clap::value_parser!(u64).range(1..=600))]
     seconds: u64,
@@ -43,6 +47,9 @@ struct Arguments {
     /// measured
     #[arg(long, value_name = "WORD")]
     tunnel: Vec<String>,
+    /// Only tunnels of exactly these names, and nothing beside them
+    #[arg(long, value_name = "NAME", conflicts_with = "tunnel")]
+    only: Vec<String>,
     /// Write everything to a file as JSON
     #[arg(long, value_name = "FILE")]
     json: Option<PathBuf>,
@@ -118,8 +125,8 @@ fn main() -> ExitCode {
 impl Arguments {
     fn loads(&self) -> Vec<Load> {
         let wants = |kind| self.load.is_empty() || self.load.contains(&kind);
-        let tcp = [(1, false), (1, true), (4, false), (4, true)];
-        let tcp = tcp.iter().map(|(streams, down)| Load::Tcp { streams: *streams, down: *down });
+        let ways = |streams: &u32| [false, true].map(|down| Load::Tcp { streams: *streams, down });
+        let tcp = self.streams.iter().flat_map(ways);
         let packets = self.kpps.iter().map(|kpps| Load::Packets { kpps: *kpps });
         let mut loads = Vec::new();
         loads.extend(tcp.filter(|_| wants(Kind::Tcp)));
@@ -135,7 +142,11 @@ impl Arguments {
         }
         let wants =
             |t: &Tunnel| self.tunnel.is_empty() || self.tunnel.iter().any(|word| t.name().contains(word));
-        tunnels.retain(|t| wants(t) || matches!(t, Tunnel::None | Tunnel::Bare) || is_reference(t));
+        if self.only.is_empty() {
+            tunnels.retain(|t| wants(t) || matches!(t, Tunnel::None | Tunnel::Bare) || is_reference(t));
+        } else {
+            tunnels.retain(|t| self.only.contains(&t.name()));
+        }
         tunnels
     }
 }
