@@ -25,6 +25,7 @@ use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::socket::sockopt::{RcvBufForce, SndBufForce, UdpGroSegment};
 use nix::sys::socket::{ControlMessage, ControlMessageOwned, MsgFlags, recvmsg, sendmsg, setsockopt};
+use ring::aead::LessSafeKey;
 use socket2::SockRef;
 
 use self::frames::{Frame, HEAD, Opened, TAG, VNET, hand_over, key, seal, together, unseal};
@@ -50,10 +51,13 @@ pub(crate) struct Pair([Process; 2]);
 
 impl Pair {
     /// Starts this very program at both hosts: each with its address outside, and inside the tunnel.
-    pub fn start(laptop: (&Host, &str, &str), server: (&Host, &str, &str)) -> Result<Self> {
+    pub fn start(laptop: (&Host, &str, &str), server: (&Host, &str, &str), one_thread: bool) -> Result<Self> {
         let start = |(host, own, inside): (&Host, &str, &str), peer: &str| {
             let mut run = Command::new("/proc/self/exe");
             run.arg("--bare").args([format!("{own}:{PORT}"), format!("{peer}:{PORT}")]);
+            if one_thread {
+                run.arg("--one-thread");
+            }
             run.stdin(Stdio::null()).stdout(Stdio::null());
             let mut process = host.spawn(run)?;
             let deadline = Instant::now() + PATIENCE;
@@ -80,11 +84,12 @@ impl Pair {
     }
 }
 
-/// Moves data between this host and a peer until something fails: both addresses are of UDP.
+/// Moves data between this host and a peer until something fails: both addresses are of UDP. With `one_thread` both
+/// directions have their turns, where otherwise each has a thread.
 ///
 /// # Errors
 /// When the device or the socket cannot be opened, or fails later.
-pub fn run(own: &str, peer: &str) -> Result<()> {
+pub fn run(own: &str, peer: &str, one_thread: bool) -> Result<()> {
     let tun = Arc::new(open()?);
     let socket = UdpSocket::bind(own).map_err(io(format!("bind UDP {own}")))?;
     socket.connect(peer).map_err(io("connect UDP"))?;
@@ -98,10 +103,13 @@ pub fn run(own: &str, peer: &str) -> Result<()> {
     setsockopt(&socket, UdpGroSegment, &true).map_err(set_up)?;
     let socket = Arc::new(socket);
     let (tell, ended) = mpsc::channel();
-    for direction in [outward, inward] {
-        let (tun, socket, tell) = (Arc::clone(&tun), Arc::clone(&socket), tell.clone());
-        std::thread::spawn(move || tell.send(direction(&tun, &socket)));
+    if one_thread {
+        return by_turns(&tun, &socket);
     }
+    let (outward, inward) = (Outward::new()?, Inward::new()?);
+    let (device, other, told) = (Arc::clone(&tun), Arc::clone(&socket), tell.clone());
+    std::thread::spawn(move || told.send(outward.run(&device, &other)));
+    std::thread::spawn(move || tell.send(inward.run(&tun, &socket)));
     ended.recv().map_err(|_| BenchError::Program("a thread has ended".into()))?
 }
 
@@ -131,33 +139,53 @@ fn open() -> Result<File> {
 }
 
 /// From the virtual interface to the peer.
-fn outward(tun: &File, socket: &UdpSocket) -> Result<()> {
-    let key = key()?;
-    let (mut frame, mut counter) = (vec![0; VNET + LONGEST], 0);
-    let mut outbox = Outbox { bytes: vec![0; SENT], used: 0, count: 0, stride: 0, closed: false };
-    loop {
-        let length = match (&*tun).read(&mut frame) {
-            Err(error) if error.kind() == ErrorKind::WouldBlock => {
-                // What is small goes out together with what else is there.
-                outbox.send(socket)?;
-                let mut waiting = [PollFd::new(tun.as_fd(), PollFlags::POLLIN)];
-                poll(&mut waiting, PollTimeout::NONE).map_err(|e| io("wait for the host")(e.into()))?;
-                continue;
+struct Outward {
+    key: LessSafeKey,
+    frame: Vec<u8>,
+    counter: u64,
+    outbox: Outbox,
+}
+
+impl Outward {
+    fn new() -> Result<Self> {
+        let outbox = Outbox { bytes: vec![0; SENT], used: 0, count: 0, stride: 0, closed: false };
+        Ok(Self { key: key()?, frame: vec![0; VNET + LONGEST], counter: 0, outbox })
+    }
+
+    /// Sends what is there, of so many bytes at most.
+    fn turn(&mut self, tun: &File, socket: &UdpSocket, most: usize) -> Result<()> {
+        let mut taken = 0;
+        while taken < most {
+            let mut device = tun;
+            let length = match device.read(&mut self.frame) {
+                Err(error) if error.kind() == ErrorKind::WouldBlock => break,
+                read => read.map_err(io("read the virtual interface"))?,
+            };
+            taken += length;
+            let Some(frame) = self.frame.get(..length).and_then(Frame::read) else { continue };
+            for at in 0..frame.count() {
+                self.counter += 1;
+                let length = HEAD + frame.length(at) + TAG;
+                if !self.outbox.takes(length) {
+                    self.outbox.send(socket)?;
+                }
+                if let Some(room) = self.outbox.bytes.get_mut(self.outbox.used..self.outbox.used + length)
+                    && seal(&self.key, self.counter, &frame, at, room).is_some()
+                {
+                    self.outbox.add(length);
+                }
             }
-            read => read.map_err(io("read the virtual interface"))?,
-        };
-        let Some(frame) = frame.get(..length).and_then(Frame::read) else { continue };
-        for at in 0..frame.count() {
-            counter += 1;
-            let length = HEAD + frame.length(at) + TAG;
-            if !outbox.takes(length) {
-                outbox.send(socket)?;
-            }
-            if let Some(room) = outbox.bytes.get_mut(outbox.used..outbox.used + length)
-                && seal(&key, counter, &frame, at, room).is_some()
-            {
-                outbox.add(length);
-            }
+        }
+        // What is small goes out together with what else is there.
+        self.outbox.send(socket)
+    }
+
+    /// Moves data for ever, in a thread of its own.
+    fn run(mut self, tun: &File, socket: &UdpSocket) -> Result<()> {
+        loop {
+            self.turn(tun, socket, usize::MAX)?;
+            let mut waiting = [PollFd::new(tun.as_fd(), PollFlags::POLLIN)];
+            poll(&mut waiting, PollTimeout::NONE).map_err(|e| io("wait for the host")(e.into()))?;
         }
     }
 }
@@ -204,15 +232,24 @@ impl Outbox {
 }
 
 /// From the peer to the virtual interface.
-fn inward(tun: &File, socket: &UdpSocket) -> Result<()> {
-    let key = key()?;
-    let (mut batch, mut opened, mut last) = (vec![0; BATCH + LONGEST], Vec::new(), 0);
-    let mut control = cmsg_space!(i32);
-    loop {
-        // Waits for the first, and takes what else is there.
-        let (mut used, mut flags) = (0, MsgFlags::empty());
+struct Inward {
+    key: LessSafeKey,
+    batch: Vec<u8>,
+    opened: Vec<Opened>,
+    last: u64,
+}
+
+impl Inward {
+    fn new() -> Result<Self> {
+        Ok(Self { key: key()?, batch: vec![0; BATCH + LONGEST], opened: Vec::new(), last: 0 })
+    }
+
+    /// Hands over what is there, a batch of it at most. The flags are those of the first call.
+    fn turn(&mut self, tun: &File, socket: &UdpSocket, mut flags: MsgFlags) -> Result<()> {
+        let mut control = cmsg_space!(i32);
+        let mut used = 0;
         while used < BATCH {
-            let Some(room) = batch.get_mut(used..used + LONGEST) else { break };
+            let Some(room) = self.batch.get_mut(used..used + LONGEST) else { break };
             let mut parts = [IoSliceMut::new(room)];
             let (length, stride) =
                 match recvmsg::<()>(socket.as_raw_fd(), &mut parts, Some(&mut control), flags) {
@@ -231,21 +268,51 @@ fn inward(tun: &File, socket: &UdpSocket) -> Result<()> {
             flags = MsgFlags::MSG_DONTWAIT;
             for from in (used..used + length).step_by(stride) {
                 let to = (from + stride).min(used + length);
-                let arrived = batch.get_mut(from..to).and_then(|sealed| unseal(&key, &mut last, sealed));
-                opened.extend(arrived.map(|partial| Opened { from: from + HEAD, to: to - TAG, partial }));
+                let sealed = self.batch.get_mut(from..to);
+                let arrived = sealed.and_then(|sealed| unseal(&self.key, &mut self.last, sealed));
+                self.opened.extend(arrived.map(|partial| Opened {
+                    from: from + HEAD,
+                    to: to - TAG,
+                    partial,
+                }));
             }
             used += length;
         }
-        let mut rest = opened.as_slice();
+        let mut rest = self.opened.as_slice();
         while !rest.is_empty() {
-            let (these, others) = rest.split_at(together(&batch, rest).clamp(1, rest.len()));
-            match hand_over(tun, &batch, these) {
+            let (these, others) = rest.split_at(together(&self.batch, rest).clamp(1, rest.len()));
+            match hand_over(tun, &self.batch, these) {
                 // It is not up yet.
                 Err(error) if error.raw_os_error() == Some(libc::EIO) => {}
                 written => written.map_err(io("write to the virtual interface"))?,
             }
             rest = others;
         }
-        opened.clear();
+        self.opened.clear();
+        Ok(())
+    }
+
+    /// Moves data for ever, in a thread of its own: waits for the first datagram, and takes what else is there.
+    fn run(mut self, tun: &File, socket: &UdpSocket) -> Result<()> {
+        loop {
+            self.turn(tun, socket, MsgFlags::empty())?;
+        }
+    }
+}
+
+/// Both directions by turns, in one thread.
+fn by_turns(tun: &File, socket: &UdpSocket) -> Result<()> {
+    let (mut outward, mut inward) = (Outward::new()?, Inward::new()?);
+    loop {
+        let mut waiting =
+            [PollFd::new(socket.as_fd(), PollFlags::POLLIN), PollFd::new(tun.as_fd(), PollFlags::POLLIN)];
+        poll(&mut waiting, PollTimeout::NONE).map_err(|e| io("wait for the host and the peer")(e.into()))?;
+        let [from_peer, from_host] = waiting.map(|w| w.any().unwrap_or(true));
+        if from_peer {
+            inward.turn(tun, socket, MsgFlags::MSG_DONTWAIT)?;
+        }
+        if from_host {
+            outward.turn(tun, socket, BATCH)?;
+        }
     }
 }

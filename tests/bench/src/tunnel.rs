@@ -29,6 +29,8 @@ pub enum Tunnel {
     None,
     /// The least that any tunnel does: [`bare`].
     Bare,
+    /// The same, with both directions in one thread.
+    BareByTurns,
     /// MAST, with the cipher that suits the processor (AES-256-GCM where it has instructions for it).
     Mast,
     /// MAST, with ChaCha20-Poly1305.
@@ -48,7 +50,7 @@ impl Tunnel {
             |variable: &str, program: &str| std::env::var(variable).unwrap_or_else(|_| program.into());
         let newer = std::env::var("WIREGUARD_GO").ok().map(Self::WireGuard);
         let own = [Self::Mast, Self::MastChaCha, Self::MastPlain, Self::MastTo(REFERENCE.into())];
-        let all = [Self::None, Self::Bare]
+        let all = [Self::None, Self::Bare, Self::BareByTurns]
             .into_iter()
             .chain(own)
             .chain([Self::WireGuard(REFERENCE.into())])
@@ -67,6 +69,7 @@ impl Tunnel {
         match self {
             Self::None => "none (veth)".into(),
             Self::Bare => "bare loop".into(),
+            Self::BareByTurns => "bare loop, one thread".into(),
             Self::Mast => "MAST".into(),
             Self::MastChaCha => "MAST, ChaCha20".into(),
             Self::MastPlain => "MAST, plain WireGuard".into(),
@@ -142,9 +145,9 @@ impl Bed {
         }
         let (ends, to) = match tunnel {
             Tunnel::None => (Ends::None, SERVER.to_owned()),
-            Tunnel::Bare => {
-                let pair =
-                    bare::Pair::start((&laptop, LAPTOP, Keys::LAPTOP), (&server, SERVER, Keys::SERVER))?;
+            Tunnel::Bare | Tunnel::BareByTurns => {
+                let ends = ((&laptop, LAPTOP, Keys::LAPTOP), (&server, SERVER, Keys::SERVER));
+                let pair = bare::Pair::start(ends.0, ends.1, *tunnel == Tunnel::BareByTurns)?;
                 (Ends::Bare(pair), Keys::SERVER.to_owned())
             }
             Tunnel::Mast => mast(&Program::built()?, &laptop, &server)?,

@@ -59,6 +59,9 @@ struct Arguments {
     /// Only be one end of the bare loop: its own address and port, and the peer's
     #[arg(long, hide = true, num_args = 2, value_name = "ADDRESS")]
     bare: Option<Vec<String>>,
+    /// Both directions of the bare loop by turns
+    #[arg(long, hide = true, requires = "bare")]
+    one_thread: bool,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -102,7 +105,7 @@ impl Outcome {
 fn main() -> ExitCode {
     let arguments = Arguments::parse();
     if let Some([own, peer]) = arguments.bare.as_deref() {
-        return match mast_bench::bare::run(own, peer) {
+        return match mast_bench::bare::run(own, peer, arguments.one_thread) {
             Ok(()) => ExitCode::SUCCESS,
             Err(error) => {
                 eprintln!("throughput: the bare loop: {error}");
