@@ -25,6 +25,7 @@ use crate::due::{Alarms, Touched};
 use crate::eids::Book;
 use crate::handle::{Command, EngineHandle};
 use crate::icmp;
+use crate::measuring::{Measure, switched};
 use crate::meet::{Accepting, Invited};
 use crate::name;
 use crate::network::NetworkDue;
@@ -183,7 +184,7 @@ impl<P: Platform> Engine<P> {
                 mtu: config.mtu,
                 pool: config.pool,
                 policy: config.policy.clone(),
-                plain_only: std::env::var_os("MAST_PLAIN").is_some(),
+                plain_only: switched() == Some(Measure::Plain),
             },
             identities: vec![Arc::clone(&identity)],
             own_eid_v6: eid_v6(&identity.public()),
@@ -554,10 +555,9 @@ fn aeads() -> Vec<Aead> {
     let fast = std::arch::is_aarch64_feature_detected!("aes");
     #[cfg(not(any(target_arch = "x86_64", target_arch = "x86", target_arch = "aarch64")))]
     let fast = false;
-    // For measuring the one against the other on the same machine.
-    let fast = match std::env::var("MAST_CIPHER").as_deref() {
-        Ok("aes") => true,
-        Ok("chacha20") => false,
+    let fast = match switched() {
+        Some(Measure::Aes) => true,
+        Some(Measure::ChaCha20) => false,
         _ => fast,
     };
     if fast {

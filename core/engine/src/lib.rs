@@ -64,6 +64,7 @@ mod handle;
 mod icmp;
 mod inner;
 mod invite;
+mod measuring;
 mod meet;
 mod name;
 mod network;
@@ -85,4 +86,6 @@ pub mod os;
 
 pub use engine::Engine;
 pub use handle::{Choose, EngineHandle, Invite, NewPeer};
+#[cfg(feature = "measuring")]
+pub use measuring::Measure;
 pub use tidings::{Heard, Reader, Tidings};

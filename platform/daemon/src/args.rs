@@ -43,6 +43,15 @@ pub struct Args {
     /// Take back what a service that no longer runs left on the system, say what that was, and end
     #[arg(long)]
     pub clear: bool,
+    /// For benchmarks: plain (WireGuard with everybody), aes, chacha20
+    #[cfg(feature = "measuring")]
+    #[arg(long, hide = true, value_name = "WORD", value_parser = measure)]
+    pub measure: Option<mast_engine::Measure>,
+}
+
+#[cfg(feature = "measuring")]
+fn measure(word: &str) -> Result<mast_engine::Measure, String> {
+    mast_engine::Measure::named(word).ok_or_else(|| format!("`{word}` is nothing that can be measured"))
 }
 
 #[cfg(test)]

@@ -31,6 +31,10 @@ const STOP: Duration = Duration::from_millis(850);
 /// # Errors
 /// When it cannot start, or the engine ends by itself.
 pub(crate) fn run(args: &Args) -> Result<(), Failure> {
+    #[cfg(feature = "measuring")]
+    if let Some(measure) = args.measure {
+        measure.set();
+    }
     let config_path = args.config.clone().unwrap_or_else(|| DEFAULT_CONFIG.into());
     let config = Config::load(&config_path, args.config.is_some())?;
     if args.check {

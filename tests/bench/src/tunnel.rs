@@ -16,8 +16,9 @@ const PATIENCE: Duration = Duration::from_secs(15);
 const LAPTOP: &str = "10.1.0.1";
 const SERVER: &str = "10.1.0.2";
 const PORT: u16 = 6278;
-/// Names to `mastd` the cipher that it shall use instead of the one that suits the processor.
-const CIPHER: &str = "MAST_CIPHER";
+/// Of a `mastd` that is built with the feature `measuring`: the cipher that it shall use instead of the one that suits
+/// the processor, or that it shall speak plain WireGuard with everybody.
+const MEASURE: &str = "--measure";
 
 /// Debian's, to which all are compared.
 pub const REFERENCE: &str = "wireguard-go";
@@ -60,7 +61,12 @@ impl Tunnel {
                 Self::WireGuard(named("GOTATUN", "gotatun")),
             ]);
         let (there, missing): (Vec<_>, Vec<_>) = all.partition(Self::is_there);
-        let words = |tunnel: &Self| format!("{}: a program is missing", tunnel.name());
+        let words = |tunnel: &Self| match tunnel {
+            Self::MastChaCha | Self::MastPlain => {
+                format!("{}: `mast` is built without the feature `measuring`", tunnel.name())
+            }
+            _ => format!("{}: a program is missing", tunnel.name()),
+        };
         (there, missing.iter().map(words).collect())
     }
 
@@ -104,7 +110,12 @@ impl Tunnel {
             run.arg("--version").stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
             run.status().is_ok()
         };
-        self.program().is_none_or(|program| runs(program) && runs("wg"))
+        let measures = |word| measuring(word).is_ok_and(|program| program.takes_its_arguments());
+        match self {
+            Self::MastChaCha => measures("chacha20"),
+            Self::MastPlain => measures("plain"),
+            _ => self.program().is_none_or(|program| runs(program) && runs("wg")),
+        }
     }
 }
 
@@ -151,7 +162,7 @@ impl Bed {
                 (Ends::Bare(pair), Keys::SERVER.to_owned())
             }
             Tunnel::Mast => mast(&Program::built()?, &laptop, &server)?,
-            Tunnel::MastChaCha => mast(&Program::built()?.with(CIPHER, "chacha20"), &laptop, &server)?,
+            Tunnel::MastChaCha => mast(&measuring("chacha20")?, &laptop, &server)?,
             Tunnel::MastPlain => mast_plain(&laptop, &server)?,
             Tunnel::MastTo(program) => mast_to(program, &laptop, &server)?,
             Tunnel::WireGuard(program) => {
@@ -204,9 +215,14 @@ fn import(daemon: &Daemon, contents: String) -> Result<()> {
     Ok(())
 }
 
+/// The service with a switch for measuring.
+fn measuring(word: &str) -> Result<Program> {
+    Ok(Program::built()?.argument(MEASURE).argument(word))
+}
+
 fn mast_plain(laptop: &Host, server: &Host) -> Result<(Ends, String)> {
     // Or they would find out that both speak MAST.
-    let program = Program::built()?.with("MAST_PLAIN", "1");
+    let program = measuring("plain")?;
     let server = Daemon::start(&program, server, "")?;
     let laptop = Daemon::start(&program, laptop, "")?;
     let (near, far) = (laptop.status()?.public_key, server.status()?.public_key);

@@ -23,12 +23,13 @@ pub struct Program {
     path: PathBuf,
     as_mastd: bool,
     environment: Vec<(String, String)>,
+    arguments: Vec<String>,
 }
 
 impl Program {
     /// The program that runs now, if it is `mast`.
     pub fn this() -> Self {
-        Self { path: "/proc/self/exe".into(), as_mastd: true, environment: Vec::new() }
+        Self { path: "/proc/self/exe".into(), as_mastd: true, environment: Vec::new(), arguments: Vec::new() }
     }
 
     /// `mast` as cargo built it, beside the test or benchmark that runs now.
@@ -36,7 +37,7 @@ impl Program {
     /// # Errors
     /// When it has not been built, with the command that builds it.
     pub fn built() -> Result<Self> {
-        Ok(Self { path: Self::mast()?, as_mastd: true, environment: Vec::new() })
+        Ok(Self { path: Self::mast()?, as_mastd: true, environment: Vec::new(), arguments: Vec::new() })
     }
 
     /// The same with an environment variable.
@@ -44,6 +45,24 @@ impl Program {
     pub fn with(mut self, variable: &str, value: &str) -> Self {
         self.environment.push((variable.to_owned(), value.to_owned()));
         self
+    }
+
+    /// The same with an argument.
+    #[must_use]
+    pub fn argument(mut self, argument: &str) -> Self {
+        self.arguments.push(argument.to_owned());
+        self
+    }
+
+    /// Whether it takes its arguments, as a `mastd` that was built for it does.
+    pub fn takes_its_arguments(&self) -> bool {
+        let mut command = Command::new(&self.path);
+        if self.as_mastd {
+            command.arg0("mastd");
+        }
+        command.args(&self.arguments).arg("--version");
+        command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+        command.status().is_ok_and(|status| status.success())
     }
 
     /// The path of `mast` as cargo built it.
@@ -104,6 +123,7 @@ impl Daemon {
             .arg(self.directory.path().join("state"))
             .arg("--control")
             .arg(self.control())
+            .args(&self.program.arguments)
             .env_remove("NOTIFY_SOCKET")
             .envs(self.program.environment.iter().map(|(variable, value)| (variable, value)))
             .stdin(Stdio::null());
