@@ -150,7 +150,8 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::inner::{addresses, checksum, transport_checksum};
+    use crate::checksum;
+    use crate::inner::addresses;
 
     /// A TCP segment with these flags and options in an IP datagram, its checksum right.
     fn datagram(v6: bool, flags: u8, options: &[u8], payload: &[u8]) -> Vec<u8> {
@@ -184,13 +185,13 @@ mod tests {
     fn sum(datagram: &[u8], start: usize) -> u16 {
         let segment = &datagram[start..];
         match addresses(datagram).unwrap() {
-            (std::net::IpAddr::V6(a), std::net::IpAddr::V6(b)) => transport_checksum(a, b, TCP, segment),
+            (std::net::IpAddr::V6(a), std::net::IpAddr::V6(b)) => checksum::of_transport(a, b, TCP, segment),
             _ => {
                 let mut under = datagram[12..20].to_vec();
                 under.extend([0, TCP]);
                 under.extend((segment.len() as u16).to_be_bytes());
                 under.extend(segment);
-                checksum(&under)
+                checksum::of(&under)
             }
         }
     }

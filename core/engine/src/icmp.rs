@@ -3,7 +3,8 @@
 use std::net::{IpAddr, Ipv6Addr};
 use std::time::{Duration, Instant};
 
-use crate::inner::{ICMP, ICMP_V6, addresses, checksum, transport_checksum};
+use crate::checksum;
+use crate::inner::{ICMP, ICMP_V6, addresses};
 
 /// The most bytes of an ICMPv6 error (RFC 4443, 2.4): the least MTU of IPv6.
 const MAX_V6: usize = 1280;
@@ -69,12 +70,12 @@ pub(crate) fn too_big(datagram: &[u8], mtu: usize) -> Option<Vec<u8>> {
             out.extend([0, 0, 0, 0, 64, ICMP, 0, 0]);
             out.extend(destination.octets());
             out.extend(source.octets());
-            let sum = checksum(&out);
+            let sum = checksum::of(&out);
             out.get_mut(10..12)?.copy_from_slice(&sum.to_be_bytes());
             out.extend([3, 4, 0, 0, 0, 0]);
             out.extend(u16::try_from(mtu).unwrap_or(u16::MAX).to_be_bytes());
             out.extend(quoted);
-            let sum = checksum(out.get(20..)?);
+            let sum = checksum::of(out.get(20..)?);
             out.get_mut(22..24)?.copy_from_slice(&sum.to_be_bytes());
             Some(out)
         }
@@ -120,7 +121,7 @@ pub(crate) fn echo_reply(datagram: &[u8]) -> Option<(u16, u16)> {
 
 /// An ICMPv6 datagram; the checksum of `body` is filled in.
 fn v6(source: Ipv6Addr, destination: Ipv6Addr, mut body: Vec<u8>) -> Vec<u8> {
-    let sum = transport_checksum(source, destination, ICMP_V6, &body);
+    let sum = checksum::of_transport(source, destination, ICMP_V6, &body);
     if let Some(field) = body.get_mut(2..4) {
         field.copy_from_slice(&sum.to_be_bytes());
     }
@@ -152,8 +153,8 @@ mod tests {
         assert_eq!(addresses(&answer), addresses(&v4_datagram(true, 6, 20)).map(|(s, d)| (d, s)));
         assert_eq!(answer[20..22], [3, 4]);
         assert_eq!(u16::from_be_bytes([answer[26], answer[27]]), 1200);
-        assert_eq!(checksum(&answer[..20]), 0);
-        assert_eq!(checksum(&answer[20..]), 0);
+        assert_eq!(checksum::of(&answer[..20]), 0);
+        assert_eq!(checksum::of(&answer[20..]), 0);
         assert!(too_big(&v4_datagram(false, 17, 1400), 1200).is_some(), "the host makes fragments then");
         let mut fragment = v4_datagram(false, 17, 1400);
         fragment[6] = 0x20;
@@ -172,7 +173,7 @@ mod tests {
         assert_eq!(answer.len(), 1280);
         assert_eq!(answer[40], 2);
         assert_eq!(u32::from_be_bytes(answer[44..48].try_into().unwrap()), 1300);
-        assert_eq!(transport_checksum(b, a, ICMP_V6, &answer[40..]), 0);
+        assert_eq!(checksum::of_transport(b, a, ICMP_V6, &answer[40..]), 0);
         assert_eq!(too_big(&answer, 1000), None);
         for end in 0..48 {
             let _ = too_big(&big[..end], 1300);
@@ -198,7 +199,7 @@ mod tests {
     fn echoes() {
         let [a, b] = ["fd4d::1", "fd4d::2"].map(|a| a.parse::<Ipv6Addr>().unwrap());
         let mut echo = echo_request(a, b, 0x4d41, 77);
-        assert_eq!(transport_checksum(a, b, ICMP_V6, &echo[40..]), 0);
+        assert_eq!(checksum::of_transport(a, b, ICMP_V6, &echo[40..]), 0);
         assert_eq!(echo_reply(&echo), None, "a request is not a reply");
         echo[40] = 129;
         assert_eq!(echo_reply(&echo), Some((0x4d41, 77)));

@@ -5,12 +5,13 @@
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
+use crate::checksum::{self, UDP};
+
 /// The longest IPv6 and UDP headers that [`wrap`] makes.
 const WRAP_LEN: usize = 48;
 const RESERVED_SOURCE: Ipv6Addr = Ipv6Addr::new(0xfe80, 0, 0, 0, 0, 0x6d61, 0x7374, 1);
 const RESERVED_DESTINATION: Ipv6Addr = Ipv6Addr::new(0xfe80, 0, 0, 0, 0, 0x6d61, 0x7374, 2);
 const RESERVED_PORT: u16 = 6278;
-pub(crate) const UDP: u8 = 17;
 pub(crate) const ICMP: u8 = 1;
 pub(crate) const ICMP_V6: u8 = 58;
 
@@ -56,8 +57,8 @@ pub(crate) fn wrap(payload: &[u8]) -> Vec<u8> {
     out.extend(length.to_be_bytes());
     out.extend([0, 0]);
     out.extend(payload);
-    let sum =
-        transport_checksum(RESERVED_SOURCE, RESERVED_DESTINATION, UDP, out.get(40..).unwrap_or_default());
+    let segment = out.get(40..).unwrap_or_default();
+    let sum = checksum::of_transport(RESERVED_SOURCE, RESERVED_DESTINATION, UDP, segment);
     // Zero would mean "no checksum" (RFC 768).
     let sum = if sum == 0 { 0xffff } else { sum };
     if let Some(field) = out.get_mut(46..48) {
@@ -79,40 +80,6 @@ pub(crate) fn unwrap(datagram: &[u8]) -> Option<&[u8]> {
     datagram.get(WRAP_LEN..)
 }
 
-/// The Internet checksum (RFC 1071) of a transport's segment under an IPv6 pseudo header.
-pub(crate) fn transport_checksum(
-    source: Ipv6Addr,
-    destination: Ipv6Addr,
-    protocol: u8,
-    segment: &[u8],
-) -> u16 {
-    let length = u32::try_from(segment.len()).unwrap_or(u32::MAX);
-    let mut sum = add(0, &source.octets());
-    sum = add(sum, &destination.octets());
-    sum = add(sum, &length.to_be_bytes());
-    sum = add(sum, &[0, 0, 0, protocol]);
-    fold(add(sum, segment))
-}
-
-/// The Internet checksum of some bytes.
-pub(crate) fn checksum(bytes: &[u8]) -> u16 {
-    fold(add(0, bytes))
-}
-
-fn add(sum: u64, bytes: &[u8]) -> u64 {
-    bytes.chunks(2).fold(sum, |sum, pair| {
-        let high = u64::from(pair.first().copied().unwrap_or(0)) << 8;
-        sum + high + u64::from(pair.get(1).copied().unwrap_or(0))
-    })
-}
-
-fn fold(mut sum: u64) -> u16 {
-    while sum > 0xffff {
-        sum = (sum & 0xffff) + (sum >> 16);
-    }
-    !(sum as u16)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -124,7 +91,8 @@ mod tests {
             let mut datagram = wrap(&payload);
             assert_eq!(unwrap(&datagram), Some(&payload[..]));
             // A segment with its checksum in place sums up to zero.
-            let sum = transport_checksum(RESERVED_SOURCE, RESERVED_DESTINATION, UDP, &datagram[40..]);
+            let segment = &datagram[40..];
+            let sum = checksum::of_transport(RESERVED_SOURCE, RESERVED_DESTINATION, UDP, segment);
             assert_eq!(sum, 0);
             datagram.extend([0; 15]);
             assert_eq!(unwrap(&datagram), Some(&payload[..]), "WireGuard's padding is cut off");
