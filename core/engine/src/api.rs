@@ -250,14 +250,14 @@ pub struct PathSnapshot {
     pub tx_bytes: u64,
 }
 
-/// What there is to be seen without making any context try anything.
+/// What is looked at again and again.
 #[derive(Debug, Clone, Default)]
 pub struct Glance {
     /// Whether the virtual interface is up.
     pub up: bool,
     /// What each interface carried since the engine started.
     pub traffic: Vec<InterfaceTraffic>,
-    /// The paths of all peers.
+    /// Paths of the peers, as many as were asked for.
     pub paths: Vec<PathGlance>,
 }
 

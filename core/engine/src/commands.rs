@@ -1,5 +1,6 @@
 //! What the service asks of the engine.
 
+use std::ops::Bound;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -12,11 +13,13 @@ use crate::api::{
     PeerSnapshot, PlainPeer, Snapshot,
 };
 use crate::engine::{Closing, Engine, touch};
-use crate::handle::{Choose, Command};
+use crate::handle::{Choose, Command, Page};
 use crate::name;
 use crate::os::{Platform, Tun};
 use crate::peer::{Peer, PeerId};
 
+/// So many peers are told of at once.
+const PAGE: usize = 256;
 /// So long the peers have to acknowledge that this host takes leave.
 const LEAVE: Duration = Duration::from_millis(300);
 
@@ -24,11 +27,12 @@ impl<P: Platform> Engine<P> {
     pub(crate) async fn command(&mut self, now: Instant, command: Command) {
         // Whoever asked may have gone: an answer that nobody takes is no error.
         match command {
-            Command::Snapshot(reply) => drop(reply.send(Ok(self.snapshot(now)))),
+            Command::Snapshot(reply) => drop(reply.send(Ok(self.snapshot()))),
+            Command::Peers(after, reply) => drop(reply.send(Ok(self.page(now, after)))),
             Command::Peer(name, reply) => drop(reply.send(self.peer_snapshot(now, &name))),
             Command::Outline(reply) => drop(reply.send(Ok(self.outline()))),
             Command::Check(peer, reply) => drop(reply.send(self.check_paths(now, peer.as_deref()))),
-            Command::Glance(reply) => drop(reply.send(Ok(self.glance()))),
+            Command::Glance(paths, reply) => drop(reply.send(Ok(self.glance(paths)))),
             Command::Choose { interface, choice, reply } => {
                 drop(reply.send(self.choose(now, &interface, choice)));
             }
@@ -63,8 +67,7 @@ impl<P: Platform> Engine<P> {
         }
     }
 
-    fn snapshot(&self, now: Instant) -> Snapshot {
-        let present = self.peers.values().filter(|p| p.leaving.is_none());
+    fn snapshot(&self) -> Snapshot {
         let mut counters = self.net.counters.list();
         counters.extend(Some(("events_missed", self.story.missed())).filter(|(_, missed)| *missed > 0));
         Snapshot {
@@ -72,9 +75,17 @@ impl<P: Platform> Engine<P> {
             name: self.settings.name.clone(),
             public_key: self.identity.public(),
             interfaces: self.choices.all(),
-            peers: present.map(|p| p.snapshot(now, &self.names)).collect(),
+            peers: Vec::new(),
             counters,
         }
+    }
+
+    fn page(&self, now: Instant, after: Option<PeerId>) -> Page {
+        let start = after.map_or(Bound::Unbounded, Bound::Excluded);
+        let all = self.peers.range((start, Bound::Unbounded)).take(PAGE);
+        let last = all.clone().last().map(|(id, _)| *id);
+        let present = all.filter(|(_, p)| p.leaving.is_none());
+        Page { peers: present.map(|(_, p)| p.snapshot(now, &self.names)).collect(), last }
     }
 
     fn peer_snapshot(&self, now: Instant, name: &str) -> Result<PeerSnapshot, EngineError> {
@@ -111,13 +122,13 @@ impl<P: Platform> Engine<P> {
         Ok(())
     }
 
-    fn glance(&self) -> Glance {
+    fn glance(&self, paths: usize) -> Glance {
         let traffic = self.net.traffic.interfaces().map(|id| {
             let all = self.choices.all().into_iter().map(|(interface, _)| interface);
             let interface = all.into_iter().find(|i| i.id == id).ok_or_else(|| self.names.of(id));
             InterfaceTraffic { interface, id: id.0, bytes: self.net.traffic.of(id) }
         });
-        let paths = self.peers.values().filter(|p| p.leaving.is_none()).flat_map(|peer| {
+        let all = self.peers.values().filter(|p| p.leaving.is_none()).flat_map(|peer| {
             peer.context.paths().map(|path| PathGlance {
                 peer: peer.config.name.clone(),
                 interface: self.names.of(path.key.interface),
@@ -126,7 +137,7 @@ impl<P: Platform> Engine<P> {
                 active: path.active,
             })
         });
-        Glance { up: self.up, traffic: traffic.collect(), paths: paths.collect() }
+        Glance { up: self.up, traffic: traffic.collect(), paths: all.take(paths).collect() }
     }
 
     fn choose(&mut self, now: Instant, name: &str, choice: Choose) -> Result<(), EngineError> {

@@ -9,6 +9,7 @@ use tokio::sync::{mpsc, oneshot};
 use crate::api::{
     DrillStep, EngineError, Glance, Happening, Outline, PeerConfig, PeerSnapshot, PublicKey, Snapshot,
 };
+use crate::peer::PeerId;
 use crate::tidings::{Reader, Tidings};
 
 type Reply<T> = oneshot::Sender<Result<T, EngineError>>;
@@ -16,6 +17,7 @@ type Reply<T> = oneshot::Sender<Result<T, EngineError>>;
 /// What the engine is asked.
 pub(crate) enum Command {
     Snapshot(Reply<Snapshot>),
+    Peers(Option<PeerId>, Reply<Page>),
     Peer(String, Reply<PeerSnapshot>),
     Outline(Reply<Outline>),
     Check(Option<String>, Reply<()>),
@@ -25,13 +27,19 @@ pub(crate) enum Command {
     RemovePeer(String, Reply<()>),
     Invite { expires: Duration, name: Option<String>, reply: Reply<Invite> },
     Join { link: String, name: Option<String>, reply: Reply<NewPeer> },
-    Glance(Reply<Glance>),
+    Glance(usize, Reply<Glance>),
     SetPolicy { peer: Option<String>, policy: Option<Policy>, reply: Reply<()> },
     Choose { interface: String, choice: Choose, reply: Reply<()> },
     FullTunnel { peer: String, on: bool, reply: Reply<()> },
     Recent(Reply<Vec<Happening>>),
     Drill { peer: String, reply: Reply<(usize, mpsc::Receiver<DrillStep>)> },
     Stop(Reply<()>),
+}
+
+/// Some peers, and the last of them; none where there are no more.
+pub(crate) struct Page {
+    pub peers: Vec<PeerSnapshot>,
+    pub last: Option<PeerId>,
 }
 
 /// A change of what is chosen for an interface; what is none stays as it is.
@@ -76,7 +84,17 @@ impl EngineHandle {
     /// # Errors
     /// When the engine has stopped.
     pub async fn snapshot(&self) -> Result<Snapshot, EngineError> {
-        self.ask(Command::Snapshot).await
+        let mut snapshot = self.ask(Command::Snapshot).await?;
+        let mut after = None;
+        loop {
+            // Page by page: with very many peers, datagrams must not wait for all of them.
+            let page = self.ask(|reply| Command::Peers(after, reply)).await?;
+            snapshot.peers.extend(page.peers);
+            after = page.last;
+            if after.is_none() {
+                return Ok(snapshot);
+            }
+        }
     }
 
     /// How it stands with one peer; the others cost nothing.
@@ -152,12 +170,12 @@ impl EngineHandle {
         self.ask(|reply| Command::Join { link: link.to_owned(), name, reply }).await
     }
 
-    /// What every interface carried, and every path at a glance.
+    /// What every interface carried, and so many paths at a glance, those of the oldest peers.
     ///
     /// # Errors
     /// When the engine has stopped.
-    pub async fn glance(&self) -> Result<Glance, EngineError> {
-        self.ask(Command::Glance).await
+    pub async fn glance(&self, paths: usize) -> Result<Glance, EngineError> {
+        self.ask(|reply| Command::Glance(paths, reply)).await
     }
 
     /// Sets the policy of a peer, or of all: then none keeps one of its own. Where that of all uses several paths

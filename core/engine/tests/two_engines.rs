@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use common::{Host, config, interface, loopback, pair, v4, v6};
 use mast_engine::Heard;
-use mast_engine::api::{Change, EngineError, InviteProblem, What};
+use mast_engine::api::{Change, EngineError, InviteProblem, PeerConfig, What};
 use mast_proto::{PeerKind, PeerState, Policy, Selector};
 
 #[tokio::test]
@@ -230,7 +230,7 @@ async fn asking_how_things_stand_sends_nothing_and_checking_does() {
     let before = sent(&b).await;
     for _ in 0..20 {
         b.snapshot().await;
-        b.engine.glance().await.unwrap();
+        b.engine.glance(9).await.unwrap();
         b.engine.outline().await.unwrap();
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
@@ -240,6 +240,33 @@ async fn asking_how_things_stand_sends_nothing_and_checking_does() {
     assert!(matches!(b.engine.check(Some("nobody")).await, Err(EngineError::NoPeer { .. })));
     let Err(EngineError::NoPeer { known, .. }) = a.engine.peer("nobody").await else { panic!() };
     assert_eq!(known, ["laptop"]);
+}
+
+#[tokio::test]
+async fn however_many_peers_each_is_told_of_once_and_in_order() {
+    let mut config = config(25, "gateway");
+    config.up = false;
+    config.peers = (0..700_u16)
+        .map(|number| {
+            let mut key = [9; 32];
+            key[..2].copy_from_slice(&number.to_be_bytes());
+            PeerConfig {
+                name: format!("peer {number}"),
+                public_key: mast_engine::api::public_key(&key),
+                preshared_key: None,
+                endpoints: vec![],
+                kind: None,
+                eid_v4: None,
+                plain: None,
+                policy: None,
+            }
+        })
+        .collect();
+    let names: Vec<_> = config.peers.iter().map(|peer| peer.name.clone()).collect();
+    let host = Host::start_with(25, config, 1).await;
+    let told = host.snapshot().await.peers;
+    assert_eq!(told.iter().map(|peer| peer.name.clone()).collect::<Vec<_>>(), names);
+    assert_eq!(host.engine.peer("peer 699").await.unwrap().public_key, told[699].public_key);
 }
 
 #[tokio::test]

@@ -16,6 +16,8 @@ pub(crate) const INTERVAL: Duration = Duration::from_secs(10);
 const KEPT: Duration = Duration::from_secs(3600);
 /// The most paths, those that are gone too.
 const PATHS: usize = 64;
+/// The most paths that are looked at: not each of them works.
+const LOOKED_AT: usize = 4 * PATHS;
 
 /// The samples of every path.
 #[derive(Debug, Default)]
@@ -75,7 +77,7 @@ pub(crate) async fn run(daemon: Arc<Daemon>) {
     let mut count = 0_u32;
     loop {
         ticks.tick().await;
-        let Ok(glance) = daemon.engine.glance().await else { return };
+        let Ok(glance) = daemon.engine.glance(LOOKED_AT).await else { return };
         if glance.up {
             daemon.samples().take(now_ms(), glance.paths);
         }

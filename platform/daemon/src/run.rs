@@ -175,7 +175,7 @@ async fn serve(started: Started, mut signals: Signals) -> Result<(), Failure> {
     sampling.abort();
     pausing.abort();
     // What was carried since the last sample.
-    if let Ok(glance) = daemon.engine.glance().await {
+    if let Ok(glance) = daemon.engine.glance(0).await {
         daemon.fold(glance.traffic);
         daemon.save().await;
     }

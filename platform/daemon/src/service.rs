@@ -219,7 +219,7 @@ impl MastService {
     }
 
     async fn usage(&self) -> Result<Response, ControlError> {
-        let glance = self.0.engine.glance().await.map_err(refusal)?;
+        let glance = self.0.engine.glance(0).await.map_err(refusal)?;
         self.0.fold(glance.traffic);
         Ok(Response::Usage(self.0.store().accounts.report()))
     }
