@@ -62,7 +62,7 @@ pub use server::{Notices, Server, ServerError, ServerOptions, Service};
 pub use socket::remove_stale_socket;
 pub use status::{
     AtStart, Eids, InterfaceKind, InterfaceStatus, KeyPlace, Layer, PathState, PathStatus, PeerKind,
-    PeerState, PeerStatus, PolicyMode, PolicyStatus, Settings, Status, Trouble, TroubleCause,
+    PeerState, PeerStatus, PolicyMode, PolicyStatus, Settings, Status, Trouble, TroubleCause, Via,
 };
 
 /// Where the service listens unless told otherwise.

@@ -127,9 +127,9 @@ impl Finding {
 pub struct DrillProgress {
     /// The same in English: "silencing wlan0".
     pub message: String,
-    /// So many paths will be silenced.
+    /// So many links will be silenced.
     #[serde(default)]
-    pub paths: u32,
+    pub links: u32,
     /// The step that just ended, if one did.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub step: Option<DrillStep>,
@@ -164,9 +164,9 @@ pub struct DrillReport {
     pub steps: Vec<DrillStep>,
     /// Whether traffic survived.
     pub verdict: Verdict,
-    /// So many paths were to be silenced.
+    /// So many links were to be silenced.
     #[serde(default)]
-    pub paths: u32,
+    pub links: u32,
     /// The verdict in English: [`words::drill_verdict`].
     #[serde(default)]
     pub detail: String,
@@ -178,11 +178,11 @@ impl DrillReport {
 
     /// The verdict on what a drill showed. What is on its way over a path when it is lost is lost with it; that is no
     /// failure.
-    pub fn judge(steps: Vec<DrillStep>, paths: u32) -> Self {
+    pub fn judge(steps: Vec<DrillStep>, links: u32) -> Self {
         let (sent, lost) = steps.iter().fold((0, 0), |(s, l), step| (s + step.sent, l + step.lost));
         let longest = steps.iter().filter_map(|s| s.gap_ms).fold(0.0, f64::max);
         let stranded = steps.iter().any(|s| s.to.is_none());
-        let early = usize::try_from(paths).is_ok_and(|paths| steps.len() < paths);
+        let early = usize::try_from(links).is_ok_and(|links| steps.len() < links);
         let verdict = if steps.is_empty() {
             Verdict::Inconclusive
         } else if stranded || longest > Self::LONGEST_SILENCE_MS || lost * 4 > sent {
@@ -192,7 +192,7 @@ impl DrillReport {
         } else {
             Verdict::Passed
         };
-        let mut report = Self { steps, verdict, paths, detail: String::new() };
+        let mut report = Self { steps, verdict, links, detail: String::new() };
         report.detail = words::drill_verdict(&report);
         report
     }

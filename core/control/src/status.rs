@@ -217,10 +217,16 @@ pub struct PathStatus {
     pub id: u32,
     /// The local interface's name.
     pub interface: String,
-    /// The local address and port.
+    /// The local address.
     pub local: String,
     /// The remote address and port.
     pub remote: String,
+    /// Whether its datagrams go straight to the remote address, or through a relay.
+    #[serde(default)]
+    pub via: Via,
+    /// The peer's own number for the link that the remote address is on, where it tells one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub peer_link: Option<u8>,
     /// What is known of it.
     pub state: PathState,
     /// Whether the context sends over it now.
@@ -354,6 +360,18 @@ words! {
         Mast = "mast",
         /// Plain WireGuard: this end moves, the other follows.
         Wireguard = "wireguard",
+    } else Unknown = "unknown"
+}
+
+words! {
+    /// How the datagrams of a path get to the other end.
+    #[derive(Default)]
+    Via {
+        /// Straight.
+        #[default]
+        Direct = "direct",
+        /// Through a relay.
+        Relay = "relay",
     } else Unknown = "unknown"
 }
 

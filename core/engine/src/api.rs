@@ -5,7 +5,7 @@ use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 use std::time::{Duration, SystemTime};
 
 use mast_proto::wire::EidPair;
-use mast_proto::{EidPool, Interface, PathState, PeerKind, PeerState, Policy, Reason};
+use mast_proto::{EidPool, Interface, PathState, PeerKind, PeerLink, PeerState, Policy, Reason, Via};
 
 use crate::os::{Family, Prefix};
 pub use crate::traffic::Bytes;
@@ -234,6 +234,10 @@ pub struct PathSnapshot {
     pub local: IpAddr,
     /// The remote address.
     pub remote: SocketAddr,
+    /// Direct, or through a relay.
+    pub via: Via,
+    /// The other end's link that it leads to, as far as that is known.
+    pub peer_link: PeerLink,
     /// Its state.
     pub state: PathState,
     /// Whether it carries data now.

@@ -86,6 +86,8 @@ impl Peer {
             interface: names.of(path.key.interface),
             local: path.key.local,
             remote: path.key.remote,
+            via: path.key.via,
+            peer_link: path.peer_link,
             state: path.state,
             active: path.active,
             srtt: path.srtt,

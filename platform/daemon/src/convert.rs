@@ -6,13 +6,14 @@ use std::time::Duration;
 
 use mast_control::{
     ControlError, Eids, Ends, Event, InterfaceKind, InterfaceStatus, InviteProblem, PathState, PathStatus,
-    PeerKind, PeerState, PeerStatus, PolicyMode, PolicyStatus, SocketCause, Status, What, Why, timestamp,
+    PeerKind, PeerState, PeerStatus, PolicyMode, PolicyStatus, SocketCause, Status, Via, What, Why,
+    timestamp,
 };
 use mast_engine::api::{
     self, EngineError, Happening, InterfaceChoice, PathSnapshot, PeerSnapshot, PlainPeer, Snapshot,
 };
 use mast_engine::os::Family;
-use mast_proto::{Policy, Reason};
+use mast_proto::{PeerLink, Policy, Reason};
 
 use crate::words::key_text;
 
@@ -128,6 +129,14 @@ fn path(path: PathSnapshot) -> PathStatus {
         interface: path.interface,
         local: path.local.to_string(),
         remote: path.remote.to_string(),
+        via: match path.via {
+            mast_proto::Via::Direct => Via::Direct,
+            mast_proto::Via::Relay(_) => Via::Relay,
+        },
+        peer_link: match path.peer_link {
+            PeerLink::Number(number) => Some(number),
+            PeerLink::Address(_) | PeerLink::Unknown(_) => None,
+        },
         state: match path.state {
             mast_proto::PathState::Candidate => PathState::Candidate,
             mast_proto::PathState::Validating => PathState::Validating,
@@ -340,6 +349,8 @@ mod tests {
                     interface: "wlan0".into(),
                     local: "192.0.2.7".parse().unwrap(),
                     remote: "[2001:db8::1]:6278".parse().unwrap(),
+                    via: mast_proto::Via::Direct,
+                    peer_link: PeerLink::Number(2),
                     state: mast_proto::PathState::Suspect,
                     active: true,
                     srtt: Some(Duration::from_nanos(40_250_499)),
@@ -371,6 +382,7 @@ mod tests {
         let path = &peer.paths[0];
         assert_eq!((path.id, path.srtt_ms, path.state), (4, Some(40.25), PathState::Suspect));
         assert_eq!(path.remote, "[2001:db8::1]:6278");
+        assert_eq!((path.via, path.peer_link), (Via::Direct, Some(2)));
     }
 
     #[test]

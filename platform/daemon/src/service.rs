@@ -92,19 +92,19 @@ impl Service for MastService {
         let (links, mut steps) = self.0.engine.drill(&drill.peer).await.map_err(refusal)?;
         let numbers: BTreeMap<(String, SocketAddr), u8> =
             peer.paths.into_iter().map(|p| ((p.interface, p.remote), p.id)).collect();
-        let paths = u32::try_from(links).unwrap_or(u32::MAX);
         let message = say::drill_progress(&drill.peer, links);
+        let links = u32::try_from(links).unwrap_or(u32::MAX);
         // A slow reader misses progress; the report holds everything.
-        let _ = progress.try_send(DrillProgress { message, paths, step: None });
+        let _ = progress.try_send(DrillProgress { message, links, step: None });
         let mut done = Vec::new();
         while let Some(step) = steps.recv().await {
             let path = numbers.get(&(step.interface.clone(), step.remote)).copied().unwrap_or_default();
             let step = drill_step(step, path);
             let message = say::silenced(&step);
-            let _ = progress.try_send(DrillProgress { message, paths, step: Some(step.clone()) });
+            let _ = progress.try_send(DrillProgress { message, links, step: Some(step.clone()) });
             done.push(step);
         }
-        Ok(DrillReport::judge(done, paths))
+        Ok(DrillReport::judge(done, links))
     }
 
     fn subscribe(&self) -> impl Notices {

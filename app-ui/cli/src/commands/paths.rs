@@ -2,7 +2,7 @@
 
 use std::process::ExitCode;
 
-use mast_control::{PathState, PathStatus, PeerStatus, Status, words};
+use mast_control::{PathState, PathStatus, PeerStatus, Status, Via, words};
 use serde_json::json;
 
 use super::{Context, Outcome};
@@ -59,6 +59,8 @@ fn full(status: &Status) -> Table {
         "NETWORK",
         "LOCAL",
         "REMOTE",
+        ">FAR LINK",
+        "VIA",
         "STATE",
         ">RTT",
         ">LOSS",
@@ -76,6 +78,8 @@ fn full(status: &Status) -> Table {
                 network(path, status),
                 path.local.clone(),
                 path.remote.clone(),
+                path.peer_link.map(|number| number.to_string()).unwrap_or_default(),
+                if path.via == Via::Direct { String::new() } else { path.via.to_string() },
                 path.state.to_string(),
                 path.srtt_ms.map(units::millis).unwrap_or_default(),
                 path.loss.map(units::percent).unwrap_or_default(),

@@ -11,7 +11,7 @@ use mast_control::{
     Access, Caller, Check, ControlError, DoctorReport, Drill, DrillProgress, DrillReport, DrillStep, Eids,
     Event, InterfaceKind, InterfaceStatus, Invited, Notice, Notices, PathState, PathStatus, PeerAdded,
     PeerKind, PeerState, PeerStatus, PeerView, PolicyMode, PolicyStatus, Request, Response, Server,
-    ServerOptions, Service, Status, Verdict, What, Why,
+    ServerOptions, Service, Status, Verdict, Via, What, Why,
 };
 use tokio::sync::{broadcast, mpsc, oneshot};
 
@@ -76,7 +76,7 @@ impl Service for Script {
         let _ = progress
             .send(DrillProgress {
                 message: format!("silencing wlan0 to {}", drill.peer),
-                paths: 1,
+                links: 1,
                 step: None,
             })
             .await;
@@ -92,7 +92,7 @@ impl Service for Script {
         Ok(DrillReport {
             steps: vec![step],
             verdict: self.verdict,
-            paths: 1,
+            links: 1,
             detail: "no datagram was lost".into(),
         })
     }
@@ -159,6 +159,8 @@ pub fn peer(name: &str, state: PeerState) -> PeerStatus {
         interface: interface.into(),
         local: "192.0.2.2:6278".into(),
         remote: "198.51.100.1:6278".into(),
+        via: Via::Direct,
+        peer_link: None,
         state: if up { PathState::Validated } else { PathState::Failed },
         active,
         srtt_ms: up.then_some(41.3),

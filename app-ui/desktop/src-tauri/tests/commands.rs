@@ -62,7 +62,7 @@ impl Service for Script {
         _: mpsc::Sender<DrillProgress>,
         _: &Caller,
     ) -> Result<DrillReport, ControlError> {
-        Ok(DrillReport { steps: vec![], verdict: Verdict::Passed, paths: 2, detail: "fine".into() })
+        Ok(DrillReport { steps: vec![], verdict: Verdict::Passed, links: 2, detail: "fine".into() })
     }
 
     fn subscribe(&self) -> impl Notices {

@@ -5,8 +5,8 @@ use crate::report::{DrillReport, DrillStep, Finding, Verdict};
 use crate::status::PeerState;
 
 /// How a drill begins.
-pub fn drill_progress(peer: &str, paths: usize) -> String {
-    format!("silencing each of the {paths} links to {peer} in turn")
+pub fn drill_progress(peer: &str, links: usize) -> String {
+    format!("silencing each of the {links} links to {peer} in turn")
 }
 
 /// What became of a path that was silenced.
@@ -25,7 +25,7 @@ pub fn drill_verdict(report: &DrillReport) -> String {
     let stranded: Vec<_> = steps.iter().filter(|s| s.to.is_none()).map(|s| s.interface.as_str()).collect();
     let (sent, lost) = steps.iter().fold((0, 0), |(s, l), step| (s + step.sent, l + step.lost));
     let longest = steps.iter().filter_map(|s| s.gap_ms).fold(0.0, f64::max);
-    let missing = usize::try_from(report.paths).unwrap_or_default().saturating_sub(steps.len());
+    let missing = usize::try_from(report.links).unwrap_or_default().saturating_sub(steps.len());
     match report.verdict {
         _ if steps.is_empty() => "the drill ended before a link was silenced".to_owned(),
         Verdict::Failed if !stranded.is_empty() => format!("nothing took over from {}", list(&stranded)),

@@ -68,16 +68,16 @@ impl Service for Fake {
         let _told = OnDrop(self.drill_dropped.clone());
         for number in 0..3 {
             let _ = progress
-                .send(DrillProgress { message: format!("{} {number}", drill.peer), paths: 3, step: None })
+                .send(DrillProgress { message: format!("{} {number}", drill.peer), links: 3, step: None })
                 .await;
         }
         if drill.peer == "endless" {
             loop {
                 tokio::time::sleep(Duration::from_millis(10)).await;
-                let _ = progress.send(DrillProgress { message: "on".into(), paths: 3, step: None }).await;
+                let _ = progress.send(DrillProgress { message: "on".into(), links: 3, step: None }).await;
             }
         }
-        Ok(DrillReport { steps: vec![], verdict: Verdict::Passed, paths: 3, detail: "fine".into() })
+        Ok(DrillReport { steps: vec![], verdict: Verdict::Passed, links: 3, detail: "fine".into() })
     }
 
     fn subscribe(&self) -> impl Notices {

@@ -29,6 +29,9 @@ export interface PathStatus {
   interface: string;
   local: string;
   remote: string;
+  via?: 'direct' | 'relay' | 'unknown';
+  /** The peer's number for its link, where it tells one. */
+  peer_link?: number;
   state: PathState;
   active: boolean;
   srtt_ms: number | null;
