@@ -188,8 +188,8 @@ pub enum Why {
         /// The peer's name.
         peer: String,
     },
-    /// A drill needs at least two paths that work.
-    DrillPaths {
+    /// A drill needs at least two links that work.
+    DrillLinks {
         /// The peer's name.
         peer: String,
         /// So many work.
@@ -393,7 +393,7 @@ impl Why {
             | Self::TooLong
             | Self::Invite { .. }
             | Self::DrillPlain { .. }
-            | Self::DrillPaths { .. }
+            | Self::DrillLinks { .. }
             | Self::OtherKey { .. }
             | Self::Other => ErrorCode::Invalid,
             Self::KeyLocked

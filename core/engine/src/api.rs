@@ -480,9 +480,9 @@ pub enum EngineError {
         /// The peer's name.
         peer: String,
     },
-    /// A drill needs two paths that work.
-    #[error("{working} path(s) to {peer:?} work")]
-    DrillPaths {
+    /// A drill needs two links that work.
+    #[error("{working} link(s) to {peer:?} work")]
+    DrillLinks {
         /// The peer's name.
         peer: String,
         /// So many work.

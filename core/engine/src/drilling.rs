@@ -61,7 +61,7 @@ impl<P: Platform> Engine<P> {
         let (sender, steps) = mpsc::channel(64);
         let view = self.view(id, own);
         let Some(drill) = Drill::new(now, id, identifier, &view, sender) else {
-            return Err(EngineError::DrillPaths { peer: name.to_owned(), working: view.working.len() });
+            return Err(EngineError::DrillLinks { peer: name.to_owned(), working: view.working.len() });
         };
         self.drill = Some(drill);
         Ok((view.working.len(), steps))

@@ -271,7 +271,7 @@ pub(crate) fn refusal(error: EngineError) -> ControlError {
         }
         EngineError::DrillRuns => Why::DrillRuns,
         EngineError::DrillPlain { peer } => Why::DrillPlain { peer },
-        EngineError::DrillPaths { peer, working } => Why::DrillPaths { peer, working: count(working) },
+        EngineError::DrillLinks { peer, working } => Why::DrillLinks { peer, working: count(working) },
         EngineError::NoSocket { interface, port, error } => {
             Why::NoSocket { interface, port, cause: socket_cause(error.kind()), error: error.to_string() }
         }

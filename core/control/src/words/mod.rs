@@ -71,7 +71,7 @@ pub fn refusal(why: &Why) -> String {
         Why::Invite { problem, inviter, port } => invite(*problem, inviter.as_deref(), *port),
         Why::DrillRuns => "another drill is running".to_owned(),
         Why::DrillPlain { peer } => format!("`{peer}` speaks plain WireGuard: a drill needs MAST there too"),
-        Why::DrillPaths { peer, working } => format!(
+        Why::DrillLinks { peer, working } => format!(
             "`{peer}` is reached over {working} link(s) now; a drill takes one away, and needs at least two: connect \
              this machine to a second network"
         ),
