@@ -126,6 +126,9 @@ pub struct PathHistory {
     pub peer: String,
     /// The interface's name.
     pub interface: String,
+    /// The local address.
+    #[serde(default)]
+    pub local: String,
     /// The remote address and port.
     pub remote: String,
     /// Oldest first.

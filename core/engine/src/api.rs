@@ -283,6 +283,8 @@ pub struct PathGlance {
     pub peer: String,
     /// The interface's name.
     pub interface: String,
+    /// The local address.
+    pub local: IpAddr,
     /// The remote address.
     pub remote: SocketAddr,
     /// Smoothed round trip, while the path works.

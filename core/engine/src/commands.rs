@@ -132,6 +132,7 @@ impl<P: Platform> Engine<P> {
             peer.context.paths().map(|path| PathGlance {
                 peer: peer.config.name.clone(),
                 interface: self.names.of(path.key.interface),
+                local: path.key.local,
                 remote: path.key.remote,
                 srtt: path.srtt.filter(|_| path.state == PathState::Validated),
                 active: path.active,

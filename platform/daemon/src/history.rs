@@ -27,6 +27,7 @@ pub(crate) struct Samples(Vec<Series>);
 struct Series {
     peer: String,
     interface: String,
+    local: String,
     remote: String,
     samples: VecDeque<Sample>,
 }
@@ -35,16 +36,17 @@ impl Samples {
     /// Takes a sample of every path. `at_ms` is in milliseconds since 1970.
     pub fn take(&mut self, at_ms: u64, paths: Vec<PathGlance>) {
         for path in paths {
-            let remote = path.remote.to_string();
-            let same =
-                |s: &&mut Series| s.peer == path.peer && s.interface == path.interface && s.remote == remote;
+            let (local, remote) = (path.local.to_string(), path.remote.to_string());
+            let same = |s: &&mut Series| {
+                s.peer == path.peer && s.interface == path.interface && s.local == local && s.remote == remote
+            };
             let sample = Sample { at_ms, srtt_ms: path.srtt.map(millis), active: path.active };
             if let Some(series) = self.0.iter_mut().find(same) {
                 series.samples.push_back(sample);
             } else if sample.srtt_ms.is_some() && self.0.len() < PATHS {
                 // One that never worked is no news.
                 let samples = VecDeque::from([sample]);
-                self.0.push(Series { peer: path.peer, interface: path.interface, remote, samples });
+                self.0.push(Series { peer: path.peer, interface: path.interface, local, remote, samples });
             }
         }
         let kept = u64::try_from(KEPT.as_millis()).unwrap_or(u64::MAX);
@@ -61,6 +63,7 @@ impl Samples {
         let paths = self.0.iter().map(|s| PathHistory {
             peer: s.peer.clone(),
             interface: s.interface.clone(),
+            local: s.local.clone(),
             remote: s.remote.clone(),
             samples: s.samples.iter().copied().collect(),
         });
@@ -101,6 +104,7 @@ mod tests {
         PathGlance {
             peer: "nas".into(),
             interface: interface.into(),
+            local: "192.0.2.7".parse().unwrap(),
             remote: "192.0.2.1:6278".parse().unwrap(),
             srtt: srtt.map(Duration::from_millis),
             active: true,
@@ -118,6 +122,14 @@ mod tests {
         assert_eq!(history.paths.iter().map(|p| p.samples.len()).collect::<Vec<_>>(), [361, 361]);
         samples.take(1_000 * 10_000 + 3_600_001, vec![]);
         assert!(samples.report().paths.is_empty());
+    }
+
+    #[test]
+    fn two_addresses_of_one_interface_are_two_paths() {
+        let mut samples = Samples::default();
+        let other = PathGlance { local: "192.0.2.8".parse().unwrap(), ..path("wifi", Some(50)) };
+        samples.take(1, vec![path("wifi", Some(40)), other]);
+        assert_eq!(samples.report().paths.iter().map(|p| p.samples.len()).collect::<Vec<_>>(), [1, 1]);
     }
 
     #[test]

@@ -202,6 +202,7 @@ export interface UplinkUsage {
 export interface PathHistory {
   peer: string;
   interface: string;
+  local?: string;
   remote: string;
   samples: { at_ms: number; srtt_ms: number | null; active: boolean }[];
 }
