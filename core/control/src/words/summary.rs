@@ -16,6 +16,9 @@ pub enum Tone {
     Bad,
 }
 
+/// So many peers that do not answer are named; a sentence with more is not read.
+const NAMED: usize = 8;
+
 /// How things stand, in a sentence, and whether that is well.
 pub fn of_all(status: &Status) -> (Tone, String) {
     if !status.up {
@@ -36,7 +39,11 @@ pub fn of_all(status: &Status) -> (Tone, String) {
                 peers.iter().filter(|p| p.state != PeerState::Connected).map(|p| p.name.as_str()).collect();
             let rest = match silent.as_slice() {
                 [] => String::new(),
-                names => format!("; not to {}", names.join(", ")),
+                names if names.len() <= NAMED + 1 => format!("; not to {}", names.join(", ")),
+                names => {
+                    let (first, rest) = names.split_at(NAMED);
+                    format!("; not to {} and {} others", first.join(", "), rest.len())
+                }
             };
             (style, format!("Connected to {connected} of {} peers{rest}.", peers.len()))
         }
