@@ -3,9 +3,8 @@
 //! Well: the mast with its pennant flying. Working: the pennant is a row of dots. Failing: no pennant, and a mark of
 //! exclamation beside the mast. Off: the mast alone, in outline.
 
+use mast_control::words::Light;
 use tiny_skia::{Color, FillRule, Paint, Path, PathBuilder, Pixmap, Rect, Stroke, Transform};
-
-use crate::now::Light;
 
 /// Pixels a side: panels make it smaller.
 const SIDE: u32 = 64;

@@ -26,6 +26,8 @@ const LOST: Duration = Duration::from_secs(10);
 const LIVE: Duration = Duration::from_secs(1);
 /// Not more often than this, whatever happens.
 const LEAST: Duration = Duration::from_millis(100);
+/// Of more peers than this, everything is asked for as seldom as when nothing happens.
+const MANY: usize = 200;
 
 /// How the app stands with the service.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -198,6 +200,7 @@ async fn follow(shared: &Shared, mut client: Client) -> ClientError {
         };
         let asked = Instant::now();
         let locked = status.key == KeyPlace::Locked;
+        let pause = if status.peers.len() > MANY { LIVE } else { LEAST };
         if shared.is_visible() {
             shared.meters().take(asked, &status);
         }
@@ -213,7 +216,7 @@ async fn follow(shared: &Shared, mut client: Client) -> ClientError {
         if let Err(error) = hear(shared, &mut client, &mut notices, asked).await {
             return error;
         }
-        tokio::time::sleep_until((asked + LEAST).into()).await;
+        tokio::time::sleep_until((asked + pause).into()).await;
     }
 }
 
@@ -252,7 +255,10 @@ async fn hear(
         }
         shared.view().take(&news, shared.is_visible());
         let mut all = news.is_of_all();
-        for name in news.peers.iter().filter(|_| !all) {
+        for name in &news.peers {
+            if all {
+                break;
+            }
             match client.peer(name).await {
                 Ok(view) => all |= !shared.view().replace(view),
                 Err(ClientError::Refused(_)) => all = true,
