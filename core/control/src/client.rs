@@ -306,15 +306,13 @@ impl Client {
             let ours = message.id.as_ref().is_none_or(|m| m.is_null() || m.as_u64() == Some(id));
             if let Some(error) = message.error.filter(|_| ours) {
                 let error = ControlError::from(error);
-                return Err(match (error.code, error.why) {
-                    (ErrorCode::Version, Why::Version(mismatch)) => ClientError::Version(mismatch),
-                    (ErrorCode::Version, _) => ClientError::Version(Mismatch {
-                        client: PROTOCOL,
-                        service: None,
-                        service_version: None,
-                    }),
-                    (_, why) => ClientError::Refused(ControlError { why, ..error }),
-                });
+                if error.code != ErrorCode::Version {
+                    return Err(ClientError::Refused(error));
+                }
+                return Err(ClientError::Version(match *error.why {
+                    Why::Version(mismatch) => mismatch,
+                    _ => Mismatch { client: PROTOCOL, service: None, service_version: None },
+                }));
             }
             if ours {
                 return Ok(message.result.unwrap_or_default());

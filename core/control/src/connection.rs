@@ -109,7 +109,10 @@ impl<S: Service> Session<S> {
     async fn handle(&mut self, line: &[u8]) -> Result<(), Gone> {
         let request = match Incoming::parse(line) {
             Ok(request) => request,
-            Err((id, error)) => return self.answer::<()>(&id, Err(error)).await,
+            Err(refused) => {
+                let (id, error) = *refused;
+                return self.answer::<()>(&id, Err(error)).await;
+            }
         };
         let id = request.id;
         match self.admit(&request.method, request.params).await {

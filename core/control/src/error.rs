@@ -74,7 +74,7 @@ pub struct ControlError {
     /// The sort of refusal.
     pub code: ErrorCode,
     /// What exactly, with its values.
-    pub why: Why,
+    pub why: Box<Why>,
     /// The same in English, with what can be done, for readers that do not know the code. Only [`Why::Other`] says
     /// more by it than by its code.
     pub message: String,
@@ -324,12 +324,13 @@ macro_rules! constructors {
 impl ControlError {
     /// A refusal for which there is no code, in words.
     pub fn new(code: ErrorCode, message: impl Into<String>) -> Self {
-        Self { code, why: Why::Other, message: message.into(), field: None, known: Vec::new() }
+        Self { code, why: Box::default(), message: message.into(), field: None, known: Vec::new() }
     }
 
     /// A refusal with its code.
     pub fn of(why: Why) -> Self {
-        Self { code: why.sort(), message: words::refusal(&why), why, field: None, known: Vec::new() }
+        let (code, message) = (why.sort(), words::refusal(&why));
+        Self { code, message, why: Box::new(why), field: None, known: Vec::new() }
     }
 
     /// Parameters that do not fit: which field, and what is wrong with it.
@@ -428,7 +429,7 @@ struct WireErrorData {
 
 impl From<ControlError> for WireError {
     fn from(error: ControlError) -> Self {
-        let data = WireErrorData { why: error.why, field: error.field, known: error.known };
+        let data = WireErrorData { why: *error.why, field: error.field, known: error.known };
         let data = (data != WireErrorData::default()).then_some(data);
         Self { code: error.code.number(), message: error.message, data }
     }
@@ -437,7 +438,8 @@ impl From<ControlError> for WireError {
 impl From<WireError> for ControlError {
     fn from(error: WireError) -> Self {
         let WireErrorData { why, field, known } = error.data.unwrap_or_default();
-        Self { code: ErrorCode::from_number(error.code), why, message: error.message, field, known }
+        let code = ErrorCode::from_number(error.code);
+        Self { code, why: Box::new(why), message: error.message, field, known }
     }
 }
 
@@ -484,7 +486,7 @@ mod tests {
         {
             let wire = json!({"code": -32002, "message": "not at new moon", "data": data});
             let error = ControlError::from(from_value::<WireError>(wire).unwrap());
-            assert_eq!((error.why, error.message.as_str()), (Why::Other, "not at new moon"));
+            assert_eq!((*error.why, error.message.as_str()), (Why::Other, "not at new moon"));
             assert_eq!(error.known.is_empty(), data.is_null());
         }
     }

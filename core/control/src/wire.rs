@@ -80,9 +80,9 @@ pub(crate) struct Incoming {
 
 impl Incoming {
     /// Reads a line. An error comes with the identifier to answer to, null where none could be read.
-    pub(crate) fn parse(line: &[u8]) -> Result<Self, (Value, ControlError)> {
+    pub(crate) fn parse(line: &[u8]) -> Result<Self, Box<(Value, ControlError)>> {
         let invalid = |id: &Value, message: &str| {
-            Err((id.clone(), ControlError::new(ErrorCode::InvalidRequest, message)))
+            Err(Box::new((id.clone(), ControlError::new(ErrorCode::InvalidRequest, message))))
         };
         let mut object = match serde_json::from_slice(line) {
             Ok(Value::Object(object)) => object,
@@ -91,7 +91,8 @@ impl Incoming {
             }
             Ok(_) => return invalid(&Value::Null, "a request is a JSON object"),
             Err(error) => {
-                return Err((Value::Null, ControlError::new(ErrorCode::Parse, format!("not JSON: {error}"))));
+                let error = ControlError::new(ErrorCode::Parse, format!("not JSON: {error}"));
+                return Err(Box::new((Value::Null, error)));
             }
         };
         let id = match object.remove("id") {

@@ -107,7 +107,7 @@ async fn refusals_have_their_codes() {
     match client.peer_remove("hom").await {
         Err(ClientError::Refused(error)) => {
             assert_eq!((error.code, error.known.len()), (ErrorCode::NotFound, 2));
-            assert_eq!(error.why, Why::NoPeer { name: "hom".into() });
+            assert_eq!(*error.why, Why::NoPeer { name: "hom".into() });
         }
         other => panic!("{other:?}"),
     }

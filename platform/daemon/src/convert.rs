@@ -470,7 +470,7 @@ mod tests {
     fn refusals_keep_their_values() {
         let known = vec!["a, b".to_owned(), "none yet".to_owned()];
         let error = refusal(EngineError::NoPeer { name: "x".into(), known: known.clone() });
-        assert_eq!((error.code, error.why), (ErrorCode::NotFound, Why::NoPeer { name: "x".into() }));
+        assert_eq!((error.code, *error.why), (ErrorCode::NotFound, Why::NoPeer { name: "x".into() }));
         assert_eq!(error.known, known);
         let error = refusal(EngineError::PeerExists { name: "c".into() });
         assert_eq!(error.code, ErrorCode::Conflict);

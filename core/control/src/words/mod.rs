@@ -21,7 +21,7 @@ use crate::status::TroubleCause;
 
 /// What a refusal says; the service's own English where this version has no words for it.
 pub fn error(error: &ControlError) -> String {
-    match &error.why {
+    match &*error.why {
         Why::Other => error.message.clone(),
         why => refusal(why),
     }

@@ -44,7 +44,6 @@ impl Now {
     }
 
     /// How things are by what the service says.
-
     pub fn with(status: &Status) -> Self {
         if status.key == KeyPlace::Locked {
             let detail =
