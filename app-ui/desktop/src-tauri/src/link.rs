@@ -239,8 +239,11 @@ async fn hear(
         let first = tokio::select! {
             () = live => {
                 if client.server().may_change {
-                    // Somebody looks, and wants no old news.
-                    client.check(None).await?;
+                    // Somebody looks, and wants no old news. A service that has no paths to try says so.
+                    match client.check(None).await {
+                        Ok(()) | Err(ClientError::Refused(_)) => {}
+                        Err(error) => return Err(error),
+                    }
                 }
                 return Ok(());
             }
