@@ -41,6 +41,8 @@ pub struct EngineConfig {
     pub invites: Vec<InviteRecord>,
     /// What the user chose for interfaces, by name.
     pub choices: BTreeMap<String, InterfaceChoice>,
+    /// Whether nothing may leave around a full tunnel.
+    pub protect: bool,
     /// Whether to bring the virtual interface up at once.
     pub up: bool,
 }

@@ -330,7 +330,6 @@ mod tests {
     use std::sync::Mutex;
 
     use super::*;
-    use crate::os::VirtualNetwork;
     use crate::segment::Frame;
     use crate::segment::tests::{several, tcp_frame};
 
@@ -370,9 +369,6 @@ mod tests {
                 out
             });
             self.written.lock().unwrap().push((length, datagrams.collect()));
-            Ok(())
-        }
-        async fn configure(&self, _: &VirtualNetwork) -> io::Result<()> {
             Ok(())
         }
     }
@@ -560,9 +556,6 @@ mod tests {
             Err(io::ErrorKind::WouldBlock.into())
         }
         fn try_send(&self, _: &[IoSlice<'_>], _: Offload) -> io::Result<()> {
-            Ok(())
-        }
-        async fn configure(&self, _: &VirtualNetwork) -> io::Result<()> {
             Ok(())
         }
     }

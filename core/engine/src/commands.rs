@@ -15,7 +15,7 @@ use crate::api::{
 use crate::engine::{Closing, Engine, touch};
 use crate::handle::{Choose, Command, Page};
 use crate::name;
-use crate::os::{Platform, Tun};
+use crate::os::Platform;
 use crate::peer::{Peer, PeerId};
 
 /// So many peers are told of at once.
@@ -58,6 +58,8 @@ impl<P: Platform> Engine<P> {
             Command::RemovePeer(name, reply) => drop(reply.send(self.remove_peer(now, &name))),
             Command::Invite { expires, name, reply } => drop(reply.send(self.invite(expires, name))),
             Command::Join { link, name, reply } => self.join(now, &link, name, reply),
+            Command::Protect { on, reply } => self.set_protect(on, reply),
+            Command::Applied(reply) => self.upkeep.wait(reply),
             Command::SetPolicy { peer, policy, reply } => {
                 drop(reply.send(self.set_policy(now, peer.as_deref(), policy)));
             }
@@ -190,7 +192,7 @@ impl<P: Platform> Engine<P> {
         if self.up {
             return Ok(());
         }
-        for failure in self.net.sockets.sync(&self.platform, &self.list.interfaces, now) {
+        for failure in self.net.sockets.sync(&*self.platform, &self.list.interfaces, now) {
             if failure.error.kind() == std::io::ErrorKind::NotFound {
                 // The interface went in the meantime.
                 continue;
@@ -199,14 +201,13 @@ impl<P: Platform> Engine<P> {
             self.net.sockets.clear();
             return Err(EngineError::NoSocket { interface: failure.interface, port, error: failure.error });
         }
-        let tun = self.platform.create_tun(&self.settings.tun_name, self.settings.mtu);
+        // Nothing is carried yet, so that nothing waits for this.
+        self.make_tun();
+        let tun = self.tunnel.made().await;
         let tun = tun.inspect_err(|_| self.net.sockets.clear())?;
-        if let Err(error) = tun.configure(&self.routing.network()).await {
-            self.net.sockets.clear();
-            return Err(error.into());
-        }
         self.set_tun(tun);
         self.up = true;
+        self.keep_up_now().await;
         let now = Instant::now();
         self.shared = self.list.interfaces.as_slice().into();
         let ids: Vec<PeerId> = self.peers.keys().copied().collect();
@@ -231,7 +232,8 @@ impl<P: Platform> Engine<P> {
             return;
         }
         self.up = false;
-        self.clear_tun();
+        self.tunnel.clear();
+        self.upkeep.note_change();
         self.drill = None;
         self.end_joining(Err(InviteProblem::SwitchedOff.into()));
         for (&id, peer) in &mut self.peers {

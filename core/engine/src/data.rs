@@ -118,7 +118,7 @@ impl<P: Platform> Engine<P> {
             if self.net.full.is_some() {
                 break false;
             }
-            let Some(tun) = &self.tun else { break false };
+            let Some(tun) = &self.tunnel.tun else { break false };
             let (length, offload) = match tun.try_recv(&mut buffer) {
                 Ok(read) => read,
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => break false,
@@ -211,7 +211,7 @@ impl<P: Platform> Engine<P> {
                     let first = self.outbox.first();
                     let answer = if self.net.too_big.take(now) { icmp::too_big(first, mtu) } else { None };
                     self.outbox.skip(count);
-                    if let (Some(answer), Some(tun)) = (answer, &self.tun) {
+                    if let (Some(answer), Some(tun)) = (answer, &self.tunnel.tun) {
                         hand_over(tun, &mut self.net.counters, &answer);
                     }
                 }
@@ -244,7 +244,7 @@ impl<P: Platform> Engine<P> {
     pub(crate) fn pump_sockets(&mut self, now: Instant) -> bool {
         let mut batch = std::mem::take(&mut self.batch);
         let mut inward = std::mem::take(&mut self.inward);
-        if let Some(tun) = &self.tun {
+        if let Some(tun) = &self.tunnel.tun {
             inward.coalescer.suit(tun.offloads());
         }
         let (mut used, mut more) = (0, false);
@@ -412,7 +412,7 @@ impl<P: Platform> Engine<P> {
         partial: bool,
         inward: &mut Inward,
     ) {
-        let (Some(datagram), Some(tun)) = (batch.get_mut(range.clone()), &self.tun) else { return };
+        let (Some(datagram), Some(tun)) = (batch.get_mut(range.clone()), &self.tunnel.tun) else { return };
         let Some(addresses) = inner::addresses(datagram) else {
             self.net.counters.add("inner_malformed");
             return;
@@ -445,7 +445,7 @@ impl<P: Platform> Engine<P> {
     }
 
     fn flush_in(&mut self, inward: &mut Inward, batch: &[u8]) {
-        if let Some(tun) = &self.tun {
+        if let Some(tun) = &self.tunnel.tun {
             inward.coalescer.flush(tun, batch);
         }
         for _ in 0..inward.coalescer.refused() {

@@ -28,15 +28,17 @@ use crate::icmp;
 use crate::measuring::{Measure, switched};
 use crate::meet::{Accepting, Invited};
 use crate::name;
-use crate::network::NetworkDue;
 use crate::os::{InterfaceList, Platform, Tun};
 use crate::outbox::Outbox;
 use crate::peer::{Names, Peer, PeerId};
+use crate::reconcile::{Outcome, Reconciler};
 use crate::routing::Routing;
 use crate::settle::tick;
 use crate::sockets::{Failure, Sockets, is_plausible};
 use crate::story::Story;
 use crate::traffic::Traffic;
+use crate::tunnel::Tunnel;
+use crate::upkeep::Upkeep;
 use crate::wireguard::{Identity, Indices, Session};
 
 /// Routes often change many at a time; once in so long is enough to try every path.
@@ -50,6 +52,8 @@ pub(crate) struct Settings {
     pub mtu: u16,
     pub pool: EidPool,
     pub policy: Policy,
+    /// Whether nothing may leave around a full tunnel.
+    pub protect: bool,
     /// Speak plain WireGuard with everybody, as if the other end's MAST were not there: for measuring.
     pub plain_only: bool,
 }
@@ -64,7 +68,7 @@ pub(crate) struct Closing {
 
 /// Drives the protocol. [`Engine::start`] is the only way in.
 pub struct Engine<P: Platform> {
-    pub(crate) platform: P,
+    pub(crate) platform: Arc<P>,
     pub(crate) settings: Settings,
     pub(crate) identity: Arc<Identity>,
     /// All key pairs of this host, its own first.
@@ -80,10 +84,9 @@ pub struct Engine<P: Platform> {
     pub(crate) alarms: Alarms,
     pub(crate) by_index: HashMap<u32, PeerId>,
     pub(crate) routing: Routing,
-    pub(crate) network_due: NetworkDue,
+    pub(crate) upkeep: Upkeep<P::Host>,
     pub(crate) net: Net<P::Udp>,
-    pub(crate) tun: Option<P::Tun>,
-    pub(crate) tun_retry: Option<Instant>,
+    pub(crate) tunnel: Tunnel<P::Tun>,
 
     watch: watch::Receiver<InterfaceList>,
     watching: bool,
@@ -119,13 +122,17 @@ pub struct Engine<P: Platform> {
     pub(crate) inward: Inward,
 }
 
-enum Wake {
+enum Wake<T, H> {
     Interfaces,
     Command(Option<Command>),
     Timer,
     Data,
     /// A socket has room again.
     Room,
+    /// The virtual interface was made, or could not be.
+    Made(std::io::Result<T>),
+    /// What is declared was set, or refused.
+    Kept(Option<(Reconciler<H>, Outcome)>),
 }
 
 impl<P: Platform> Engine<P> {
@@ -138,7 +145,7 @@ impl<P: Platform> Engine<P> {
         platform: P,
         config: EngineConfig,
     ) -> Result<(EngineHandle, mpsc::UnboundedReceiver<Change>), EngineError> {
-        let watch = platform.watch_interfaces(&config.tun_name)?;
+        let watch = platform.watch_interfaces()?;
         let (commands, inbox) = mpsc::channel(32);
         let (changes, outbox) = mpsc::unbounded_channel();
         let mut engine = Self::new(platform, watch, inbox, changes, &config)?;
@@ -177,13 +184,15 @@ impl<P: Platform> Engine<P> {
         let mut choices = Choices::new(config.choices.clone());
         list.interfaces = choices.apply(list.interfaces);
         Ok(Self {
-            platform,
+            upkeep: Upkeep::new(platform.host()?),
+            platform: Arc::new(platform),
             settings: Settings {
                 name: name::clean(&config.name).unwrap_or_else(|| "mast".into()),
                 tun_name: config.tun_name.clone(),
                 mtu: config.mtu,
                 pool: config.pool,
                 policy: config.policy.clone(),
+                protect: config.protect,
                 plain_only: switched() == Some(Measure::Plain),
             },
             identities: vec![Arc::clone(&identity)],
@@ -197,7 +206,6 @@ impl<P: Platform> Engine<P> {
             alarms: Alarms::default(),
             by_index: HashMap::new(),
             routing: Routing::default(),
-            network_due: NetworkDue::default(),
             net: Net {
                 sockets: Sockets::new(config.port)?,
                 indices: Indices::new(),
@@ -206,8 +214,7 @@ impl<P: Platform> Engine<P> {
                 full: None,
                 too_big: icmp::Allowance::new(Instant::now()),
             },
-            tun: None,
-            tun_retry: None,
+            tunnel: Tunnel::default(),
             names: Names::default(),
             shared: list.interfaces.as_slice().into(),
             list,
@@ -241,24 +248,27 @@ impl<P: Platform> Engine<P> {
         loop {
             let now = Instant::now();
             self.settle(now);
-            if self.network_due.is_due(now) {
-                self.configure().await;
-            }
             if self.end_closing(now) {
                 return;
             }
+            self.keep_up(now);
             let due = self.timeout(now).unwrap_or(now + FOREVER);
             if due != alarm {
                 alarm = due;
                 sleep.as_mut().reset(due.into());
             }
             let wake = {
-                let Self { watch, commands, listening, net, tun, watching, .. } = &mut self;
+                let Self { watch, commands, listening, net, tunnel, upkeep, watching, .. } = &mut self;
                 let full = net.full.map(|(path, _)| path);
-                let readable = async {
-                    match tun {
-                        Some(tun) if full.is_none() => tun.readable().await,
-                        _ => pending().await,
+                let tunnel = async {
+                    match &tunnel.tun {
+                        Some(tun) if full.is_none() => {
+                            // An error shows when it is read.
+                            let _ = tun.readable().await;
+                            Wake::Data
+                        }
+                        Some(_) => pending().await,
+                        None => Wake::Made(tunnel.made().await),
                     }
                 };
                 let room = poll_fn(|cx| match full {
@@ -276,7 +286,8 @@ impl<P: Platform> Engine<P> {
                     () = &mut sleep => Wake::Timer,
                     () = poll_fn(|cx| net.sockets.poll_readable(cx)) => Wake::Data,
                     () = room => Wake::Room,
-                    _ = readable => Wake::Data,
+                    wake = tunnel => wake,
+                    done = upkeep.done() => Wake::Kept(done),
                 }
             };
             let now = Instant::now();
@@ -301,6 +312,8 @@ impl<P: Platform> Engine<P> {
                     }
                 }
                 Wake::Room => self.retry_full(now),
+                Wake::Made(made) => self.tun_made(now, made),
+                Wake::Kept(done) => self.kept_up(now, done),
             }
         }
     }
@@ -311,8 +324,8 @@ impl<P: Platform> Engine<P> {
         let others = [
             peers,
             self.net.sockets.retry(now).filter(|_| self.up),
-            self.tun_retry,
-            self.network_due.at(),
+            self.tunnel.retry(),
+            self.upkeep.at().filter(|_| !self.ending()),
             self.revalidate,
             self.full_until(),
             self.joining.as_ref().map(|j| j.joining.timeout()),
@@ -344,8 +357,8 @@ impl<P: Platform> Engine<P> {
         if due(self.full_until()) {
             self.retry_full(now);
         }
-        if due(self.tun_retry) {
-            self.restore_tun(now);
+        if self.up && due(self.tunnel.retry()) {
+            self.make_tun();
         }
         if due(self.revalidate) {
             self.revalidate_all(now);
@@ -367,6 +380,9 @@ impl<P: Platform> Engine<P> {
         let resumed = list.resumed != self.list.resumed;
         let routes = list.routes_changed != self.list.routes_changed;
         let interfaces = list.interfaces != self.list.interfaces;
+        if list.disturbed != self.list.disturbed {
+            self.upkeep.note_disturbance();
+        }
         self.list = list;
         if !self.up {
             return;
@@ -413,7 +429,7 @@ impl<P: Platform> Engine<P> {
     }
 
     fn sync_sockets(&mut self, now: Instant) {
-        for failure in self.net.sockets.sync(&self.platform, &self.list.interfaces, now) {
+        for failure in self.net.sockets.sync(&*self.platform, &self.list.interfaces, now) {
             let port = self.net.sockets.port();
             let Failure { interface, error } = failure;
             tracing::warn!(%error, port, "no socket; trying again");

@@ -31,6 +31,8 @@ pub(crate) enum Command {
     SetPolicy { peer: Option<String>, policy: Option<Policy>, reply: Reply<()> },
     Choose { interface: String, choice: Choose, reply: Reply<()> },
     FullTunnel { peer: String, on: bool, reply: Reply<()> },
+    Protect { on: bool, reply: Reply<()> },
+    Applied(Reply<()>),
     Recent(Reply<Vec<Happening>>),
     Drill { peer: String, reply: Reply<(usize, mpsc::Receiver<DrillStep>)> },
     Stop(Reply<()>),
@@ -214,6 +216,23 @@ impl EngineHandle {
     pub async fn set_full_tunnel(&self, peer: &str, on: bool) -> Result<(), EngineError> {
         let peer = peer.to_owned();
         self.ask(|reply| Command::FullTunnel { peer, on, reply }).await
+    }
+
+    /// Whether nothing may leave around a full tunnel. It is in force when this returns.
+    ///
+    /// # Errors
+    /// When the system refuses; it is tried again all the same.
+    pub async fn protect(&self, on: bool) -> Result<(), EngineError> {
+        self.ask(|reply| Command::Protect { on, reply }).await
+    }
+
+    /// Waits until what was asked for before is set on the host, too: addresses, routes, leak protection.
+    ///
+    /// # Errors
+    /// When the system refuses leak protection, or cannot be asked. Single addresses and routes that it refuses are told
+    /// as happenings.
+    pub async fn applied(&self) -> Result<(), EngineError> {
+        self.ask(Command::Applied).await
     }
 
     /// What happens from now on. Nothing is lost to a listener before 32,768 happenings wait for it; then the oldest are,

@@ -34,6 +34,8 @@
 //! | `segment`, `coalesce` | frames of many datagrams: cut on the way out, put together on the way in |
 //! | `checksum`, `ecn` | partial checksums; traffic class and congestion marks |
 //! | `clamp` | the segment size that TCP connections through the tunnel agree on |
+//! | `tunnel` | the virtual interface: that it is there |
+//! | `upkeep`, `declared`, `reconcile` | what is set on the host: addresses, routes, leak protection |
 //! | `sockets` | one UDP socket per interface and family |
 //! | `secure`, `wireguard` | WireGuard messages and sessions |
 //! | `eids` | IPv4 EIDs of all contexts together |
@@ -67,10 +69,10 @@ mod invite;
 mod measuring;
 mod meet;
 mod name;
-mod network;
 mod outbox;
 mod pairing;
 mod peer;
+mod reconcile;
 mod routing;
 mod secure;
 mod segment;
@@ -79,13 +81,17 @@ mod sockets;
 mod story;
 mod tidings;
 mod traffic;
+mod tunnel;
+mod upkeep;
 mod wireguard;
 
 pub mod api;
+pub mod declared;
 pub mod os;
 
 pub use engine::Engine;
 pub use handle::{Choose, EngineHandle, Invite, NewPeer};
 #[cfg(feature = "measuring")]
 pub use measuring::Measure;
+pub use reconcile::{Outcome, Part, Reconciler, Refusal};
 pub use tidings::{Heard, Reader, Tidings};

@@ -13,6 +13,8 @@ use socket2::SockRef;
 use tokio::net::UdpSocket;
 use tokio::sync::watch;
 
+use crate::declared::Host;
+
 /// The interfaces at one moment, as the monitor publishes them.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct InterfaceList {
@@ -22,6 +24,9 @@ pub struct InterfaceList {
     pub routes_changed: u64,
     /// Grows when the machine woke from sleep: NAT bindings and addresses may be stale.
     pub resumed: u64,
+    /// Grows when something that MAST sets on the host may have been taken away: an address or a route of the virtual
+    /// interface, leak protection. Systems that cannot tell cheaply leave it as it is.
+    pub disturbed: u64,
 }
 
 /// An address family of a socket.
@@ -55,6 +60,22 @@ impl Prefix {
         Self { address, length: if address.is_ipv4() { 32 } else { 128 } }
     }
 
+    /// The same range with no bit of the address set behind the prefix, and a length that there can be.
+    pub fn masked(self) -> Self {
+        match self.address {
+            IpAddr::V4(a) => {
+                let length = self.length.min(32);
+                let mask = u32::MAX.checked_shl(32 - u32::from(length)).unwrap_or(0);
+                Self { address: IpAddr::V4((a.to_bits() & mask).into()), length }
+            }
+            IpAddr::V6(a) => {
+                let length = self.length.min(128);
+                let mask = u128::MAX.checked_shl(128 - u32::from(length)).unwrap_or(0);
+                Self { address: IpAddr::V6((a.to_bits() & mask).into()), length }
+            }
+        }
+    }
+
     /// Whether `address` is in the range.
     pub fn contains(&self, address: IpAddr) -> bool {
         match (self.address, address) {
@@ -75,15 +96,6 @@ impl std::fmt::Display for Prefix {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(f, "{}/{}", self.address, self.length)
     }
-}
-
-/// The addresses and routes that the virtual interface shall have; whatever else MAST set before is taken away.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct VirtualNetwork {
-    /// Own EIDs, each a host prefix.
-    pub addresses: Vec<IpAddr>,
-    /// Where each range of peers' EIDs leads: into the virtual interface, with the preferred source, if any.
-    pub routes: Vec<(Prefix, Option<IpAddr>)>,
 }
 
 /// What a virtual interface does for the engine beyond carrying single, finished datagrams.
@@ -139,12 +151,6 @@ pub trait Tun: Send + Sync + 'static {
     /// `InvalidInput` when the device does not take such a frame after all; or whatever the device says: a refused
     /// datagram is lost, as on any link.
     fn try_send(&self, parts: &[IoSlice<'_>], offload: Offload) -> io::Result<()>;
-    /// Makes the interface's addresses and routes be `network`, changing only what differs from what was set before.
-    /// The routes and addresses go with the interface when it is dropped.
-    ///
-    /// # Errors
-    /// When the system refuses; what was changed so far is undone.
-    fn configure(&self, network: &VirtualNetwork) -> impl Future<Output = io::Result<()>> + Send;
 }
 
 /// What one read of a socket brought: datagrams from one address, one after the other.
@@ -236,18 +242,35 @@ impl Udp for PlainUdp {
     }
 }
 
+/// The virtual interface as it is wished for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TunWish {
+    /// What it shall be called, where the system lets one choose; [`Tun::name`] tells what it is called.
+    pub name: String,
+    /// In bytes.
+    pub mtu: u16,
+}
+
 /// An operating system.
 pub trait Platform: Send + Sync + 'static {
     /// Its virtual interface.
     type Tun: Tun;
     /// Its sockets.
     type Udp: Udp;
+    /// What is set on it besides.
+    type Host: Host;
 
-    /// Makes the virtual interface, up, with an MTU in bytes.
+    /// Makes the virtual interface, up. That may take a while, and nobody waits for it who has datagrams to move.
     ///
     /// # Errors
     /// `PermissionDenied`, `AlreadyExists`, or whatever the system says, with what to do about it in the text.
-    fn create_tun(&self, name: &str, mtu: u16) -> io::Result<Self::Tun>;
+    fn create_tun(&self, wish: &TunWish) -> impl Future<Output = io::Result<Self::Tun>> + Send;
+
+    /// The hand that sets addresses, routes and the like.
+    ///
+    /// # Errors
+    /// When the system cannot be asked at all.
+    fn host(&self) -> io::Result<Self::Host>;
 
     /// A UDP socket on `interface`. Port 0 lets the system choose.
     ///
@@ -255,12 +278,12 @@ pub trait Platform: Send + Sync + 'static {
     /// `AddrInUse`, `PermissionDenied`, or `NotFound` when the interface is gone.
     fn bind_udp(&self, interface: &Interface, family: Family, port: u16) -> io::Result<Self::Udp>;
 
-    /// Starts to watch the interfaces; the task ends when every receiver is dropped.
-    /// `exclude` is the name of the virtual interface.
+    /// Starts to watch the interfaces; it ends when every receiver is dropped. Virtual interfaces that this platform
+    /// made are not among them, whatever they are called.
     ///
     /// # Errors
     /// When the system's event source cannot be opened.
-    fn watch_interfaces(&self, exclude: &str) -> io::Result<watch::Receiver<InterfaceList>>;
+    fn watch_interfaces(&self) -> io::Result<watch::Receiver<InterfaceList>>;
 
     /// The name of an interface, for messages.
     fn interface_name(list: &InterfaceList, id: InterfaceId) -> Option<&str> {

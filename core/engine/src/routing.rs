@@ -4,8 +4,9 @@ use std::cmp::Ordering;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::net::{IpAddr, Ipv4Addr};
 
+use crate::declared::Declared;
 use crate::inner;
-use crate::os::{Prefix, VirtualNetwork};
+use crate::os::Prefix;
 use crate::peer::{Peer, PeerId};
 
 /// Inner destination to peer. A peer's change costs what the peer claims, however many others there are.
@@ -211,9 +212,10 @@ impl Routing {
         level.ranges.get(&level.bits(range.address))
     }
 
-    /// The addresses and routes that the virtual interface shall have. Takes as long as there are claims.
-    pub fn network(&self) -> VirtualNetwork {
-        let mut network = VirtualNetwork::default();
+    /// The addresses and routes that the virtual interface shall have, and nothing else. Takes as long as there are
+    /// claims.
+    pub fn network(&self) -> Declared {
+        let mut network = Declared::default();
         for (id, claim) in &self.claims {
             let has = |claimants: Option<&Claimants>| claimants.is_some_and(|c| c.first == *id);
             network.addresses.extend(claim.own.iter().filter(|own| has(self.own.get(own))));
@@ -302,7 +304,7 @@ mod tests {
         ]
     }
 
-    fn routing() -> (Routing, VirtualNetwork) {
+    fn routing() -> (Routing, Declared) {
         let mut routing = Routing::default();
         for (id, claim) in claims() {
             assert!(routing.update(id, claim));
@@ -336,7 +338,7 @@ mod tests {
         for id in [3, 2] {
             routing.update(PeerId(id), Claim::default());
         }
-        assert_eq!(routing.network(), VirtualNetwork::default());
+        assert_eq!(routing.network(), Declared::default());
         assert!(routing.exact.is_empty() && routing.levels.is_empty() && routing.own.is_empty());
     }
 

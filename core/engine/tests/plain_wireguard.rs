@@ -117,8 +117,8 @@ async fn it_is_found_out_and_carries_data() {
     let peer = &snapshot.peers[0];
     assert_eq!((peer.state, peer.eid_v6, peer.eid_v4), (PeerState::Connected, None, None));
     assert!(peer.rx_bytes > 99 * 32 && peer.tx_bytes > 99 * 32);
-    let network = host.wire.network.lock().unwrap().clone();
-    assert_eq!(network.addresses, [IpAddr::from(OWN)]);
+    let network = host.wire.interface().unwrap();
+    assert_eq!(network.addresses, [IpAddr::from(OWN)].into());
     // What is not allowed does not come in: the server sends back from wherever it was sent to.
     host.wire.send(v4(Ipv4Addr::new(192, 0, 2, 9), SERVER, b"x"));
     host.until("foreign", |s| Host::counter(s, "foreign_destination") == 1).await;
@@ -134,7 +134,7 @@ async fn a_full_tunnel_is_switched_within_the_session() {
     peer.plain.as_mut().unwrap().allowed.push(all);
     host.engine.add_peer(peer).await.unwrap();
     let outside = Ipv4Addr::new(192, 0, 2, 9);
-    let routed = || host.wire.network.lock().unwrap().routes.iter().any(|(range, _)| *range == all);
+    let routed = || host.wire.interface().unwrap().routes.contains_key(&all);
     for on in [true, false, false, true] {
         host.engine.set_full_tunnel("server", on).await.unwrap();
         host.until("switched", |s| s.peers[0].full_tunnel == Some(on) && routed() == on).await;

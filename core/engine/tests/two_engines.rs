@@ -33,7 +33,7 @@ async fn datagrams_go_both_ways() {
         assert_eq!(a.wire.receive().await, Some(answer));
     }
     // The host's routes lead into the virtual interface.
-    let network = a.wire.network.lock().unwrap().clone();
+    let network = a.wire.interface().unwrap();
     assert!(network.addresses.contains(&own.into()) && network.addresses.contains(&pair.own.into()));
     assert_eq!(network.routes.len(), 2);
 }
@@ -45,7 +45,7 @@ async fn down_and_up() {
     let before = std::time::Instant::now();
     b.engine.down().await.unwrap();
     assert!(before.elapsed() < Duration::from_millis(250), "the leave was acknowledged");
-    assert!(!*b.wire.present.lock().unwrap(), "the virtual interface is gone");
+    assert!(b.wire.interface().is_none(), "the virtual interface is gone");
     a.until("told", |s| s.peers[0].state == PeerState::Down).await;
     assert_eq!(b.snapshot().await.peers[0].state, PeerState::Down);
     b.engine.up().await.unwrap();
@@ -64,7 +64,7 @@ async fn the_engine_ends_with_its_last_handle() {
     let (a, b) = pair(22, 23, 1).await;
     drop(a.engine);
     b.until("told", |s| s.peers[0].state == PeerState::Down).await;
-    assert!(!*a.wire.present.lock().unwrap());
+    assert!(a.wire.interface().is_none());
 }
 
 #[tokio::test]

@@ -6,7 +6,6 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use mast_control::{Event, Notice, Notices, What};
 use mast_engine::api::{Change, Happening, InterfaceTraffic};
-use mast_engine::os::Family;
 use mast_engine::{EngineHandle, Heard, Reader, Tidings};
 use tokio::sync::{Notify, mpsc};
 
@@ -54,8 +53,6 @@ pub(crate) struct Daemon {
     unsaved: Mutex<Option<String>>,
     /// The state is saved by one at a time: what was read from memory first must not be written last.
     saving: Arc<tokio::sync::Mutex<()>>,
-    /// Leak protection is changed by one at a time: what was found out first must not be applied last.
-    guarding: tokio::sync::Mutex<()>,
 }
 
 impl Daemon {
@@ -74,7 +71,6 @@ impl Daemon {
             meter: Mutex::default(),
             unsaved: Mutex::default(),
             saving: Arc::default(),
-            guarding: tokio::sync::Mutex::default(),
         })
     }
 
@@ -137,26 +133,13 @@ impl Daemon {
         self.chronicle().last(limit)
     }
 
-    /// Has leak protection be as the user wants it and as the peers are now.
+    /// Has the host be as the user wants it and as the peers are now, leak protection above all.
     ///
     /// # Errors
-    /// In words, when the system refuses; then it is as it was.
+    /// In words, when the system refuses leak protection.
     pub async fn guard(&self) -> Result<(), String> {
-        let _guarding = self.guarding.lock().await;
-        let outline = self.engine.outline().await.map_err(|error| error.to_string())?;
-        let on = outline.up && outline.full_tunnel && self.store().leak_protection();
-        // Both versions of IP, also where the tunnel is for one only: the other would be a way around it.
-        let families: &[Family] = if on { &[Family::V4, Family::V6] } else { &[] };
-        match tokio::task::spawn_blocking(move || mast_platform::guard(families)).await {
-            Ok(Ok(changed)) => {
-                if changed {
-                    tracing::info!(on, "leak protection");
-                }
-                Ok(())
-            }
-            Ok(Err(error)) => Err(error.to_string()),
-            Err(error) => Err(error.to_string()),
-        }
+        let on = self.store().leak_protection();
+        self.engine.protect(on).await.map_err(|error| error.to_string())
     }
 
     /// Why the state could not be saved, if so.

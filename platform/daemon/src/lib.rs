@@ -28,6 +28,9 @@ use std::ffi::OsString;
 use std::process::ExitCode;
 
 use clap::Parser;
+use mast_engine::Reconciler;
+use mast_engine::declared::Declared;
+use mast_engine::os::Platform;
 
 pub use args::{DEFAULT_CONFIG, DEFAULT_STATE};
 
@@ -81,7 +84,12 @@ fn leftovers(args: &args::Args) -> std::io::Result<Vec<String>> {
     let interface = config.map_or_else(|_| config::DEFAULT_INTERFACE.to_owned(), |config| config.interface);
     let mut cleared = Vec::new();
     // First, since it keeps the whole machine from the world.
-    if mast_platform::guard(&[])? {
+    let platform = mast_platform::Native::new(mast_platform::Overrides::default());
+    let outcome = Reconciler::new(platform.host()?).apply(&Declared::default(), true);
+    if let Some(refusal) = outcome.refused.into_iter().next() {
+        return Err(std::io::Error::new(refusal.kind, refusal.text));
+    }
+    if outcome.taken > 0 {
         cleared.push("the rules of leak protection".to_owned());
     }
     cleared.extend(mast_platform::clear_leftovers(&interface)?);

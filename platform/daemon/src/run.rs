@@ -122,6 +122,7 @@ async fn start(args: &Args, config: Config, facts: Facts) -> Result<Started, Fai
         peers: store.peers(),
         invites: store.invites(),
         choices: store.choices(),
+        protect: store.leak_protection(),
         up,
     };
     let platform = Native::new(overrides(&config));

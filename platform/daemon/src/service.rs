@@ -165,6 +165,8 @@ impl MastService {
             self.0.store().set_leak_protection(on);
             if let Err(error) = self.0.guard().await {
                 self.0.store().set_leak_protection(before);
+                // As it was; that this fails, too, would be said of the first.
+                let _ = self.0.guard().await;
                 return Err(ControlError::of(Why::System { error }).in_field("leak_protection"));
             }
         }

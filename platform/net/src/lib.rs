@@ -19,6 +19,6 @@ pub use check::Check;
 pub use overrides::Overrides;
 
 #[cfg(target_os = "linux")]
-pub use linux::{Linux as Native, clear_leftovers, guard, probe, sessions};
+pub use linux::{Linux as Native, clear_leftovers, probe, sessions};
 #[cfg(not(target_os = "linux"))]
-pub use unsupported::{Native, clear_leftovers, guard, probe, sessions};
+pub use unsupported::{Native, clear_leftovers, probe, sessions};

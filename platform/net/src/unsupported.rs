@@ -2,7 +2,8 @@
 
 use std::io::{self, IoSlice};
 
-use mast_engine::os::{Family, InterfaceList, Offload, Offloads, PlainUdp, Platform, Tun, VirtualNetwork};
+use mast_engine::declared::{Host, Present, Step};
+use mast_engine::os::{Family, InterfaceList, Offload, Offloads, PlainUdp, Platform, Tun, TunWish};
 use mast_proto::Interface;
 use tokio::sync::watch;
 
@@ -46,7 +47,17 @@ impl Tun for NoTun {
     fn try_send(&self, _parts: &[IoSlice<'_>], _offload: Offload) -> io::Result<()> {
         match *self {}
     }
-    async fn configure(&self, _network: &VirtualNetwork) -> io::Result<()> {
+}
+
+/// A host on which nothing can be set.
+#[derive(Debug)]
+pub enum NoHost {}
+
+impl Host for NoHost {
+    fn present(&mut self, _interface: Option<&str>) -> io::Result<Present> {
+        match *self {}
+    }
+    fn take(&mut self, _interface: Option<&str>, _steps: &[Step]) -> Vec<io::Result<()>> {
         match *self {}
     }
 }
@@ -54,14 +65,18 @@ impl Tun for NoTun {
 impl Platform for Native {
     type Tun = NoTun;
     type Udp = PlainUdp;
+    type Host = NoHost;
 
-    fn create_tun(&self, _name: &str, _mtu: u16) -> io::Result<NoTun> {
+    async fn create_tun(&self, _wish: &TunWish) -> io::Result<NoTun> {
+        unsupported()
+    }
+    fn host(&self) -> io::Result<NoHost> {
         unsupported()
     }
     fn bind_udp(&self, _interface: &Interface, _family: Family, _port: u16) -> io::Result<PlainUdp> {
         unsupported()
     }
-    fn watch_interfaces(&self, _exclude: &str) -> io::Result<watch::Receiver<InterfaceList>> {
+    fn watch_interfaces(&self) -> io::Result<watch::Receiver<InterfaceList>> {
         unsupported()
     }
 }
@@ -78,14 +93,6 @@ pub fn probe() -> Vec<Check> {
 /// None yet.
 pub fn clear_leftovers(_tun_name: &str) -> io::Result<Vec<String>> {
     Ok(Vec::new())
-}
-
-/// Has leak protection be set for these versions of IP: there is none to be taken away.
-///
-/// # Errors
-/// When it is to be set.
-pub fn guard(families: &[Family]) -> io::Result<bool> {
-    if families.is_empty() { Ok(false) } else { unsupported() }
 }
 
 /// Counts sessions: none here.

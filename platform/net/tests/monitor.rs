@@ -18,7 +18,7 @@ fn ignoring(names: &[&str]) -> Overrides {
 }
 
 fn watch(overrides: Overrides) -> watch::Receiver<InterfaceList> {
-    Native::new(overrides).watch_interfaces("mast0").unwrap()
+    Native::new(overrides).watch_interfaces().unwrap()
 }
 
 fn has(list: &InterfaceList, name: &str, address: &str) -> bool {

@@ -9,16 +9,26 @@ use std::net::{IpAddr, SocketAddr, UdpSocket};
 use std::time::Duration;
 
 use common::{INSIDE, again, eventually, in_namespace, ip, may_open_tun, pair};
-use mast_engine::os::{Offload, Platform, Prefix, Tun, VirtualNetwork};
+use mast_engine::Reconciler;
+use mast_engine::declared::Declared;
+use mast_engine::os::{Offload, Platform, Prefix, Tun, TunWish};
 use mast_platform::linux::LinuxTun;
 use mast_platform::{Native, Overrides, clear_leftovers, probe};
 
-fn create(name: &str) -> std::io::Result<LinuxTun> {
-    Native::new(Overrides::default()).create_tun(name, 1280)
+async fn create(name: &str) -> std::io::Result<LinuxTun> {
+    Native::new(Overrides::default()).create_tun(&TunWish { name: name.to_owned(), mtu: 1280 }).await
 }
 
-fn network(addresses: &[&str], routes: &[(&str, u8, Option<&str>)]) -> VirtualNetwork {
-    VirtualNetwork {
+/// Sets what is declared; what is refused fails the test.
+fn configure(network: &Declared) {
+    let mut keeper = Reconciler::new(Native::new(Overrides::default()).host().unwrap());
+    let outcome = keeper.apply(network, true);
+    assert!(outcome.refused.is_empty(), "{outcome:?}");
+}
+
+fn network(addresses: &[&str], routes: &[(&str, u8, Option<&str>)]) -> Declared {
+    Declared {
+        interface: Some("mast0".to_owned()),
         addresses: addresses.iter().map(|a| a.parse().unwrap()).collect(),
         routes: routes
             .iter()
@@ -26,6 +36,7 @@ fn network(addresses: &[&str], routes: &[(&str, u8, Option<&str>)]) -> VirtualNe
                 (Prefix { address: address.parse().unwrap(), length }, source.map(|s| s.parse().unwrap()))
             })
             .collect(),
+        ..Declared::default()
     }
 }
 
@@ -77,16 +88,14 @@ fn datagrams_go_both_ways() {
         if !may_open_tun() {
             return;
         }
-        let tun = create("mast0").unwrap();
+        let tun = create("mast0").await.unwrap();
         assert_eq!(tun.name(), "mast0");
         let link = ip("link show mast0");
         assert!(link.contains("mtu 1280") && link.contains("UP"), "{link}");
-        tun.configure(&network(
+        configure(&network(
             &["10.77.0.1", "fd77::1"],
             &[("10.77.0.0", 16, Some("10.77.0.1")), ("fd77::", 16, Some("fd77::1"))],
-        ))
-        .await
-        .unwrap();
+        ));
         for (any, peer, own) in
             [("0.0.0.0:0", "10.77.5.5:700", "10.77.0.1"), ("[::]:0", "[fd77::5]:700", "fd77::1")]
         {
@@ -123,8 +132,8 @@ fn configuration_follows_what_is_wanted() {
         }
         pair("eth0", "peer0", "192.0.2.2/24");
         ip("route add default via 192.0.2.1");
-        let tun = create("mast0").unwrap();
-        tun.configure(&network(
+        let _tun = create("mast0").await.unwrap();
+        configure(&network(
             &["10.77.0.1", "fd77::1"],
             &[
                 ("10.77.0.9", 16, None),
@@ -132,9 +141,7 @@ fn configuration_follows_what_is_wanted() {
                 ("0.0.0.0", 0, Some("10.77.0.1")),
                 ("::", 0, None),
             ],
-        ))
-        .await
-        .unwrap();
+        ));
         assert_eq!(
             shown("mast0"),
             [
@@ -150,15 +157,6 @@ fn configuration_follows_what_is_wanted() {
             .map(with_protocol),
         );
         assert!(ip("route show default").contains("via 192.0.2.1 dev eth0"));
-
-        // What somebody else adds stays.
-        ip("addr add 10.99.0.1/32 dev mast0");
-        tun.configure(&network(&["10.77.0.2"], &[("10.77.0.0", 16, Some("10.77.0.2"))])).await.unwrap();
-        let expected = ["10.77.0.0/16 scope link src 10.77.0.2", "10.77.0.2/32", "10.99.0.1/32"];
-        assert_eq!(shown("mast0"), expected.map(with_protocol));
-
-        tun.configure(&VirtualNetwork::default()).await.unwrap();
-        assert_eq!(shown("mast0"), ["10.99.0.1/32"]);
     });
 }
 
@@ -171,57 +169,45 @@ fn with_protocol(line: &str) -> String {
 }
 
 #[test]
-fn a_failed_change_is_undone() {
-    in_namespace("a_failed_change_is_undone", || async {
+fn an_interface_that_somebody_removes_says_so() {
+    in_namespace("an_interface_that_somebody_removes_says_so", || async {
         if !may_open_tun() {
             return;
         }
-        ip("link add other type veth peer name another");
-        ip("link set another up");
-        ip("link set other up");
-        ip("route add 10.200.0.0/16 dev other");
-        ip("route add fdcc::/16 dev other");
-        let tun = create("mast0").unwrap();
-        tun.configure(&network(&["10.77.0.1"], &[("10.77.0.0", 16, Some("10.77.0.1"))])).await.unwrap();
-        let (before, routes) = (shown("mast0"), ip("route") + &ip("-6 route"));
-        for taken in [("10.200.0.0", 16, None), ("fdcc::", 16, None)] {
-            let wanted = network(
-                &["10.77.0.2", "fd77::2"],
-                &[("10.77.0.0", 16, Some("10.77.0.2")), ("10.78.0.0", 16, None), taken],
-            );
-            let error = tun.configure(&wanted).await.unwrap_err();
-            assert_eq!(error.kind(), ErrorKind::AlreadyExists, "{error}");
-            assert!(error.to_string().contains(taken.0), "{error}");
-            assert_eq!(shown("mast0"), before);
-            assert_eq!(ip("route") + &ip("-6 route"), routes);
-        }
-        tun.configure(&network(&["10.77.0.2"], &[])).await.unwrap();
-        assert_eq!(shown("mast0"), ["10.77.0.2/32"]);
+        let tun = create("mast0").await.unwrap();
+        ip("link del mast0");
+        tokio::time::timeout(Duration::from_secs(5), tun.readable()).await.expect("told of it").unwrap();
+        let error = tun.try_recv(&mut [0; 100]).unwrap_err();
+        assert_ne!(error.kind(), ErrorKind::WouldBlock, "{error}");
     });
 }
 
 #[test]
-fn what_others_took_away_is_set_again() {
-    in_namespace("what_others_took_away_is_set_again", || async {
+fn half_a_default_route_is_made_whole_or_goes() {
+    in_namespace("half_a_default_route_is_made_whole_or_goes", || async {
         if !may_open_tun() {
             return;
         }
-        let tun = create("mast0").unwrap();
-        let wanted =
-            network(&["10.77.0.1", "fd77::1"], &[("10.77.0.0", 16, Some("10.77.0.1")), ("fd77::", 16, None)]);
-        tun.configure(&wanted).await.unwrap();
-        let before = shown("mast0");
-        assert_eq!(before.len(), 4, "{before:?}");
-        for damage in ["link set mast0 down", "addr flush dev mast0", "route flush dev mast0"] {
-            ip(damage);
-            tun.configure(&wanted).await.unwrap();
-            assert_eq!(shown("mast0"), before, "after {damage}");
-        }
-        ip("link del mast0");
-        assert_eq!(tun.configure(&wanted).await.unwrap_err().kind(), ErrorKind::NotFound);
-        tokio::time::timeout(Duration::from_secs(5), tun.readable()).await.expect("told of it").unwrap();
-        let error = tun.try_recv(&mut [0; 100]).unwrap_err();
-        assert_ne!(error.kind(), ErrorKind::WouldBlock, "{error}");
+        let tun = create("mast0").await.unwrap();
+        let mut keeper = Reconciler::new(Native::new(Overrides::default()).host().unwrap());
+        let all = network(&[], &[("0.0.0.0", 0, None), ("::", 0, None)]);
+        assert!(keeper.apply(&all, false).refused.is_empty());
+        let whole = shown("mast0");
+        assert_eq!(whole.len(), 4, "{whole:?}");
+        ip("route del 128.0.0.0/1 dev mast0");
+        ip("-6 route del ::/1 dev mast0");
+        assert!(keeper.apply(&all, true).refused.is_empty());
+        assert_eq!(shown("mast0"), whole);
+        // Where the one half cannot be had, there is not the other.
+        ip("route flush dev mast0");
+        ip("link add other type veth peer name another");
+        ip("link set other up");
+        ip("route add 128.0.0.0/1 dev other");
+        let refused = keeper.apply(&all, true).refused;
+        assert_eq!(refused.len(), 1, "{refused:?}");
+        assert!(refused[0].text.contains("0.0.0.0/0"), "{refused:?}");
+        assert!(!ip("route show dev mast0").contains("0.0.0.0/1"));
+        drop(tun);
     });
 }
 
@@ -231,19 +217,21 @@ fn a_name_that_is_taken_is_refused() {
         if !may_open_tun() {
             return;
         }
-        let first = create("mast0").unwrap();
-        let error = create("mast0").unwrap_err();
+        let first = create("mast0").await.unwrap();
+        let error = create("mast0").await.unwrap_err();
         assert_eq!(error.kind(), ErrorKind::AlreadyExists);
         assert!(error.to_string().contains("another mastd"), "{error}");
         drop(first);
-        eventually("the name is free", || create("mast0").is_ok());
+        while create("mast0").await.is_err() {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
 
         ip("link add eth7 type veth peer name peer7");
-        let error = create("eth7").unwrap_err();
+        let error = create("eth7").await.unwrap_err();
         assert_eq!(error.kind(), ErrorKind::AlreadyExists);
         assert!(error.to_string().contains("of another type"), "{error}");
         for name in ["", "a/b", "a b", "longer-than-15-bytes"] {
-            assert_eq!(create(name).unwrap_err().kind(), ErrorKind::InvalidInput, "{name}");
+            assert_eq!(create(name).await.unwrap_err().kind(), ErrorKind::InvalidInput, "{name}");
         }
     });
 }
@@ -260,7 +248,7 @@ fn leftovers_are_removed_and_nothing_else() {
         assert!(removed.len() == 1 && removed[0].contains("mast0"), "{removed:?}");
         assert!(!ip("link").contains("mast0"));
 
-        let held = create("mast0").unwrap();
+        let held = create("mast0").await.unwrap();
         ip("link add mast1 type veth peer name peer1");
         ip("tuntap add dev mast2 mode tap");
         for name in ["mast0", "mast1", "mast2"] {
@@ -279,7 +267,7 @@ fn without_privilege_the_remedy_is_told() {
         return again(NAME, &["--user"]);
     }
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-    let error = runtime.block_on(async { create("mast0").unwrap_err() });
+    let error = runtime.block_on(async { create("mast0").await.unwrap_err() });
     assert_eq!(error.kind(), ErrorKind::PermissionDenied, "{error}");
     assert!(error.to_string().contains("CAP_NET_ADMIN"), "{error}");
     let checks = probe();

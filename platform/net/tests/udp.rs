@@ -16,7 +16,7 @@ use mast_proto::{Interface, InterfaceId};
 use socket2::SockRef;
 
 async fn interfaces(names: &[&str]) -> Vec<Interface> {
-    let mut receiver = Native::new(Overrides::default()).watch_interfaces("mast0").unwrap();
+    let mut receiver = Native::new(Overrides::default()).watch_interfaces().unwrap();
     let list = wait_for(&mut receiver, "all", |list| names.iter().all(|n| find(list, n).is_some())).await;
     names.iter().map(|n| find(&list, n).unwrap().clone()).collect()
 }

@@ -10,7 +10,8 @@ use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
 use mast_engine::api::{Change, EngineConfig, Happening, PeerConfig, PublicKey, What, public_key};
-use mast_engine::os::{Family, InterfaceList, Offload, Offloads, PlainUdp, Platform, Tun, VirtualNetwork};
+use mast_engine::declared::{Host as Settings, Present, Step};
+use mast_engine::os::{Family, InterfaceList, Offload, Offloads, PlainUdp, Platform, Tun, TunWish};
 use mast_engine::{Engine, Heard};
 use mast_netlab::Host;
 use mast_proto::{EidPool, Interface, InterfaceId, InterfaceKind, PeerKind, Policy, Random};
@@ -63,9 +64,18 @@ impl Tun for NoTun {
     fn try_send(&self, _: &[IoSlice<'_>], _: Offload) -> io::Result<()> {
         Ok(())
     }
+}
 
-    async fn configure(&self, _: &VirtualNetwork) -> io::Result<()> {
-        Ok(())
+/// Nothing is set for what carries nothing.
+struct NoSettings;
+
+impl Settings for NoSettings {
+    fn present(&mut self, _: Option<&str>) -> io::Result<Present> {
+        Ok(Present::default())
+    }
+
+    fn take(&mut self, _: Option<&str>, steps: &[Step]) -> Vec<io::Result<()>> {
+        steps.iter().map(|_| Ok(())).collect()
     }
 }
 
@@ -74,9 +84,14 @@ struct OneSocket(watch::Receiver<InterfaceList>);
 impl Platform for OneSocket {
     type Tun = NoTun;
     type Udp = PlainUdp;
+    type Host = NoSettings;
 
-    fn create_tun(&self, _: &str, _: u16) -> io::Result<NoTun> {
+    async fn create_tun(&self, _: &TunWish) -> io::Result<NoTun> {
         Ok(NoTun)
+    }
+
+    fn host(&self) -> io::Result<NoSettings> {
+        Ok(NoSettings)
     }
 
     fn bind_udp(&self, interface: &Interface, family: Family, port: u16) -> io::Result<PlainUdp> {
@@ -86,7 +101,7 @@ impl Platform for OneSocket {
         PlainUdp::new(socket)
     }
 
-    fn watch_interfaces(&self, _: &str) -> io::Result<watch::Receiver<InterfaceList>> {
+    fn watch_interfaces(&self) -> io::Result<watch::Receiver<InterfaceList>> {
         Ok(self.0.clone())
     }
 }
@@ -227,6 +242,7 @@ fn config(at: usize, gateway: PublicKey, address: SocketAddr) -> EngineConfig {
         }],
         invites: vec![],
         choices: std::collections::BTreeMap::new(),
+        protect: false,
         up: true,
     }
 }

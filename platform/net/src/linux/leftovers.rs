@@ -2,7 +2,7 @@
 
 use std::io;
 
-use super::rtnl::Rtnl;
+use super::rtnl::{self, Rtnl};
 use super::tun;
 
 /// Deletes the interface `tun_name` if it is a TUN device that no process holds, and returns what was removed, as
@@ -23,7 +23,7 @@ pub fn clear_leftovers(tun_name: &str) -> io::Result<Vec<String>> {
         Err(error) if error.kind() == io::ErrorKind::AlreadyExists => return Ok(Vec::new()),
         Err(error) => return Err(error),
     };
-    rtnl.delete_link(link.index).map_err(io::Error::from)?;
+    rtnl.execute(rtnl::delete_link(link.index)).map_err(io::Error::from)?;
     drop(attached);
     Ok(vec![format!("the TUN device `{tun_name}`, which no process held")])
 }

@@ -25,13 +25,13 @@
 
 mod batch;
 mod classify;
-mod configure;
-mod guard;
+mod host;
 mod leftovers;
 mod monitor;
 mod netlink;
 mod nl80211;
 mod probe;
+mod protection;
 mod readiness;
 mod rtnl;
 mod sessions;
@@ -43,14 +43,14 @@ mod vnet;
 
 use std::io;
 
-use mast_engine::os::{Family, InterfaceList, Platform};
+use mast_engine::os::{Family, InterfaceList, Platform, TunWish};
 use mast_proto::Interface;
 use tokio::sync::watch;
 
 use crate::Overrides;
 
 pub use batch::LinuxUdp;
-pub use guard::guard;
+pub use host::LinuxHost;
 pub use leftovers::clear_leftovers;
 pub use probe::probe;
 pub use sessions::sessions;
@@ -72,10 +72,15 @@ impl Linux {
 impl Platform for Linux {
     type Tun = LinuxTun;
     type Udp = LinuxUdp;
+    type Host = LinuxHost;
 
     /// Must be called within a Tokio runtime, on which the device's readiness is then reported.
-    fn create_tun(&self, name: &str, mtu: u16) -> io::Result<LinuxTun> {
-        LinuxTun::create(name, mtu)
+    async fn create_tun(&self, wish: &TunWish) -> io::Result<LinuxTun> {
+        LinuxTun::create(wish).await
+    }
+
+    fn host(&self) -> io::Result<LinuxHost> {
+        LinuxHost::open()
     }
 
     /// Must be called within a Tokio runtime, too.
@@ -85,8 +90,8 @@ impl Platform for Linux {
 
     /// The watching is done by a thread of its own: the kernel holds up requests about interfaces while a driver
     /// is busy, and that must not hold up datagrams. The first list is there when this returns.
-    fn watch_interfaces(&self, exclude: &str) -> io::Result<watch::Receiver<InterfaceList>> {
-        monitor::watch(self.overrides.clone(), exclude)
+    fn watch_interfaces(&self) -> io::Result<watch::Receiver<InterfaceList>> {
+        monitor::watch(self.overrides.clone())
     }
 }
 

@@ -23,7 +23,7 @@ use tokio::sync::watch;
 use super::netlink::{self, Announced, Events, NetlinkError};
 use super::nl80211::Nl80211;
 use super::readiness::{self, Stable};
-use super::rtnl::{self, Link, Route, Rtnl};
+use super::rtnl::{self, Concern, Link, Route, Rtnl};
 use super::{classify, sysfs};
 use crate::Overrides;
 
@@ -39,12 +39,12 @@ const FAR_FUTURE_SECONDS: i64 = 10 * 365 * 86_400;
 const BATCH: u32 = 1_000;
 
 /// Starts the watching thread.
-pub(super) fn watch(overrides: Overrides, exclude: &str) -> io::Result<watch::Receiver<InterfaceList>> {
+pub(super) fn watch(overrides: Overrides) -> io::Result<watch::Receiver<InterfaceList>> {
     let failed =
         |error: io::Error| super::context(&error, error.kind(), "cannot watch the network interfaces");
     // Subscribed before the first reading, so that no change falls between.
     let events = Events::open(&rtnl::GROUPS).map_err(failed)?;
-    let mut reader = Reader::open(overrides, exclude).map_err(failed)?;
+    let mut reader = Reader::open(overrides).map_err(failed)?;
     let (publisher, receiver) = watch::channel(reader.read().map_err(|e| failed(e.into()))?);
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(failed)?;
     thread::Builder::new()
@@ -75,11 +75,15 @@ async fn run(events: Events, mut reader: Reader, publisher: watch::Sender<Interf
             () = publisher.closed() => return Ok(()),
             ready = events.readable() => {
                 let mut ready = ready?;
-                let (again, relevant) = drain(ready.get_inner().get(), &mut buffer);
+                let (again, concern) = drain(ready.get_inner().get(), &mut buffer, &reader.tuns);
                 if !again {
                     ready.clear_ready();
                 }
-                if !relevant && !reader.has_slept() {
+                if concern.declared {
+                    reader.disturbed += 1;
+                    publisher.send_modify(|list| list.disturbed = reader.disturbed);
+                }
+                if !concern.uplinks && !reader.has_slept() {
                     continue;
                 }
             }
@@ -105,20 +109,20 @@ async fn run(events: Events, mut reader: Reader, publisher: watch::Sender<Interf
     }
 }
 
-/// Takes what was announced: whether there may be more, and whether anything of it matters.
-fn drain(events: &Events, buffer: &mut [u8]) -> (bool, bool) {
-    let mut relevant = false;
+/// Takes what was announced: whether there may be more, and what it means.
+fn drain(events: &Events, buffer: &mut [u8], tuns: &BTreeSet<u32>) -> (bool, Concern) {
+    let mut concern = Concern::default();
     for _ in 0..BATCH {
         match events.receive(buffer) {
-            Ok(Announced::Nothing) => return (false, relevant),
-            Ok(announced) => relevant |= rtnl::concerns(&announced),
+            Ok(Announced::Nothing) => return (false, concern),
+            Ok(announced) => concern.add(&announced, tuns),
             Err(error) => {
                 tracing::warn!(%error, "cannot read the kernel's announcements");
-                return (false, true);
+                return (false, Concern::ALL);
             }
         }
     }
-    (true, relevant)
+    (true, concern)
 }
 
 async fn clock_set(clock: Option<&ClockSet>) {
@@ -173,7 +177,9 @@ fn asleep() -> nix::Result<TimeSpec> {
 struct Reader {
     rtnl: Rtnl,
     overrides: Overrides,
-    exclude: String,
+    /// The TUN devices as of the last reading.
+    tuns: BTreeSet<u32>,
+    disturbed: u64,
     /// Routes through uplinks as of the last reading.
     routes: Option<BTreeSet<Route>>,
     routes_changed: u64,
@@ -183,11 +189,12 @@ struct Reader {
 }
 
 impl Reader {
-    fn open(overrides: Overrides, exclude: &str) -> io::Result<Self> {
+    fn open(overrides: Overrides) -> io::Result<Self> {
         Ok(Self {
             rtnl: Rtnl::open()?,
             overrides,
-            exclude: exclude.to_owned(),
+            tuns: BTreeSet::new(),
+            disturbed: 0,
             routes: None,
             routes_changed: 0,
             asleep: asleep()?,
@@ -202,7 +209,9 @@ impl Reader {
         let links = self.rtnl.links()?;
         let addresses = self.rtnl.addresses()?;
 
-        let excluded = |name: &str| name == self.exclude || self.overrides.ignore.iter().any(|i| i == name);
+        let is_tun = |link: &&Link| link.virtual_type.as_deref() == Some("tun");
+        self.tuns = links.iter().filter(is_tun).map(|l| l.index).collect();
+        let excluded = |name: &str| self.overrides.ignore.iter().any(|i| i == name);
         let uplinks = classify::uplinks(&links, &routes, &excluded);
         let mut interfaces: BTreeMap<u32, Interface> = BTreeMap::new();
         for link in links.iter().filter(|l| uplinks.contains(&l.index)) {
@@ -230,6 +239,7 @@ impl Reader {
             interfaces: interfaces.into_values().collect(),
             routes_changed: self.routes_changed,
             resumed: self.resumed,
+            disturbed: self.disturbed,
         })
     }
 

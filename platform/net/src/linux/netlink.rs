@@ -40,11 +40,13 @@ const ERROR_ATTRIBUTE_MESSAGE: u16 = 1;
 pub(super) const BUFFER: usize = 64 * 1024;
 /// How often a dump is repeated when the objects changed while they were read.
 const DUMP_ATTEMPTS: u32 = 4;
+/// So many requests are sent together: their acknowledgements fit what a socket may have waiting by default.
+const TOGETHER: usize = 64;
 /// How long a reply may take. The kernel answers at once, but may have to wait for a driver first.
 const REPLY_TIMEOUT_SECONDS: i64 = 10;
 
 /// Why a request was not carried out.
-#[derive(Debug, thiserror::Error)]
+#[derive(Debug, Clone, thiserror::Error)]
 #[error("{}{}", .errno.desc(), .detail.as_ref().map(|d| format!(" ({d})")).unwrap_or_default())]
 pub(super) struct NetlinkError {
     pub(super) errno: Errno,
@@ -178,6 +180,54 @@ impl Requests {
     /// Sends a request and waits until it is carried out.
     pub(super) fn execute(&mut self, request: Request) -> Result<(), NetlinkError> {
         self.exchange(request, FLAG_ACK).map(drop)
+    }
+
+    /// Sends requests many at a time and says of each, in their order, what became of it. None waits for another's
+    /// outcome.
+    pub(super) fn batch(
+        &mut self,
+        requests: impl IntoIterator<Item = Request>,
+    ) -> Vec<Result<(), NetlinkError>> {
+        let mut requests = requests.into_iter();
+        let mut results = Vec::new();
+        loop {
+            let (first, mut bytes) = (self.sequence.wrapping_add(1), Vec::new());
+            for request in requests.by_ref().take(TOGETHER) {
+                self.sequence = self.sequence.wrapping_add(1);
+                bytes.extend(request.finish(self.sequence, FLAG_ACK));
+            }
+            if bytes.is_empty() {
+                return results;
+            }
+            let count = self.sequence.wrapping_sub(first) as usize + 1;
+            let mut answers: Vec<Option<Result<(), NetlinkError>>> = vec![None; count];
+            let failed = self.collect(&bytes, first, &mut answers).err().unwrap_or(Errno::EIO);
+            results.extend(answers.into_iter().map(|answer| answer.unwrap_or_else(|| Err(failed.into()))));
+        }
+    }
+
+    fn collect(
+        &mut self,
+        bytes: &[u8],
+        first: u32,
+        answers: &mut [Option<Result<(), NetlinkError>>],
+    ) -> Result<(), Errno> {
+        send(self.socket.as_raw_fd(), bytes, MsgFlags::empty())?;
+        let mut open = answers.len();
+        while open > 0 {
+            let length = match recv(self.socket.as_raw_fd(), &mut self.buffer, MsgFlags::empty()) {
+                Err(Errno::EINTR) => continue,
+                other => other?,
+            };
+            for message in messages(&self.buffer[..length]).iter().filter(|m| m.kind == ERROR) {
+                let at = message.sequence.wrapping_sub(first) as usize;
+                if let Some(answer) = answers.get_mut(at).filter(|a| a.is_none()) {
+                    *answer = Some(outcome(message));
+                    open -= 1;
+                }
+            }
+        }
+        Ok(())
     }
 
     /// Sends a request for one object and waits for it.

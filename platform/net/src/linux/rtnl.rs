@@ -9,9 +9,10 @@ use nix::errno::Errno;
 use nix::sys::socket::SockProtocol;
 
 use super::netlink::{
-    self, Announced, CREATE, EXCLUSIVE, Message, NetlinkError, REPLACE, Request, Requests, attributes, text,
+    Announced, CREATE, EXCLUSIVE, Message, NetlinkError, REPLACE, Request, Requests, attributes, text,
     u16_at, u32_at,
 };
+use super::protection::{self, DEL_RULE};
 
 pub(super) const NEW_LINK: u16 = 16;
 pub(super) const DEL_LINK: u16 = 17;
@@ -69,8 +70,8 @@ const AF_INET: u8 = libc::AF_INET as u8;
 const AF_INET6: u8 = libc::AF_INET6 as u8;
 const AF_BRIDGE: u8 = libc::AF_BRIDGE as u8;
 
-/// The multicast groups that announce links, addresses and routes.
-pub(super) const GROUPS: [u32; 5] = [1, 5, 7, 9, 11];
+/// The multicast groups that announce links, addresses, routes and rules.
+pub(super) const GROUPS: [u32; 7] = [1, 5, 7, 8, 9, 11, 19];
 
 /// A network device.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -289,24 +290,56 @@ fn family(address: IpAddr) -> u8 {
     if address.is_ipv4() { AF_INET } else { AF_INET6 }
 }
 
-/// What an announcement means for somebody who keeps links, addresses and routes in mind.
-pub(super) fn concerns(announced: &Announced) -> bool {
-    match announced {
-        Announced::Nothing => false,
-        Announced::Lost => true,
-        Announced::Messages(list) => list.iter().any(|message| match message.kind {
-            NEW_LINK | DEL_LINK => message.payload.first() != Some(&AF_BRIDGE),
-            NEW_ADDRESS | DEL_ADDRESS => true,
-            NEW_ROUTE | DEL_ROUTE => Route::parse(message, &mut BTreeSet::new()).is_some(),
-            _ => false,
-        }),
+/// What announcements mean.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(super) struct Concern {
+    /// To somebody who keeps the uplinks in mind.
+    pub(super) uplinks: bool,
+    /// To somebody who set addresses and routes of a TUN device, or rules: something of them may be gone.
+    pub(super) declared: bool,
+}
+
+impl Concern {
+    pub(super) const ALL: Self = Self { uplinks: true, declared: true };
+
+    /// Adds what was announced. `tuns` are the TUN devices: nothing of theirs concerns uplinks.
+    pub(super) fn add(&mut self, announced: &Announced, tuns: &BTreeSet<u32>) {
+        let list = match announced {
+            Announced::Nothing => return,
+            Announced::Lost => return *self = Self::ALL,
+            Announced::Messages(list) => list,
+        };
+        for message in list {
+            match message.kind {
+                NEW_LINK | DEL_LINK if message.payload.first() != Some(&AF_BRIDGE) => {
+                    self.uplinks = true;
+                    let own = u32_at(&message.payload, 4).is_some_and(|index| tuns.contains(&index));
+                    let up = Link::parse(message).is_some_and(|link| link.is_up());
+                    self.declared |= own && !up;
+                }
+                NEW_ADDRESS | DEL_ADDRESS => {
+                    let own = u32_at(&message.payload, 4).is_some_and(|index| tuns.contains(&index));
+                    self.uplinks |= !own;
+                    self.declared |= own && message.kind == DEL_ADDRESS;
+                }
+                NEW_ROUTE | DEL_ROUTE => {
+                    let mut routes = BTreeSet::new();
+                    Route::parse(message, &mut routes);
+                    self.uplinks |= routes.iter().any(|r| !tuns.contains(&r.index));
+                    let own = routes.iter().any(|r| tuns.contains(&r.index));
+                    self.declared |= own && message.kind == DEL_ROUTE;
+                }
+                DEL_RULE => self.declared |= protection::concerns(message),
+                _ => {}
+            }
+        }
     }
 }
 
 /// A connection to rtnetlink, in the network namespace in which it was opened.
 #[derive(Debug)]
 pub(super) struct Rtnl {
-    requests: Requests,
+    pub(super) requests: Requests,
 }
 
 impl Rtnl {
@@ -340,10 +373,14 @@ impl Rtnl {
 
     /// Every unicast route of the main table.
     pub(super) fn routes(&mut self) -> Result<BTreeSet<Route>, NetlinkError> {
+        self.routes_by(|request| request)
+    }
+
+    fn routes_by(&mut self, filter: impl Fn(Request) -> Request) -> Result<BTreeSet<Route>, NetlinkError> {
         let mut routes = BTreeSet::new();
         for family in [AF_INET, AF_INET6] {
             let header = [family, 0, 0, 0, TABLE_MAIN, 0, 0, 0, 0, 0, 0, 0];
-            match self.requests.dump(&Request::new(GET_ROUTE, 0, &header)) {
+            match self.requests.dump(&filter(Request::new(GET_ROUTE, 0, &header))) {
                 Ok(list) => {
                     for message in &list {
                         Route::parse(message, &mut routes);
@@ -358,39 +395,25 @@ impl Rtnl {
         Ok(routes)
     }
 
-    /// Takes a device up.
-    pub(super) fn set_up(&mut self, index: u32) -> Result<(), NetlinkError> {
-        let up = libc::IFF_UP as u32;
-        self.requests.execute(Request::new(SET_LINK, 0, &link_header(index, up, up)))
+    /// The addresses of one device.
+    pub(super) fn addresses_of(&mut self, index: u32) -> Result<Vec<Assigned>, NetlinkError> {
+        // `struct ifaddrmsg`; older kernels tell of all devices all the same.
+        let mut header = [0; 8];
+        header[4..8].copy_from_slice(&index.to_ne_bytes());
+        let list = self.requests.dump(&Request::new(GET_ADDRESS, 0, &header))?;
+        Ok(list.iter().filter_map(Assigned::parse).filter(|a| a.index == index).collect())
     }
 
-    /// Sets a device's MTU, in bytes.
-    pub(super) fn set_mtu(&mut self, index: u32, mtu: u32) -> Result<(), NetlinkError> {
-        let request =
-            Request::new(SET_LINK, 0, &link_header(index, 0, 0)).attribute(IFLA_MTU, &mtu.to_ne_bytes());
+    /// The unicast routes of the main table through one device.
+    pub(super) fn routes_of(&mut self, index: u32) -> Result<BTreeSet<Route>, NetlinkError> {
+        let mut routes = self.routes_by(|request| request.attribute(RTA_OIF, &index.to_ne_bytes()))?;
+        routes.retain(|r| r.index == index);
+        Ok(routes)
+    }
+
+    /// Carries out a request.
+    pub(super) fn execute(&mut self, request: Request) -> Result<(), NetlinkError> {
         self.requests.execute(request)
-    }
-
-    /// Makes the kernel give the device no IPv6 link-local address, and so send nothing of its own from it.
-    pub(super) fn no_generated_addresses(&mut self, index: u32) -> Result<(), NetlinkError> {
-        let request = Request::new(SET_LINK, 0, &link_header(index, 0, 0)).nested(IFLA_AF_SPEC, |spec| {
-            spec.nested(u16::from(AF_INET6), |inet6| {
-                inet6.attribute(IFLA_INET6_ADDR_GEN_MODE, &[ADDR_GEN_MODE_NONE])
-            })
-        });
-        self.requests.execute(request)
-    }
-
-    /// Removes a device.
-    pub(super) fn delete_link(&mut self, index: u32) -> Result<(), NetlinkError> {
-        self.requests.execute(Request::new(DEL_LINK, 0, &link_header(index, 0, 0)))
-    }
-
-    /// Gives a device a host address that is usable at once and brings no route.
-    pub(super) fn add_address(&mut self, index: u32, address: IpAddr) -> Result<(), NetlinkError> {
-        let flags = IFA_F_NOPREFIXROUTE | if address.is_ipv6() { IFA_F_NODAD } else { 0 };
-        let request = address_request(NEW_ADDRESS, CREATE | EXCLUSIVE, index, address);
-        self.requests.execute(request.attribute(IFA_FLAGS, &flags.to_ne_bytes()))
     }
 
     /// Whether the host takes what is sent to an address for itself.
@@ -403,34 +426,60 @@ impl Rtnl {
             Err(error) => Err(error),
         }
     }
+}
 
-    /// Takes a host address from a device.
-    pub(super) fn delete_address(&mut self, index: u32, address: IpAddr) -> Result<(), NetlinkError> {
-        self.requests.execute(address_request(DEL_ADDRESS, 0, index, address))
-    }
+/// Takes a device up.
+pub(super) fn set_up(index: u32) -> Request {
+    let up = libc::IFF_UP as u32;
+    Request::new(SET_LINK, 0, &link_header(index, up, up))
+}
 
-    /// Makes a route to a device. With `replace`, in the place of one of the same prefix; otherwise it fails if there
-    /// is one.
-    pub(super) fn put_route(
-        &mut self,
-        index: u32,
-        prefix: Prefix,
-        source: Option<IpAddr>,
-        replace: bool,
-    ) -> Result<(), NetlinkError> {
-        let flags = CREATE | if replace { REPLACE } else { EXCLUSIVE };
-        self.requests.execute(route_request(NEW_ROUTE, flags, index, prefix, source))
-    }
+/// Changes nothing of a device.
+pub(super) fn nothing(index: u32) -> Request {
+    Request::new(SET_LINK, 0, &link_header(index, 0, 0))
+}
 
-    /// Removes a route to a device.
-    pub(super) fn delete_route(
-        &mut self,
-        index: u32,
-        prefix: Prefix,
-        source: Option<IpAddr>,
-    ) -> Result<(), NetlinkError> {
-        self.requests.execute(route_request(DEL_ROUTE, 0, index, prefix, source))
-    }
+/// Sets a device's MTU, in bytes.
+pub(super) fn set_mtu(index: u32, mtu: u32) -> Request {
+    nothing(index).attribute(IFLA_MTU, &mtu.to_ne_bytes())
+}
+
+/// Makes the kernel give the device no IPv6 link-local address, and so send nothing of its own from it.
+pub(super) fn no_generated_addresses(index: u32) -> Request {
+    nothing(index).nested(IFLA_AF_SPEC, |spec| {
+        spec.nested(u16::from(AF_INET6), |inet6| {
+            inet6.attribute(IFLA_INET6_ADDR_GEN_MODE, &[ADDR_GEN_MODE_NONE])
+        })
+    })
+}
+
+/// Removes a device.
+pub(super) fn delete_link(index: u32) -> Request {
+    Request::new(DEL_LINK, 0, &link_header(index, 0, 0))
+}
+
+/// Gives a device a host address that is usable at once and brings no route.
+pub(super) fn add_address(index: u32, address: IpAddr) -> Request {
+    let flags = IFA_F_NOPREFIXROUTE | if address.is_ipv6() { IFA_F_NODAD } else { 0 };
+    address_request(NEW_ADDRESS, CREATE | EXCLUSIVE, index, address)
+        .attribute(IFA_FLAGS, &flags.to_ne_bytes())
+}
+
+/// Takes a host address from a device.
+pub(super) fn delete_address(index: u32, address: IpAddr) -> Request {
+    address_request(DEL_ADDRESS, 0, index, address)
+}
+
+/// Makes a route to a device. With `replace`, in the place of one of the same prefix; otherwise it fails if there is
+/// one.
+pub(super) fn put_route(index: u32, prefix: Prefix, source: Option<IpAddr>, replace: bool) -> Request {
+    let flags = CREATE | if replace { REPLACE } else { EXCLUSIVE };
+    route_request(NEW_ROUTE, flags, index, prefix, source)
+}
+
+/// Removes a route to a device.
+pub(super) fn delete_route(index: u32, prefix: Prefix, source: Option<IpAddr>) -> Request {
+    route_request(DEL_ROUTE, 0, index, prefix, source)
 }
 
 fn terminated(name: &str) -> Vec<u8> {
@@ -448,7 +497,7 @@ fn link_header(index: u32, flags: u32, change: u32) -> [u8; 16] {
     header
 }
 
-fn address_request(kind: u16, flags: u16, index: u32, address: IpAddr) -> netlink::Request {
+fn address_request(kind: u16, flags: u16, index: u32, address: IpAddr) -> Request {
     // `struct ifaddrmsg`
     let mut header = [family(address), Prefix::host(address).length, 0, SCOPE_UNIVERSE, 0, 0, 0, 0];
     header[4..8].copy_from_slice(&index.to_ne_bytes());
@@ -456,13 +505,7 @@ fn address_request(kind: u16, flags: u16, index: u32, address: IpAddr) -> netlin
     Request::new(kind, flags, &header).attribute(IFA_LOCAL, &bytes).attribute(IFA_ADDRESS, &bytes)
 }
 
-fn route_request(
-    kind: u16,
-    flags: u16,
-    index: u32,
-    prefix: Prefix,
-    source: Option<IpAddr>,
-) -> netlink::Request {
+fn route_request(kind: u16, flags: u16, index: u32, prefix: Prefix, source: Option<IpAddr>) -> Request {
     let scope = if prefix.address.is_ipv4() { SCOPE_LINK } else { SCOPE_UNIVERSE };
     // `struct rtmsg`
     let header = [

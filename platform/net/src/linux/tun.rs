@@ -5,18 +5,16 @@ use std::io::{self, IoSlice, IoSliceMut};
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
-use std::sync::{Arc, Mutex, PoisonError};
 
-use mast_engine::os::{Offload, Offloads, Tun, VirtualNetwork};
+use mast_engine::os::{Offload, Offloads, Tun, TunWish};
 use nix::errno::Errno;
 use nix::sys::uio::{readv, writev};
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 
-use super::configure::Configurator;
 use super::context;
 use super::readiness::{self, READ_OR_GONE, Stable};
-use super::rtnl::Rtnl;
+use super::rtnl::{self, Rtnl};
 use super::vnet::{self, HEADER};
 
 /// The device through which TUN devices are made.
@@ -31,7 +29,6 @@ pub struct LinuxTun {
     name: String,
     offloads: Offloads,
     device: AsyncFd<Stable<OwnedFd>>,
-    configurator: Arc<Mutex<Configurator>>,
 }
 
 impl std::fmt::Debug for LinuxTun {
@@ -41,27 +38,29 @@ impl std::fmt::Debug for LinuxTun {
 }
 
 impl LinuxTun {
-    pub(super) fn create(name: &str, mtu: u16) -> io::Result<Self> {
-        if tokio::runtime::Handle::try_current().is_err() {
-            return Err(io::Error::other("a virtual interface can only be made within a Tokio runtime"));
-        }
-        let Opened { device, name, offloads } = open(name)?;
-        let failed = |error: io::Error| {
-            context(&error, error.kind(), format_args!("cannot set up the virtual interface `{name}`"))
-        };
-        let mut rtnl = Rtnl::open().map_err(failed)?;
-        let link = rtnl
-            .link(&name)
-            .map_err(io::Error::from)?
-            .ok_or_else(|| failed(io::ErrorKind::NotFound.into()))?;
-        // Before it is up, so that the kernel never sends a router solicitation into it.
-        quiet(&mut rtnl, link.index, &name);
-        rtnl.set_mtu(link.index, mtu.into()).map_err(|e| failed(e.into()))?;
-        rtnl.set_up(link.index).map_err(|e| failed(e.into()))?;
-        let device = readiness::register(device)?;
-        let configurator = Arc::new(Mutex::new(Configurator::new(rtnl, link.index, name.clone())));
-        Ok(Self { name, offloads, device, configurator })
+    /// The work is done by another thread: the kernel may wait for a driver.
+    pub(super) async fn create(wish: &TunWish) -> io::Result<Self> {
+        let TunWish { name, mtu } = wish.clone();
+        let made = tokio::task::spawn_blocking(move || make(&name, mtu)).await.map_err(io::Error::other)?;
+        let Opened { device, name, offloads } = made?;
+        Ok(Self { name, offloads, device: readiness::register(device)? })
     }
+}
+
+fn make(name: &str, mtu: u16) -> io::Result<Opened> {
+    let opened = open(name)?;
+    let name = &opened.name;
+    let failed = |error: io::Error| {
+        context(&error, error.kind(), format_args!("cannot set up the virtual interface `{name}`"))
+    };
+    let mut rtnl = Rtnl::open().map_err(failed)?;
+    let link =
+        rtnl.link(name).map_err(io::Error::from)?.ok_or_else(|| failed(io::ErrorKind::NotFound.into()))?;
+    // Before it is up, so that the kernel never sends a router solicitation into it.
+    quiet(&mut rtnl, link.index, name);
+    rtnl.execute(rtnl::set_mtu(link.index, mtu.into())).map_err(|e| failed(e.into()))?;
+    rtnl.execute(rtnl::set_up(link.index)).map_err(|e| failed(e.into()))?;
+    Ok(opened)
 }
 
 /// A TUN device that was just opened.
@@ -170,7 +169,7 @@ fn explain(error: &io::Error, name: &str) -> io::Error {
 fn quiet(rtnl: &mut Rtnl, index: u32, name: &str) {
     let set =
         |file: &str, value: &str| std::fs::write(format!("/proc/sys/net/ipv6/conf/{name}/{file}"), value);
-    let generated = rtnl.no_generated_addresses(index);
+    let generated = rtnl.execute(rtnl::no_generated_addresses(index));
     if let Err(error) = &generated
         && set("addr_gen_mode", "1").is_err()
     {
@@ -222,14 +221,5 @@ impl Tun for LinuxTun {
         }
         writev(self.device.get_ref().get(), all.get(..count).unwrap_or_default())?;
         Ok(())
-    }
-
-    /// What the system lost meanwhile, as when somebody took the interface down, is set again. The work is done by
-    /// another thread and completed even if the future is dropped.
-    async fn configure(&self, network: &VirtualNetwork) -> io::Result<()> {
-        let configurator = Arc::clone(&self.configurator);
-        let network = network.clone();
-        let work = move || configurator.lock().unwrap_or_else(PoisonError::into_inner).configure(&network);
-        tokio::task::spawn_blocking(work).await.map_err(io::Error::other)?
     }
 }

@@ -10,7 +10,7 @@ use nix::sys::socket::{setsockopt, sockopt as options};
 use socket2::{Domain, Protocol, Socket, Type};
 
 use super::batch::LinuxUdp;
-use super::{context, guard, sockopt};
+use super::{context, protection, sockopt};
 
 /// What the kernel is asked to hold for a socket while the program is busy, in bytes per direction.
 const BUFFER: usize = 4 << 20;
@@ -45,7 +45,9 @@ fn try_bind(interface: &Interface, family: Family, port: u16) -> io::Result<Sock
     };
     sockopt::set(&socket, level, name, probe)?;
     // So that leak protection lets it out. Without the permission there is no leak protection either.
-    if let Err(error) = sockopt::set(&socket, libc::SOL_SOCKET, libc::SO_MARK, guard::MARK as libc::c_int) {
+    if let Err(error) =
+        sockopt::set(&socket, libc::SOL_SOCKET, libc::SO_MARK, protection::MARK as libc::c_int)
+    {
         tracing::debug!(%error, "socket without a mark");
     }
     socket.bind(&any.into())?;

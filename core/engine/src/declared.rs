@@ -1,0 +1,117 @@
+//! What shall be set on the host because of MAST, and what a system must be able to do for it.
+//!
+//! The engine declares the whole of it; the [`Reconciler`](crate::Reconciler) compares that with what is there and takes the [`Step`]s
+//! between. A system implements [`Host`]: it reads, and takes single steps.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
+use std::io;
+use std::net::IpAddr;
+
+use crate::os::{Family, Prefix};
+
+/// Everything that shall be set on the host. What MAST set before and is not declared any more is taken away.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Declared {
+    /// The virtual interface that has the addresses and routes. Without one there are none.
+    pub interface: Option<String>,
+    /// Own EIDs, each a host prefix.
+    pub addresses: Vec<IpAddr>,
+    /// Where each range of peers' EIDs leads: into the virtual interface, with the preferred source, if any. A default
+    /// route overrides the host's own and leaves it in place.
+    pub routes: Vec<(Prefix, Option<IpAddr>)>,
+    /// The versions of IP of which nothing may leave by a default route but the virtual interface's. Protection
+    /// outlives the service: that is its purpose.
+    pub protection: BTreeSet<Family>,
+    /// How names are resolved, if not as the host does.
+    pub dns: Option<Dns>,
+}
+
+/// How names are resolved.
+#[derive(Debug, Clone, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Dns {
+    /// Who is asked, in order.
+    pub servers: Vec<IpAddr>,
+    /// The domains that they are asked about; with none, about all.
+    pub domains: Vec<String>,
+}
+
+/// What is set on the host now, as far as it may be MAST's.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Present {
+    /// The virtual interface was taken down by somebody.
+    pub down: bool,
+    /// All addresses of the virtual interface, whoever set them.
+    pub addresses: BTreeSet<IpAddr>,
+    /// All routes into the virtual interface, whoever set them.
+    pub routes: BTreeMap<Prefix, Option<IpAddr>>,
+    /// The versions of IP that are protected.
+    pub protection: BTreeSet<Family>,
+    /// How names are resolved because of MAST.
+    pub dns: Option<Dns>,
+    /// Routes and protection of which only a part is there, as after a crash.
+    pub remnants: Vec<Step>,
+}
+
+/// One change. A system makes it whole or not at all.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Step {
+    /// Takes the virtual interface up again.
+    Raise,
+    /// Gives the virtual interface an address, usable at once. Done if it has it.
+    AddAddress(IpAddr),
+    /// Takes an address from it. Done if it has it not.
+    RemoveAddress(IpAddr),
+    /// Makes a route into it, with the preferred source. Refused if there is another route to the same range.
+    AddRoute(Prefix, Option<IpAddr>),
+    /// Changes the preferred source of such a route from the first to the second.
+    ChangeRoute(Prefix, Option<IpAddr>, Option<IpAddr>),
+    /// Removes such a route, or what there is of it. Done if there is none.
+    RemoveRoute(Prefix, Option<IpAddr>),
+    /// Lets nothing of this version of IP leave by another default route than the virtual interface's.
+    Protect(Family),
+    /// Ends that, or what there is of it.
+    Unprotect(Family),
+    /// Has names resolved so.
+    SetDns(Dns),
+    /// Has names resolved as before.
+    ClearDns,
+}
+
+impl fmt::Display for Step {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let version = |family: &Family| match family {
+            Family::V4 => "IPv4",
+            Family::V6 => "IPv6",
+        };
+        match self {
+            Self::Raise => f.write_str("take the virtual interface up"),
+            Self::AddAddress(address) => write!(f, "add the address {address}"),
+            Self::RemoveAddress(address) => write!(f, "remove the address {address}"),
+            Self::AddRoute(prefix, _) => write!(f, "add the route to {prefix}"),
+            Self::ChangeRoute(prefix, ..) => write!(f, "change the route to {prefix}"),
+            Self::RemoveRoute(prefix, _) => write!(f, "remove the route to {prefix}"),
+            Self::Protect(family) => write!(f, "set leak protection for {}", version(family)),
+            Self::Unprotect(family) => write!(f, "end leak protection for {}", version(family)),
+            Self::SetDns(_) => f.write_str("set the name servers"),
+            Self::ClearDns => f.write_str("give the name servers back"),
+        }
+    }
+}
+
+/// A host on which MAST sets something. The calls may block; they are made on a thread where that harms nobody.
+pub trait Host: Send + 'static {
+    /// Reads what is set.
+    ///
+    /// # Errors
+    /// `NotFound` when there is no such virtual interface; else what the system says. A version of IP that the system
+    /// does not have is no error.
+    fn present(&mut self, interface: Option<&str>) -> io::Result<Present>;
+
+    /// Takes steps in this order, with as few calls of the system as it can, and says of each what became of it. One
+    /// that is refused leaves nothing of itself behind, and keeps none of the others from being taken.
+    ///
+    /// # Errors
+    /// Each with what to do about it in the text. There are as many results as steps.
+    fn take(&mut self, interface: Option<&str>, steps: &[Step]) -> Vec<io::Result<()>>;
+}

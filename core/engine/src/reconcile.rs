@@ -1,0 +1,431 @@
+//! Makes what is set on the host be what is declared: compares, takes the steps between, and stays consistent when the
+//! system refuses some of them.
+//!
+//! Every step stands for itself: what the system refuses does not take along what it allows. What depends on a refused
+//! step is not taken either: no route prefers an address that is not there.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::io;
+use std::net::IpAddr;
+
+use crate::declared::{Declared, Dns, Host, Present, Step};
+use crate::os::{Family, Prefix};
+
+/// What became of a declaration.
+#[derive(Debug, Default)]
+pub struct Outcome {
+    /// How many steps were taken.
+    pub taken: usize,
+    /// What the system refused; all else is as declared.
+    pub refused: Vec<Refusal>,
+}
+
+/// A step that was not taken.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Refusal {
+    /// What it concerns.
+    pub part: Part,
+    /// What sort of error it was.
+    pub kind: io::ErrorKind,
+    /// What was refused, why, and what to do about it.
+    pub text: String,
+}
+
+/// A part of what is declared. One that is refused leaves the others as they are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Part {
+    /// The host could not be read, or the virtual interface not taken up.
+    Host,
+    /// Addresses and routes of one version of IP.
+    Network(Family),
+    /// Leak protection of one version of IP.
+    Protection(Family),
+    /// Name servers.
+    Dns,
+}
+
+impl Part {
+    fn of(step: &Step) -> Self {
+        match step {
+            Step::Raise => Self::Host,
+            Step::AddAddress(address) | Step::RemoveAddress(address) => Self::Network(Family::of(*address)),
+            Step::AddRoute(prefix, _) | Step::ChangeRoute(prefix, ..) | Step::RemoveRoute(prefix, _) => {
+                Self::Network(Family::of(prefix.address))
+            }
+            Step::Protect(family) | Step::Unprotect(family) => Self::Protection(*family),
+            Step::SetDns(_) | Step::ClearDns => Self::Dns,
+        }
+    }
+}
+
+impl Outcome {
+    fn refuse(&mut self, step: &Step, error: &io::Error) {
+        let text = format!("cannot {step}: {error}");
+        self.refused.push(Refusal { part: Part::of(step), kind: error.kind(), text });
+    }
+
+    /// What was refused in words, one entry for each part, however many steps of it were refused.
+    pub fn notes(&self) -> BTreeMap<Part, String> {
+        let mut notes: BTreeMap<Part, (&str, usize)> = BTreeMap::new();
+        for refusal in &self.refused {
+            notes.entry(refusal.part).or_insert((&refusal.text, 0)).1 += 1;
+        }
+        let words = |(text, count): (&str, usize)| match count {
+            1 => text.to_owned(),
+            count => format!("{text}; and {} more like it", count - 1),
+        };
+        notes.into_iter().map(|(part, note)| (part, words(note))).collect()
+    }
+}
+
+/// What is there, in a form that can be compared.
+#[derive(Debug, Default)]
+struct State {
+    addresses: BTreeSet<IpAddr>,
+    routes: BTreeMap<Prefix, Option<IpAddr>>,
+    protection: BTreeSet<Family>,
+    dns: Option<Dns>,
+}
+
+impl State {
+    fn of(declared: &Declared) -> Self {
+        let mut state =
+            Self { protection: declared.protection.clone(), dns: declared.dns.clone(), ..Self::default() };
+        if declared.interface.is_some() {
+            state.addresses.extend(&declared.addresses);
+            for (prefix, source) in &declared.routes {
+                // The first of two claims to the same range has it.
+                state.routes.entry(prefix.masked()).or_insert(*source);
+            }
+        }
+        state
+    }
+
+    /// A step was taken.
+    fn note(&mut self, step: Step) {
+        match step {
+            Step::Raise => {}
+            Step::AddAddress(address) => drop(self.addresses.insert(address)),
+            Step::RemoveAddress(address) => drop(self.addresses.remove(&address)),
+            Step::AddRoute(prefix, source) | Step::ChangeRoute(prefix, _, source) => {
+                self.routes.insert(prefix, source);
+            }
+            Step::RemoveRoute(prefix, _) => drop(self.routes.remove(&prefix)),
+            Step::Protect(family) => drop(self.protection.insert(family)),
+            Step::Unprotect(family) => drop(self.protection.remove(&family)),
+            Step::SetDns(dns) => self.dns = Some(dns),
+            Step::ClearDns => self.dns = None,
+        }
+    }
+}
+
+/// Keeps a host as declared.
+#[derive(Debug)]
+pub struct Reconciler<H> {
+    host: H,
+    interface: Option<String>,
+    /// What was set here and, as far as is known, still is there.
+    set: State,
+    /// What is set was compared with what is there, and nothing was refused since.
+    certain: bool,
+}
+
+impl<H: Host> Reconciler<H> {
+    /// Nothing is declared yet.
+    pub fn new(host: H) -> Self {
+        Self { host, interface: None, set: State::default(), certain: false }
+    }
+
+    /// Makes the host be as declared. With `verify`, also what others changed meanwhile; otherwise only what is
+    /// declared differently than before, unless something was refused then.
+    ///
+    /// Protection that is there from earlier is taken away if it is not declared. Addresses and routes that others
+    /// set stay.
+    pub fn apply(&mut self, declared: &Declared, verify: bool) -> Outcome {
+        if self.interface != declared.interface {
+            // They went with it.
+            self.set.addresses.clear();
+            self.set.routes.clear();
+            self.interface.clone_from(&declared.interface);
+            self.certain = false;
+        }
+        let wanted = State::of(declared);
+        let mut outcome = Outcome::default();
+        if verify || !self.certain {
+            let present = match self.host.present(self.interface.as_deref()) {
+                Ok(present) => present,
+                Err(error) => {
+                    self.certain = false;
+                    let text = error.to_string();
+                    outcome.refused.push(Refusal { part: Part::Host, kind: error.kind(), text });
+                    return outcome;
+                }
+            };
+            self.adopt(present, &wanted, &mut outcome);
+        }
+
+        // New things first, so that there is no moment without; addresses before the routes that prefer them, and the
+        // reverse when they go. Protection comes before what it protects, and goes last.
+        let mut steps: Vec<Step> =
+            wanted.addresses.difference(&self.set.addresses).map(|a| Step::AddAddress(*a)).collect();
+        steps.extend(wanted.protection.difference(&self.set.protection).map(|f| Step::Protect(*f)));
+        self.take(steps, &mut outcome);
+
+        let mut steps = Vec::new();
+        for (&prefix, &source) in &wanted.routes {
+            let step = match self.set.routes.get(&prefix) {
+                None => Step::AddRoute(prefix, source),
+                Some(&before) if before != source => Step::ChangeRoute(prefix, before, source),
+                Some(_) => continue,
+            };
+            let missing = source.filter(|s| wanted.addresses.contains(s) && !self.set.addresses.contains(s));
+            match missing {
+                None => steps.push(step),
+                Some(source) => {
+                    let text = format!("it prefers the address {source}, which was refused");
+                    outcome.refuse(&step, &io::Error::new(io::ErrorKind::AddrNotAvailable, text));
+                }
+            }
+        }
+        match (&wanted.dns, &self.set.dns) {
+            (Some(dns), set) if set.as_ref() != Some(dns) => steps.push(Step::SetDns(dns.clone())),
+            (None, Some(_)) => steps.push(Step::ClearDns),
+            _ => {}
+        }
+        let gone = self.set.routes.iter().filter(|(prefix, _)| !wanted.routes.contains_key(prefix));
+        steps.extend(gone.map(|(prefix, source)| Step::RemoveRoute(*prefix, *source)));
+        self.take(steps, &mut outcome);
+
+        let preferred: BTreeSet<IpAddr> = self.set.routes.values().filter_map(|s| *s).collect();
+        let gone = self.set.addresses.difference(&wanted.addresses).filter(|a| !preferred.contains(a));
+        let mut steps: Vec<Step> = gone.map(|a| Step::RemoveAddress(*a)).collect();
+        steps.extend(self.set.protection.difference(&wanted.protection).map(|f| Step::Unprotect(*f)));
+        self.take(steps, &mut outcome);
+        self.certain = outcome.refused.is_empty();
+        outcome
+    }
+
+    /// Takes over what is there: what was set here, protection, and remnants, which go.
+    fn adopt(&mut self, present: Present, wanted: &State, outcome: &mut Outcome) {
+        let Present { down, addresses, routes, protection, dns, remnants } = present;
+        self.set.addresses.retain(|a| addresses.contains(a));
+        let ours = |prefix: &Prefix| self.set.routes.contains_key(prefix);
+        let remnants: Vec<Step> = remnants
+            .into_iter()
+            .filter(|step| match step {
+                Step::RemoveRoute(prefix, _) => ours(prefix) || wanted.routes.contains_key(prefix),
+                _ => true,
+            })
+            .collect();
+        self.set.routes = routes.into_iter().filter(|(prefix, _)| ours(prefix)).collect();
+        self.set.protection = protection;
+        self.set.dns = dns;
+        let raise = down.then_some(Step::Raise);
+        self.take(raise.into_iter().chain(remnants).collect(), outcome);
+    }
+
+    fn take(&mut self, steps: Vec<Step>, outcome: &mut Outcome) {
+        if steps.is_empty() {
+            return;
+        }
+        let results = self.host.take(self.interface.as_deref(), &steps);
+        for (step, result) in steps.into_iter().zip(results) {
+            match result {
+                Ok(()) => {
+                    outcome.taken += 1;
+                    self.set.note(step);
+                }
+                Err(error) => outcome.refuse(&step, &error),
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Takes everything but what it is told to refuse, and notes it.
+    #[derive(Debug, Default)]
+    struct Notes {
+        present: Present,
+        refuse: Vec<Step>,
+        reads: usize,
+        taken: Vec<String>,
+    }
+
+    impl Host for &'static std::sync::Mutex<Notes> {
+        fn present(&mut self, _: Option<&str>) -> io::Result<Present> {
+            let mut notes = self.lock().unwrap();
+            notes.reads += 1;
+            Ok(notes.present.clone())
+        }
+
+        fn take(&mut self, _: Option<&str>, steps: &[Step]) -> Vec<io::Result<()>> {
+            let mut notes = self.lock().unwrap();
+            let refused = io::ErrorKind::PermissionDenied;
+            steps
+                .iter()
+                .map(|step| {
+                    if notes.refuse.contains(step) {
+                        return Err(refused.into());
+                    }
+                    notes.taken.push(step.to_string());
+                    Ok(())
+                })
+                .collect()
+        }
+    }
+
+    fn ip(text: &str) -> IpAddr {
+        text.parse().unwrap()
+    }
+
+    fn prefix(text: &str, length: u8) -> Prefix {
+        Prefix { address: ip(text), length }
+    }
+
+    fn declared(addresses: &[&str], routes: &[(&str, u8, Option<&str>)]) -> Declared {
+        Declared {
+            interface: Some("mast0".into()),
+            addresses: addresses.iter().map(|a| ip(a)).collect(),
+            routes: routes.iter().map(|&(a, l, s)| (prefix(a, l), s.map(ip))).collect(),
+            ..Declared::default()
+        }
+    }
+
+    struct Bench {
+        notes: &'static std::sync::Mutex<Notes>,
+        reconciler: Reconciler<&'static std::sync::Mutex<Notes>>,
+    }
+
+    impl Bench {
+        fn new(notes: Notes) -> Self {
+            let notes = &*Box::leak(Box::new(std::sync::Mutex::new(notes)));
+            Self { notes, reconciler: Reconciler::new(notes) }
+        }
+
+        fn apply(&mut self, declared: &Declared, verify: bool) -> (Vec<String>, BTreeMap<Part, String>) {
+            let outcome = self.reconciler.apply(declared, verify);
+            (std::mem::take(&mut self.notes.lock().unwrap().taken), outcome.notes())
+        }
+    }
+
+    #[test]
+    fn only_differences_are_changed_in_a_safe_order() {
+        let mut bench = Bench::new(Notes::default());
+        let from = declared(
+            &["10.0.0.1", "10.0.0.2"],
+            &[("10.1.0.9", 16, Some("10.0.0.1")), ("10.2.0.0", 16, None)],
+        );
+        bench.apply(&from, false);
+        let mut to = declared(
+            &["10.0.0.2", "10.0.0.3"],
+            &[("10.1.0.0", 16, Some("10.0.0.3")), ("10.3.0.0", 16, None)],
+        );
+        to.protection = [Family::V4].into();
+        let (taken, refused) = bench.apply(&to, false);
+        assert_eq!(
+            taken,
+            [
+                "add the address 10.0.0.3",
+                "set leak protection for IPv4",
+                "change the route to 10.1.0.0/16",
+                "add the route to 10.3.0.0/16",
+                "remove the route to 10.2.0.0/16",
+                "remove the address 10.0.0.1",
+            ]
+        );
+        assert!(refused.is_empty());
+        assert_eq!(bench.apply(&to, false).0, [""; 0]);
+        assert_eq!(bench.notes.lock().unwrap().reads, 1, "what is known to be set is not read again");
+    }
+
+    #[test]
+    fn what_is_refused_takes_nothing_else_along_and_is_tried_again() {
+        let refuse = vec![Step::AddAddress(ip("fd00::1")), Step::Protect(Family::V6)];
+        let mut bench = Bench::new(Notes { refuse, ..Notes::default() });
+        let mut wanted = declared(
+            &["10.0.0.1", "fd00::1"],
+            &[
+                ("10.1.0.0", 16, Some("10.0.0.1")),
+                ("fd01::", 16, Some("fd00::1")),
+                ("fd02::", 16, Some("fd00::1")),
+                ("fd03::", 16, None),
+            ],
+        );
+        wanted.protection = [Family::V4, Family::V6].into();
+        let (taken, refused) = bench.apply(&wanted, false);
+        let v4 = [
+            "add the address 10.0.0.1",
+            "set leak protection for IPv4",
+            "add the route to 10.1.0.0/16",
+            "add the route to fd03::/16",
+        ];
+        assert_eq!(taken, v4);
+        let parts: Vec<Part> = refused.keys().copied().collect();
+        assert_eq!(parts, [Part::Network(Family::V6), Part::Protection(Family::V6)]);
+        let note = &refused[&Part::Network(Family::V6)];
+        assert!(note.contains("fd00::1") && note.contains("2 more"), "{note}");
+
+        // Allowed now, and what had been set is there.
+        let mut notes = bench.notes.lock().unwrap();
+        notes.refuse.clear();
+        notes.present.addresses = [ip("10.0.0.1")].into();
+        notes.present.protection = [Family::V4].into();
+        notes.present.routes =
+            [(prefix("10.1.0.0", 16), Some(ip("10.0.0.1"))), (prefix("fd03::", 16), None)].into();
+        drop(notes);
+        let (taken, refused) = bench.apply(&wanted, false);
+        assert_eq!(taken.len(), 4, "{taken:?}");
+        assert!(refused.is_empty());
+    }
+
+    #[test]
+    fn an_address_that_a_route_prefers_stays_until_the_route_is_gone() {
+        let mut bench = Bench::new(Notes::default());
+        bench.apply(&declared(&["10.0.0.1"], &[("10.1.0.0", 16, Some("10.0.0.1"))]), false);
+        bench.notes.lock().unwrap().refuse =
+            vec![Step::RemoveRoute(prefix("10.1.0.0", 16), Some(ip("10.0.0.1")))];
+        let (taken, refused) = bench.apply(&declared(&[], &[]), false);
+        assert_eq!((taken, refused.len()), (vec![], 1));
+    }
+
+    #[test]
+    fn what_a_dead_predecessor_left_goes() {
+        let v4_half = Step::RemoveRoute(prefix("0.0.0.0", 0), None);
+        let foreign_half = Step::RemoveRoute(prefix("::", 0), None);
+        let present = Present {
+            down: true,
+            protection: [Family::V4].into(),
+            remnants: vec![Step::Unprotect(Family::V6), v4_half, foreign_half],
+            addresses: [ip("192.0.2.9")].into(),
+            ..Present::default()
+        };
+        let mut bench = Bench::new(Notes { present, ..Notes::default() });
+        let (taken, _) = bench.apply(&declared(&[], &[("0.0.0.0", 0, None)]), false);
+        assert_eq!(
+            taken,
+            [
+                "take the virtual interface up",
+                "end leak protection for IPv6",
+                "remove the route to 0.0.0.0/0",
+                "add the route to 0.0.0.0/0",
+                "end leak protection for IPv4",
+            ],
+            "what others set stays"
+        );
+    }
+
+    #[test]
+    fn what_others_took_away_is_set_again_when_looked_for() {
+        let mut bench = Bench::new(Notes::default());
+        let wanted = declared(&["10.0.0.1"], &[]);
+        bench.apply(&wanted, false);
+        assert_eq!(bench.apply(&wanted, false).0, [""; 0]);
+        assert_eq!(bench.apply(&wanted, true).0, ["add the address 10.0.0.1"]);
+        // A new interface has nothing, whatever the old one had.
+        let renamed = Declared { interface: Some("mast1".into()), ..wanted };
+        assert_eq!(bench.apply(&renamed, false).0, ["add the address 10.0.0.1"]);
+    }
+}

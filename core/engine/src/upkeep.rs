@@ -1,0 +1,240 @@
+//! Keeps what is set on the host as the peers and the user want it: addresses, routes, leak protection.
+//!
+//! The work is done by a thread of its own, one declaration at a time; what changes meanwhile is gathered for the
+//! next. What the system refuses is told once, and tried again.
+
+use std::collections::BTreeMap;
+use std::time::{Duration, Instant};
+
+use tokio::sync::oneshot;
+use tokio::task::JoinHandle;
+
+use crate::api::{EngineError, What};
+use crate::declared::{Declared, Host};
+use crate::engine::Engine;
+use crate::os::{Family, Platform, Tun};
+use crate::peer::PeerId;
+use crate::reconcile::{Outcome, Part, Reconciler};
+use crate::routing::Claim;
+
+/// The first pause before what was refused is tried again.
+const RETRY_FIRST: Duration = Duration::from_secs(1);
+/// The longest one. Whoever took away what stood in the way need not restart the service.
+const RETRY_MAX: Duration = Duration::from_secs(60);
+/// Setting much takes the longer the more there is. At least so many times as long as it took, changes are gathered
+/// before the next time, so that a crowd of peers does not keep a core busy.
+const GATHER: u32 = 2;
+
+type Reply = oneshot::Sender<Result<(), EngineError>>;
+
+/// What is done, and to be done, to have the host as declared.
+pub(crate) struct Upkeep<H> {
+    /// None while it is at work.
+    reconciler: Option<Reconciler<H>>,
+    work: Option<JoinHandle<(Reconciler<H>, Outcome)>>,
+    /// Something else is declared than what is at work, or was last.
+    changed: bool,
+    /// Others may have changed something.
+    disturbed: bool,
+    begun: Instant,
+    not_before: Option<Instant>,
+    failures: u32,
+    retry: Option<Instant>,
+    /// What the system refuses now.
+    refused: BTreeMap<Part, String>,
+    waiting: Vec<Reply>,
+}
+
+impl<H: Host> Upkeep<H> {
+    /// Whatever an earlier run left is looked for at once.
+    pub fn new(host: H) -> Self {
+        Self {
+            reconciler: Some(Reconciler::new(host)),
+            work: None,
+            changed: true,
+            disturbed: true,
+            begun: Instant::now(),
+            not_before: None,
+            failures: 0,
+            retry: None,
+            refused: BTreeMap::new(),
+            waiting: Vec::new(),
+        }
+    }
+
+    /// Something else is declared now.
+    pub fn note_change(&mut self) {
+        self.changed = true;
+    }
+
+    /// Others may have changed what was set.
+    pub fn note_disturbance(&mut self) {
+        self.changed = true;
+        self.disturbed = true;
+    }
+
+    /// Whether there is something to be done at once.
+    pub fn is_due(&self, now: Instant) -> bool {
+        let gathered = self.not_before.is_none_or(|at| now >= at);
+        self.work.is_none() && (self.changed && gathered || self.retry.is_some_and(|at| now >= at))
+    }
+
+    /// When there will be something to be done.
+    pub fn at(&self) -> Option<Instant> {
+        let changed = self.not_before.filter(|_| self.changed);
+        [changed, self.retry].into_iter().flatten().min().filter(|_| self.work.is_none())
+    }
+
+    /// Begins to make the host be as declared.
+    pub fn begin(&mut self, now: Instant, declared: Declared) {
+        let Some(mut reconciler) = self.reconciler.take() else { return };
+        self.changed = false;
+        self.begun = now;
+        self.retry = None;
+        let verify = std::mem::take(&mut self.disturbed);
+        self.work = Some(tokio::task::spawn_blocking(move || {
+            let outcome = reconciler.apply(&declared, verify);
+            (reconciler, outcome)
+        }));
+    }
+
+    /// Waits for the work to be done; none if it broke down. Cancel-safe.
+    pub async fn done(&mut self) -> Option<(Reconciler<H>, Outcome)> {
+        let Some(work) = &mut self.work else { return std::future::pending().await };
+        let done = work.await;
+        self.work = None;
+        done.inspect_err(|error| tracing::error!(%error, "setting addresses and routes broke down")).ok()
+    }
+
+    /// Answers when what is declared now has been set, or refused.
+    pub fn wait(&mut self, reply: Reply) {
+        self.waiting.push(reply);
+        self.answer();
+    }
+
+    /// Takes note of what became of it, and returns what is new to tell.
+    pub fn settle(&mut self, now: Instant, reconciler: Reconciler<H>, outcome: &Outcome) -> Vec<String> {
+        self.reconciler = Some(reconciler);
+        self.not_before = Some(now + now.saturating_duration_since(self.begun) * GATHER);
+        let refused = outcome.notes();
+        self.failures = if refused.is_empty() { 0 } else { self.failures.saturating_add(1) };
+        self.retry = (self.failures > 0)
+            .then(|| now + RETRY_MAX.min(RETRY_FIRST * 2_u32.pow((self.failures - 1).min(16))));
+        let new = refused.iter().filter(|(part, text)| self.refused.get(part) != Some(text));
+        let tell: Vec<String> = new.map(|(_, text)| text.clone()).collect();
+        if refused.is_empty() && !self.refused.is_empty() {
+            tracing::info!("what the system had refused is set now");
+        }
+        self.refused = refused;
+        self.answer();
+        tell
+    }
+
+    fn answer(&mut self) {
+        if self.changed || self.work.is_some() {
+            return;
+        }
+        // What is refused of the peers' networks was told as such, and may be of somebody else's making; protection
+        // that is wanted and not there must not go unnoticed.
+        let unprotected: Vec<&str> = self
+            .refused
+            .iter()
+            .filter(|(part, _)| matches!(part, Part::Protection(_) | Part::Host))
+            .map(|(_, text)| text.as_str())
+            .collect();
+        for reply in self.waiting.drain(..) {
+            let result = match unprotected.as_slice() {
+                [] => Ok(()),
+                texts => Err(EngineError::System(std::io::Error::other(texts.join("; ")))),
+            };
+            // Whoever asked may have gone.
+            drop(reply.send(result));
+        }
+    }
+}
+
+impl<P: Platform> Engine<P> {
+    /// What a peer claims may have changed.
+    pub(crate) fn reroute(&mut self, id: PeerId) {
+        let peer = self.peers.get(&id).filter(|p| p.leaving.is_none());
+        let claim = peer.map(|p| Claim::of(p)).unwrap_or_default();
+        if self.routing.update(id, claim) {
+            self.upkeep.note_change();
+        }
+    }
+
+    /// Everything that shall be set on the host now.
+    fn declared(&self) -> Declared {
+        let Some(tun) = self.tunnel.tun.as_ref().filter(|_| self.up) else {
+            // A tunnel that is being made again leaks nothing meanwhile.
+            return Declared { protection: self.protection(), ..Declared::default() };
+        };
+        Declared {
+            interface: Some(tun.name().to_owned()),
+            protection: self.protection(),
+            ..self.routing.network()
+        }
+    }
+
+    /// Both versions of IP, also where the tunnel is for one only: the other would be a way around it.
+    fn protection(&self) -> std::collections::BTreeSet<Family> {
+        let full = |peer: &crate::peer::Peer| {
+            peer.leaving.is_none() && peer.config.plain.as_ref().and_then(|p| p.full_tunnel()) == Some(true)
+        };
+        let protect = self.up && self.settings.protect && self.peers.values().any(|p| full(p));
+        if protect { [Family::V4, Family::V6].into() } else { Default::default() }
+    }
+
+    /// The service ends.
+    pub(crate) fn ending(&self) -> bool {
+        self.closing.as_ref().is_some_and(|c| c.stop)
+    }
+
+    /// Has the host be as declared, beside this task.
+    pub(crate) fn keep_up(&mut self, now: Instant) {
+        // When the service ends, protection stays; the rest goes with the virtual interface.
+        if !self.ending() && self.upkeep.is_due(now) {
+            let declared = self.declared();
+            self.upkeep.begin(now, declared);
+        }
+    }
+
+    /// Waits until the host is as declared, where no datagram has to be moved meanwhile.
+    pub(crate) async fn keep_up_now(&mut self) {
+        loop {
+            if self.upkeep.work.is_none() {
+                if !self.upkeep.changed {
+                    return;
+                }
+                self.upkeep.not_before = None;
+                self.keep_up(Instant::now());
+            }
+            let done = self.upkeep.done().await;
+            self.kept_up(Instant::now(), done);
+        }
+    }
+
+    /// What became of it.
+    pub(crate) fn kept_up(&mut self, now: Instant, done: Option<(Reconciler<P::Host>, Outcome)>) {
+        let Some((reconciler, outcome)) = done else {
+            match self.platform.host() {
+                Ok(host) => self.upkeep.reconciler = Some(Reconciler::new(host)),
+                Err(error) => self.story.tell("", What::RoutesRefused { error: error.to_string() }),
+            }
+            self.upkeep.retry = Some(now + RETRY_MAX);
+            return;
+        };
+        for error in self.upkeep.settle(now, reconciler, &outcome) {
+            tracing::warn!(error, "the system refuses some of what is declared");
+            self.story.tell("", What::RoutesRefused { error });
+        }
+    }
+
+    /// Whether leak protection is wanted, where everything goes through the tunnel.
+    pub(crate) fn set_protect(&mut self, on: bool, reply: Reply) {
+        if std::mem::replace(&mut self.settings.protect, on) != on {
+            self.upkeep.note_change();
+        }
+        self.upkeep.wait(reply);
+    }
+}

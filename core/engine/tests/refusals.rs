@@ -1,0 +1,192 @@
+//! A system that refuses one call after another: a clear error each time, nothing half-applied, and the engine goes on.
+#![allow(clippy::unwrap_used, reason = "a test may panic")]
+
+mod common;
+
+use std::time::Duration;
+
+use common::{Host, config, interface, loopback};
+use mast_conformance::fake::FakeSystem;
+use mast_engine::api::{EngineConfig, PeerConfig, PlainPeer};
+use mast_engine::os::{Family, Prefix};
+use mast_engine::{Engine, EngineHandle};
+use mast_proto::PeerKind;
+
+/// More calls than anything here makes.
+const MANY: usize = 60;
+
+fn range(address: &str, length: u8) -> Prefix {
+    Prefix { address: address.parse().unwrap(), length }
+}
+
+/// A host with a plain WireGuard peer to which everything goes, protected.
+fn full_tunnel(number: u8) -> EngineConfig {
+    let mut config = config(number, "laptop");
+    config.protect = true;
+    config.peers = vec![PeerConfig {
+        name: "server".into(),
+        public_key: mast_engine::api::public_key(&[99; 32]),
+        preshared_key: None,
+        endpoints: vec![],
+        kind: Some(PeerKind::WireGuard),
+        eid_v4: None,
+        plain: Some(PlainPeer {
+            addresses: vec![range("10.8.0.2", 32), range("fd08::2", 128)],
+            allowed: vec![range("0.0.0.0", 0), range("::", 0)],
+            ..PlainPeer::default()
+        }),
+        policy: None,
+    }];
+    config
+}
+
+fn system(number: u8) -> FakeSystem {
+    FakeSystem::new(vec![
+        interface(1, "eth1", loopback(number, 1)),
+        interface(2, "eth2", loopback(number, 2)),
+    ])
+}
+
+/// Waits until all that is declared is there.
+async fn whole(system: &FakeSystem, what: &str) {
+    for _ in 0..1000 {
+        let there = system.interface().unwrap_or_default();
+        if there.addresses.len() == 2
+            && there.routes.len() == 2
+            && system.protection() == [Family::V4, Family::V6].into()
+        {
+            return;
+        }
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    panic!("never whole again after: {what}\n{:?} {:?}", system.interface(), system.protection());
+}
+
+/// What is there fits together: no route prefers an address that is missing.
+fn consistent(system: &FakeSystem, what: &str) {
+    let there = system.interface().unwrap_or_default();
+    for source in there.routes.values().flatten() {
+        assert!(there.addresses.contains(source), "{what}: {there:?}");
+    }
+}
+
+/// The reason is told to the user, in the words of the system.
+async fn told(engine: &EngineHandle, what: &str) {
+    for _ in 0..300 {
+        if engine.recent().await.unwrap().iter().any(|h| format!("{:?}", h.what).contains("the fake refuses"))
+        {
+            return;
+        }
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    panic!("nobody was told of: {what}; {:?}", engine.recent().await.unwrap());
+}
+
+/// One story for each number: start, down, up; the call of that number is refused once. False when none was left.
+async fn story(number: usize) -> bool {
+    let host = 100 + number as u8;
+    let system = system(host);
+    system.refuse_call(number);
+    let engine = match Engine::start(system.clone(), full_tunnel(host)).await {
+        Ok((engine, changes)) => {
+            // They are kept by nobody.
+            tokio::spawn(async move {
+                let mut changes = changes;
+                while changes.recv().await.is_some() {}
+            });
+            engine
+        }
+        Err(error) => {
+            assert!(error.to_string().contains("the fake refuses"), "{error}");
+            assert_eq!(system.interface(), None, "nothing is left of {:?}", system.refused());
+            return true;
+        }
+    };
+    if let Some(refused) = system.refused() {
+        consistent(&system, &refused);
+        told(&engine, &refused).await;
+        whole(&system, &refused).await;
+        return true;
+    }
+    whole(&system, "the start").await;
+    assert!(engine.applied().await.is_ok());
+    engine.down().await.unwrap();
+    let unprotected = engine.applied().await;
+    assert_eq!(system.interface(), None);
+    if let Some(refused) = system.refused() {
+        let error = unprotected.unwrap_err();
+        assert!(error.to_string().contains("the fake refuses"), "{refused}: {error}");
+        told(&engine, &refused).await;
+        while !system.protection().is_empty() {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+        return true;
+    }
+    assert!(system.protection().is_empty());
+    if let Err(error) = engine.up().await {
+        assert!(error.to_string().contains("the fake refuses"), "{error}");
+        assert_eq!(system.interface(), None, "nothing is left of {:?}", system.refused());
+        engine.up().await.unwrap();
+        whole(&system, "up").await;
+        return true;
+    }
+    let Some(refused) = system.refused() else { return false };
+    consistent(&system, &refused);
+    told(&engine, &refused).await;
+    whole(&system, &refused).await;
+    true
+}
+
+#[tokio::test]
+async fn every_call_in_turn() {
+    let stories: Vec<_> = (0..MANY).map(|number| tokio::spawn(story(number))).collect();
+    let mut refused = 0;
+    for story in stories {
+        refused += usize::from(story.await.unwrap());
+    }
+    assert!((20..MANY).contains(&refused), "{refused}");
+}
+
+#[tokio::test]
+async fn ipv6_refused_leaves_ipv4_and_one_note() {
+    use mast_conformance::World;
+    let system = system(200);
+    system.refuse_v6("", true);
+    let (engine, _changes) = Engine::start(system.clone(), full_tunnel(200)).await.unwrap();
+    let there = system.interface().unwrap();
+    assert_eq!(there.addresses, ["10.8.0.2".parse().unwrap()].into());
+    assert_eq!(there.routes.keys().copied().collect::<Vec<_>>(), [range("0.0.0.0", 0)]);
+    assert_eq!(system.protection(), [Family::V4, Family::V6].into(), "no way around the tunnel");
+    let notes: Vec<_> = engine
+        .recent()
+        .await
+        .unwrap()
+        .into_iter()
+        .filter(|h| format!("{:?}", h.what).contains("IPv6"))
+        .collect();
+    assert_eq!(notes.len(), 1, "{notes:?}");
+    assert!(engine.applied().await.is_ok(), "what was asked for is done as far as can be");
+    system.refuse_v6("", false);
+    whole(&system, "IPv6 was refused").await;
+}
+
+#[tokio::test]
+async fn what_others_take_is_set_again_at_once() {
+    use mast_conformance::World;
+    let host = Host::start_with(201, full_tunnel(201), 1).await;
+    whole(&host.wire, "the start").await;
+    let before = host.wire.interface();
+    host.wire.take_address("", "10.8.0.2".parse().unwrap());
+    host.wire.take_route("", range("::", 0));
+    whole(&host.wire, "somebody took something").await;
+    assert_eq!(host.wire.interface(), before);
+    // When the service ends, protection stays, and is taken over by the next.
+    host.engine.stop().await.unwrap();
+    assert_eq!(host.wire.interface(), None);
+    assert_eq!(host.wire.protection(), [Family::V4, Family::V6].into());
+    let mut off = config(201, "laptop");
+    off.up = false;
+    let (engine, _changes) = Engine::start(host.wire.clone(), off).await.unwrap();
+    engine.applied().await.unwrap();
+    assert!(host.wire.protection().is_empty());
+}
