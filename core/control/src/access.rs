@@ -1,32 +1,31 @@
 //! Who may change things.
 
-use std::ffi::CString;
 use std::fmt;
 use std::sync::Arc;
 
-use nix::unistd::{Gid, Group, Uid, User};
-use tokio::net::UnixStream;
-
 use crate::error::ControlError;
+use crate::native;
 
 /// Members of this group may change what the service does.
 pub const GROUP: &str = "mast";
 
-/// Who is at the other end of a connection, as the kernel says.
+/// Who is at the other end of a connection, by the word of the system.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Caller {
-    /// The user's number.
-    pub uid: u32,
-    /// The primary group's number.
-    pub gid: u32,
+    /// The user, in the system's own words: on Unix, its number.
+    pub user: String,
+    /// An administrator, whom nobody shuts out.
+    pub administrator: bool,
     /// What the client calls itself. Anybody can claim anything here.
     pub client: String,
+    /// What the system's own rule goes by. None where the transport is not the system's.
+    pub(crate) account: Option<native::Account>,
 }
 
 impl Caller {
-    pub(crate) fn of(stream: &UnixStream) -> std::io::Result<Self> {
-        let credentials = stream.peer_cred()?;
-        Ok(Self { uid: credentials.uid(), gid: credentials.gid(), client: String::new() })
+    /// Somebody who comes another way than the system's own; the system's rule lets only administrators change things.
+    pub fn foreign(user: impl Into<String>, administrator: bool) -> Self {
+        Self { user: user.into(), administrator, client: String::new(), account: None }
     }
 }
 
@@ -37,14 +36,11 @@ type Rule = dyn Fn(&Caller) -> bool + Send + Sync;
 pub struct Access(Arc<Rule>);
 
 impl Access {
-    /// Root, the service's own user, and members of [`GROUP`].
+    /// The system's: administrators, the service's own user, and members of [`GROUP`].
     ///
     /// Membership is looked up at each change, so it counts as soon as it is granted, without a new login.
     pub fn system() -> Self {
-        Self::custom(|caller| {
-            let uid = Uid::from_raw(caller.uid);
-            uid.is_root() || uid == Uid::effective() || is_member(uid, Gid::from_raw(caller.gid))
-        })
+        Self::custom(|caller| caller.administrator || caller.account.is_some_and(native::may_change))
     }
 
     /// Any other rule. It may block for a moment: it is not called on the runtime's own threads.
@@ -74,39 +70,6 @@ impl fmt::Debug for Access {
     }
 }
 
-fn is_member(uid: Uid, gid: Gid) -> bool {
-    let Ok(Some(group)) = Group::from_name(GROUP) else { return false };
-    if group.gid == gid {
-        return true;
-    }
-    let Ok(Some(user)) = User::from_uid(uid) else { return false };
-    group.mem.contains(&user.name) || groups_of(&user).contains(&group.gid)
-}
-
-#[cfg(not(target_vendor = "apple"))]
-fn groups_of(user: &User) -> Vec<Gid> {
-    CString::new(user.name.as_str())
-        .ok()
-        .and_then(|name| nix::unistd::getgrouplist(&name, user.gid).ok())
-        .unwrap_or_default()
-}
-
-#[cfg(target_vendor = "apple")]
-fn groups_of(user: &User) -> Vec<Gid> {
-    vec![user.gid]
-}
-
 fn refusal(caller: &Caller, method: &str) -> ControlError {
-    let user = match User::from_uid(Uid::from_raw(caller.uid)) {
-        Ok(Some(user)) => user.name,
-        _ => "USER".to_owned(),
-    };
-    let create = match Group::from_name(GROUP) {
-        Ok(None) => format!("sudo groupadd --system {GROUP} && "),
-        _ => String::new(),
-    };
-    ControlError::not_permitted(format!(
-        "`{method}` needs permission: run with sudo, or add yourself to group `{GROUP}`: \
-         {create}sudo usermod -aG {GROUP} {user}"
-    ))
+    ControlError::not_permitted(format!("`{method}` needs permission: {}", native::remedy(caller.account)))
 }

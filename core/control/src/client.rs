@@ -8,17 +8,17 @@ use std::time::Duration;
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 use tokio::io::AsyncWriteExt;
-use tokio::net::UnixStream;
-use tokio::net::unix::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::time::timeout;
 
 use crate::PROTOCOL;
 use crate::error::{ControlError, ErrorCode, Mismatch, Why};
 use crate::event::Event;
+use crate::native;
 use crate::report::{DoctorReport, DrillProgress, DrillReport};
 use crate::request::{CheckPaths, Drill, Hello, Invite, PeerAdd, PeerNamed, PeerRemove, PolicySet, Request};
 use crate::response::{HelloReply, Invited, Notice, PeerAdded, PeerView};
 use crate::status::Status;
+use crate::transport::{Reader, Writer};
 use crate::wire::{self, FromServer, LOST, Lines, Next};
 
 /// The longest answer that is believed; a status with thousands of paths fits.
@@ -67,8 +67,8 @@ pub enum ClientError {
 
 /// A connection to the service; one call at a time.
 pub struct Client {
-    lines: Lines<OwnedReadHalf>,
-    writer: OwnedWriteHalf,
+    lines: Lines<Reader>,
+    writer: Writer,
     last_id: u64,
     server: HelloReply,
 }
@@ -90,14 +90,21 @@ impl Client {
     /// As [`Client::connect`].
     pub async fn connect_as(path: impl AsRef<Path>, name: &str) -> Result<Self, ClientError> {
         let path = path.as_ref();
-        let stream = UnixStream::connect(path).await.map_err(|error| match error.kind() {
+        let (reader, writer) = native::connect(path).await.map_err(|error| match error.kind() {
             ErrorKind::NotFound | ErrorKind::ConnectionRefused => {
                 ClientError::NotRunning { path: path.to_owned() }
             }
             ErrorKind::PermissionDenied => ClientError::PermissionDenied { path: path.to_owned() },
             _ => ClientError::Io(error),
         })?;
-        let (reader, writer) = stream.into_split();
+        Self::over(reader, writer, name).await
+    }
+
+    /// Greets a service that is reached already.
+    ///
+    /// # Errors
+    /// When the versions differ, or the service does not answer.
+    pub async fn over(reader: Reader, writer: Writer, name: &str) -> Result<Self, ClientError> {
         let server =
             HelloReply { protocol: 0, version: String::new(), name: String::new(), may_change: false };
         let mut client = Self { lines: Lines::new(reader, MAX_ANSWER), writer, last_id: 0, server };

@@ -10,8 +10,6 @@ use std::time::Duration;
 
 use serde_json::Value;
 use tokio::io::{AsyncWrite, AsyncWriteExt};
-use tokio::net::UnixStream;
-use tokio::net::unix::OwnedReadHalf;
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 use tokio::time::timeout;
@@ -22,6 +20,7 @@ use crate::report::DrillReport;
 use crate::request::{Drill, Hello, Method, Request};
 use crate::response::{HelloReply, Response};
 use crate::server::{Notices, Service, Shared};
+use crate::transport::{Reader, Writer};
 use crate::wire::{self, Incoming, Lines, Next};
 use crate::{MAX_LINE, PROTOCOL};
 
@@ -34,13 +33,12 @@ const FLUSH_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// Serves a connection until either side ends it.
 pub(crate) async fn serve<S: Service>(
-    stream: UnixStream,
+    (reader, writer): (Reader, Writer),
     caller: Caller,
     service: Arc<S>,
     shared: Arc<Shared>,
     stopped: watch::Receiver<bool>,
 ) {
-    let (reader, writer) = stream.into_split();
     let (queue, outbox) = mpsc::channel(QUEUE);
     let write = write(writer, outbox);
     tokio::pin!(write);
@@ -80,7 +78,7 @@ struct Session<S> {
 }
 
 impl<S: Service> Session<S> {
-    async fn converse(mut self, reader: OwnedReadHalf, mut stopped: watch::Receiver<bool>) {
+    async fn converse(mut self, reader: Reader, mut stopped: watch::Receiver<bool>) {
         let mut lines = Lines::new(reader, MAX_LINE);
         loop {
             let next = tokio::select! {
@@ -166,7 +164,7 @@ impl<S: Service> Session<S> {
         }
         self.greeted = true;
         self.caller.client = hello.client.chars().filter(|c| !c.is_control()).take(64).collect();
-        tracing::debug!(client = %self.caller.client, uid = self.caller.uid, "control client connected");
+        tracing::debug!(client = %self.caller.client, user = %self.caller.user, "control client connected");
         let may_change = self.shared.access.check(&self.caller, "hello").await.is_ok();
         Ok(HelloReply { may_change, ..self.shared.greeting.clone() })
     }

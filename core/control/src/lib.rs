@@ -35,13 +35,14 @@ mod client;
 mod connection;
 mod error;
 mod event;
+mod native;
 mod report;
 mod request;
 mod response;
 mod server;
-mod socket;
 mod status;
 pub mod timestamp;
+pub mod transport;
 mod wire;
 pub mod words;
 
@@ -49,6 +50,7 @@ pub use access::{Access, Caller, GROUP};
 pub use client::{Client, ClientError, Subscription};
 pub use error::{ControlError, ErrorCode, InviteProblem, Mismatch, Side, Why};
 pub use event::{Ends, Event, SocketCause, What};
+pub use native::{Socket, remove_stale_socket};
 pub use report::{Check, DoctorReport, DrillProgress, DrillReport, DrillStep, Finding, Verdict};
 pub use request::{
     BudgetSet, CheckPaths, Drill, Hello, InterfaceSet, Invite, KeyUnlock, Metered, Pause, PeerAdd, PeerFile,
@@ -59,7 +61,6 @@ pub use response::{
     Response, Sample, Story, UplinkUsage, UsageReport,
 };
 pub use server::{Notices, Server, ServerError, ServerOptions, Service};
-pub use socket::remove_stale_socket;
 pub use status::{
     AtStart, Eids, InterfaceKind, InterfaceStatus, KeyPlace, Layer, PathState, PathStatus, PeerKind,
     PeerState, PeerStatus, PolicyMode, PolicyStatus, Settings, Status, Trouble, TroubleCause, Via,

@@ -8,17 +8,18 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use serde_json::Value;
-use tokio::net::UnixStream;
+use tokio::io::AsyncWriteExt;
 use tokio::sync::{mpsc, watch};
 use tokio::task::{Id, JoinError, JoinSet};
 
 use crate::access::{Access, Caller};
 use crate::connection;
 use crate::error::ControlError;
+use crate::native::Socket;
 use crate::report::{DrillProgress, DrillReport};
 use crate::request::{Drill, Request};
 use crate::response::{HelloReply, Notice, Response};
-use crate::socket::Socket;
+use crate::transport::{Accepted, Listener};
 use crate::{DEFAULT_SOCKET, PROTOCOL, wire};
 
 /// How many connections there may be; far more than the interfaces of one machine need.
@@ -27,6 +28,8 @@ const MAX_CONNECTIONS: usize = 64;
 const MAX_PER_USER: usize = 40;
 /// How long connections may take to finish their answers at shutdown.
 const SHUTDOWN_GRACE: Duration = Duration::from_secs(1);
+/// How long somebody who is refused a connection may take to read why.
+const NOTE_TIMEOUT: Duration = Duration::from_secs(1);
 /// The pause after a failed accept: running out of descriptors must not become a busy loop.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
@@ -139,8 +142,8 @@ pub(crate) struct Shared {
 }
 
 /// A listening server; clients may already connect and wait.
-pub struct Server {
-    socket: Socket,
+pub struct Server<L = Socket> {
+    listener: L,
     path: PathBuf,
     shared: Arc<Shared>,
 }
@@ -151,14 +154,21 @@ impl Server {
     /// # Errors
     /// When another service lives at the same place, or the system refuses.
     pub fn bind(options: ServerOptions) -> Result<Self, ServerError> {
-        let socket = Socket::bind(&options.path)?;
+        let listener = Socket::bind(&options.path)?;
+        Ok(Self::on(listener, options))
+    }
+}
+
+impl<L: Listener> Server<L> {
+    /// Listens where `listener` does; the path is not looked at.
+    pub fn on(listener: L, options: ServerOptions) -> Self {
         let greeting = HelloReply {
             protocol: PROTOCOL,
             version: options.version,
             name: options.name,
             may_change: false,
         };
-        Ok(Self { socket, path: options.path, shared: Arc::new(Shared { greeting, access: options.access }) })
+        Self { listener, path: options.path, shared: Arc::new(Shared { greeting, access: options.access }) }
     }
 
     /// Where it listens.
@@ -168,7 +178,7 @@ impl Server {
 
     /// Serves until `shutdown` is ready, then removes the socket and lets answers under way finish for a second.
     pub async fn run<S: Service>(self, service: Arc<S>, shutdown: impl Future<Output = ()>) {
-        let Self { socket, shared, .. } = self;
+        let Self { mut listener, shared, .. } = self;
         let (stop, stopped) = watch::channel(false);
         let mut connections = Connections::default();
         tokio::pin!(shutdown);
@@ -178,8 +188,8 @@ impl Server {
                 ended = connections.tasks.join_next_with_id(), if !connections.tasks.is_empty() => {
                     connections.ended(ended);
                 }
-                accepted = socket.listener.accept() => match accepted {
-                    Ok((stream, _)) => connections.start(stream, &service, &shared, &stopped),
+                accepted = listener.accept() => match accepted {
+                    Ok(accepted) => connections.start(accepted, &service, &shared, &stopped),
                     Err(error) => {
                         tracing::warn!(%error, "a control connection could not be accepted");
                         tokio::time::sleep(ACCEPT_PAUSE).await;
@@ -187,7 +197,7 @@ impl Server {
                 },
             }
         }
-        drop(socket);
+        drop(listener);
         // Fails only when no connection listens any more.
         let _ = stop.send(true);
         let drain = async { while connections.tasks.join_next().await.is_some() {} };
@@ -201,32 +211,37 @@ impl Server {
 #[derive(Default)]
 struct Connections {
     tasks: JoinSet<()>,
-    users: HashMap<Id, u32>,
+    users: HashMap<Id, String>,
 }
 
 impl Connections {
     fn start<S: Service>(
         &mut self,
-        stream: UnixStream,
+        accepted: Accepted,
         service: &Arc<S>,
         shared: &Arc<Shared>,
         stopped: &watch::Receiver<bool>,
     ) {
-        let caller = match Caller::of(&stream) {
-            Ok(caller) => caller,
-            Err(error) => return tracing::warn!(%error, "a control connection has no credentials"),
-        };
-        let own = self.users.values().filter(|uid| **uid == caller.uid).count();
-        if self.users.len() >= MAX_CONNECTIONS || (caller.uid != 0 && own >= MAX_PER_USER) {
+        let Accepted { reader, mut writer, caller } = accepted;
+        let own = self.users.values().filter(|user| **user == caller.user).count();
+        if self.users.len() >= MAX_CONNECTIONS || (!caller.administrator && own >= MAX_PER_USER) {
             let error = ControlError::unavailable("too many control connections: close some and try again");
             // The note is a courtesy: a fresh socket has room for it, and the connection ends anyway.
-            let _ = stream.try_write(&wire::answer::<()>(&Value::Null, Err(error)));
+            let note = wire::answer::<()>(&Value::Null, Err(error));
+            tokio::spawn(async move {
+                let _ = tokio::time::timeout(NOTE_TIMEOUT, writer.write_all(&note)).await;
+            });
             return;
         }
-        let uid = caller.uid;
-        let task =
-            connection::serve(stream, caller, Arc::clone(service), Arc::clone(shared), stopped.clone());
-        self.users.insert(self.tasks.spawn(task).id(), uid);
+        let user = caller.user.clone();
+        let task = connection::serve(
+            (reader, writer),
+            caller,
+            Arc::clone(service),
+            Arc::clone(shared),
+            stopped.clone(),
+        );
+        self.users.insert(self.tasks.spawn(task).id(), user);
     }
 
     fn ended(&mut self, ended: Option<Result<(Id, ()), JoinError>>) {

@@ -41,9 +41,9 @@ async fn the_services_own_user_may_change() {
 
 #[tokio::test]
 async fn the_kernel_tells_who_asks() {
-    let own = nix::unistd::Uid::effective().as_raw();
+    let own = nix::unistd::Uid::effective().to_string();
     let stage =
-        Stage::with_access(Access::custom(move |caller| caller.uid == own && caller.client == "test"));
+        Stage::with_access(Access::custom(move |caller| caller.user == own && caller.client == "test"));
     let mut raw = stage.greeted().await;
     assert_eq!(raw.ask("up", json!({})).await["result"], json!({}));
 }

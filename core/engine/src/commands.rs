@@ -60,6 +60,11 @@ impl<P: Platform> Engine<P> {
             Command::Join { link, name, reply } => self.join(now, &link, name, reply),
             Command::Protect { on, reply } => self.set_protect(on, reply),
             Command::Applied(reply) => self.upkeep.wait(reply),
+            Command::Woke(reply) => {
+                self.revalidate_all(now);
+                self.upkeep.note_disturbance();
+                drop(reply.send(Ok(())));
+            }
             Command::SetPolicy { peer, policy, reply } => {
                 drop(reply.send(self.set_policy(now, peer.as_deref(), policy)));
             }

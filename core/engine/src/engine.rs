@@ -416,7 +416,7 @@ impl<P: Platform> Engine<P> {
         }
     }
 
-    fn revalidate_all(&mut self, now: Instant) {
+    pub(crate) fn revalidate_all(&mut self, now: Instant) {
         self.revalidate = None;
         self.revalidated = now;
         if !self.up {

@@ -33,6 +33,7 @@ pub(crate) enum Command {
     FullTunnel { peer: String, on: bool, reply: Reply<()> },
     Protect { on: bool, reply: Reply<()> },
     Applied(Reply<()>),
+    Woke(Reply<()>),
     Recent(Reply<Vec<Happening>>),
     Drill { peer: String, reply: Reply<(usize, mpsc::Receiver<DrillStep>)> },
     Stop(Reply<()>),
@@ -233,6 +234,14 @@ impl EngineHandle {
     /// as happenings.
     pub async fn applied(&self) -> Result<(), EngineError> {
         self.ask(Command::Applied).await
+    }
+
+    /// The machine slept, or the service was held up: every path is tried again, and what is set on the host is looked at.
+    ///
+    /// # Errors
+    /// When the engine has stopped.
+    pub async fn woke(&self) -> Result<(), EngineError> {
+        self.ask(Command::Woke).await
     }
 
     /// What happens from now on. Nothing is lost to a listener before 32,768 happenings wait for it; then the oldest are,

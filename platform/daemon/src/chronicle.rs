@@ -3,7 +3,6 @@
 use std::collections::VecDeque;
 use std::fs::OpenOptions;
 use std::io::Write;
-use std::os::unix::fs::OpenOptionsExt;
 use std::path::PathBuf;
 
 use mast_control::Event;
@@ -96,7 +95,7 @@ impl Page {
     /// Appends the lines, or writes the file anew in one step.
     pub fn write(&self) -> std::io::Result<()> {
         let mut options = OpenOptions::new();
-        options.create(true).write(true).mode(0o600);
+        mast_state::private(options.create(true).write(true));
         if self.afresh {
             let new = self.path.with_extension("jsonl.new");
             options.truncate(true).open(&new)?.write_all(&self.text)?;

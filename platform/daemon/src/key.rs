@@ -129,7 +129,7 @@ impl Service for Locked {
             .into()),
             Request::KeyUnlock(unlock) => {
                 let key = check(&unlock, &self.expected)?;
-                tracing::info!(uid = caller.uid, "the private key was brought");
+                tracing::info!(user = caller.user, "the private key was brought");
                 if let Some(found) = self.found.lock().await.take() {
                     // Fails only when the service is ending.
                     let _ = found.send(key);

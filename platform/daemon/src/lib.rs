@@ -12,6 +12,7 @@ pub mod endpoint;
 mod failure;
 mod history;
 mod key;
+pub mod life;
 mod log_ring;
 mod logging;
 mod pause;

@@ -1,5 +1,6 @@
 //! The life of the service: start, serve, stop.
 
+use std::future::Future;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
@@ -8,8 +9,6 @@ use mast_engine::Engine;
 use mast_engine::api::{Change, EngineConfig};
 use mast_platform::{Native, Overrides};
 use mast_state::StateDir;
-use sd_notify::NotifyState;
-use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::timeout;
 
@@ -19,12 +18,16 @@ use crate::convert::refusal;
 use crate::daemon::{Daemon, Facts};
 use crate::failure::Failure;
 use crate::key::Holder;
+use crate::life::{self, Asked, Life, Told};
 use crate::service::MastService;
 use crate::store::Store;
 use crate::{VERSION, history, key, pause, resolve};
 
 /// How long stopping may take; what is not done by then is cut short.
 const STOP: Duration = Duration::from_millis(850);
+
+/// Stands for the period of what is not asked for.
+const NEVER: Duration = Duration::from_secs(3600);
 
 /// Runs the service until it is told to stop.
 ///
@@ -49,13 +52,9 @@ pub(crate) fn run(args: &Args) -> Result<(), Failure> {
         .build()
         .map_err(system("cannot start the runtime"))?;
     let result = runtime.block_on(async {
-        let mut signals = Signals::new()?;
+        let life = life::Native::new().map_err(system("cannot listen for signals"))?;
         let facts = Facts { config: config_path, interface: config.interface.clone(), port: config.port };
-        let started = tokio::select! {
-            started = start(args, config, facts) => started?,
-            () = signals.stop() => return Ok(()),
-        };
-        serve(started, signals).await
+        live(args, config, facts, life).await
     });
     // A look-up that hangs must not hold up the end.
     runtime.shutdown_background();
@@ -72,7 +71,7 @@ struct Started {
     server: Server,
 }
 
-async fn start(args: &Args, config: Config, facts: Facts) -> Result<Started, Failure> {
+async fn live(args: &Args, config: Config, facts: Facts, mut life: impl Life) -> Result<(), Failure> {
     let mut store = Store::load(StateDir::open(&args.state_dir)?, &config)?;
     let name = config.name.clone().unwrap_or_else(host_name);
     let (private_key, place) = match key::at_start(store.dir(), store.handed_key())? {
@@ -81,16 +80,10 @@ async fn start(args: &Args, config: Config, facts: Facts) -> Result<Started, Fai
             (key, KeyPlace::File)
         }
         Err(expected) => {
-            notify(&[NotifyState::Ready]);
-            let alive = tokio::spawn(async {
-                let Some(period) = sd_notify::watchdog_enabled() else { return };
-                loop {
-                    notify(&[NotifyState::Watchdog]);
-                    tokio::time::sleep(period / 2).await;
-                }
-            });
-            let key = key::wait(&args.control, &name, expected).await;
-            alive.abort();
+            life.tell(Told::Ready);
+            let Some(key) = unless_stopped(&mut life, key::wait(&args.control, &name, expected)).await else {
+                return Ok(());
+            };
             (key?, KeyPlace::Session)
         }
     };
@@ -126,21 +119,42 @@ async fn start(args: &Args, config: Config, facts: Facts) -> Result<Started, Fai
         up,
     };
     let platform = Native::new(overrides(&config));
-    let started = Engine::start(platform, engine_config).await;
-    let (engine, changes) = started.map_err(|error| Failure::Engine(refusal(error)))?;
     let options = ServerOptions::new(name, VERSION).at(&args.control);
-    let server = match Server::bind(options) {
-        Ok(server) => server,
-        Err(error) => {
-            // The peers should know; a failure changes nothing any more.
-            let _ = timeout(STOP, engine.stop()).await;
-            return Err(Failure::Control(error));
+    let start = async {
+        let started = Engine::start(platform, engine_config).await;
+        let (engine, changes) = started.map_err(|error| Failure::Engine(refusal(error)))?;
+        match Server::bind(options) {
+            Ok(server) => Ok((engine, changes, server)),
+            Err(error) => {
+                // The peers should know; a failure changes nothing any more.
+                let _ = timeout(STOP, engine.stop()).await;
+                Err(Failure::Control(error))
+            }
         }
     };
-    Ok(Started { daemon: Daemon::new(engine, store, facts, holder), changes, server })
+    let Some(started) = unless_stopped(&mut life, start).await else { return Ok(()) };
+    let (engine, changes, server) = started?;
+    serve(Started { daemon: Daemon::new(engine, store, facts, holder), changes, server }, life).await
 }
 
-async fn serve(started: Started, mut signals: Signals) -> Result<(), Failure> {
+/// Does something before the service serves, unless it is told to stop meanwhile.
+async fn unless_stopped<T>(life: &mut impl Life, work: impl Future<Output = T>) -> Option<T> {
+    let period = life.alive_every();
+    let watched = period.is_some();
+    let mut alive = tokio::time::interval(period.unwrap_or(NEVER));
+    tokio::pin!(work);
+    loop {
+        tokio::select! {
+            done = &mut work => return Some(done),
+            asked = life.asked() => if asked == Asked::Stop {
+                return None;
+            },
+            _ = alive.tick(), if watched => life.tell(Told::Alive),
+        }
+    }
+}
+
+async fn serve(started: Started, mut life: impl Life) -> Result<(), Failure> {
     let Started { daemon, mut changes, server } = started;
     // Never cut short by a signal: what the engine reported before must reach the disk.
     let mut keeping = tokio::spawn({
@@ -162,24 +176,31 @@ async fn serve(started: Started, mut signals: Signals) -> Result<(), Failure> {
     let resolving = tokio::spawn(resolve::run(Arc::clone(&daemon), daemon.engine.happenings()));
     let sampling = tokio::spawn(history::run(Arc::clone(&daemon)));
     let pausing = tokio::spawn(pause::run(Arc::clone(&daemon)));
-    let watchdog = tokio::spawn(watchdog(Arc::clone(&daemon)));
-    notify(&[NotifyState::Ready]);
+    let (lives, mut alive) = mpsc::channel(1);
+    let watchdog = tokio::spawn(watchdog(Arc::clone(&daemon), life.alive_every(), lives));
+    life.tell(Told::Ready);
     tracing::info!(version = VERSION, "mastd is ready");
 
-    let ended = tokio::select! {
-        _ = &mut keeping => true,
-        () = signals.stop() => false,
+    let ended = loop {
+        tokio::select! {
+            _ = &mut keeping => break true,
+            Some(()) = alive.recv() => life.tell(Told::Alive),
+            asked = life.asked() => match asked {
+                Asked::Stop => break false,
+                Asked::Sleep => settle_accounts(&daemon).await,
+                Asked::Wake => {
+                    // Its error says that the engine has stopped; that is seen above.
+                    let _ = daemon.engine.woke().await;
+                }
+            },
+        }
     };
-    notify(&[NotifyState::Stopping]);
+    life.tell(Told::Stopping);
     resolving.abort();
     watchdog.abort();
     sampling.abort();
     pausing.abort();
-    // What was carried since the last sample.
-    if let Ok(glance) = daemon.engine.glance(0).await {
-        daemon.fold(glance.traffic);
-        daemon.save().await;
-    }
+    settle_accounts(&daemon).await;
     // Fails when the server has ended; then there is nothing to stop.
     let _ = stop_server.send(());
     let stopping = async {
@@ -195,66 +216,38 @@ async fn serve(started: Started, mut signals: Signals) -> Result<(), Failure> {
         done = timeout(STOP, stopping) => if done.is_err() {
             tracing::warn!("stopping took too long and was cut short");
         },
-        () = signals.stop() => tracing::warn!("told to stop a second time: ending at once"),
+        () = stop(&mut life) => tracing::warn!("told to stop a second time: ending at once"),
     }
     passing.abort();
     if ended { Err(Failure::Ended) } else { Ok(()) }
 }
 
-/// SIGTERM and SIGINT stop the service; SIGHUP asks for a reload, which there is not.
-struct Signals {
-    terminate: Signal,
-    interrupt: Signal,
-    hang_up: Signal,
+async fn stop(life: &mut impl Life) {
+    while life.asked().await != Asked::Stop {}
 }
 
-impl Signals {
-    fn new() -> Result<Self, Failure> {
-        let open = |kind| signal(kind).map_err(system("cannot listen for signals"));
-        Ok(Self {
-            terminate: open(SignalKind::terminate())?,
-            interrupt: open(SignalKind::interrupt())?,
-            hang_up: open(SignalKind::hangup())?,
-        })
-    }
-
-    async fn stop(&mut self) {
-        loop {
-            let name = tokio::select! {
-                _ = self.terminate.recv() => "SIGTERM",
-                _ = self.interrupt.recv() => "SIGINT",
-                _ = self.hang_up.recv() => {
-                    tracing::warn!("SIGHUP: the configuration is read at the start only; restart mastd to apply it");
-                    continue;
-                }
-            };
-            tracing::info!(signal = name, "told to stop");
-            return;
-        }
+/// Puts on the disk what was carried since the last sample.
+async fn settle_accounts(daemon: &Daemon) {
+    if let Ok(glance) = daemon.engine.glance(0).await {
+        daemon.fold(glance.traffic);
+        daemon.save().await;
     }
 }
 
-/// Tells systemd that the service lives, as often as it wants to hear, for as long as the engine answers.
-async fn watchdog(daemon: Arc<Daemon>) {
-    let Some(period) = sd_notify::watchdog_enabled() else { return };
-    let mut ticks = tokio::time::interval(period / 2);
+/// Says that the service lives, as often as the system wants to hear, for as long as the engine answers.
+async fn watchdog(daemon: Arc<Daemon>, period: Option<Duration>, lives: mpsc::Sender<()>) {
+    let Some(period) = period else { return };
+    let mut ticks = tokio::time::interval(period);
     loop {
         ticks.tick().await;
-        if daemon.engine.recent().await.is_err() {
+        if daemon.engine.recent().await.is_err() || lives.send(()).await.is_err() {
             return;
         }
-        notify(&[NotifyState::Watchdog]);
-    }
-}
-
-fn notify(state: &[NotifyState<'_>]) {
-    if let Err(error) = sd_notify::notify(state) {
-        tracing::warn!(%error, "systemd could not be told");
     }
 }
 
 fn host_name() -> String {
-    let full = nix::unistd::gethostname().ok().and_then(|name| name.into_string().ok()).unwrap_or_default();
+    let full = life::host_name();
     let short = full.split('.').next().unwrap_or_default();
     crate::words::name(short).unwrap_or_else(|_| "mast".to_owned())
 }

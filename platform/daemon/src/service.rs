@@ -32,7 +32,7 @@ pub(crate) struct MastService(pub Arc<Daemon>);
 impl Service for MastService {
     async fn call(&self, request: Request, caller: &Caller) -> Result<Response, ControlError> {
         if !request.only_reads() {
-            tracing::info!(method = request.method(), uid = caller.uid, client = caller.client, "asked");
+            tracing::info!(method = request.method(), user = caller.user, client = caller.client, "asked");
         }
         let guarded = matches!(
             request,
@@ -87,7 +87,7 @@ impl Service for MastService {
         progress: mpsc::Sender<DrillProgress>,
         caller: &Caller,
     ) -> Result<DrillReport, ControlError> {
-        tracing::info!(method = "drill", uid = caller.uid, client = caller.client, "asked");
+        tracing::info!(method = "drill", user = caller.user, client = caller.client, "asked");
         let peer = self.0.engine.peer(&drill.peer).await.map_err(refusal)?;
         let (links, mut steps) = self.0.engine.drill(&drill.peer).await.map_err(refusal)?;
         let numbers: BTreeMap<(String, SocketAddr), u8> =

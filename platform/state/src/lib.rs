@@ -15,7 +15,7 @@ mod unix;
 #[cfg(unix)]
 pub use journal::Journal;
 #[cfg(unix)]
-pub use unix::{StateDir, StateError};
+pub use unix::{StateDir, StateError, private};
 
 /// Tells one content from another: 16 bytes of its SHA-256, in hexadecimal.
 #[cfg(unix)]

@@ -344,3 +344,8 @@ pub(crate) fn failed(action: &'static str, path: &Path, source: io::Error) -> St
     };
     StateError::Io { action, path: path.to_path_buf(), source, remedy }
 }
+
+/// Has a file that is made with these options be nobody else's.
+pub fn private(options: &mut OpenOptions) -> &mut OpenOptions {
+    options.mode(0o600)
+}

@@ -1,4 +1,4 @@
-//! The socket's life in the file system.
+//! The Unix socket, and its life in the file system.
 
 use std::fs::{self, File, Permissions, TryLockError};
 use std::io::{self, ErrorKind};
@@ -9,7 +9,9 @@ use std::time::Duration;
 
 use tokio::net::UnixListener;
 
+use super::access;
 use crate::server::ServerError;
+use crate::transport::{Accepted, Listener, Reader, Writer};
 
 /// How often, and after what pause, the directory's lock is asked for while another start holds it.
 const LOCK_ATTEMPTS: u32 = 100;
@@ -45,9 +47,9 @@ impl Identity {
     }
 }
 
-/// A listening socket that removes its file when dropped.
-pub(crate) struct Socket {
-    pub(crate) listener: UnixListener,
+/// A listening Unix socket that removes its file when dropped.
+pub struct Socket {
+    listener: UnixListener,
     path: PathBuf,
     identity: Identity,
 }
@@ -80,6 +82,21 @@ impl Socket {
             }
         }
     }
+}
+
+impl Listener for Socket {
+    async fn accept(&mut self) -> io::Result<Accepted> {
+        let (stream, _) = self.listener.accept().await?;
+        let caller = access::caller(&stream)?;
+        let (reader, writer) = stream.into_split();
+        Ok(Accepted { reader: Box::new(reader), writer: Box::new(writer), caller })
+    }
+}
+
+/// Reaches the service that listens at `path`.
+pub(crate) async fn connect(path: &Path) -> io::Result<(Reader, Writer)> {
+    let (reader, writer) = tokio::net::UnixStream::connect(path).await?.into_split();
+    Ok((Box::new(reader), Box::new(writer)))
 }
 
 impl Drop for Socket {
@@ -147,5 +164,23 @@ fn remove_if_there(path: &Path) -> io::Result<()> {
     match fs::remove_file(path) {
         Err(error) if error.kind() != ErrorKind::NotFound => Err(error),
         _ => Ok(()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_a_dead_services_socket_is_stale() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("control.sock");
+        assert!(!remove_stale_socket(&path).unwrap());
+        let listener = std::os::unix::net::UnixListener::bind(&path).unwrap();
+        assert!(!remove_stale_socket(&path).unwrap() && path.exists());
+        drop(listener);
+        assert!(remove_stale_socket(&path).unwrap() && !path.exists());
+        fs::write(&path, "something else").unwrap();
+        assert!(!remove_stale_socket(&path).unwrap() && path.exists());
     }
 }

@@ -1,0 +1,14 @@
+//! What this system offers for the conversation: where the service listens, how it is reached, who may change things.
+//! Everything of the control API that differs between systems is in this folder.
+
+#[cfg(unix)]
+mod access;
+#[cfg(unix)]
+mod socket;
+
+#[cfg(unix)]
+pub(crate) use access::{Account, may_change, remedy};
+#[cfg(unix)]
+pub(crate) use socket::connect;
+#[cfg(unix)]
+pub use socket::{Socket, remove_stale_socket};

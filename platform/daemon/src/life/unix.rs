@@ -1,0 +1,70 @@
+//! Signals, and systemd where it started the service.
+
+use std::time::Duration;
+
+use sd_notify::NotifyState;
+use tokio::signal::unix::{Signal, SignalKind, signal};
+
+use super::{Asked, Life, Told};
+
+/// SIGTERM and SIGINT stop the service; SIGCONT follows when it was held up; SIGHUP asks for a reload, which there is
+/// not. That the machine slept, the watch over its interfaces tells.
+pub(crate) struct Unix {
+    terminate: Signal,
+    interrupt: Signal,
+    hang_up: Signal,
+    go_on: Signal,
+}
+
+impl Unix {
+    /// Listens from now on.
+    ///
+    /// # Errors
+    /// When the system does not let it.
+    pub fn new() -> std::io::Result<Self> {
+        Ok(Self {
+            terminate: signal(SignalKind::terminate())?,
+            interrupt: signal(SignalKind::interrupt())?,
+            hang_up: signal(SignalKind::hangup())?,
+            go_on: signal(SignalKind::from_raw(nix::libc::SIGCONT))?,
+        })
+    }
+}
+
+impl Life for Unix {
+    async fn asked(&mut self) -> Asked {
+        loop {
+            let name = tokio::select! {
+                _ = self.terminate.recv() => "SIGTERM",
+                _ = self.interrupt.recv() => "SIGINT",
+                _ = self.go_on.recv() => return Asked::Wake,
+                _ = self.hang_up.recv() => {
+                    tracing::warn!("SIGHUP: the configuration is read at the start only; restart mastd to apply it");
+                    continue;
+                }
+            };
+            tracing::info!(signal = name, "told to stop");
+            return Asked::Stop;
+        }
+    }
+
+    fn tell(&self, told: Told) {
+        let state = match told {
+            Told::Ready => NotifyState::Ready,
+            Told::Alive => NotifyState::Watchdog,
+            Told::Stopping => NotifyState::Stopping,
+        };
+        if let Err(error) = sd_notify::notify(&[state]) {
+            tracing::warn!(%error, "systemd could not be told");
+        }
+    }
+
+    fn alive_every(&self) -> Option<Duration> {
+        sd_notify::watchdog_enabled().map(|period| period / 2)
+    }
+}
+
+/// What this machine calls itself; empty if it does not say.
+pub(crate) fn host_name() -> String {
+    nix::unistd::gethostname().ok().and_then(|name| name.into_string().ok()).unwrap_or_default()
+}
