@@ -1,41 +1,28 @@
-//! Netlink requests, replies and events.
+//! Netlink requests, replies and events, over the sockets of `netlink-sys` and in the framing of `netlink-packet-core`.
 //!
-//! Messages are read attribute by attribute, and attributes that nobody asks for are passed over: a kernel or driver
-//! newer than this program must not make an interface invisible by a message that cannot be decoded in full.
+//! Messages are read attribute by attribute, and attributes that nobody asks for are passed over. `netlink-packet-route`
+//! reads a message in full or not at all: an alias that is not UTF-8 makes an interface invisible to it, as
+//! `tests/netlink.rs` shows.
 
 use std::io;
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd};
 
-use nix::errno::Errno;
-use nix::sys::socket::{
-    AddressFamily, MsgFlags, NetlinkAddr, SockFlag, SockProtocol, SockType, bind, recv, send, setsockopt,
-    socket, sockopt::ReceiveTimeout,
+use netlink_packet_core::{
+    NLA_F_NESTED, NLA_HEADER_SIZE, NLM_F_ACK, NLM_F_ACK_TLVS, NLM_F_DUMP, NLM_F_DUMP_INTR, NLM_F_REQUEST,
+    NLMSG_DONE, NLMSG_ERROR, NetlinkBuffer, NlasIterator,
 };
+/// Make the object if it does not exist; fail if it does; replace it if it does.
+pub(super) use netlink_packet_core::{
+    NLM_F_CREATE as CREATE, NLM_F_EXCL as EXCLUSIVE, NLM_F_REPLACE as REPLACE,
+};
+pub(super) use netlink_sys::protocols::{NETLINK_GENERIC, NETLINK_ROUTE};
+use netlink_sys::{Socket, SocketAddr};
+use nix::errno::Errno;
+use nix::sys::socket::{setsockopt, sockopt::ReceiveTimeout};
 use nix::sys::time::{TimeVal, TimeValLike};
 
-use super::sockopt;
-
-const HEADER: usize = 16;
-const ERROR: u16 = 2;
-const DONE: u16 = 3;
-const FLAG_REQUEST: u16 = 0x1;
-const FLAG_ACK: u16 = 0x4;
-const FLAG_DUMP_INTERRUPTED: u16 = 0x10;
-const FLAG_DUMP: u16 = 0x300;
-const FLAG_ACK_ATTRIBUTES: u16 = 0x200;
-/// Fail if the object exists.
-pub(super) const EXCLUSIVE: u16 = 0x200;
-/// Replace the object if it exists.
-pub(super) const REPLACE: u16 = 0x100;
-/// Make the object if it does not exist.
-pub(super) const CREATE: u16 = 0x400;
-const ATTRIBUTE_NESTED: u16 = 0x8000;
-/// The bits of an attribute's type that are flags.
-const ATTRIBUTE_FLAGS: u16 = 0xc000;
-const OPTION_CAP_ACK: libc::c_int = 10;
-const OPTION_EXT_ACK: libc::c_int = 11;
-const OPTION_STRICT_CHECK: libc::c_int = 12;
 const ERROR_ATTRIBUTE_MESSAGE: u16 = 1;
+const NETLINK_HEADER_LEN: usize = 16;
 /// The kernel writes at most 32 KiB at once.
 pub(super) const BUFFER: usize = 64 * 1024;
 /// How often a dump is repeated when the objects changed while they were read.
@@ -60,6 +47,12 @@ impl From<Errno> for NetlinkError {
     }
 }
 
+impl From<io::Error> for NetlinkError {
+    fn from(error: io::Error) -> Self {
+        error.raw_os_error().map_or(Errno::EIO, Errno::from_raw).into()
+    }
+}
+
 impl From<NetlinkError> for io::Error {
     fn from(error: NetlinkError) -> Self {
         Self::new(Self::from(error.errno).kind(), error.to_string())
@@ -74,9 +67,9 @@ pub(super) struct Request {
 
 impl Request {
     pub(super) fn new(kind: u16, flags: u16, header: &[u8]) -> Self {
-        let mut bytes = vec![0; HEADER];
+        let mut bytes = vec![0; NETLINK_HEADER_LEN];
         bytes[4..6].copy_from_slice(&kind.to_ne_bytes());
-        bytes[6..8].copy_from_slice(&(flags | FLAG_REQUEST).to_ne_bytes());
+        bytes[6..8].copy_from_slice(&(flags | NLM_F_REQUEST).to_ne_bytes());
         bytes.extend_from_slice(header);
         Self { bytes }
     }
@@ -94,7 +87,7 @@ impl Request {
     pub(super) fn nested(mut self, kind: u16, fill: impl FnOnce(Self) -> Self) -> Self {
         let start = self.bytes.len();
         self.bytes.extend_from_slice(&[0; 2]);
-        self.bytes.extend_from_slice(&(kind | ATTRIBUTE_NESTED).to_ne_bytes());
+        self.bytes.extend_from_slice(&(kind | NLA_F_NESTED).to_ne_bytes());
         let mut filled = fill(self);
         let length = (filled.bytes.len() - start) as u16;
         filled.bytes[start..start + 2].copy_from_slice(&length.to_ne_bytes());
@@ -120,27 +113,26 @@ pub(super) struct Message {
     pub(super) payload: Vec<u8>,
 }
 
-/// The messages of one datagram.
+/// The messages of one datagram; ends at the first that is malformed.
 fn messages(mut bytes: &[u8]) -> Vec<Message> {
     let mut list = Vec::new();
-    while let (Some(length), Some(kind), Some(flags), Some(sequence)) =
-        (u32_at(bytes, 0), u16_at(bytes, 4), u16_at(bytes, 6), u32_at(bytes, 8))
-    {
-        let Some(payload) = bytes.get(HEADER..length as usize) else { break };
-        list.push(Message { kind, flags, sequence, payload: payload.to_vec() });
-        bytes = bytes.get((length as usize).next_multiple_of(4)..).unwrap_or(&[]);
+    while let Ok(buffer) = NetlinkBuffer::new_checked(bytes) {
+        list.push(Message {
+            kind: buffer.message_type(),
+            flags: buffer.flags(),
+            sequence: buffer.sequence_number(),
+            payload: buffer.payload().to_vec(),
+        });
+        bytes = bytes.get((buffer.length() as usize).next_multiple_of(4)..).unwrap_or(&[]);
     }
     list
 }
 
 /// The attributes in `bytes`, as type and value; ends at the first that is malformed.
-pub(super) fn attributes(mut bytes: &[u8]) -> impl Iterator<Item = (u16, &[u8])> {
-    std::iter::from_fn(move || {
-        let length = usize::from(u16_at(bytes, 0)?);
-        let kind = u16_at(bytes, 2)? & !ATTRIBUTE_FLAGS;
-        let value = bytes.get(4..length)?;
-        bytes = bytes.get(length.next_multiple_of(4)..).unwrap_or(&[]);
-        Some((kind, value))
+pub(super) fn attributes(bytes: &[u8]) -> impl Iterator<Item = (u16, &[u8])> {
+    NlasIterator::new(bytes).map_while(Result::ok).filter_map(|attribute| {
+        let (kind, end) = (attribute.kind(), usize::from(attribute.length()));
+        Some((kind, attribute.into_inner().get(NLA_HEADER_SIZE..end)?))
     })
 }
 
@@ -161,25 +153,25 @@ pub(super) fn text(value: &[u8]) -> String {
 /// A socket for requests, which are answered in turn. It stays in the network namespace that it was opened in.
 #[derive(Debug)]
 pub(super) struct Requests {
-    socket: OwnedFd,
+    socket: Socket,
     sequence: u32,
     buffer: Vec<u8>,
 }
 
 impl Requests {
-    pub(super) fn open(protocol: SockProtocol) -> io::Result<Self> {
-        let socket = socket(AddressFamily::Netlink, SockType::Raw, SockFlag::SOCK_CLOEXEC, protocol)?;
+    pub(super) fn open(protocol: isize) -> io::Result<Self> {
+        let socket = Socket::new(protocol)?;
         setsockopt(&socket, ReceiveTimeout, &TimeVal::seconds(REPLY_TIMEOUT_SECONDS))?;
         // Kernels that lack one of these do without: errors are less telling, dumps are larger.
-        for option in [OPTION_CAP_ACK, OPTION_EXT_ACK, OPTION_STRICT_CHECK] {
-            let _ = sockopt::set(&socket, libc::SOL_NETLINK, option, 1);
-        }
-        Ok(Self { socket, sequence: 0, buffer: vec![0; BUFFER] })
+        let _ = socket.set_cap_ack(true);
+        let _ = socket.set_ext_ack(true);
+        let _ = socket.set_netlink_get_strict_chk(true);
+        Ok(Self { socket, sequence: 0, buffer: Vec::with_capacity(BUFFER) })
     }
 
     /// Sends a request and waits until it is carried out.
     pub(super) fn execute(&mut self, request: Request) -> Result<(), NetlinkError> {
-        self.exchange(request, FLAG_ACK).map(drop)
+        self.exchange(request, NLM_F_ACK).map(drop)
     }
 
     /// Sends requests many at a time and says of each, in their order, what became of it. None waits for another's
@@ -194,15 +186,16 @@ impl Requests {
             let (first, mut bytes) = (self.sequence.wrapping_add(1), Vec::new());
             for request in requests.by_ref().take(TOGETHER) {
                 self.sequence = self.sequence.wrapping_add(1);
-                bytes.extend(request.finish(self.sequence, FLAG_ACK));
+                bytes.extend(request.finish(self.sequence, NLM_F_ACK));
             }
             if bytes.is_empty() {
                 return results;
             }
             let count = self.sequence.wrapping_sub(first) as usize + 1;
             let mut answers: Vec<Option<Result<(), NetlinkError>>> = vec![None; count];
-            let failed = self.collect(&bytes, first, &mut answers).err().unwrap_or(Errno::EIO);
-            results.extend(answers.into_iter().map(|answer| answer.unwrap_or_else(|| Err(failed.into()))));
+            let failed = self.collect(&bytes, first, &mut answers).err();
+            let failed = failed.map_or(Errno::EIO.into(), NetlinkError::from);
+            results.extend(answers.into_iter().map(|answer| answer.unwrap_or_else(|| Err(failed.clone()))));
         }
     }
 
@@ -211,15 +204,12 @@ impl Requests {
         bytes: &[u8],
         first: u32,
         answers: &mut [Option<Result<(), NetlinkError>>],
-    ) -> Result<(), Errno> {
-        send(self.socket.as_raw_fd(), bytes, MsgFlags::empty())?;
+    ) -> io::Result<()> {
+        self.socket.send(bytes, 0)?;
         let mut open = answers.len();
         while open > 0 {
-            let length = match recv(self.socket.as_raw_fd(), &mut self.buffer, MsgFlags::empty()) {
-                Err(Errno::EINTR) => continue,
-                other => other?,
-            };
-            for message in messages(&self.buffer[..length]).iter().filter(|m| m.kind == ERROR) {
+            self.receive()?;
+            for message in messages(&self.buffer).iter().filter(|m| m.kind == NLMSG_ERROR) {
                 let at = message.sequence.wrapping_sub(first) as usize;
                 if let Some(answer) = answers.get_mut(at).filter(|a| a.is_none()) {
                     *answer = Some(outcome(message));
@@ -232,7 +222,7 @@ impl Requests {
 
     /// Sends a request for one object and waits for it.
     pub(super) fn get(&mut self, request: Request) -> Result<Option<Message>, NetlinkError> {
-        Ok(self.exchange(request, FLAG_ACK)?.0.into_iter().next())
+        Ok(self.exchange(request, NLM_F_ACK)?.0.into_iter().next())
     }
 
     /// Asks for all objects of a sort. If they keep changing meanwhile, the last answer is returned: changes are
@@ -240,7 +230,7 @@ impl Requests {
     pub(super) fn dump(&mut self, request: &Request) -> Result<Vec<Message>, NetlinkError> {
         let mut attempt = 1;
         loop {
-            let (list, interrupted) = self.exchange(request.clone(), FLAG_DUMP)?;
+            let (list, interrupted) = self.exchange(request.clone(), NLM_F_DUMP)?;
             if !interrupted || attempt == DUMP_ATTEMPTS {
                 return Ok(list);
             }
@@ -248,24 +238,32 @@ impl Requests {
         }
     }
 
+    /// One datagram into the buffer.
+    fn receive(&mut self) -> io::Result<()> {
+        loop {
+            self.buffer.clear();
+            match self.socket.recv(&mut self.buffer, 0) {
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                other => return other.map(drop),
+            }
+        }
+    }
+
     fn exchange(&mut self, request: Request, flags: u16) -> Result<(Vec<Message>, bool), NetlinkError> {
         self.sequence = self.sequence.wrapping_add(1);
         let bytes = request.finish(self.sequence, flags);
-        send(self.socket.as_raw_fd(), &bytes, MsgFlags::empty())?;
+        self.socket.send(&bytes, 0)?;
         let mut list = Vec::new();
         let mut interrupted = false;
         loop {
-            let length = match recv(self.socket.as_raw_fd(), &mut self.buffer, MsgFlags::empty()) {
-                Err(Errno::EINTR) => continue,
-                other => other?,
-            };
-            for message in messages(&self.buffer[..length]) {
+            self.receive()?;
+            for message in messages(&self.buffer) {
                 if message.sequence != self.sequence {
                     continue;
                 }
-                interrupted |= message.flags & FLAG_DUMP_INTERRUPTED != 0;
+                interrupted |= message.flags & NLM_F_DUMP_INTR != 0;
                 match message.kind {
-                    ERROR | DONE => return outcome(&message).map(|()| (list, interrupted)),
+                    NLMSG_ERROR | NLMSG_DONE => return outcome(&message).map(|()| (list, interrupted)),
                     _ => list.push(message),
                 }
             }
@@ -279,8 +277,8 @@ fn outcome(message: &Message) -> Result<(), NetlinkError> {
     if code >= 0 {
         return Ok(());
     }
-    let attributes_at = if message.kind == ERROR { 4 + HEADER } else { 4 };
-    let detail = (message.flags & FLAG_ACK_ATTRIBUTES != 0)
+    let attributes_at = if message.kind == NLMSG_ERROR { 4 + NETLINK_HEADER_LEN } else { 4 };
+    let detail = (message.flags & NLM_F_ACK_TLVS != 0)
         .then(|| {
             attributes(message.payload.get(attributes_at..).unwrap_or(&[]))
                 .find(|a| a.0 == ERROR_ATTRIBUTE_MESSAGE)
@@ -293,7 +291,7 @@ fn outcome(message: &Message) -> Result<(), NetlinkError> {
 /// A non-blocking socket on which the kernel announces changes.
 #[derive(Debug)]
 pub(super) struct Events {
-    socket: OwnedFd,
+    socket: Socket,
 }
 
 /// What was announced.
@@ -310,22 +308,26 @@ pub(super) enum Announced {
 impl Events {
     /// Subscribes to multicast groups of rtnetlink, given by number (at most 31).
     pub(super) fn open(groups: &[u32]) -> io::Result<Self> {
-        let flags = SockFlag::SOCK_CLOEXEC | SockFlag::SOCK_NONBLOCK;
-        let socket = socket(AddressFamily::Netlink, SockType::Raw, flags, SockProtocol::NetlinkRoute)?;
+        let mut socket = Socket::new(NETLINK_ROUTE)?;
+        socket.set_non_blocking(true)?;
         let mask = groups.iter().fold(0, |mask, group| mask | 1 << (group - 1));
-        bind(socket.as_raw_fd(), &NetlinkAddr::new(0, mask))?;
+        socket.bind(&SocketAddr::new(0, mask))?;
         Ok(Self { socket })
     }
 
     /// Takes what was announced, by way of a buffer of [`BUFFER`] bytes.
     pub(super) fn receive(&self, buffer: &mut [u8]) -> io::Result<Announced> {
-        match recv(self.socket.as_raw_fd(), buffer, MsgFlags::MSG_TRUNC) {
-            Ok(length) if length > buffer.len() => Ok(Announced::Lost),
-            Ok(length) => Ok(Announced::Messages(messages(&buffer[..length]))),
-            Err(Errno::EAGAIN) => Ok(Announced::Nothing),
-            Err(Errno::ENOBUFS) => Ok(Announced::Lost),
-            Err(Errno::EINTR) => Ok(Announced::Messages(Vec::new())),
-            Err(errno) => Err(errno.into()),
+        let most = buffer.len();
+        let mut free = &mut *buffer;
+        match self.socket.recv(&mut free, libc::MSG_TRUNC) {
+            Ok(length) if length > most => Ok(Announced::Lost),
+            Ok(length) => Ok(Announced::Messages(messages(buffer.get(..length).unwrap_or_default()))),
+            Err(error) => match NetlinkError::from(error).errno {
+                Errno::EAGAIN => Ok(Announced::Nothing),
+                Errno::ENOBUFS => Ok(Announced::Lost),
+                Errno::EINTR => Ok(Announced::Messages(Vec::new())),
+                errno => Err(errno.into()),
+            },
         }
     }
 }
@@ -366,9 +368,10 @@ mod tests {
     #[test]
     fn an_error_carries_the_kernels_words() {
         let mut payload = (-17i32).to_ne_bytes().to_vec();
-        payload.extend_from_slice(&[0; HEADER]);
-        payload.extend_from_slice(&Request::new(0, 0, &[]).attribute(1, b"busy\0").bytes[HEADER..]);
-        let message = Message { kind: ERROR, flags: FLAG_ACK_ATTRIBUTES, sequence: 1, payload };
+        payload.extend_from_slice(&[0; NETLINK_HEADER_LEN]);
+        payload
+            .extend_from_slice(&Request::new(0, 0, &[]).attribute(1, b"busy\0").bytes[NETLINK_HEADER_LEN..]);
+        let message = Message { kind: NLMSG_ERROR, flags: NLM_F_ACK_TLVS, sequence: 1, payload };
         let error = outcome(&message).unwrap_err();
         assert_eq!((error.errno, error.detail.as_deref()), (Errno::EEXIST, Some("busy")));
         assert_eq!(io::Error::from(error).kind(), io::ErrorKind::AlreadyExists);

@@ -2,9 +2,7 @@
 
 use std::io;
 
-use nix::sys::socket::SockProtocol;
-
-use super::netlink::{Message, NetlinkError, Request, Requests, attributes, text, u16_at};
+use super::netlink::{Message, NETLINK_GENERIC, NetlinkError, Request, Requests, attributes, text, u16_at};
 
 /// The generic netlink family that knows the other families.
 const CONTROL: u16 = 16;
@@ -25,7 +23,7 @@ pub(super) struct Nl80211 {
 impl Nl80211 {
     /// Fails if the kernel has no Wi-Fi.
     pub(super) fn open() -> io::Result<Self> {
-        let mut requests = Requests::open(SockProtocol::NetlinkGeneric)?;
+        let mut requests = Requests::open(NETLINK_GENERIC)?;
         let request = Request::new(CONTROL, 0, &[CONTROL_GET_FAMILY, 1, 0, 0])
             .attribute(CONTROL_FAMILY_NAME, b"nl80211\0");
         let reply = requests.get(request)?;

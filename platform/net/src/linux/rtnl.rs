@@ -6,11 +6,10 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use mast_engine::os::Prefix;
 use nix::errno::Errno;
-use nix::sys::socket::SockProtocol;
 
 use super::netlink::{
-    Announced, CREATE, EXCLUSIVE, Message, NetlinkError, REPLACE, Request, Requests, attributes, text,
-    u16_at, u32_at,
+    Announced, CREATE, EXCLUSIVE, Message, NETLINK_ROUTE, NetlinkError, REPLACE, Request, Requests,
+    attributes, text, u16_at, u32_at,
 };
 use super::protection::{self, DEL_RULE};
 
@@ -344,7 +343,7 @@ pub(super) struct Rtnl {
 
 impl Rtnl {
     pub(super) fn open() -> io::Result<Self> {
-        Ok(Self { requests: Requests::open(SockProtocol::NetlinkRoute)? })
+        Ok(Self { requests: Requests::open(NETLINK_ROUTE)? })
     }
 
     /// Every device.
