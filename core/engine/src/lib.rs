@@ -88,6 +88,7 @@ mod wireguard;
 pub mod api;
 pub mod declared;
 pub mod os;
+pub mod surroundings;
 
 pub use engine::Engine;
 pub use handle::{Choose, EngineHandle, Invite, NewPeer};

@@ -6,7 +6,9 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use mast_control::{Event, Notice, Notices, What};
 use mast_engine::api::{Change, Happening, InterfaceTraffic};
+use mast_engine::surroundings::Surroundings;
 use mast_engine::{EngineHandle, Heard, Reader, Tidings};
+use mast_platform::Native;
 use tokio::sync::{Notify, mpsc};
 
 use crate::chronicle::Chronicle;
@@ -179,7 +181,7 @@ impl Daemon {
         };
         // The tables of a host with many sockets take a while.
         let count =
-            tokio::task::spawn_blocking(move || mast_platform::sessions(&local, &remote)).await.ok()?;
+            tokio::task::spawn_blocking(move || Native::default().sessions(&local, &remote)).await.ok()?;
         u64::try_from(count).ok().filter(|n| *n > 0)
     }
 

@@ -5,6 +5,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use mast_control::{Check, ControlError, DoctorReport, Finding, PeerState};
 use mast_engine::api::{PeerSnapshot, Snapshot};
+use mast_engine::surroundings::Surroundings;
 
 use crate::convert::{self, refusal};
 use crate::daemon::Daemon;
@@ -19,7 +20,8 @@ pub(crate) async fn report(daemon: &Daemon) -> Result<DoctorReport, ControlError
     let snapshot = daemon.engine.snapshot().await.map_err(refusal)?;
     let directory = daemon.store().dir().path().to_path_buf();
     // Both ask the system and may wait for it.
-    let asked = tokio::task::spawn_blocking(move || (mast_platform::probe(), newest(&directory)));
+    let asked =
+        tokio::task::spawn_blocking(move || (mast_platform::Native::default().checks(), newest(&directory)));
     let (probed, newest) = asked.await.map_err(|error| ControlError::internal(error.to_string()))?;
     let mut checks: Vec<Check> = probed
         .into_iter()

@@ -32,6 +32,7 @@ use clap::Parser;
 use mast_engine::Reconciler;
 use mast_engine::declared::Declared;
 use mast_engine::os::Platform;
+use mast_engine::surroundings::Surroundings;
 
 pub use args::{DEFAULT_CONFIG, DEFAULT_STATE};
 
@@ -93,7 +94,7 @@ fn leftovers(args: &args::Args) -> std::io::Result<Vec<String>> {
     if outcome.taken > 0 {
         cleared.push("the rules of leak protection".to_owned());
     }
-    cleared.extend(mast_platform::clear_leftovers(&interface)?);
+    cleared.extend(platform.clear_leftovers(&interface)?);
     if mast_control::remove_stale_socket(&args.control)? {
         cleared.push(format!("the control socket {}", args.control.display()));
     }

@@ -7,6 +7,7 @@ use std::time::{Duration, SystemTime};
 use mast_control::{KeyPlace, Server, ServerOptions, What};
 use mast_engine::Engine;
 use mast_engine::api::{Change, EngineConfig};
+use mast_engine::surroundings::Surroundings;
 use mast_platform::{Native, Overrides};
 use mast_state::StateDir;
 use tokio::sync::{mpsc, oneshot};
@@ -90,7 +91,8 @@ async fn live(args: &Args, config: Config, facts: Facts, mut life: impl Life) ->
     store.save()?;
     let holder = Holder::new(private_key.clone(), place);
     // The lock of the state directory is held: whatever of this name nobody holds is a dead predecessor's.
-    for thing in mast_platform::clear_leftovers(&config.interface)
+    for thing in Native::default()
+        .clear_leftovers(&config.interface)
         .map_err(system("cannot clear what a dead mastd left"))?
     {
         tracing::info!("removed {thing}");

@@ -8,17 +8,15 @@
 //! [`Native`] is the platform the crate was built for. On systems that are not supported yet the crate compiles,
 //! and every operation of `Native` fails with [`std::io::ErrorKind::Unsupported`].
 
-mod check;
 #[cfg(target_os = "linux")]
 pub mod linux;
 mod overrides;
 #[cfg(not(target_os = "linux"))]
 mod unsupported;
 
-pub use check::Check;
 pub use overrides::Overrides;
 
 #[cfg(target_os = "linux")]
-pub use linux::{Linux as Native, clear_leftovers, probe, sessions};
+pub use linux::Linux as Native;
 #[cfg(not(target_os = "linux"))]
-pub use unsupported::{Native, clear_leftovers, probe, sessions};
+pub use unsupported::Native;

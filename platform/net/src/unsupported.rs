@@ -1,13 +1,15 @@
 //! Stands in on systems that are not supported yet: it compiles, and says so when used.
 
 use std::io::{self, IoSlice};
+use std::net::IpAddr;
 
 use mast_engine::declared::{Host, Present, Step};
 use mast_engine::os::{Family, InterfaceList, Offload, Offloads, PlainUdp, Platform, Tun, TunWish};
+use mast_engine::surroundings::{Check, Surroundings};
 use mast_proto::Interface;
 use tokio::sync::watch;
 
-use crate::{Check, Overrides};
+use crate::Overrides;
 
 fn unsupported<T>() -> io::Result<T> {
     Err(io::Error::new(
@@ -81,21 +83,15 @@ impl Platform for Native {
     }
 }
 
-/// Says that the system is not supported yet.
-pub fn probe() -> Vec<Check> {
-    let text = format!("MAST does not support {} yet; it runs on Linux.", std::env::consts::OS);
-    vec![Check::fail("system", text)]
-}
-
-/// Removes what a killed predecessor left: nothing here.
-///
-/// # Errors
-/// None yet.
-pub fn clear_leftovers(_tun_name: &str) -> io::Result<Vec<String>> {
-    Ok(Vec::new())
-}
-
-/// Counts sessions: none here.
-pub fn sessions(_local: &[std::net::IpAddr], _remote: &[std::net::IpAddr]) -> usize {
-    0
+impl Surroundings for Native {
+    fn checks(&self) -> Vec<Check> {
+        let text = format!("MAST does not support {} yet; it runs on Linux.", std::env::consts::OS);
+        vec![Check::fail("system", text)]
+    }
+    fn sessions(&self, _local: &[IpAddr], _remote: &[IpAddr]) -> usize {
+        0
+    }
+    fn clear_leftovers(&self, _interface: &str) -> io::Result<Vec<String>> {
+        Ok(Vec::new())
+    }
 }

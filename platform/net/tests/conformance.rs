@@ -148,6 +148,15 @@ fn declared() {
 }
 
 #[test]
+fn surroundings() {
+    in_namespace("surroundings", || async {
+        if may_open_tun() {
+            suite::surroundings(&LinuxWorld::default()).await;
+        }
+    });
+}
+
+#[test]
 fn tun() {
     in_namespace("tun", || async {
         if may_open_tun() {

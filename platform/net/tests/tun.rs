@@ -12,8 +12,9 @@ use common::{INSIDE, again, eventually, in_namespace, ip, may_open_tun, pair};
 use mast_engine::Reconciler;
 use mast_engine::declared::Declared;
 use mast_engine::os::{Offload, Platform, Prefix, Tun, TunWish};
+use mast_engine::surroundings::Surroundings;
 use mast_platform::linux::LinuxTun;
-use mast_platform::{Native, Overrides, clear_leftovers, probe};
+use mast_platform::{Native, Overrides};
 
 async fn create(name: &str) -> std::io::Result<LinuxTun> {
     Native::new(Overrides::default()).create_tun(&TunWish { name: name.to_owned(), mtu: 1280 }).await
@@ -242,9 +243,9 @@ fn leftovers_are_removed_and_nothing_else() {
         if !may_open_tun() {
             return;
         }
-        assert!(clear_leftovers("mast0").unwrap().is_empty());
+        assert!(Native::default().clear_leftovers("mast0").unwrap().is_empty());
         ip("tuntap add dev mast0 mode tun");
-        let removed = clear_leftovers("mast0").unwrap();
+        let removed = Native::default().clear_leftovers("mast0").unwrap();
         assert!(removed.len() == 1 && removed[0].contains("mast0"), "{removed:?}");
         assert!(!ip("link").contains("mast0"));
 
@@ -252,7 +253,7 @@ fn leftovers_are_removed_and_nothing_else() {
         ip("link add mast1 type veth peer name peer1");
         ip("tuntap add dev mast2 mode tap");
         for name in ["mast0", "mast1", "mast2"] {
-            assert!(clear_leftovers(name).unwrap().is_empty());
+            assert!(Native::default().clear_leftovers(name).unwrap().is_empty());
             assert!(ip("link").contains(name));
         }
         drop(held);
@@ -270,7 +271,7 @@ fn without_privilege_the_remedy_is_told() {
     let error = runtime.block_on(async { create("mast0").await.unwrap_err() });
     assert_eq!(error.kind(), ErrorKind::PermissionDenied, "{error}");
     assert!(error.to_string().contains("CAP_NET_ADMIN"), "{error}");
-    let checks = probe();
+    let checks = Native::default().checks();
     assert!(
         checks.iter().any(|c| c.name == "tun-create" && !c.ok && c.explanation.contains("root")),
         "{checks:#?}"
@@ -283,7 +284,7 @@ fn the_checks_pass_where_tunnels_work() {
         if !may_open_tun() {
             return;
         }
-        let checks = probe();
+        let checks = Native::default().checks();
         for name in ["tun-device", "tun-create", "interface-events", "ipv6"] {
             assert!(checks.iter().any(|c| c.name == name && c.ok), "{checks:#?}");
         }

@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use mast_engine::declared::{Dns, Host, Present, Step};
 use mast_engine::os::{Family, InterfaceList, Offload, Offloads, PlainUdp, Platform, Prefix, Tun, TunWish};
+use mast_engine::surroundings::{Check, Surroundings};
 use mast_proto::{Interface, InterfaceId, InterfaceKind};
 use tokio::sync::{Notify, watch};
 
@@ -305,6 +306,20 @@ impl Platform for FakeSystem {
     fn watch_interfaces(&self) -> io::Result<watch::Receiver<InterfaceList>> {
         self.call("tell of the interfaces")?;
         Ok(self.uplinks().subscribe())
+    }
+}
+
+impl Surroundings for FakeSystem {
+    fn checks(&self) -> Vec<Check> {
+        vec![Check::pass("system", "a fake one")]
+    }
+
+    fn sessions(&self, _: &[IpAddr], _: &[IpAddr]) -> usize {
+        0
+    }
+
+    fn clear_leftovers(&self, _: &str) -> io::Result<Vec<String>> {
+        Ok(Vec::new())
     }
 }
 

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use mast_engine::declared::Declared;
 use mast_engine::os::{Family, InterfaceList, Offload, Platform, Prefix, Tun, TunWish, Udp};
+use mast_engine::surroundings::Surroundings;
 use mast_engine::{Outcome, Part, Reconciler};
 use tokio::sync::watch;
 
@@ -212,6 +213,22 @@ async fn gone<W: World>(world: &W) {
         }
     };
     tokio::time::timeout(PATIENCE, wait).await.expect("the interface goes with its owner");
+}
+
+/// What surrounds the tunnel can be asked for at any time, and asking leaves nothing.
+pub async fn surroundings<W: World>(world: &W) {
+    let system = world.platform();
+    let checks = system.checks();
+    assert!(!checks.is_empty() && checks.iter().all(|c| !c.name.is_empty() && !c.explanation.is_empty()));
+    assert_eq!(system.sessions(&[], &[ip("192.0.2.77")]), 0);
+    // One that is in use is not left over.
+    let tun = make(world).await;
+    assert!(system.clear_leftovers(tun.name()).unwrap().is_empty());
+    let mut keeper: Keeper<W> = Reconciler::new(system.host().unwrap());
+    fine(&keeper.apply(&network(tun.name(), &["10.77.0.1"], &[]), false));
+    assert_eq!(world.seen(tun.name()).addresses, [ip("10.77.0.1")].into());
+    drop(tun);
+    gone(world).await;
 }
 
 /// The virtual interface carries datagrams both ways.

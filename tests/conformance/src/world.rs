@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, SocketAddr};
 
 use mast_engine::os::{Family, Platform, Prefix};
+use mast_engine::surroundings::Surroundings;
 
 /// What an outsider sees of the virtual interface and of leak protection.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -19,7 +20,7 @@ pub struct Seen {
 /// A host that is a test's own.
 pub trait World {
     /// The backend.
-    type Platform: Platform;
+    type Platform: Platform + Surroundings;
 
     /// The backend on this host.
     fn platform(&self) -> &Self::Platform;

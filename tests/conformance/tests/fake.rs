@@ -9,6 +9,11 @@ async fn declared() {
 }
 
 #[tokio::test]
+async fn surroundings() {
+    suite::surroundings(&FakeSystem::default()).await;
+}
+
+#[tokio::test]
 async fn tun() {
     suite::tun(&FakeSystem::default()).await;
 }

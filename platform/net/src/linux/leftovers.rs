@@ -11,7 +11,7 @@ use super::tun;
 ///
 /// # Errors
 /// When the system cannot be asked, or refuses.
-pub fn clear_leftovers(tun_name: &str) -> io::Result<Vec<String>> {
+pub(super) fn clear_leftovers(tun_name: &str) -> io::Result<Vec<String>> {
     let mut rtnl = Rtnl::open()?;
     let Some(link) = rtnl.link(tun_name).map_err(io::Error::from)? else { return Ok(Vec::new()) };
     if link.virtual_type.as_deref() != Some("tun") {

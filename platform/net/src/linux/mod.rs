@@ -42,8 +42,10 @@ mod udp;
 mod vnet;
 
 use std::io;
+use std::net::IpAddr;
 
 use mast_engine::os::{Family, InterfaceList, Platform, TunWish};
+use mast_engine::surroundings::{Check, Surroundings};
 use mast_proto::Interface;
 use tokio::sync::watch;
 
@@ -51,9 +53,6 @@ use crate::Overrides;
 
 pub use batch::LinuxUdp;
 pub use host::LinuxHost;
-pub use leftovers::clear_leftovers;
-pub use probe::probe;
-pub use sessions::sessions;
 pub use tun::LinuxTun;
 
 /// Linux, in the network namespace of the thread that calls it.
@@ -92,6 +91,20 @@ impl Platform for Linux {
     /// is busy, and that must not hold up datagrams. The first list is there when this returns.
     fn watch_interfaces(&self) -> io::Result<watch::Receiver<InterfaceList>> {
         monitor::watch(self.overrides.clone())
+    }
+}
+
+impl Surroundings for Linux {
+    fn checks(&self) -> Vec<Check> {
+        probe::probe()
+    }
+
+    fn sessions(&self, local: &[IpAddr], remote: &[IpAddr]) -> usize {
+        sessions::sessions(local, remote)
+    }
+
+    fn clear_leftovers(&self, interface: &str) -> io::Result<Vec<String>> {
+        leftovers::clear_leftovers(interface)
     }
 }
 

@@ -5,15 +5,15 @@ use std::io;
 use std::path::Path;
 
 use mast_engine::os::Offloads;
+use mast_engine::surroundings::Check;
 use socket2::{Domain, Protocol, Socket, Type};
 
 use super::rtnl::{self, Rtnl};
 use super::{batch, netlink, tun};
-use crate::Check;
 
 /// Checks whether the host, as seen by this process, has what MAST needs. Changes nothing that lasts: to know whether
 /// a TUN device can be made, one is made and dropped.
-pub fn probe() -> Vec<Check> {
+pub(super) fn probe() -> Vec<Check> {
     let mut checks = vec![tun_device(), tun_create(), events(), ipv6()];
     checks.extend(offloads());
     checks.extend(reverse_path());

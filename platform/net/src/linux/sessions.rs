@@ -11,7 +11,7 @@ const ESTABLISHED: &str = "01";
 
 /// How many TCP connections and connected UDP sockets of this host have one of these local or one of these remote
 /// addresses; as many as can be read.
-pub fn sessions(local: &[IpAddr], remote: &[IpAddr]) -> usize {
+pub(super) fn sessions(local: &[IpAddr], remote: &[IpAddr]) -> usize {
     let tables = ["tcp", "tcp6", "udp", "udp6"].map(|table| {
         let mut text = String::new();
         if let Ok(file) = File::open(format!("/proc/net/{table}")) {
