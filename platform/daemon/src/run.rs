@@ -272,3 +272,66 @@ fn overrides(config: &Config) -> Overrides {
     }
     overrides
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::VecDeque;
+    use std::sync::Mutex;
+
+    use super::*;
+
+    /// A system that asks what it is told to ask, a moment after each other, and then nothing more.
+    struct Script {
+        asks: VecDeque<Asked>,
+        told: Arc<Mutex<Vec<Told>>>,
+        alive_every: Option<Duration>,
+    }
+
+    impl Life for Script {
+        async fn asked(&mut self) -> Asked {
+            // It may be cancelled: what is asked is taken off only when it is said.
+            tokio::time::sleep(Duration::from_millis(5)).await;
+            match self.asks.pop_front() {
+                Some(asked) => asked,
+                None => std::future::pending().await,
+            }
+        }
+
+        fn tell(&self, told: Told) {
+            self.told.lock().unwrap().push(told);
+        }
+
+        fn alive_every(&self) -> Option<Duration> {
+            self.alive_every
+        }
+    }
+
+    fn script(asks: &[Asked], alive_every: Option<Duration>) -> Script {
+        Script { asks: asks.iter().copied().collect(), told: Arc::default(), alive_every }
+    }
+
+    #[tokio::test]
+    async fn only_stop_ends_a_start() {
+        let work = || tokio::time::sleep(Duration::from_millis(50));
+        let mut life = script(&[Asked::Sleep, Asked::Wake], None);
+        assert_eq!(unless_stopped(&mut life, work()).await, Some(()));
+        assert!(life.told.lock().unwrap().is_empty(), "nobody wants to hear");
+        let mut life = script(&[Asked::Wake, Asked::Stop], None);
+        assert_eq!(unless_stopped(&mut life, work()).await, None);
+    }
+
+    #[tokio::test]
+    async fn a_watched_start_says_that_it_lives() {
+        let mut life = script(&[], Some(Duration::from_millis(2)));
+        unless_stopped(&mut life, tokio::time::sleep(Duration::from_millis(30))).await;
+        let told = life.told.lock().unwrap();
+        assert!(told.len() >= 2 && told.iter().all(|told| *told == Told::Alive), "{told:?}");
+    }
+
+    #[tokio::test]
+    async fn the_end_waits_for_a_second_stop_only() {
+        let mut life = script(&[Asked::Wake, Asked::Sleep, Asked::Stop], None);
+        stop(&mut life).await;
+        assert!(life.asks.is_empty());
+    }
+}

@@ -4,7 +4,7 @@
 
 mod common;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr, UdpSocket};
 use std::sync::Mutex;
 use std::time::{Duration, Instant};
@@ -186,8 +186,9 @@ fn ten_thousand_are_set_in_a_moment() {
         let other = |n: u32| IpAddr::from(std::net::Ipv4Addr::from(0x6440_0001 + 2 * n));
         let other6 = |n: u32| IpAddr::from(std::net::Ipv6Addr::from((0xfd4d << 112) | u128::from(n + 2)));
         let own6: IpAddr = "fd4d::1".parse().unwrap();
+        let name = tun.name().to_owned();
         let of = |count: u32| Declared {
-            interface: Some(tun.name().to_owned()),
+            interface: Some(name.clone()),
             addresses: (0..count).map(own).chain([own6]).collect(),
             routes: (0..count)
                 .flat_map(|n| [(Prefix::host(other(n)), Some(own(n))), (Prefix::host(other6(n)), Some(own6))])
@@ -212,7 +213,9 @@ fn ten_thousand_are_set_in_a_moment() {
         assert_eq!((again.0, one_more.0, none.0), (0, 3, 30_003));
         let seen = |what: &str| ip(what).lines().count();
         assert_eq!((seen("-4 route show dev mast0"), seen("-o addr show dev mast0")), (0, 1));
-        let families: BTreeSet<Family> = LinuxWorld::default().seen("").protection;
-        assert!(families.is_empty());
+        took(&of(10_000), false);
+        let begun = Instant::now();
+        drop(tun);
+        println!("with everything on it, the interface goes in {:?}", begun.elapsed());
     });
 }
