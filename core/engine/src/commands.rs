@@ -62,7 +62,7 @@ impl<P: Platform> Engine<P> {
             Command::Applied(reply) => self.upkeep.wait(reply),
             Command::Woke(reply) => {
                 self.revalidate_all(now);
-                self.upkeep.note_disturbance();
+                self.upkeep.note_disturbance(now);
                 drop(reply.send(Ok(())));
             }
             Command::SetPolicy { peer, policy, reply } => {

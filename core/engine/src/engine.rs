@@ -381,7 +381,7 @@ impl<P: Platform> Engine<P> {
         let routes = list.routes_changed != self.list.routes_changed;
         let interfaces = list.interfaces != self.list.interfaces;
         if list.disturbed != self.list.disturbed {
-            self.upkeep.note_disturbance();
+            self.upkeep.note_disturbance(now);
         }
         self.list = list;
         if !self.up {

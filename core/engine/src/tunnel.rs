@@ -89,6 +89,6 @@ impl<P: Platform> Engine<P> {
     pub(crate) fn set_tun(&mut self, tun: P::Tun) {
         self.tunnel = Tunnel { tun: Some(tun), ..Tunnel::default() };
         // It is new, and has nothing of what an earlier one had.
-        self.upkeep.note_disturbance();
+        self.upkeep.note_new();
     }
 }

@@ -25,6 +25,10 @@ const RETRY_MAX: Duration = Duration::from_secs(60);
 /// before the next time, so that a crowd of peers does not keep a core busy.
 const GATHER: u32 = 2;
 
+/// So long after something was set, others' changes are left alone: its own changes are told of, too, and where another
+/// program takes away what is set as soon as it is there, neither shall keep the machine busy.
+const CALM: Duration = Duration::from_millis(500);
+
 type Reply = oneshot::Sender<Result<(), EngineError>>;
 
 /// What is done, and to be done, to have the host as declared.
@@ -34,9 +38,12 @@ pub(crate) struct Upkeep<H> {
     work: Option<JoinHandle<(Reconciler<H>, Outcome)>>,
     /// Something else is declared than what is at work, or was last.
     changed: bool,
-    /// Others may have changed something.
-    disturbed: bool,
+    /// What is set must be looked at, rather than trusted.
+    verify: bool,
+    /// When it is looked at although nothing else is declared.
+    look: Option<Instant>,
     begun: Instant,
+    settled: Option<Instant>,
     not_before: Option<Instant>,
     failures: u32,
     retry: Option<Instant>,
@@ -52,8 +59,10 @@ impl<H: Host> Upkeep<H> {
             reconciler: Some(Reconciler::new(host)),
             work: None,
             changed: true,
-            disturbed: true,
+            verify: true,
+            look: None,
             begun: Instant::now(),
+            settled: None,
             not_before: None,
             failures: 0,
             retry: None,
@@ -67,22 +76,29 @@ impl<H: Host> Upkeep<H> {
         self.changed = true;
     }
 
-    /// Others may have changed what was set.
-    pub fn note_disturbance(&mut self) {
+    /// There is another virtual interface than before.
+    pub fn note_new(&mut self) {
         self.changed = true;
-        self.disturbed = true;
+        self.verify = true;
+    }
+
+    /// Others may have changed what was set.
+    pub fn note_disturbance(&mut self, now: Instant) {
+        self.verify = true;
+        self.look = Some(self.settled.map_or(now, |at| now.max(at + CALM)));
     }
 
     /// Whether there is something to be done at once.
     pub fn is_due(&self, now: Instant) -> bool {
         let gathered = self.not_before.is_none_or(|at| now >= at);
-        self.work.is_none() && (self.changed && gathered || self.retry.is_some_and(|at| now >= at))
+        let due = |at: Option<Instant>| at.is_some_and(|at| now >= at);
+        self.work.is_none() && (self.changed && gathered || due(self.look) || due(self.retry))
     }
 
     /// When there will be something to be done.
     pub fn at(&self) -> Option<Instant> {
         let changed = self.not_before.filter(|_| self.changed);
-        [changed, self.retry].into_iter().flatten().min().filter(|_| self.work.is_none())
+        [changed, self.look, self.retry].into_iter().flatten().min().filter(|_| self.work.is_none())
     }
 
     /// Begins to make the host be as declared.
@@ -90,8 +106,9 @@ impl<H: Host> Upkeep<H> {
         let Some(mut reconciler) = self.reconciler.take() else { return };
         self.changed = false;
         self.begun = now;
+        self.look = None;
         self.retry = None;
-        let verify = std::mem::take(&mut self.disturbed);
+        let verify = std::mem::take(&mut self.verify);
         self.work = Some(tokio::task::spawn_blocking(move || {
             let outcome = reconciler.apply(&declared, verify);
             (reconciler, outcome)
@@ -115,6 +132,7 @@ impl<H: Host> Upkeep<H> {
     /// Takes note of what became of it, and returns what is new to tell.
     pub fn settle(&mut self, now: Instant, reconciler: Reconciler<H>, outcome: &Outcome) -> Vec<String> {
         self.reconciler = Some(reconciler);
+        self.settled = Some(now);
         self.not_before = Some(now + now.saturating_duration_since(self.begun) * GATHER);
         let refused = outcome.notes();
         self.failures = if refused.is_empty() { 0 } else { self.failures.saturating_add(1) };
@@ -128,6 +146,16 @@ impl<H: Host> Upkeep<H> {
         self.refused = refused;
         self.answer();
         tell
+    }
+
+    /// Nothing can be set now.
+    fn put_off(&mut self, now: Instant, why: String) {
+        self.changed = false;
+        self.verify = true;
+        self.look = None;
+        self.retry = Some(now + RETRY_MAX);
+        self.refused.insert(Part::Host, why);
+        self.answer();
     }
 
     fn answer(&mut self) {
@@ -193,10 +221,22 @@ impl<P: Platform> Engine<P> {
     /// Has the host be as declared, beside this task.
     pub(crate) fn keep_up(&mut self, now: Instant) {
         // When the service ends, protection stays; the rest goes with the virtual interface.
-        if !self.ending() && self.upkeep.is_due(now) {
-            let declared = self.declared();
-            self.upkeep.begin(now, declared);
+        if self.ending() || !self.upkeep.is_due(now) {
+            return;
         }
+        if self.upkeep.reconciler.is_none() {
+            match self.platform.host() {
+                Ok(host) => self.upkeep.reconciler = Some(Reconciler::new(host)),
+                Err(error) => {
+                    let error = error.to_string();
+                    self.upkeep.put_off(now, error.clone());
+                    self.story.tell("", What::RoutesRefused { error });
+                    return;
+                }
+            }
+        }
+        let declared = self.declared();
+        self.upkeep.begin(now, declared);
     }
 
     /// Waits until the host is as declared, where no datagram has to be moved meanwhile.
@@ -208,6 +248,9 @@ impl<P: Platform> Engine<P> {
                 }
                 self.upkeep.not_before = None;
                 self.keep_up(Instant::now());
+                if self.upkeep.work.is_none() {
+                    return;
+                }
             }
             let done = self.upkeep.done().await;
             self.kept_up(Instant::now(), done);
@@ -217,11 +260,8 @@ impl<P: Platform> Engine<P> {
     /// What became of it.
     pub(crate) fn kept_up(&mut self, now: Instant, done: Option<(Reconciler<P::Host>, Outcome)>) {
         let Some((reconciler, outcome)) = done else {
-            match self.platform.host() {
-                Ok(host) => self.upkeep.reconciler = Some(Reconciler::new(host)),
-                Err(error) => self.story.tell("", What::RoutesRefused { error: error.to_string() }),
-            }
-            self.upkeep.retry = Some(now + RETRY_MAX);
+            // It is begun anew with a hand of its own.
+            self.upkeep.put_off(now, "setting addresses and routes broke down".into());
             return;
         };
         for error in self.upkeep.settle(now, reconciler, &outcome) {
@@ -236,5 +276,77 @@ impl<P: Platform> Engine<P> {
             self.upkeep.note_change();
         }
         self.upkeep.wait(reply);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io;
+
+    use super::*;
+    use crate::declared::{Present, Step};
+
+    struct Nothing;
+
+    impl Host for Nothing {
+        fn present(&mut self, _: Option<&str>) -> io::Result<Present> {
+            Ok(Present::default())
+        }
+        fn take(&mut self, _: Option<&str>, steps: &[Step]) -> Vec<io::Result<()>> {
+            steps.iter().map(|_| Err(io::ErrorKind::PermissionDenied.into())).collect()
+        }
+    }
+
+    /// Has done what was begun.
+    async fn finish(upkeep: &mut Upkeep<Nothing>, now: Instant) -> usize {
+        let (reconciler, outcome) = upkeep.done().await.unwrap();
+        upkeep.settle(now, reconciler, &outcome).len()
+    }
+
+    #[tokio::test]
+    async fn changes_are_gathered_for_longer_than_setting_them_takes() {
+        let (start, ms) = (Instant::now(), Duration::from_millis(1));
+        let mut upkeep = Upkeep::new(Nothing);
+        assert!(upkeep.is_due(start), "what is left of earlier is looked for at once");
+        upkeep.begin(start, Declared::default());
+        upkeep.note_change();
+        assert!(!upkeep.is_due(start + 5 * ms) && upkeep.at().is_none(), "one at a time");
+        assert_eq!(finish(&mut upkeep, start + 10 * ms).await, 0);
+        assert!(!upkeep.is_due(start + 29 * ms) && upkeep.is_due(start + 30 * ms));
+        assert_eq!(upkeep.at(), Some(start + 30 * ms));
+    }
+
+    #[tokio::test]
+    async fn others_who_take_away_what_is_set_are_answered_calmly() {
+        let (start, ms) = (Instant::now(), Duration::from_millis(1));
+        let mut upkeep = Upkeep::new(Nothing);
+        upkeep.begin(start, Declared::default());
+        finish(&mut upkeep, start).await;
+        upkeep.note_disturbance(start + 2 * ms);
+        assert!(!upkeep.is_due(start + 499 * ms) && upkeep.is_due(start + 500 * ms));
+        upkeep.begin(start + 500 * ms, Declared::default());
+        finish(&mut upkeep, start + 501 * ms).await;
+        upkeep.note_disturbance(start + 2_000 * ms);
+        assert!(upkeep.is_due(start + 2_000 * ms), "at once where it was calm");
+    }
+
+    #[tokio::test]
+    async fn what_is_refused_is_told_once_and_tried_less_and_less_often() {
+        let mut now = Instant::now();
+        let mut upkeep = Upkeep::new(Nothing);
+        let wanted = Declared { protection: [Family::V4].into(), ..Declared::default() };
+        let mut pauses = Vec::new();
+        for round in 0..9 {
+            upkeep.begin(now, wanted.clone());
+            assert_eq!(finish(&mut upkeep, now).await, usize::from(round == 0));
+            let at = upkeep.at().unwrap();
+            pauses.push((at - now).as_secs());
+            now = at;
+            assert!(upkeep.is_due(now));
+        }
+        assert_eq!(pauses, [1, 2, 4, 8, 16, 32, 60, 60, 60]);
+        let (reply, answer) = oneshot::channel();
+        upkeep.wait(reply);
+        assert!(answer.await.unwrap().is_err(), "protection that is wanted and refused is no success");
     }
 }

@@ -190,3 +190,21 @@ async fn what_others_take_is_set_again_at_once() {
     engine.applied().await.unwrap();
     assert!(host.wire.protection().is_empty());
 }
+
+#[tokio::test]
+async fn a_lost_interface_is_made_again_beside_the_traffic() {
+    let host = Host::start_with(202, full_tunnel(202), 1).await;
+    whole(&host.wire, "the start").await;
+    host.wire.lose_tun();
+    while host.wire.interface().is_some() {
+        tokio::time::sleep(Duration::from_millis(1)).await;
+    }
+    assert_eq!(host.wire.protection(), [Family::V4, Family::V6].into(), "nothing leaks meanwhile");
+    host.engine.applied().await.unwrap();
+    host.wire.refuse_call(0);
+    told(&host.engine, "making the interface").await;
+    assert!(host.wire.refused().unwrap().contains("make the virtual interface"), "{:?}", host.wire.refused());
+    assert!(host.snapshot().await.up, "the engine goes on");
+    whole(&host.wire, "the interface was lost").await;
+    assert_eq!(host.wire.protection(), [Family::V4, Family::V6].into());
+}

@@ -35,6 +35,8 @@ pub struct FakeInterface {
 #[derive(Debug, Default)]
 struct State {
     interface: Option<FakeInterface>,
+    /// The virtual interface failed underneath.
+    lost: bool,
     protection: BTreeSet<Family>,
     dns: Option<Dns>,
     /// Ranges to which other interfaces have routes.
@@ -125,6 +127,12 @@ impl FakeSystem {
         Ok(())
     }
 
+    /// Somebody removes the virtual interface underneath.
+    pub fn lose_tun(&self) {
+        self.state().lost = true;
+        self.0.ready.notify_one();
+    }
+
     /// The host sends a datagram to the virtual interface.
     pub fn send(&self, datagram: Vec<u8>) {
         self.state().to_engine.push_back(datagram);
@@ -160,7 +168,9 @@ pub struct FakeTun(FakeSystem);
 
 impl Drop for FakeTun {
     fn drop(&mut self) {
-        self.0.state().interface = None;
+        let mut state = self.0.state();
+        state.interface = None;
+        state.lost = false;
     }
 }
 
@@ -170,7 +180,7 @@ impl Tun for FakeTun {
     }
 
     async fn readable(&self) -> io::Result<()> {
-        while self.0.state().to_engine.is_empty() {
+        while self.0.state().to_engine.is_empty() && !self.0.state().lost {
             self.0.0.ready.notified().await;
         }
         Ok(())
@@ -181,6 +191,9 @@ impl Tun for FakeTun {
     }
 
     fn try_recv(&self, buffer: &mut [u8]) -> io::Result<(usize, Offload)> {
+        if self.0.state().lost {
+            return Err(io::ErrorKind::BrokenPipe.into());
+        }
         let datagram = self.0.state().to_engine.pop_front().ok_or(io::ErrorKind::WouldBlock)?;
         buffer[..datagram.len()].copy_from_slice(&datagram);
         Ok((datagram.len(), Offload::default()))
