@@ -362,7 +362,11 @@ impl World for FakeSystem {
     }
 
     fn take_address(&self, _: &str, address: IpAddr) {
-        self.disturb(|i| i.addresses.retain(|a| *a != address));
+        self.disturb(|i| {
+            i.addresses.retain(|a| *a != address);
+            // As a kernel does.
+            i.routes.retain(|_, source| *source != Some(address));
+        });
     }
 
     fn take_route(&self, _: &str, prefix: Prefix) {
