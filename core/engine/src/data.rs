@@ -69,6 +69,13 @@ impl<U: Udp> Net<U> {
                 self.traffic.sent(run.path, count, run.payload.len(), run.carried);
             }
             Sent::Full => return false,
+            Sent::Partly(count) => {
+                let bytes = run.payload.len().min(count * run.stride);
+                peer.tx_bytes += bytes as u64;
+                let carried = run.carried * bytes / run.payload.len().max(1);
+                self.traffic.sent(run.path, count, bytes, carried);
+                self.counters.add("send_queue_full");
+            }
             Sent::Lost(reason) => self.counters.add(reason),
             Sent::Failed(error) => {
                 self.counters.add("send_error");

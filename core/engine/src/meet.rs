@@ -229,7 +229,9 @@ impl<P: Platform> Engine<P> {
             match accepting.joining.poll(now, &mut self.net.indices) {
                 Step::Send(path, message) => match self.net.sockets.send(path, &message) {
                     sockets::Sent::Yes => {}
-                    sockets::Sent::Full => self.net.counters.add("send_queue_full"),
+                    sockets::Sent::Full | sockets::Sent::Partly(_) => {
+                        self.net.counters.add("send_queue_full")
+                    }
                     sockets::Sent::Lost(reason) => self.net.counters.add(reason),
                     sockets::Sent::Failed(_) => self.net.counters.add("send_error"),
                 },

@@ -168,25 +168,94 @@ pub struct Arrival {
     pub class: u8,
 }
 
+/// Why the system did not send a datagram.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum SendRefused {
+    /// There is no room now; [`Udp::poll_writable`] tells when there may be.
+    Full,
+    /// It is longer than the interface can send.
+    TooBig,
+    /// No way leads there, or the interface does not have the local address.
+    Unreachable,
+    /// The interface failed, and the socket with it.
+    Gone,
+    /// A rule of this host forbids it; whether for good is not known.
+    NotPermitted,
+    /// Nobody listens there: what was sent earlier came back.
+    Refused,
+    /// Anything else.
+    Other,
+}
+
+impl SendRefused {
+    /// What is the same on all systems; what is not, the system's own part tells before.
+    pub fn of(kind: io::ErrorKind) -> Self {
+        match kind {
+            io::ErrorKind::WouldBlock => Self::Full,
+            io::ErrorKind::NetworkUnreachable
+            | io::ErrorKind::HostUnreachable
+            | io::ErrorKind::AddrNotAvailable => Self::Unreachable,
+            io::ErrorKind::NetworkDown => Self::Gone,
+            io::ErrorKind::PermissionDenied => Self::NotPermitted,
+            io::ErrorKind::ConnectionRefused => Self::Refused,
+            _ => Self::Other,
+        }
+    }
+}
+
+/// A run of datagrams that was not sent, or not to its end.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct NotSent {
+    /// So many from the front are on their way; the system took none of the others.
+    pub sent: usize,
+    /// Why the first of the others is not.
+    pub why: SendRefused,
+}
+
+/// Why nothing was received.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum NotReceived {
+    /// There is nothing; [`Udp::poll_readable`] tells when there may be.
+    Empty,
+    /// Something sent earlier met an error, or something longer than the buffer came. There may be more.
+    Earlier,
+    /// The interface failed, and the socket with it.
+    Gone,
+}
+
+impl NotReceived {
+    /// What is the same on all systems; what is not, the system's own part tells before.
+    pub fn of(kind: io::ErrorKind) -> Self {
+        match kind {
+            io::ErrorKind::WouldBlock => Self::Empty,
+            io::ErrorKind::ConnectionRefused
+            | io::ErrorKind::ConnectionReset
+            | io::ErrorKind::HostUnreachable
+            | io::ErrorKind::NetworkUnreachable
+            | io::ErrorKind::Interrupted => Self::Earlier,
+            _ => Self::Gone,
+        }
+    }
+}
+
 /// A UDP socket that sends and receives over one interface only, whatever the routes say. It never waits.
 pub trait Udp: Send + Sync + 'static {
     /// Ready when [`Udp::try_recv`] may have something.
     fn poll_readable(&self, cx: &mut Context<'_>) -> Poll<()>;
-    /// Ready when [`Udp::try_send`] may have room again after it said `WouldBlock`.
+    /// Ready when [`Udp::try_send`] may have room again after it said [`SendRefused::Full`].
     fn poll_writable(&self, cx: &mut Context<'_>) -> Poll<()>;
     /// Reads datagrams into `buffer`, which has room for the longest one (65,535 bytes).
     ///
     /// # Errors
-    /// `WouldBlock` when there are none; else what the system says, which may be about a datagram sent before.
-    fn try_recv(&self, buffer: &mut [u8]) -> io::Result<Arrival>;
+    /// Why there are none.
+    fn try_recv(&self, buffer: &mut [u8]) -> Result<Arrival, NotReceived>;
     /// Sends datagrams of `stride` bytes each, which lie one after the other in `payload`; the last may be shorter.
     /// There are at most [`Udp::MOST`] of them, of at most 65,000 bytes in all. They leave from the address `local` of
     /// the interface, which decides about their way, too (RFC 5220, RFC 8678). `class` is the traffic class of the IP
     /// header.
     ///
     /// # Errors
-    /// What the system says; `AddrNotAvailable` when the interface does not have the local address. If it took some and
-    /// not the others, these are lost, as on any link.
+    /// Which did not leave, and why. Those that did must not be sent again.
     fn try_send(
         &self,
         local: IpAddr,
@@ -194,7 +263,7 @@ pub trait Udp: Send + Sync + 'static {
         class: u8,
         stride: usize,
         payload: &[u8],
-    ) -> io::Result<()>;
+    ) -> Result<(), NotSent>;
 
     /// The most datagrams that are sent at once (Linux: UDP_MAX_SEGMENTS was 64 before 6.7).
     const MOST: usize = 64;
@@ -221,8 +290,9 @@ impl Udp for PlainUdp {
     fn poll_writable(&self, cx: &mut Context<'_>) -> Poll<()> {
         self.0.poll_send_ready(cx).map(drop)
     }
-    fn try_recv(&self, buffer: &mut [u8]) -> io::Result<Arrival> {
-        let (length, remote) = self.0.try_recv_from(buffer)?;
+    fn try_recv(&self, buffer: &mut [u8]) -> Result<Arrival, NotReceived> {
+        let received = self.0.try_recv_from(buffer).map_err(|error| NotReceived::of(error.kind()));
+        let (length, remote) = received?;
         Ok(Arrival { length, stride: length, remote, local: None, class: 0 })
     }
     fn try_send(
@@ -232,11 +302,13 @@ impl Udp for PlainUdp {
         _class: u8,
         stride: usize,
         payload: &[u8],
-    ) -> io::Result<()> {
+    ) -> Result<(), NotSent> {
         // Around the runtime, which would refuse until it has first seen the socket writable.
         let socket = SockRef::from(&self.0);
-        for datagram in payload.chunks(stride.max(1)) {
-            socket.send_to(datagram, &remote.into())?;
+        for (sent, datagram) in payload.chunks(stride.max(1)).enumerate() {
+            socket
+                .send_to(datagram, &remote.into())
+                .map_err(|error| NotSent { sent, why: SendRefused::of(error.kind()) })?;
         }
         Ok(())
     }

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use mast_proto::{Interface, InterfaceId, PathKey, SendError, Via};
 
-use crate::os::{Arrival, Family, Platform, Udp};
+use crate::os::{Arrival, Family, NotReceived, NotSent, Platform, SendRefused, Udp};
 
 /// The first pause before a socket that could not be made is tried again.
 const RETRY_FIRST: Duration = Duration::from_millis(100);
@@ -52,6 +52,8 @@ pub(crate) enum Sent {
     Yes,
     /// The system has no room for it now.
     Full,
+    /// So many from the front are on their way; for the others the system had no room, and they are lost.
+    Partly(usize),
     /// It is lost; the reason is the name of a counter.
     Lost(&'static str),
     /// The context must know.
@@ -181,11 +183,10 @@ impl<U: Udp> Sockets<U> {
                     let local = arrival.local.map_or(bound.first, |local| local.to_canonical());
                     return Some((arrival, PathKey::direct(bound.interface, local, remote)));
                 }
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return None,
-                // An ICMP error for something sent earlier, or a datagram longer than the buffer (Windows).
-                Err(error) if is_transient(&error) => {}
-                Err(error) => {
-                    tracing::debug!(interface = bound.interface.0, %error, "a socket failed");
+                Err(NotReceived::Empty) => return None,
+                Err(NotReceived::Earlier) => {}
+                Err(NotReceived::Gone) => {
+                    tracing::debug!(interface = bound.interface.0, "a socket failed");
                     bound.broken = true;
                     return None;
                 }
@@ -203,26 +204,25 @@ impl<U: Udp> Sockets<U> {
         if path.via != Via::Direct {
             return Sent::Lost("no_relay");
         }
-        let error = match bound.socket.try_send(path.local, path.remote, class, stride, payload) {
-            Ok(()) => return Sent::Yes,
-            Err(error) => error,
-        };
-        if is_too_big(&error) {
-            return Sent::Failed(SendError::TooBig { size: stride.min(payload.len()) });
-        }
-        match error.kind() {
-            io::ErrorKind::WouldBlock => Sent::Full,
-            io::ErrorKind::ConnectionRefused => Sent::Lost("send_refused_port"),
-            io::ErrorKind::NetworkUnreachable
-            | io::ErrorKind::HostUnreachable
-            | io::ErrorKind::AddrNotAvailable => Sent::Failed(SendError::Unreachable),
-            _ if is_gone(&error) => {
+        let NotSent { sent, why } =
+            match bound.socket.try_send(path.local, path.remote, class, stride, payload) {
+                Ok(()) => return Sent::Yes,
+                Err(not_sent) => not_sent,
+            };
+        match why {
+            // Those that left would be doubled if the whole were sent again.
+            SendRefused::Full if sent > 0 => Sent::Partly(sent),
+            SendRefused::Full => Sent::Full,
+            SendRefused::TooBig => Sent::Failed(SendError::TooBig { size: stride.min(payload.len()) }),
+            SendRefused::Unreachable => Sent::Failed(SendError::Unreachable),
+            SendRefused::Gone => {
                 bound.broken = true;
                 Sent::Failed(SendError::Unreachable)
             }
+            SendRefused::Refused => Sent::Lost("send_refused_port"),
             // A local firewall; whether it is for good shows in silence.
-            io::ErrorKind::PermissionDenied => Sent::Lost("send_not_permitted"),
-            _ => Sent::Lost("send_failed"),
+            SendRefused::NotPermitted => Sent::Lost("send_not_permitted"),
+            SendRefused::Other => Sent::Lost("send_failed"),
         }
     }
 
@@ -286,44 +286,6 @@ fn canonical(remote: SocketAddr) -> SocketAddr {
     }
 }
 
-#[cfg(windows)]
-mod code {
-    pub const TOO_BIG: i32 = 10040;
-    pub const NO_DEVICE: i32 = 10050;
-}
-#[cfg(target_vendor = "apple")]
-mod code {
-    pub const TOO_BIG: i32 = 40;
-    pub const NO_DEVICE: i32 = 6;
-}
-#[cfg(not(any(windows, target_vendor = "apple")))]
-mod code {
-    /// EMSGSIZE.
-    pub const TOO_BIG: i32 = 90;
-    /// ENODEV.
-    pub const NO_DEVICE: i32 = 19;
-}
-
-fn is_too_big(error: &io::Error) -> bool {
-    error.raw_os_error() == Some(code::TOO_BIG)
-}
-
-fn is_gone(error: &io::Error) -> bool {
-    error.kind() == io::ErrorKind::NetworkDown || error.raw_os_error() == Some(code::NO_DEVICE)
-}
-
-fn is_transient(error: &io::Error) -> bool {
-    is_too_big(error)
-        || matches!(
-            error.kind(),
-            io::ErrorKind::ConnectionRefused
-                | io::ErrorKind::ConnectionReset
-                | io::ErrorKind::HostUnreachable
-                | io::ErrorKind::NetworkUnreachable
-                | io::ErrorKind::Interrupted
-        )
-}
-
 /// Whether an address may be a peer's: a peer is one host, with a port.
 pub(crate) fn is_plausible(at: &SocketAddr) -> bool {
     let broadcast = at.ip() == IpAddr::V4(Ipv4Addr::BROADCAST);
@@ -334,4 +296,62 @@ pub(crate) fn is_plausible(at: &SocketAddr) -> bool {
         && !at.ip().is_multicast()
         && !broadcast
         && !link_local
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Takes so many of a run, and refuses the rest.
+    struct Refusing(NotSent);
+
+    impl Udp for Refusing {
+        fn poll_readable(&self, _: &mut Context<'_>) -> Poll<()> {
+            Poll::Pending
+        }
+        fn poll_writable(&self, _: &mut Context<'_>) -> Poll<()> {
+            Poll::Pending
+        }
+        fn try_recv(&self, _: &mut [u8]) -> Result<Arrival, NotReceived> {
+            Err(NotReceived::Empty)
+        }
+        fn try_send(&self, _: IpAddr, _: SocketAddr, _: u8, _: usize, _: &[u8]) -> Result<(), NotSent> {
+            Err(self.0)
+        }
+    }
+
+    /// What becomes of a run of 3 datagrams of 100 bytes, and whether the socket is to be made again.
+    fn outcome(sent: usize, why: SendRefused) -> (Sent, bool) {
+        let local = IpAddr::from([192, 0, 2, 1]);
+        let bound = Bound {
+            interface: InterfaceId(1),
+            name: "eth0".into(),
+            family: Family::V4,
+            first: local,
+            socket: Refusing(NotSent { sent, why }),
+            broken: false,
+        };
+        let mut sockets = Sockets { port: 1, bound: vec![bound], missing: Vec::new() };
+        let path = PathKey::direct(InterfaceId(1), local, ([192, 0, 2, 9], 7).into());
+        let sent = sockets.send_run(path, 0, 100, &[0; 300]);
+        (sent, sockets.bound.iter().any(|b| b.broken))
+    }
+
+    #[test]
+    fn each_refusal_means_its_own_thing() {
+        let cases = [
+            (0, SendRefused::Full, Sent::Full, false),
+            // What left is not sent again.
+            (2, SendRefused::Full, Sent::Partly(2), false),
+            (0, SendRefused::TooBig, Sent::Failed(SendError::TooBig { size: 100 }), false),
+            (0, SendRefused::Unreachable, Sent::Failed(SendError::Unreachable), false),
+            (1, SendRefused::Gone, Sent::Failed(SendError::Unreachable), true),
+            (0, SendRefused::NotPermitted, Sent::Lost("send_not_permitted"), false),
+            (0, SendRefused::Refused, Sent::Lost("send_refused_port"), false),
+            (0, SendRefused::Other, Sent::Lost("send_failed"), false),
+        ];
+        for (sent, why, expected, broken) in cases {
+            assert_eq!(outcome(sent, why), (expected, broken), "{why:?}");
+        }
+    }
 }

@@ -9,7 +9,7 @@ use std::net::{SocketAddr, UdpSocket};
 use std::time::Duration;
 
 use common::{find, in_namespace, ip, pair, wait_for};
-use mast_engine::os::{Family, Platform, Udp};
+use mast_engine::os::{Family, NotReceived, NotSent, Platform, SendRefused, Udp};
 use mast_platform::linux::LinuxUdp;
 use mast_platform::{Native, Overrides};
 use mast_proto::{Interface, InterfaceId};
@@ -47,7 +47,7 @@ fn every_interface_can_have_the_same_port() {
                 assert_eq!((address.port(), address.ip().is_unspecified()), (4242, true));
                 assert_eq!(Family::of(address.ip()), family);
                 assert_eq!(view.device().unwrap().as_deref(), Some(interface.name.as_bytes()));
-                assert_eq!(socket.try_recv(&mut [0; 9]).unwrap_err().kind(), ErrorKind::WouldBlock);
+                assert_eq!(socket.try_recv(&mut [0; 9]), Err(NotReceived::Empty));
                 sockets.push(socket);
             }
         }
@@ -79,12 +79,11 @@ fn routes_do_not_decide() {
         assert!(received("peer1") >= before.1 + 50_000);
         assert!(received("peer0") < before.0 + 50_000);
         // Larger than the link: refused, not fragmented.
-        let error = socket.try_send(own, far, 0, 3000, &[0; 3000]).unwrap_err();
-        assert_eq!(error.raw_os_error(), Some(nix::libc::EMSGSIZE));
+        let too_big = Err(NotSent { sent: 0, why: SendRefused::TooBig });
+        assert_eq!(socket.try_send(own, far, 0, 3000, &[0; 3000]), too_big);
         // The same where several go at once, and smaller ones still may.
         let before = format!("{socket:?}");
-        let error = socket.try_send(own, far, 0, 3000, &[0; 9000]).unwrap_err();
-        assert_eq!(error.raw_os_error(), Some(nix::libc::EMSGSIZE));
+        assert_eq!(socket.try_send(own, far, 0, 3000, &[0; 9000]), too_big);
         assert_eq!(format!("{socket:?}"), before, "what is too large says nothing about several at once");
     });
 }
@@ -97,7 +96,13 @@ fn an_interface_that_is_gone_is_not_found() {
         // The same name, but another device.
         let other = Interface { id: InterfaceId(interface.id.0 + 100), ..interface.clone() };
         assert_eq!(bind(&other, Family::V4, 0).unwrap_err().kind(), ErrorKind::NotFound);
+        let socket = bind(&interface, Family::V4, 0).unwrap();
         ip("link del eth0");
+        let (own, far) = ("10.1.0.2".parse().unwrap(), "198.51.100.1:9".parse().unwrap());
+        for payload in [&[0; 400][..], &[0; 1200]] {
+            let refused = socket.try_send(own, far, 0, 400, payload);
+            assert_eq!(refused, Err(NotSent { sent: 0, why: SendRefused::Gone }));
+        }
         for family in [Family::V4, Family::V6] {
             let error = bind(&interface, family, 0).unwrap_err();
             assert_eq!(error.kind(), ErrorKind::NotFound, "{error}");
@@ -147,7 +152,7 @@ fn several_at_once() {
                         left -= left.min(arrival.stride);
                     }
                 }
-                Err(error) => assert_eq!(error.kind(), ErrorKind::WouldBlock),
+                Err(error) => assert_eq!(error, NotReceived::Empty),
             }
             if lengths.len() == 3 {
                 break;
@@ -180,8 +185,8 @@ fn sources_are_chosen_and_told() {
                 let gone = gone.parse().unwrap();
                 for payload in [&[1; 400][..], &[1; 1200]] {
                     let to = SocketAddr::new(target, port);
-                    let error = sender.try_send(gone, to, 0, 400, payload).unwrap_err();
-                    assert_eq!(error.kind(), ErrorKind::AddrNotAvailable, "{error}");
+                    let refused = sender.try_send(gone, to, 0, 400, payload);
+                    assert_eq!(refused, Err(NotSent { sent: 0, why: SendRefused::Unreachable }));
                     sender.try_send(source, to, 0, 400, payload).unwrap();
                     let mut left = payload.len();
                     for _ in 0..100 {
@@ -190,7 +195,7 @@ fn sources_are_chosen_and_told() {
                                 assert_eq!((arrival.remote.ip(), arrival.local), (source, Some(target)));
                                 left -= arrival.length;
                             }
-                            Err(error) => assert_eq!(error.kind(), ErrorKind::WouldBlock),
+                            Err(error) => assert_eq!(error, NotReceived::Empty),
                         }
                         if left == 0 {
                             break;

@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::task::{Context, Poll};
 
-use mast_engine::os::{Arrival, Family, Udp};
+use mast_engine::os::{Arrival, Family, NotReceived, NotSent, SendRefused, Udp};
 use socket2::{SockAddr, Socket};
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
@@ -205,8 +205,14 @@ impl Udp for LinuxUdp {
         if room { Poll::Ready(()) } else { Poll::Pending }
     }
 
-    fn try_recv(&self, buffer: &mut [u8]) -> io::Result<Arrival> {
-        self.socket.try_io(Interest::READABLE, |_| self.receive(buffer))
+    fn try_recv(&self, buffer: &mut [u8]) -> Result<Arrival, NotReceived> {
+        self.socket.try_io(Interest::READABLE, |_| self.receive(buffer)).map_err(|error| {
+            match error.raw_os_error() {
+                // Of something sent earlier.
+                Some(libc::EMSGSIZE) => NotReceived::Earlier,
+                _ => NotReceived::of(error.kind()),
+            }
+        })
     }
 
     fn try_send(
@@ -216,10 +222,11 @@ impl Udp for LinuxUdp {
         class: u8,
         stride: usize,
         payload: &[u8],
-    ) -> io::Result<()> {
+    ) -> Result<(), NotSent> {
         let stride = stride.max(1);
+        let none = |why| NotSent { sent: 0, why };
         if stride >= payload.len() {
-            return explained(self.send(local, remote, class, payload.len(), payload));
+            return explained(self.send(local, remote, class, payload.len(), payload)).map_err(none);
         }
         let mut refused = None;
         if self.segments.load(Ordering::Relaxed) {
@@ -232,22 +239,17 @@ impl Udp for LinuxUdp {
                 // the datagrams are too large for it, or the local address is gone, which shows when the first goes
                 // out alone.
                 Some(libc::EIO | libc::EINVAL | libc::EOPNOTSUPP) => refused = Some(error),
-                _ => return explained(Err(error)),
+                _ => return explained(Err(error)).map_err(none),
             }
         }
         for (at, datagram) in payload.chunks(stride).enumerate() {
             let sent = explained(self.send(local, remote, class, datagram.len(), datagram));
-            let other_reason = sent.as_ref().is_err_and(|e| {
-                e.raw_os_error() == Some(libc::EMSGSIZE) || e.kind() == io::ErrorKind::AddrNotAvailable
-            });
+            let other_reason = matches!(sent, Err(SendRefused::TooBig | SendRefused::Unreachable));
             if let Some(error) = refused.take().filter(|_| !other_reason) {
                 tracing::debug!(%error, "datagrams go out one by one from now on");
                 self.segments.store(false, Ordering::Relaxed);
             }
-            if let Err(error) = sent {
-                // Where some went out, the others are lost: sent again as a whole they would be doubled.
-                return if at > 0 && error.kind() == io::ErrorKind::WouldBlock { Ok(()) } else { Err(error) };
-            }
+            sent.map_err(|why| NotSent { sent: at, why })?;
         }
         Ok(())
     }
@@ -255,13 +257,20 @@ impl Udp for LinuxUdp {
 
 /// What the system means. A full queue of the interface, where the system tells of it, is emptied sooner than anything
 /// could be done. A single datagram is refused as `EINVAL` for its local address alone: the interface lost it.
-fn explained(result: io::Result<()>) -> io::Result<()> {
-    match result {
-        Err(error) if error.raw_os_error() == Some(libc::ENOBUFS) => Ok(()),
-        Err(error) if error.raw_os_error() == Some(libc::EINVAL) => {
-            Err(io::Error::new(io::ErrorKind::AddrNotAvailable, error))
+fn explained(result: io::Result<()>) -> Result<(), SendRefused> {
+    let Err(error) = result else { return Ok(()) };
+    match error.raw_os_error() {
+        Some(libc::ENOBUFS) => Ok(()),
+        Some(libc::EMSGSIZE) => Err(SendRefused::TooBig),
+        Some(libc::EINVAL) => Err(SendRefused::Unreachable),
+        Some(libc::ENODEV | libc::ENXIO) => Err(SendRefused::Gone),
+        _ => {
+            let why = SendRefused::of(error.kind());
+            if why == SendRefused::Other {
+                tracing::debug!(%error, "a datagram was not sent");
+            }
+            Err(why)
         }
-        other => other,
     }
 }
 
