@@ -375,7 +375,7 @@ impl Context {
     }
 
     /// When a queue's path may be sent to again.
-    pub(super) fn bond_timeout(&self) -> Option<Instant> {
+    pub(super) fn bond_due(&self) -> Option<Instant> {
         let waiting = self.bond.strands.iter().filter(|s| !s.queue.is_empty());
         waiting
             .filter_map(|strand| {

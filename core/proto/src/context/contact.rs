@@ -84,6 +84,30 @@ impl Contact {
     fn running(&self) -> bool {
         self.next.is_some() || self.init.is_some()
     }
+
+    /// When the next handshake of the race is due.
+    pub(super) fn race_at(&self) -> Option<Instant> {
+        self.next
+    }
+
+    /// When the INIT under way is sent again, or given up.
+    pub(super) fn init_at(&self) -> Option<Instant> {
+        self.init.as_ref().map(|init| init.next)
+    }
+
+    /// When this end sends an INIT although the other made the handshake.
+    pub(super) fn own_init_at(&self) -> Option<Instant> {
+        self.init_due
+    }
+
+    /// When the oldest answer need not be repeated any more.
+    pub(super) fn answers_until(&self) -> Option<Instant> {
+        self.answered.first().map(|a| a.at + timing::ANSWER_KEPT)
+    }
+
+    pub(super) fn forget_answers(&mut self, now: Instant) {
+        self.answered.retain(|a| now.saturating_duration_since(a.at) < timing::ANSWER_KEPT);
+    }
 }
 
 impl Drop for PendingInit {
@@ -129,7 +153,9 @@ impl Context {
         self.contact.fresh = true;
         let earliest = self.contact.last_fresh.map_or(now, |at| at + timing::CONTACT_MIN);
         self.contact.next = (!self.contact.queue.is_empty()).then_some(now.max(earliest));
-        self.drive_contact(now);
+        if self.contact.race_at().is_some_and(|at| at <= now) {
+            self.race(now);
+        }
     }
 
     /// Whether a handshake was begun so lately that another must wait.
@@ -145,39 +171,7 @@ impl Context {
         self.contact.running()
     }
 
-    pub(super) fn contact_timeout(&self) -> Option<Instant> {
-        let rekey = self.rekey_due();
-        let init = self.contact.init.as_ref().map(|i| i.next);
-        let forget = self.contact.answered.first().map(|a| a.at + timing::ANSWER_KEPT);
-        [self.contact.next, init, self.contact.init_due, rekey, forget].into_iter().flatten().min()
-    }
-
-    pub(super) fn drive_contact(&mut self, now: Instant) {
-        if self.contact.next.is_some_and(|at| at <= now) {
-            self.race(now);
-        }
-        if self.contact.init.as_ref().is_some_and(|i| i.next <= now) {
-            self.retry_init(now);
-        }
-        if self.contact.init_due.is_some_and(|at| at <= now) {
-            self.contact.init_due = None;
-            self.send_init(now);
-        }
-        if self.rekey_due().is_some_and(|at| at <= now) && !self.contact.running() {
-            self.rekey(now);
-        }
-        self.contact.answered.retain(|a| now.saturating_duration_since(a.at) < timing::ANSWER_KEPT);
-        // What the other end sealed with last is kept however long ago that was: it may be idle.
-        let latest = self.epochs.iter().filter_map(|e| e.heard).max();
-        self.epochs.retain(|e| {
-            let over = |at: Option<Instant>| {
-                at.is_none_or(|at| now.saturating_duration_since(at) >= timing::EPOCH_OVERLAP)
-            };
-            e.superseded.is_none() || !over(e.superseded) || !over(e.heard) || e.heard == latest
-        });
-    }
-
-    fn race(&mut self, now: Instant) {
+    pub(super) fn race(&mut self, now: Instant) {
         let Some(path) = self.contact.queue.pop_front() else {
             self.begin_round(now);
             return;
@@ -244,7 +238,8 @@ impl Context {
         self.contact.next_epoch.is_none()
     }
 
-    fn send_init(&mut self, now: Instant) {
+    pub(super) fn send_init(&mut self, now: Instant) {
+        self.contact.init_due = None;
         let Some(path) = self.contact.secure else { return };
         let mut number = self.contact.next_epoch.unwrap_or(u8::from(!self.config.lower));
         // After many tries the numbers come round.
@@ -279,7 +274,7 @@ impl Context {
         });
     }
 
-    fn retry_init(&mut self, now: Instant) {
+    pub(super) fn retry_init(&mut self, now: Instant) {
         let Some(init) = self.contact.init.as_mut() else { return };
         if let Some(&pause) = timing::INIT_RETRY.get(init.tries) {
             init.tries += 1;
@@ -550,7 +545,7 @@ impl Context {
         }
     }
 
-    fn rekey_due(&self) -> Option<Instant> {
+    pub(super) fn rekey_due(&self) -> Option<Instant> {
         let sending = self.sending?;
         let epoch = self.epochs.iter().find(|e| e.id == sending)?;
         // An epoch that carried nothing is kept: an idle context costs nothing.
@@ -562,7 +557,7 @@ impl Context {
         Some(self.contact.last_fresh.map_or(due, |at| due.max(at + Duration::from_secs(5))))
     }
 
-    fn rekey(&mut self, now: Instant) {
+    pub(super) fn rekey(&mut self, now: Instant) {
         // Idle since: wait for traffic.
         if !self.busy(now) {
             if let Some(epoch) = self.epochs.iter_mut().find(|e| Some(e.id) == self.sending) {

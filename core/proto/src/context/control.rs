@@ -369,34 +369,23 @@ impl Context {
         rto * (1 << tries.saturating_sub(1).min(6))
     }
 
-    pub(super) fn control_timeout(&self) -> Option<Instant> {
-        let set = self
-            .set
-            .sent
-            .filter(|_| self.set.pending() && self.set.tries < OwnSet::TRIES && self.answers())
-            .map(|at| at + self.control_pause(self.set.tries));
-        let shut = self.shutting.map(|(at, tries, _)| at + self.control_pause(tries));
-        [set, shut].into_iter().flatten().min()
+    /// When SET is sent again.
+    pub(super) fn set_due(&self) -> Option<Instant> {
+        let repeated = self.set.pending() && self.set.tries < OwnSet::TRIES && self.answers();
+        self.set.sent.filter(|_| repeated).map(|at| at + self.control_pause(self.set.tries))
     }
 
-    pub(super) fn drive_control(&mut self, now: Instant) {
-        if let Some(at) = self.set.sent
-            && self.set.pending()
-            && self.set.tries < OwnSet::TRIES
-            && self.answers()
-            && at + self.control_pause(self.set.tries) <= now
-        {
-            self.set.sent = Some(now);
-            self.send_set(now, None);
-        }
-        if let Some((at, tries, _)) = self.shutting
-            && at + self.control_pause(tries) <= now
-        {
-            self.drive_shut(now);
-        }
+    pub(super) fn repeat_set(&mut self, now: Instant) {
+        self.set.sent = Some(now);
+        self.send_set(now, None);
     }
 
-    pub(super) fn drive_shut(&mut self, now: Instant) {
+    /// When SHUT is sent again, or given up.
+    pub(super) fn shut_due(&self) -> Option<Instant> {
+        self.shutting.map(|(at, tries, _)| at + self.control_pause(tries))
+    }
+
+    pub(super) fn send_shut(&mut self, now: Instant) {
         let Some((_, tries, reason)) = self.shutting else { return };
         if tries >= timing::SHUT_TRIES {
             self.forget();

@@ -122,14 +122,14 @@ impl Arrived {
         self.order.missing(now, &self.window)
     }
 
-    /// When to come back for what came early.
-    pub fn timeout(&self) -> Option<Instant> {
-        [self.order.deadline(), self.order.ask_at()].into_iter().flatten().min()
+    /// When what came early is not waited for any longer.
+    pub fn deadline(&self) -> Option<Instant> {
+        self.order.deadline()
     }
 
-    /// Whether the other end must hear now of what is missing.
-    pub fn asks(&self, now: Instant) -> bool {
-        self.order.ask_at().is_some_and(|due| due <= now)
+    /// When the other end must hear of what is missing.
+    pub fn ask_at(&self) -> Option<Instant> {
+        self.order.ask_at()
     }
 
     /// Does not wait any longer for what is overdue.

@@ -221,27 +221,30 @@ impl Context {
         }
     }
 
-    /// When a suspect active path has had its time.
-    fn verdict_due(path: &Path) -> Option<Instant> {
+    /// When the suspect active path has had its time, if another path has answered since it fell silent: the last PROBE of
+    /// the burst, too, might have been answered by then.
+    pub(super) fn verdict_due(&self) -> Option<Instant> {
+        let path = self.paths.get(self.active_at()?)?;
         let since = path.suspect_since?;
-        Some(since + (path.rtt.expected() + timing::SCHEDULING).max(RttEstimator::MIN_RTO))
-    }
-
-    /// Leaves the active path if it had its time and another has answered since.
-    fn judge(&mut self, now: Instant) {
-        let Some(at) = self.active_at() else { return };
-        let Some(path) = self.paths.get(at) else { return };
-        let (Some(since), Some(due)) = (path.suspect_since, Self::verdict_due(path)) else { return };
-        let other_answers = self.paths.iter().any(|p| {
+        let answered = self.paths.iter().any(|p| {
             p.id != path.id
                 && p.state == PathState::Validated
                 && self.permitted(p)
                 && p.acknowledged.is_some_and(|a| a >= since)
         });
-        if now >= due && other_answers {
-            let reason = if path.peer_silent { Reason::PeerSilent } else { Reason::Silent };
-            self.fail(now, at, reason);
+        let burst = timing::SUSPECT_SPACING * (timing::SUSPECT_BURST - 1);
+        answered
+            .then(|| since + burst + (path.rtt.expected() + timing::SCHEDULING).max(RttEstimator::MIN_RTO))
+    }
+
+    /// Leaves the active path if it had its time and another has answered since.
+    pub(super) fn judge(&mut self, now: Instant) {
+        if self.verdict_due().is_none_or(|due| due > now) {
+            return;
         }
+        let Some(at) = self.active_at() else { return };
+        let peer_silent = self.paths.get(at).is_some_and(|p| p.peer_silent);
+        self.fail(now, at, if peer_silent { Reason::PeerSilent } else { Reason::Silent });
     }
 
     fn fail(&mut self, now: Instant, at: usize, reason: Reason) {
@@ -298,7 +301,7 @@ impl Context {
         path.retry = Some(now + path.retry_pause);
     }
 
-    fn probe_due(&self, now: Instant, path: &Path) -> Option<Instant> {
+    pub(super) fn probe_due(&self, now: Instant, path: &Path) -> Option<Instant> {
         if self.sending.is_none() && self.kind != Some(PeerKind::WireGuard) || self.is_silenced(path) {
             return None;
         }
@@ -331,7 +334,7 @@ impl Context {
         }
     }
 
-    fn silence_due(&self, path: &Path) -> Option<Instant> {
+    pub(super) fn silence_due(&self, path: &Path) -> Option<Instant> {
         // A plain WireGuard peer need not answer data so soon: `plain_due`.
         let plain = self.kind == Some(PeerKind::WireGuard);
         if plain || path.state != PathState::Validated {
@@ -341,17 +344,7 @@ impl Context {
         Some(path.awaiting? + path.silence_limit())
     }
 
-    pub(super) fn liveness_timeout(&self, now: Instant) -> Option<Instant> {
-        let paths = self.paths.iter().flat_map(|p| {
-            let verdict = Self::verdict_due(p).filter(|at| self.active == Some(p.id) && *at > now);
-            [self.probe_due(now, p), self.silence_due(p), p.owed, verdict]
-        });
-        let recontact = self.recontact_due();
-        let plain = self.plain_due();
-        paths.chain([recontact, plain]).flatten().min()
-    }
-
-    fn recontact_due(&self) -> Option<Instant> {
+    pub(super) fn recontact_due(&self) -> Option<Instant> {
         if !self.wanted || self.contact_running() || !self.paths.iter().any(|p| self.permitted(p)) {
             return None;
         }
@@ -359,32 +352,8 @@ impl Context {
         [outage, self.stalled_due()].into_iter().flatten().min()
     }
 
-    pub(super) fn drive_liveness(&mut self, now: Instant) {
-        let ids: Vec<_> = self.paths.iter().map(|p| p.id).collect();
-        for id in ids {
-            // Each step may remove paths.
-            let Some(at) = self.paths.iter().position(|p| p.id == id) else { continue };
-            if self.paths.get(at).is_some_and(|p| p.owed.is_some_and(|due| due <= now)) {
-                self.send_report(now, at);
-            }
-            if self.paths.get(at).and_then(|p| self.silence_due(p)).is_some_and(|due| due <= now) {
-                self.suspect(now, at, false);
-            }
-            if self.paths.get(at).and_then(|p| self.probe_due(now, p)).is_some_and(|due| due <= now) {
-                self.probe_timeout(now, at);
-            }
-        }
-        self.judge(now);
-        if self.recontact_due().is_some_and(|due| due <= now) {
-            self.start_contact(now);
-        }
-        if self.plain_due().is_some_and(|due| due <= now) {
-            self.plain_suspect(now);
-        }
-    }
-
     /// A PROBE is due, either the first or because the one before was not answered in time.
-    fn probe_timeout(&mut self, now: Instant, at: usize) {
+    pub(super) fn probe_timeout(&mut self, now: Instant, at: usize) {
         let active = self.active_at() == Some(at);
         let Some(path) = self.paths.get_mut(at) else { return };
         let Some(outstanding) = path.probe else {
@@ -476,7 +445,7 @@ impl Context {
             || waiting.is_some_and(|at| now.saturating_duration_since(at) > 2 * timing::PLAIN_SILENCE)
     }
 
-    fn plain_due(&self) -> Option<Instant> {
+    pub(super) fn plain_due(&self) -> Option<Instant> {
         if self.kind != Some(PeerKind::WireGuard) || self.contact_running() {
             return None;
         }
@@ -484,7 +453,7 @@ impl Context {
         Some(path.awaiting? + timing::PLAIN_SILENCE)
     }
 
-    fn plain_suspect(&mut self, now: Instant) {
+    pub(super) fn plain_suspect(&mut self, now: Instant) {
         if let Some(at) = self.active_at()
             && let Some(path) = self.paths.get_mut(at)
         {

@@ -7,6 +7,7 @@
 //! | `links` | what fails together: the links of both ends |
 //! | [`epoch`] | one epoch: its keys, counters and replay windows |
 //! | `timing` | every duration, with its reason |
+//! | `timers` | everything that can be due: when, and what is done then |
 //! | `contact` | first contact, INIT, new epochs |
 //! | `control` | SET, PROBE, REPORT, SHUT: what comes in, what goes out |
 //! | `liveness` | probing, suspicion, failure, retry |
@@ -30,6 +31,7 @@ mod redundant;
 mod remotes;
 mod rest;
 mod select;
+mod timers;
 pub mod timing;
 
 use std::collections::VecDeque;
@@ -359,7 +361,7 @@ impl Context {
         self.contact.stop();
         if self.sending.is_some() && self.paths.iter().any(Path::carries) {
             self.shutting = Some((now, 0, reason));
-            self.drive_shut(now);
+            self.send_shut(now);
         } else {
             self.forget();
         }
@@ -561,41 +563,6 @@ impl Context {
     /// The next thing to tell.
     pub fn poll_event(&mut self) -> Option<Event> {
         self.events.pop_front()
-    }
-
-    /// When [`Context::handle_timeout`] must be called next.
-    pub fn poll_timeout(&self, now: Instant) -> Option<Instant> {
-        [
-            self.contact_timeout(),
-            self.control_timeout(),
-            self.mtu_timeout(),
-            self.liveness_timeout(now),
-            self.select_timeout(now),
-            self.received.timeout(),
-            self.bond_timeout(),
-        ]
-        .into_iter()
-        .flatten()
-        .min()
-    }
-
-    /// Does what is due. Call it at the time [`Context::poll_timeout`] names, or at any other.
-    pub fn handle_timeout(&mut self, now: Instant) {
-        self.drive_liveness(now);
-        self.drive_contact(now);
-        self.drive_control(now);
-        self.drive_mtu(now);
-        self.drive_select(now);
-        if self.received.asks(now) {
-            let over = self.active_at().or_else(|| self.paths.iter().position(Path::carries));
-            match over {
-                Some(at) => self.send_report(now, at),
-                None => drop(self.received.missing(now)),
-            }
-        }
-        self.received.drive(now);
-        self.drive_bond(now);
-        self.rest(now);
     }
 
     /// Whether any path is usable.

@@ -29,30 +29,25 @@ impl Context {
     }
 
     /// Only a path that works is asked: silence has other reasons, and is found out otherwise.
-    fn may_ask(&self, path: &Path) -> bool {
+    pub(super) fn may_ask(&self, path: &Path) -> bool {
         path.state == PathState::Validated
             && self.sending.is_some()
             && self.kind != Some(PeerKind::WireGuard)
             && !self.is_silenced(path)
     }
 
-    pub(super) fn mtu_timeout(&self) -> Option<Instant> {
-        self.paths.iter().filter(|p| self.may_ask(p)).filter_map(|p| p.pmtu.due()).min()
-    }
-
-    pub(super) fn drive_mtu(&mut self, now: Instant) {
-        for at in 0..self.paths.len() {
-            let Some(path) = self.paths.get(at).filter(|p| self.may_ask(p)) else { continue };
-            let from = self.next_of(path.id);
-            let Some(path) = self.paths.get_mut(at) else { continue };
-            let step = path.pmtu.drive(now, path.rtt.rto());
-            if step.fell {
-                // What was lost for its size is not what the path loses.
-                path.note_retried(from);
-            }
-            for size in step.ask {
-                self.ask(now, at, size);
-            }
+    /// What is due about the size that a path carries.
+    pub(super) fn ask_size(&mut self, now: Instant, at: usize) {
+        let Some(path) = self.paths.get(at) else { return };
+        let from = self.next_of(path.id);
+        let Some(path) = self.paths.get_mut(at) else { return };
+        let step = path.pmtu.drive(now, path.rtt.rto());
+        if step.fell {
+            // What was lost for its size is not what the path loses.
+            path.note_retried(from);
+        }
+        for size in step.ask {
+            self.ask(now, at, size);
         }
     }
 

@@ -90,9 +90,16 @@ pub(super) struct Switching {
     /// The latest silence, once over.
     gap: Option<(Instant, Duration)>,
     told: Option<(Option<PathKey>, Option<PathKey>, Reason, Instant)>,
+    /// When it was last looked whether some path has been better for long enough.
+    looked: Option<Instant>,
 }
 
 impl Switching {
+    /// When a move is told at the latest.
+    pub fn tell_at(&self) -> Option<Instant> {
+        self.told.map(|(.., at)| at + TELL)
+    }
+
     /// The system says why a path is gone, a moment after a datagram could not be sent over it.
     pub fn refine(&mut self, path: PathKey, why: Reason) {
         if let Some((from, _, reason, _)) = &mut self.told
@@ -343,7 +350,7 @@ impl Context {
         }
     }
 
-    fn tell(&mut self, now: Instant, anyway: bool) {
+    pub(super) fn tell(&mut self, now: Instant, anyway: bool) {
         let Some((from, to, reason, at)) = self.switching.told else { return };
         let waiting = self.switching.gap_from.is_some() && to.is_some() && self.busy(now);
         if waiting && !anyway && now.saturating_duration_since(at) < TELL {
@@ -358,20 +365,26 @@ impl Context {
         }
     }
 
-    pub(super) fn select_timeout(&self, now: Instant) -> Option<Instant> {
-        let tell = self.switching.told.map(|(.., at)| at + TELL);
+    /// When a path has been better for long enough. Each such time is looked at once: the move may have gone to another.
+    pub(super) fn better_due(&self) -> Option<Instant> {
+        let looked = self.switching.looked;
         let better = self.paths.iter().flat_map(|p| {
             let due = |since: Option<Instant>| Some(since?.max(p.good_since?) + p.hysteresis());
             p.better_since.map(due).into_iter().flatten()
         });
-        better.chain(tell).filter(|at| *at > now).min().or_else(|| tell.filter(|at| *at <= now))
+        better.filter(|at| looked.is_none_or(|looked| *at > looked)).min()
     }
 
-    pub(super) fn drive_select(&mut self, now: Instant) {
-        self.tell(now, false);
+    /// What was better must be so all the time until it is moved to: whenever the context wakes, it is looked at.
+    pub(super) fn doubt_what_was_better(&mut self, now: Instant) {
         if self.paths.iter().any(|p| p.better_since.iter().any(Option::is_some)) {
             self.select(now, Reason::Better);
         }
+    }
+
+    pub(super) fn look_for_better(&mut self, now: Instant) {
+        self.switching.looked = Some(now);
+        self.select(now, Reason::Better);
     }
 
     /// Treats a link with all its paths as gone (`Some`), for a drill, or ends that (`None`).
