@@ -157,7 +157,8 @@ impl Addressing {
 }
 
 fn discard(router: &Host, prefix: &str, on: bool) -> Result<()> {
-    Ok(if on { router.blackhole(prefix)? } else { router.unblackhole(prefix)? })
+    let done = if on { router.blackhole(prefix) } else { router.unblackhole(prefix) };
+    Ok(done?)
 }
 
 #[cfg(test)]
