@@ -326,7 +326,7 @@ pub fn run(step: Step, options: &Options, logs: Option<(&Path, &str)>) -> Result
     let echo = EchoClient::start(&train.laptop, echoes.address(), EchoClient::INTERVAL)?;
     let pace = |port, down| {
         let at = SocketAddr::new(eid, port);
-        Stream::paced(Transport::Tcp, &train.laptop, &train.server, at, down)
+        Stream::paced(Transport::Tcp, &train.laptop, &train.server, at, (options.setting.mbit, down))
     };
     let (down, up) = (pace(8000, true)?, pace(8001, false)?);
     match step {

@@ -94,7 +94,8 @@ pub fn run(step: Step, managed: bool, setting: &Setting) -> Result<Outcome> {
     let (laptop, server) = (&train.laptop, &train.server);
     enable(&train)?;
     let echo = Stream::echo(Transport::Mptcp, laptop, server, address(Train::SERVER, 7)?)?;
-    let stream = Stream::paced(Transport::Mptcp, laptop, server, address(Train::SERVER, 8000)?, true)?;
+    let stream =
+        Stream::paced(Transport::Mptcp, laptop, server, address(Train::SERVER, 8000)?, (setting.mbit, true))?;
     wait_joined(laptop, 2)?;
     thread::sleep(WARM_UP);
     drift();

@@ -21,6 +21,9 @@ pub struct Setting {
     /// Round trips over Wi-Fi and cellular, in milliseconds
     #[arg(long, value_name = "WIFI/CELL", default_value_t)]
     pub delays: Delays,
+    /// The pace of each TCP stream, in Mbit/s
+    #[arg(long, value_name = "MBIT", default_value_t = 10, value_parser = clap::value_parser!(u32).range(1..=20))]
+    pub mbit: u32,
 }
 
 /// The round trips over both links.
@@ -60,7 +63,7 @@ impl std::fmt::Display for Delays {
 impl Default for Setting {
     /// Both versions of IP, no NAT, 40 and 60 ms.
     fn default() -> Self {
-        Self { addressing: Addressing::default(), nat: false, delays: Delays::default() }
+        Self { addressing: Addressing::default(), nat: false, delays: Delays::default(), mbit: 10 }
     }
 }
 
@@ -83,7 +86,7 @@ impl Setting {
             Addressing::Both => "IPv4 and IPv6",
         };
         let nat = if self.nat { ", IPv4 behind a NAT on both uplinks" } else { "" };
-        format!("{versions}{nat}, round trips of {} ms", self.delays)
+        format!("{versions}{nat}, round trips of {} ms, TCP at {} Mbit/s each way", self.delays, self.mbit)
     }
 
     /// For programs.
@@ -93,6 +96,7 @@ impl Setting {
             "nat": self.nat,
             "wifi_rtt_ms": ms(self.delays.wifi),
             "cell_rtt_ms": ms(self.delays.cell),
+            "tcp_mbit_per_s": self.mbit,
         })
     }
 }

@@ -21,8 +21,8 @@ const CONNECT: Duration = Duration::from_secs(5);
 /// About a voice packet.
 const MESSAGE: usize = 160;
 const ECHO_INTERVAL: Duration = Duration::from_millis(10);
-/// 10 Mbit/s, a packet each millisecond: gaps are exact to that.
-const PACED: (usize, Duration) = (1_250, Duration::from_millis(1));
+/// A paced stream sends something each millisecond: gaps are exact to that.
+const PACE: Duration = Duration::from_millis(1);
 /// What the sender may have in the kernel: several round trips, but not seconds.
 const SEND_BUFFER: usize = 256 * 1024;
 /// What a greedy sender hands over at once.
@@ -118,7 +118,7 @@ pub struct Stream {
 }
 
 impl Stream {
-    /// A stream of 10 Mbit/s from the server to the client (`down`), or the other way, as a video is: sent at the
+    /// A stream of so many Mbit/s from the server to the client (`down`), or the other way, as a video is: sent at the
     /// pace at which it is made, whatever the network could carry.
     ///
     /// # Errors
@@ -128,7 +128,7 @@ impl Stream {
         client: &Host,
         server: &Host,
         address: SocketAddr,
-        down: bool,
+        (mbit, down): (u32, bool),
     ) -> Result<Self> {
         let stream = Self::open(transport, client, server, address, Some(SEND_BUFFER))?;
         for end in &stream.ends {
@@ -137,7 +137,7 @@ impl Stream {
         }
         let [near, far] = stream.copies()?;
         let (from, to) = if down { (far, near) } else { (near, far) };
-        stream.send(from, PACED.0, PACED.1);
+        stream.send(from, mbit as usize * 125, PACE);
         stream.receive(to);
         Ok(stream)
     }

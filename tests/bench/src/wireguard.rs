@@ -200,7 +200,13 @@ pub fn run(step: Step, managed: bool, setting: &Setting) -> Result<Outcome> {
     let _pair = Pair::start(&train.laptop, &train.server, "wireguard-go", Train::SERVER)?;
     let echoes = EchoServer::start(&train.server, address(SERVER, 7)?)?;
     let echo = EchoClient::start(&train.laptop, echoes.address(), EchoClient::INTERVAL)?;
-    let stream = Stream::paced(Transport::Tcp, &train.laptop, &train.server, address(SERVER, 8000)?, true)?;
+    let stream = Stream::paced(
+        Transport::Tcp,
+        &train.laptop,
+        &train.server,
+        address(SERVER, 8000)?,
+        (setting.mbit, true),
+    )?;
     thread::sleep(WARM_UP);
     drift();
     let (mark, since) = (Mark::now(), Instant::now());
