@@ -10,6 +10,7 @@ pub mod accuracy;
 pub mod bare;
 pub mod bonding;
 pub mod chart;
+mod course;
 pub mod crowd;
 pub mod figures;
 pub mod mast;

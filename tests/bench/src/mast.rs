@@ -9,6 +9,7 @@ use mast_control::{PathStatus, PolicyMode, PolicySet};
 use mast_netlab::traffic::{EchoClient, EchoServer, Mark};
 use mast_stage::{Addressing, Daemon, Program, StageError, Train, TrainProfile, Uplink};
 
+use crate::course::Course;
 use crate::figures::{Metric, Sample, Statistic, Target};
 use crate::setting::{Delays, Setting};
 use crate::stream::{Stream, Transport};
@@ -269,14 +270,15 @@ impl Stage {
         Ok(())
     }
 
-    /// Keeps the daemons' logs, and when the event was.
-    fn keep_logs(&self, directory: &Path, run: &str, event: SystemTime) -> Result<()> {
+    /// Keeps the daemons' logs, when the event was, and what happened around it.
+    fn keep_logs(&self, directory: &Path, run: &str, event: SystemTime, course: &str) -> Result<()> {
         let since = event.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
         let events = self.laptop.status()?.events;
         for (name, text) in [
             ("laptop", self.laptop.log()),
             ("server", self.server.log()),
             ("event", format!("{:.6}\n{events:#?}\n", since.as_secs_f64())),
+            ("course", course.to_owned()),
         ] {
             let path = directory.join(format!("{run}-{name}.log"));
             std::fs::write(&path, text).map_err(io(format!("write {}", path.display())))?;
@@ -345,6 +347,7 @@ pub fn run(step: Step, options: &Options, logs: Option<(&Path, &str)>) -> Result
     let (mark, since) = (Mark::now(), Instant::now());
     thread::sleep(BEFORE);
 
+    let course = logs.is_some().then(|| Course::watch(train));
     let (start, clock) = (Instant::now(), SystemTime::now());
     let mut back = None;
     let mut usable = None;
@@ -385,9 +388,10 @@ pub fn run(step: Step, options: &Options, logs: Option<(&Path, &str)>) -> Result
     let end = Instant::now();
     let gap = ms(echo.report(mark).longest_gap);
     let lost = echo.finish(mark).lost;
-    let [up, down] = [up, down].map(|stream| ms(stream.longest_silence(since, end)));
+    let [up_gap, down_gap] = [&up, &down].map(|stream| ms(stream.longest_silence(since, end)));
     if let Some((directory, name)) = logs {
-        stage.keep_logs(directory, name, clock)?;
+        let course = course.map(|course| course.tell(start, [&up, &down])).unwrap_or_default();
+        stage.keep_logs(directory, name, clock, &course)?;
     }
     if overruns(train) > 0 {
         return Ok(Outcome::Overrun);
@@ -395,8 +399,8 @@ pub fn run(step: Step, options: &Options, logs: Option<(&Path, &str)>) -> Result
     let mut sample = Sample::default()
         .with(Metric::Gap, gap)
         .with(Metric::Lost, lost as f64)
-        .with(Metric::Up, up)
-        .with(Metric::Down, down);
+        .with(Metric::Up, up_gap)
+        .with(Metric::Down, down_gap);
     if let Some(inevitable) = step.inevitable(options.mode, options.setting.delays) {
         sample = sample.with(Metric::Beyond, gap - ms(inevitable));
     }
