@@ -187,6 +187,33 @@ fn five_seconds_without_any_path_are_survived(addressing: Addressing) {
 }
 
 #[test]
+fn a_silent_blackhole_is_left_whatever_the_round_trips() {
+    lab(|| {
+        for (wifi, cell) in [(10, 25), (100, 180)] {
+            let [wifi_rtt, cell_rtt] = [wifi, cell].map(Duration::from_millis);
+            let trip = Trip::of(Scene::of(&TrainProfile::round_trips(wifi_rtt, cell_rtt)));
+            trip.loses_wifi(&format!("{wifi} and {cell} ms"), &SILENCE, |t| t.blackhole_wifi(true).unwrap());
+            trip.session.survives();
+        }
+    });
+}
+
+#[test]
+fn a_silent_blackhole_behind_nats_is_left() {
+    lab(|| {
+        for addressing in [Addressing::Both, Addressing::V4] {
+            for (up, down) in [(true, true), (true, false), (false, true)] {
+                let profile = TrainProfile::default().with(addressing).behind_nat();
+                let trip = Trip::of(Scene::of(&profile));
+                let what = format!("{addressing}, NATs, up {up}, down {down}");
+                trip.loses_wifi(&what, &SILENCE, |t| t.wifi.blackhole(up, down).unwrap());
+                trip.session.survives();
+            }
+        }
+    });
+}
+
+#[test]
 fn a_nat_that_forgets_its_mappings_is_no_obstacle() {
     lab(|| {
         for kind in [NatKind::EndpointIndependent, NatKind::Symmetric] {
