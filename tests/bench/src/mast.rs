@@ -15,8 +15,6 @@ use crate::setting::{Delays, Setting};
 use crate::stream::{Stream, Transport};
 use crate::{Result, drift, io, ms, overruns};
 
-/// Traffic flows this long before anything happens.
-const WARM_UP: Duration = Duration::from_secs(3);
 /// And is watched this long after data has moved.
 const AFTER: Duration = Duration::from_millis(1500);
 /// And is watched from so shortly before: a silence begins with the last packet that came through, and what is on
@@ -342,7 +340,7 @@ pub fn run(step: Step, options: &Options, logs: Option<(&Path, &str)>) -> Result
         }
         _ => {}
     }
-    thread::sleep(WARM_UP);
+    thread::sleep(Duration::from_secs(options.setting.warm_up.into()));
     drift();
     let (mark, since) = (Mark::now(), Instant::now());
     thread::sleep(BEFORE);
