@@ -16,7 +16,7 @@ mod twin;
 
 pub use cli::{Answer, mast};
 pub use proc::{cpu_time, has_interface, resident_bytes};
-pub use scene::{Scene, active, events, has_moved, mast_program, pair, remote, sends_to, told};
+pub use scene::{Scene, active, events, has_moved, ip, mast_program, pair, remote, sends_to, told};
 pub use session::{Notice, Session};
 pub use stream::{Stream, StreamServer};
 pub use tap::{Tap, raw_datagram, send_raw};
