@@ -226,7 +226,8 @@ async fn asking_how_things_stand_sends_nothing_and_checking_does() {
     let (a, b) = pair(23, 24, 1).await;
     let sent = async |host: &Host| host.engine.peer("gate").await.unwrap().tx_bytes;
     // Past the age at which a check tries a path anew, and well before the next keepalive.
-    tokio::time::sleep(Duration::from_secs(5)).await;
+    b.until("an idle moment", |s| s.peers[0].last_heard.is_some_and(|ago| ago > Duration::from_millis(3500)))
+        .await;
     let before = sent(&b).await;
     for _ in 0..20 {
         b.snapshot().await;
