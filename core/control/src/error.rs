@@ -333,10 +333,16 @@ impl ControlError {
         Self { code, message, why: Box::new(why), field: None, known: Vec::new() }
     }
 
-    /// Parameters that do not fit: which field, and what is wrong with it.
+    /// Parameters that do not fit: which field, and what is wrong with it, in words that continue its name: "must be …".
     pub fn bad_field(field: impl Into<String>, problem: impl std::fmt::Display) -> Self {
         let field = field.into();
-        Self { field: Some(field.clone()), ..Self::bad_params(format!("`{field}`: {problem}")) }
+        Self::bad_params(format!("`{field}` {problem}")).in_field(field)
+    }
+
+    /// Parameters that do not fit: which field, and what is wrong with its value, in words of their own.
+    pub fn bad_value(field: impl Into<String>, problem: impl std::fmt::Display) -> Self {
+        let field = field.into();
+        Self::bad_params(format!("`{field}`: {problem}")).in_field(field)
     }
 
     /// Adds the field that is wrong.

@@ -552,7 +552,7 @@ fn read<T: DeserializeOwned>(params: Option<Value>) -> Result<T, ControlError> {
         if path == "." {
             return ControlError::bad_params(error.inner().to_string());
         }
-        ControlError::bad_field(path, error.inner())
+        ControlError::bad_value(path, error.inner())
     })
 }
 

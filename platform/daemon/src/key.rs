@@ -71,7 +71,7 @@ impl Holder {
 /// Reads a key that a user brings.
 fn check(unlock: &KeyUnlock, expected: &PublicKey) -> Result<PrivateKey, ControlError> {
     let key = words::key(&unlock.private_key).map(Zeroizing::new);
-    let key = key.map_err(|why| ControlError::bad_field("private_key", why))?;
+    let key = key.map_err(|why| ControlError::bad_value("private_key", why))?;
     let public = public_key(&key);
     if public == *expected {
         return Ok(key);

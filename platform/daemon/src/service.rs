@@ -246,7 +246,7 @@ impl MastService {
 
     async fn peer_add(&self, add: PeerAdd) -> Result<PeerAdded, ControlError> {
         let name = match add.name {
-            Some(name) => Some(words::name(&name).map_err(|why| ControlError::bad_field("name", why))?),
+            Some(name) => Some(words::name(&name).map_err(|why| ControlError::bad_value("name", why))?),
             None => None,
         };
         if let Some(link) = add.link {
@@ -342,7 +342,7 @@ impl MastService {
 
     async fn invite(&self, invite: Invite) -> Result<Response, ControlError> {
         let name = invite.name.as_deref().map(words::name).transpose();
-        let name = name.map_err(|why| ControlError::bad_field("name", why))?;
+        let name = name.map_err(|why| ControlError::bad_value("name", why))?;
         let made =
             self.0.engine.invite(Duration::from_secs(invite.expires_s), name).await.map_err(refusal)?;
         Ok(Response::Invited(Invited { link: made.link, expires: timestamp::rfc3339(made.expires) }))
@@ -353,7 +353,7 @@ impl MastService {
             set.pin.iter().find(|w| w.is_empty() || w.len() > 128 || w.chars().any(char::is_control))
         {
             let problem = format!("{word:?} names no interface, kind or network");
-            return Err(ControlError::bad_field("pin", problem));
+            return Err(ControlError::bad_value("pin", problem));
         }
         let policy = match set.mode {
             PolicyMode::Pin => Policy::Pin {

@@ -43,7 +43,7 @@ impl Service for Script {
                 expires: "2026-11-24T13:00:00Z".into(),
             }),
             Request::PolicySet(set) if set.pin.iter().any(|p| p == "wlan9") => {
-                return Err(ControlError::bad_field("pin", "there is no such interface"));
+                return Err(ControlError::bad_value("pin", "there is no such interface"));
             }
             Request::Story(_) => Response::Story(Story { events: vec![Event::now("nas", What::Connected)] }),
             Request::History => Response::History(History::default()),
