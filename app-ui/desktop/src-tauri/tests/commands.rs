@@ -260,7 +260,11 @@ fn refusals_say_what_is_wrong_and_where() {
     assert!(refused("up", json!({}))["message"].as_str().unwrap().contains("not running"));
     let _service = Running::start(&stage.socket, true);
     let old = refused("add_link", json!({"link": "mast://1/old", "name": null}));
-    assert_eq!(old, json!({"message": "this invite expired yesterday: ask for another", "field": null}));
+    assert!(
+        old["message"].as_str().unwrap().starts_with("this invite has expired: ask for a new one"),
+        "{old}"
+    );
+    assert_eq!(old["field"], Value::Null);
     let gone = refused("remove_peer", json!({"name": "x"}));
     assert_eq!(gone["message"], "there is no peer `x`; there are: nas");
     let pin = json!({
