@@ -63,6 +63,19 @@ impl Bundle {
             parts: Vec::with_capacity(PARTS),
         }
     }
+
+    /// Takes in what follows. `push` is the flag of TCP, if that has it.
+    fn add(&mut self, part: Range<usize>, payload: usize, push: u8) {
+        self.length += payload;
+        self.next = self.next.wrapping_add(payload as u32);
+        if push != 0
+            && let Some(flags) = self.header.get_mut(self.shape.transport + 13)
+        {
+            *flags |= push;
+        }
+        self.parts.push(part);
+        self.closed = push != 0 || payload < self.size || self.parts.len() == PARTS;
+    }
 }
 
 /// Collects the datagrams of a batch, and writes them to the virtual interface.
@@ -95,21 +108,21 @@ impl Coalescer {
             partial = false;
         }
         let datagram = &*datagram;
+        if partial
+            && let Some(bundle) = self.bundles.get_mut(..self.used).and_then(<[_]>::last_mut)
+            && let Some(flags) = continues(bundle, datagram)
+        {
+            let payload = datagram.len() - bundle.shape.header;
+            bundle.add(range, payload, flags);
+            return;
+        }
         let shape = self.shape(datagram, partial);
         if let Some(shape) = shape {
             if let Some(bundle) = self.latest(datagram, shape.transport, shape.protocol).filter(|b| !b.closed)
             {
                 if bundle.partial == partial && follows(bundle, datagram, &shape) {
-                    bundle.length += shape.payload;
-                    bundle.next = bundle.next.wrapping_add(shape.payload as u32);
-                    if shape.protocol == TCP
-                        && let (Some(flags), Some(of)) =
-                            (bundle.header.get_mut(shape.transport + 13), datagram.get(shape.transport + 13))
-                    {
-                        *flags |= of & PSH;
-                    }
-                    bundle.parts.push(range);
-                    bundle.closed = shape.last || shape.payload < bundle.size || bundle.parts.len() == PARTS;
+                    let flags = if shape.last { PSH } else { 0 };
+                    bundle.add(range, shape.payload, flags);
                     return;
                 }
                 bundle.closed = true;
@@ -230,6 +243,50 @@ fn is_same_stream(header: &[u8; HEADER], datagram: &[u8], transport: usize) -> b
     header.get(addresses.clone()) == datagram.get(addresses)
         && header.get(ports.clone()) == datagram.get(ports)
         && header.first().map(|b| b >> 4) == datagram.first().map(|b| b >> 4)
+}
+
+/// The quick answer, for nearly all of a quick stream: a segment of TCP that comes right after what the latest bundle
+/// holds, with a partial checksum; and its flag PSH. `None` says nothing.
+fn continues(bundle: &Bundle, datagram: &[u8]) -> Option<u8> {
+    let shape = &bundle.shape;
+    if bundle.closed || !bundle.partial || shape.protocol != TCP || datagram.len() <= shape.header {
+        return None;
+    }
+    let payload = datagram.len() - shape.header;
+    if payload > bundle.size || bundle.length + payload > LONGEST {
+        return None;
+    }
+    let word = |bytes: &[u8], at: usize| bytes.get(at..)?.first_chunk().map(|w| u64::from_be_bytes(*w));
+    let same = |at: usize, mask: u64| {
+        let differ = word(&bundle.header, at).zip(word(datagram, at)).map(|(a, b)| (a ^ b) & mask);
+        differ == Some(0)
+    };
+    const ALL: u64 = u64::MAX;
+    // All but lengths, identification and checksums; up to the ports.
+    let (network, length) = if shape.transport == 20 {
+        let network = same(0, 0xffff_0000_0000_ffff) && same(8, 0xffff_0000_ffff_ffff) && same(16, ALL);
+        (network, datagram.get(2..4)?)
+    } else {
+        let network = same(0, 0xffff_ffff_0000_ffff) && [8, 16, 24, 32].into_iter().all(|at| same(at, ALL));
+        let ports = bundle.header.get(40..44) == datagram.get(40..44);
+        (network && ports, datagram.get(4..6)?)
+    };
+    let claimed = usize::from(u16::from_be_bytes(*length.first_chunk()?));
+    let t = shape.transport;
+    if !network || claimed != datagram.len() - if t == 20 { 0 } else { 40 } {
+        return None;
+    }
+    let segment: &[u8; 20] = datagram.get(t..)?.first_chunk()?;
+    let before: &[u8; 20] = bundle.header.get(t..)?.first_chunk()?;
+    let sequence = u32::from_be_bytes([segment[4], segment[5], segment[6], segment[7]]);
+    // What is acknowledged, the header's length, the flags, the window; and no urgent data.
+    let follows = sequence == bundle.next
+        && segment[8..13] == before[8..13]
+        && segment[13] & !PSH == before[13] & !PSH
+        && segment[14..16] == before[14..16]
+        && segment[18..20] == before[18..20]
+        && bundle.header.get(t + 20..shape.header) == datagram.get(t + 20..shape.header);
+    follows.then_some(segment[13] & PSH)
 }
 
 /// Whether a datagram of the same stream comes right after what a bundle holds, and differs in nothing else.
@@ -495,6 +552,36 @@ mod tests {
             d
         });
         assert_eq!(through(&empty.clone().chain(empty).collect::<Vec<_>>()).0, 2, "bare acknowledgements");
+    }
+
+    /// Whatever bit of a segment differs, the quick answer is yes only where the thorough one is.
+    #[test]
+    fn the_quick_answer_is_never_more_generous() {
+        for v6 in [false, true] {
+            let segments = cut(stream(v6, 3_000), 1_000, false);
+            let mut coalescer = Coalescer::default();
+            coalescer.suit(ALL);
+            coalescer.open(&segments[0], 0..segments[0].len(), coalescer.shape(&segments[0], true), true);
+            let next = &segments[1];
+            assert_eq!(continues(&coalescer.bundles[0], next), Some(0), "{v6}");
+            let mut refused = 0;
+            for bit in 0..8 * (next.len() - 1_000) {
+                let mut bent = next.clone();
+                bent[bit / 8] ^= 1 << (bit % 8);
+                let quick = continues(&coalescer.bundles[0], &bent);
+                let shape = coalescer.shape(&bent, true);
+                let thorough = shape.filter(|shape| {
+                    coalescer.latest(&bent, shape.transport, shape.protocol).is_some()
+                        && follows(&coalescer.bundles[0], &bent, shape)
+                });
+                assert!(quick.is_none() || thorough.is_some(), "{v6} bit {bit}");
+                assert_eq!(quick.is_some_and(|push| push != 0), quick.is_some() && thorough.unwrap().last);
+                refused += usize::from(quick.is_none());
+            }
+            assert!(refused > 200, "{refused}");
+            assert_eq!(continues(&coalescer.bundles[0], &segments[2]), None, "out of turn");
+            assert_eq!(continues(&coalescer.bundles[0], &next[..40]), None, "cut short");
+        }
     }
 
     #[test]

@@ -3,7 +3,6 @@
 //! `core/DATAPATH.md` follows a datagram through this file.
 
 use std::io;
-use std::net::IpAddr;
 use std::ops::Range;
 use std::time::{Duration, Instant};
 
@@ -146,8 +145,12 @@ impl<P: Platform> Engine<P> {
                 Some(peer) => self.put_out(now, peer, &frame),
                 None => self.net.counters.add("no_route"),
             }
+            if self.seldom_out && reads == 1 {
+                self.flush_out(now);
+            }
         };
         self.frame = buffer;
+        self.seldom_out = reads <= 1;
         self.flush_out(now);
         more
     }
@@ -254,7 +257,7 @@ impl<P: Platform> Engine<P> {
         if let Some(tun) = &self.tunnel.tun {
             inward.coalescer.suit(tun.offloads());
         }
-        let (mut used, mut more) = (0, false);
+        let (mut used, mut more, mut all) = (0, false, 0);
         for at in 0..self.net.sockets.len() {
             let (mut reads, mut taken) = (0, 0);
             loop {
@@ -269,6 +272,7 @@ impl<P: Platform> Engine<P> {
                 let Some(room) = batch.get_mut(used..) else { break };
                 let Some((arrival, path)) = self.net.sockets.receive(at, room) else { break };
                 reads += 1;
+                all += 1;
                 taken += arrival.length;
                 let stride = arrival.stride.max(1);
                 self.net.traffic.received(path, arrival.length.div_ceil(stride), arrival.length);
@@ -284,8 +288,13 @@ impl<P: Platform> Engine<P> {
                 if let Some((_, id)) = inward.last {
                     self.deliver_ordered(now, id, &mut batch, &mut used, &mut inward);
                 }
+                if inward.seldom && all == 1 {
+                    self.flush_in(&mut inward, &batch);
+                    used = 0;
+                }
             }
         }
+        inward.seldom = all <= 1;
         self.flush_in(&mut inward, &batch);
         self.batch = batch;
         self.inward = inward;
@@ -311,7 +320,7 @@ impl<P: Platform> Engine<P> {
                 self.admit(now, id, path, class, batch, inner, partial, inward);
             }
             Some(1..=4) if datagram.len() >= 8 => {
-                inward.admitted = None;
+                inward.admitted = Admitted::default();
                 let Some((id, opened)) = self.wireguard(now, path, datagram) else { return };
                 let Some(opened) = inner::trim(&opened) else {
                     self.net.counters.add("inner_malformed");
@@ -336,19 +345,19 @@ impl<P: Platform> Engine<P> {
         inward: &mut Inward,
     ) -> Option<(PeerId, Range<usize>, Flags)> {
         let index = datagram.get(4..8).and_then(|i| i.try_into().ok()).map(u32::from_be_bytes)?;
-        let id = match inward.last {
-            Some((last, id)) if last == index => Some(id),
-            _ => self.by_index.get(&index).copied(),
-        };
+        let last = inward.last.filter(|(last, _)| *last == index).map(|(_, id)| id);
+        let id = last.or_else(|| self.by_index.get(&index).copied());
         let Some((id, peer)) = id.and_then(|id| Some((id, self.peers.get_mut(&id)?))) else {
             self.net.counters.add("unknown_index");
             return None;
         };
-        inward.last = Some((index, id));
+        if last.is_none() {
+            inward.last = Some((index, id));
+            // It may be authentic and change something, even where it is dropped.
+            touch(&mut self.touched, id);
+        }
         let length = datagram.len();
         let received = peer.context.handle_datagram(now, path, datagram);
-        // It may have been authentic and have changed something, even where it was dropped.
-        touch(&mut self.touched, id);
         match received {
             Received::Dropped(reason) => {
                 self.net.counters.add(reason.as_str());
@@ -420,16 +429,16 @@ impl<P: Platform> Engine<P> {
         inward: &mut Inward,
     ) {
         let (Some(datagram), Some(tun)) = (batch.get_mut(range.clone()), &self.tunnel.tun) else { return };
-        let Some(addresses) = inner::addresses(datagram) else {
-            self.net.counters.add("inner_malformed");
-            return;
-        };
-        if inward.admitted != Some((from, addresses)) {
+        if !inward.admitted.is(from, datagram) {
+            if inner::addresses(datagram).is_none() {
+                self.net.counters.add("inner_malformed");
+                return;
+            }
             if let Err(refused) = self.routing.admit(from, datagram) {
                 self.net.counters.add(refused.as_str());
                 return;
             }
-            inward.admitted = Some((from, addresses));
+            inward.admitted.note(from, datagram);
         }
         if !ecn::combine(class, datagram) {
             self.net.counters.add("ecn_dropped");
@@ -459,7 +468,7 @@ impl<P: Platform> Engine<P> {
             self.net.counters.add("host_refused");
         }
         inward.last = None;
-        inward.admitted = None;
+        inward.admitted = Admitted::default();
     }
 }
 
@@ -535,7 +544,45 @@ pub(crate) struct Inward {
     /// The context that the last datagram was for, by index.
     last: Option<(u32, PeerId)>,
     /// Source and destination that were last found to be the peer's and this host's.
-    admitted: Option<(PeerId, (IpAddr, IpAddr))>,
+    admitted: Admitted,
+    /// No more than one read was worth it the last time: what comes then is handed on before it is looked for more.
+    seldom: bool,
+}
+
+/// Whose datagram was last admitted, and its addresses as they are in the header: those of the next are most likely the
+/// same, and need not be looked up.
+#[derive(Default)]
+struct Admitted {
+    from: Option<PeerId>,
+    /// The version of IP.
+    version: u8,
+    v4: [u8; 8],
+    v6: [u8; 32],
+}
+
+impl Admitted {
+    fn note(&mut self, from: PeerId, datagram: &[u8]) {
+        let Some(version) = datagram.first().map(|b| b >> 4) else { return };
+        (self.from, self.version) = (Some(from), version);
+        match version {
+            4 => self.v4 = datagram.get(12..).and_then(|d| d.first_chunk().copied()).unwrap_or_default(),
+            _ => self.v6 = datagram.get(8..).and_then(|d| d.first_chunk().copied()).unwrap_or([0; 32]),
+        }
+    }
+
+    /// Whether a datagram has the addresses of the one that was last admitted, and is as long as a header at least.
+    fn is(&self, from: PeerId, datagram: &[u8]) -> bool {
+        let same = match datagram.first().map(|b| b >> 4) {
+            Some(4) if self.version == 4 => {
+                datagram.first_chunk::<20>().and_then(|d| d.last_chunk()) == Some(&self.v4)
+            }
+            Some(6) if self.version == 6 => {
+                datagram.first_chunk::<40>().and_then(|d| d.last_chunk()) == Some(&self.v6)
+            }
+            _ => false,
+        };
+        same && self.from == Some(from)
+    }
 }
 
 /// Hands a finished datagram to the host.

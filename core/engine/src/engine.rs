@@ -44,6 +44,9 @@ use crate::wireguard::{Identity, Indices, Session};
 /// Routes often change many at a time; once in so long is enough to try every path.
 const REVALIDATE: Duration = Duration::from_millis(100);
 const FOREVER: Duration = Duration::from_secs(24 * 3600);
+/// An alarm that comes so soon and too early is left alone. Traffic puts off what is due, and brings it forward again,
+/// with every batch, and each time that it is brought forward wakes the runtime once more for nothing.
+const NEAR: Duration = Duration::from_millis(100);
 
 /// The settings that all peers share.
 pub(crate) struct Settings {
@@ -117,6 +120,9 @@ pub struct Engine<P: Platform> {
     pub(crate) frame: Box<[u8]>,
     /// What leaves together.
     pub(crate) outbox: Outbox,
+    /// The virtual interface had no more than one frame the last time: what comes then leaves before it is looked for
+    /// more.
+    pub(crate) seldom_out: bool,
     /// Datagrams of the network.
     pub(crate) batch: Box<[u8]>,
     pub(crate) inward: Inward,
@@ -236,15 +242,15 @@ impl<P: Platform> Engine<P> {
             touched: Touched::default(),
             frame: vec![0; MAX_DATAGRAM].into_boxed_slice(),
             outbox: Outbox::new(),
+            seldom_out: true,
             batch: vec![0; BATCH + MAX_DATAGRAM].into_boxed_slice(),
             inward: Inward::default(),
         })
     }
 
     async fn run(mut self) {
-        let started = Instant::now();
         let mut sleep = pin!(tokio::time::sleep(FOREVER));
-        let mut alarm = started + FOREVER;
+        let mut alarm = Instant::now() + FOREVER;
         loop {
             let now = Instant::now();
             self.settle(now);
@@ -253,7 +259,7 @@ impl<P: Platform> Engine<P> {
             }
             self.keep_up(now);
             let due = self.timeout(now).unwrap_or(now + FOREVER);
-            if due != alarm {
+            if due < alarm || due > alarm && alarm > now + NEAR {
                 alarm = due;
                 sleep.as_mut().reset(due.into());
             }
@@ -301,7 +307,7 @@ impl<P: Platform> Engine<P> {
                 }
                 Wake::Timer => {
                     // It fires once; the next round sets it anew.
-                    alarm = started;
+                    alarm = now + FOREVER;
                     self.timers(now);
                 }
                 Wake::Data => {

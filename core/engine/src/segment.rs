@@ -3,6 +3,8 @@
 //! A host with segmentation offload hands over up to 64 KiB of a stream at once, as one datagram that is too long for
 //! any link. What it says of it comes from the kernel, but it is checked like anything else: nonsense is dropped.
 
+use std::ops::Range;
+
 use crate::checksum::{self, TCP, UDP};
 use crate::os::{Offload, Several};
 
@@ -25,6 +27,10 @@ struct Layout {
     transport: usize,
     header: usize,
     size: usize,
+    /// The sum of what the IPv4 headers have in common: all but length, identification and checksum.
+    network: u64,
+    /// The sum of what the pseudo headers have in common: all but the length.
+    pseudo: u64,
 }
 
 impl<'a> Frame<'a> {
@@ -74,7 +80,12 @@ impl<'a> Frame<'a> {
         {
             return None;
         }
-        Some(Layout { udp, transport, header, size })
+        let v4 = bytes.first()? >> 4 == 4;
+        let common = [0..2, 6..10, 12..transport];
+        let part = |range: Range<usize>| bytes.get(range).map_or(0, checksum::sum);
+        let network = if v4 { common.into_iter().map(part).sum() } else { 0 };
+        let pseudo = checksum::pseudo(bytes, protocol, 0);
+        Some(Layout { udp, transport, header, size, network, pseudo })
     }
 
     /// The frame as it was read: its first bytes are the headers.
@@ -132,13 +143,13 @@ fn finish(header: &mut [u8], layout: Layout, at: usize, payload: usize, last: bo
     if header.first().is_some_and(|b| b >> 4 == 4) {
         put(header, 2, length as u16);
         let id = header.get(4..6).and_then(|i| i.try_into().ok()).map_or(0, u16::from_be_bytes);
-        put(header, 4, id.wrapping_add(at as u16));
-        checksum::seal_header(header.get_mut(..layout.transport).unwrap_or_default());
+        let id = id.wrapping_add(at as u16);
+        put(header, 4, id);
+        put(header, 10, !checksum::fold(layout.network + length as u64 + u64::from(id)));
     } else {
         put(header, 4, segment as u16);
     }
-    let protocol = if layout.udp { UDP } else { TCP };
-    let partial = checksum::fold(checksum::pseudo(header, protocol, segment));
+    let partial = checksum::fold(layout.pseudo + segment as u64);
     let Some(transport) = header.get_mut(layout.transport..) else { return };
     if layout.udp {
         put(transport, 4, segment as u16);

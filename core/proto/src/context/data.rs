@@ -643,6 +643,12 @@ impl Context {
             return None;
         }
         self.note_heard(now, at, length, data);
+        // Nearly always there is nothing to learn.
+        let known_well =
+            |p: &Path| p.peer_path == Some(peer_path) && p.peer_address.is_some() && p.state != PathState::Failed;
+        if known.is_some() && self.paths.get(at).is_some_and(known_well) {
+            return Some(at);
+        }
         // The other end's path may have come from elsewhere before: a NAT gave it a new address. What was known
         // of the address then holds for the new one.
         let same_start = |p: &Path| p.key.interface == key.interface && p.key.local == key.local;
