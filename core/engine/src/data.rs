@@ -280,11 +280,8 @@ impl<P: Platform> Engine<P> {
                     self.net.counters.add("foreign_datagram");
                 }
                 let end = used + arrival.length;
-                while used < end {
-                    let next = end.min(used + stride);
-                    self.arrived(now, path, arrival.class, &mut batch, used..next, &mut inward);
-                    used = next;
-                }
+                self.arrivals(now, path, arrival.class, stride, &mut batch, used..end, &mut inward);
+                used = end;
                 if let Some((_, id)) = inward.last {
                     self.deliver_ordered(now, id, &mut batch, &mut used, &mut inward);
                 }
@@ -301,8 +298,41 @@ impl<P: Platform> Engine<P> {
         more
     }
 
-    /// One datagram of the network, in this range of the batch.
-    fn arrived(
+    /// Datagrams of the network that came together, in this range of the batch: each of `stride` bytes, only the last may
+    /// be shorter.
+    #[expect(clippy::too_many_arguments, reason = "all of it is about the one arrival")]
+    fn arrivals(
+        &mut self,
+        now: Instant,
+        path: PathKey,
+        class: u8,
+        stride: usize,
+        batch: &mut [u8],
+        range: Range<usize>,
+        inward: &mut Inward,
+    ) {
+        let mut at = range.start;
+        while at < range.end {
+            let (of, next) = next(batch, at, stride, range.end);
+            let mut to = next;
+            match of {
+                Some(index) => {
+                    while to < range.end
+                        && let (Some(other), next) = self::next(batch, to, stride, range.end)
+                        && other == index
+                    {
+                        to = next;
+                    }
+                    self.sealed(now, path, class, stride, index, batch, at..to, inward);
+                }
+                None => self.foreign(now, path, class, batch, at..to, inward),
+            }
+            at = to;
+        }
+    }
+
+    /// A datagram that is not of MAST: of WireGuard, or of nobody.
+    fn foreign(
         &mut self,
         now: Instant,
         path: PathKey,
@@ -312,66 +342,67 @@ impl<P: Platform> Engine<P> {
         inward: &mut Inward,
     ) {
         let Some(datagram) = batch.get_mut(range.clone()) else { return };
-        match datagram.first() {
-            Some(0x60 | 0x61) if datagram.len() >= 8 => {
-                let Some((id, inner, flags)) = self.sealed(now, path, datagram, inward) else { return };
-                let partial = flags.contains(Flags::PARTIAL);
-                let inner = range.start + inner.start..range.start + inner.end;
-                self.admit(now, id, path, class, batch, inner, partial, inward);
-            }
-            Some(1..=4) if datagram.len() >= 8 => {
-                inward.admitted = Admitted::default();
-                let Some((id, opened)) = self.wireguard(now, path, datagram) else { return };
-                let Some(opened) = inner::trim(&opened) else {
-                    self.net.counters.add("inner_malformed");
-                    return;
-                };
-                // Back to where it came from, where there is room: the frame around it was longer.
-                let Some(room) = datagram.get_mut(..opened.len()) else { return };
-                room.copy_from_slice(opened);
-                let inner = range.start..range.start + opened.len();
-                self.admit(now, id, path, class, batch, inner, false, inward);
-            }
-            _ => self.net.counters.add("foreign_datagram"),
+        if datagram.len() < 8 || !matches!(datagram.first(), Some(1..=4)) {
+            self.net.counters.add("foreign_datagram");
+            return;
         }
+        inward.admitted = Admitted::default();
+        let Some((id, opened)) = self.wireguard(now, path, datagram) else { return };
+        let Some(opened) = inner::trim(&opened) else {
+            self.net.counters.add("inner_malformed");
+            return;
+        };
+        // Back to where it came from, where there is room: the frame around it was longer.
+        let Some(room) = datagram.get_mut(..opened.len()) else { return };
+        room.copy_from_slice(opened);
+        let inner = range.start..range.start + opened.len();
+        self.admit(now, id, path, class, batch, inner, false, inward);
     }
 
-    /// A sealed datagram of MAST: where in it there is one for the host.
+    /// Sealed datagrams of MAST for the context of this index.
+    #[expect(clippy::too_many_arguments, reason = "all of it is about the one arrival")]
     fn sealed(
         &mut self,
         now: Instant,
         path: PathKey,
-        datagram: &mut [u8],
+        class: u8,
+        stride: usize,
+        index: u32,
+        batch: &mut [u8],
+        range: Range<usize>,
         inward: &mut Inward,
-    ) -> Option<(PeerId, Range<usize>, Flags)> {
-        let index = datagram.get(4..8).and_then(|i| i.try_into().ok()).map(u32::from_be_bytes)?;
+    ) {
         let last = inward.last.filter(|(last, _)| *last == index).map(|(_, id)| id);
         let id = last.or_else(|| self.by_index.get(&index).copied());
         let Some((id, peer)) = id.and_then(|id| Some((id, self.peers.get_mut(&id)?))) else {
-            self.net.counters.add("unknown_index");
-            return None;
+            for _ in 0..range.len().div_ceil(stride.max(1)) {
+                self.net.counters.add("unknown_index");
+            }
+            return;
         };
         if last.is_none() {
             inward.last = Some((index, id));
-            // It may be authentic and change something, even where it is dropped.
+            // They may be authentic and change something, even where they are dropped.
             touch(&mut self.touched, id);
         }
-        let length = datagram.len();
-        let received = peer.context.handle_datagram(now, path, datagram);
-        match received {
-            Received::Dropped(reason) => {
-                self.net.counters.add(reason.as_str());
-                None
-            }
-            Received::Control => {
-                peer.rx_bytes += length as u64;
-                None
-            }
-            Received::Data(range, flags) => {
-                peer.rx_bytes += length as u64;
-                Some((id, range, flags))
+        let Some(datagrams) = batch.get_mut(range.clone()) else { return };
+        let mut opened = std::mem::take(&mut inward.opened);
+        peer.context.handle_run(now, path, datagrams, stride, &mut opened);
+        let authentic = opened.iter().filter(|(_, received)| !matches!(received, Received::Dropped(_)));
+        peer.rx_bytes += authentic.map(|(at, _)| at.len() as u64).sum::<u64>();
+        for (at, received) in opened.drain(..) {
+            match received {
+                Received::Dropped(reason) => self.net.counters.add(reason.as_str()),
+                Received::Control => {}
+                Received::Data(inner, flags) => {
+                    let from = range.start + at.start;
+                    let inner = from + inner.start..from + inner.end;
+                    let partial = flags.contains(Flags::PARTIAL);
+                    self.admit(now, id, path, class, batch, inner, partial, inward);
+                }
             }
         }
+        inward.opened = opened;
     }
 
     /// Hands over what waited for its turn in the sender's order. `used` is how much of the batch is.
@@ -545,8 +576,18 @@ pub(crate) struct Inward {
     last: Option<(u32, PeerId)>,
     /// Source and destination that were last found to be the peer's and this host's.
     admitted: Admitted,
+    /// What became of the datagrams of one run; only its room is kept.
+    opened: Vec<(Range<usize>, Received)>,
     /// No more than one read was worth it the last time: what comes then is handed on before it is looked for more.
     seldom: bool,
+}
+
+/// The context index of the datagram at this place of the batch, if it looks like one of MAST; and where the next is.
+fn next(batch: &[u8], at: usize, stride: usize, end: usize) -> (Option<u32>, usize) {
+    let next = end.min(at + stride.max(1));
+    let head = batch.get(at..next).and_then(|datagram| datagram.first_chunk::<8>());
+    let sealed = head.filter(|head| matches!(head[0], 0x60 | 0x61));
+    (sealed.map(|head| u32::from_be_bytes([head[4], head[5], head[6], head[7]])), next)
 }
 
 /// Whose datagram was last admitted, and its addresses as they are in the header: those of the next are most likely the

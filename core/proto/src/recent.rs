@@ -69,6 +69,8 @@ impl Recent {
     const OVERRUN: Duration = Duration::from_millis(100);
     /// For so long nothing is kept then. One attempt to keep up again takes a few milliseconds of this.
     const PAUSE: Duration = Duration::from_millis(200);
+    /// Room at the beginning of the block is plenty when it is so many times what is kept.
+    const PLENTY: usize = 2;
     /// The block's size when it is first needed; it doubles.
     const FIRST_BLOCK: usize = 64 * 1024;
 
@@ -111,8 +113,10 @@ impl Recent {
                 let (start, end) = match self.entries.front().map(|e| e.start) {
                     None => (0, size),
                     Some(oldest) if self.next > oldest => {
-                        // Behind the newest, or again at the beginning.
-                        if size - self.next >= length { (self.next, size) } else { (0, oldest) }
+                        // Behind the newest, or again at the beginning: early where there is plenty of room, so that
+                        // no more memory passes through the processor's own than what is kept needs.
+                        let plenty = oldest / Self::PLENTY > self.bytes;
+                        if size - self.next >= length && !plenty { (self.next, size) } else { (0, oldest) }
                     }
                     Some(oldest) => (self.next, oldest),
                 };

@@ -82,6 +82,17 @@ impl Drop {
     }
 }
 
+/// What the datagrams of a run have in common, and what is noted of them at its end.
+struct Common {
+    header: Header,
+    /// Among the context's epochs.
+    epoch: usize,
+    /// Among its paths.
+    at: usize,
+    count: u32,
+    bytes: usize,
+}
+
 /// The numbers of the data that arrived. They outlive the end of a context, as the other end counts on.
 #[derive(Debug, Default)]
 pub(super) struct Arrived {
@@ -282,6 +293,88 @@ impl Context {
                 }
                 Received::Data(range, header.flags)
             }
+        }
+    }
+
+    /// [`Context::handle_datagram`] of datagrams that came together over `path`: each of `stride` bytes, only the last may
+    /// be shorter. Adds to `out` where each lies in the buffer, and what became of it; the range in [`Received::Data`]
+    /// counts from there. What they have in common is noted once, so that a long run costs little more than to open it.
+    pub fn handle_run(
+        &mut self,
+        now: Instant,
+        path: PathKey,
+        datagrams: &mut [u8],
+        stride: usize,
+        out: &mut Vec<(Range<usize>, Received)>,
+    ) {
+        let length = datagrams.len();
+        let mut common: Option<Common> = None;
+        let mut from = 0;
+        for datagram in datagrams.chunks_mut(stride.max(1)) {
+            let to = from + datagram.len();
+            let quick = common.as_mut().and_then(|common| self.handle_next(now, common, datagram));
+            let received = quick.unwrap_or_else(|| {
+                self.note_common(now, common.take());
+                let header = Header::decode(datagram);
+                let received = self.handle_datagram(now, path, datagram);
+                if to < length && matches!(received, Received::Data(..)) {
+                    common = header.ok().and_then(|header| self.common(path, header));
+                }
+                received
+            });
+            out.push((from..to, received));
+            from = to;
+        }
+        self.note_common(now, common);
+    }
+
+    /// What the datagrams of a run have in common with the one of this header, which was just opened.
+    fn common(&self, path: PathKey, header: Header) -> Option<Common> {
+        if header.flags.contains(Flags::ORDERED) {
+            return None;
+        }
+        let epoch = self.epochs.iter().position(|e| e.id == header.epoch)?;
+        let at = self.paths.iter().position(|p| p.key == path)?;
+        Some(Common { header, epoch, at, count: 0, bytes: 0 })
+    }
+
+    /// [`Context::handle_datagram`] of one that differs from the one before in nothing but its counter and its content.
+    /// `None` when it does, and is to be handled as any other.
+    fn handle_next(&mut self, now: Instant, common: &mut Common, datagram: &mut [u8]) -> Option<Received> {
+        let length = datagram.len();
+        let header = Header::decode(datagram).ok()?;
+        let alike = Header { counter: header.counter, ..common.header };
+        if header != alike {
+            return None;
+        }
+        let epoch = self.epochs.get_mut(common.epoch)?;
+        if !epoch.may_be_new(header.path, header.counter) {
+            return Some(Received::Dropped(Drop::Replayed));
+        }
+        let Ok(content) = epoch.keys.open(&header, datagram) else {
+            return Some(Received::Dropped(Drop::NotAuthentic));
+        };
+        let end = HEADER_LEN + content.len();
+        if !epoch.accept(header.path, header.counter) {
+            return Some(Received::Dropped(Drop::Replayed));
+        }
+        common.count += 1;
+        common.bytes += length;
+        let sequence = datagram.get(HEADER_LEN..end).and_then(|c| c.first_chunk());
+        let Some(sequence) = sequence else { return Some(Received::Dropped(Drop::Malformed)) };
+        let (verdict, number) = self.received.window.accept_full(u32::from_be_bytes(*sequence));
+        self.received.order.note(now, header.path, number);
+        Some(if verdict == Replay::Replayed {
+            Received::Dropped(Drop::Duplicate)
+        } else {
+            Received::Data(DATA_HEADROOM..end, header.flags)
+        })
+    }
+
+    /// Notes for all datagrams of a run but the first that they were heard.
+    fn note_common(&mut self, now: Instant, common: Option<Common>) {
+        if let Some(common) = common.filter(|c| c.count > 0) {
+            self.note_heard(now, common.at, common.bytes, Some((common.header.flags, common.count)));
         }
     }
 
@@ -642,12 +735,13 @@ impl Context {
         if self.silenced.is_some() && self.paths.get(at).is_some_and(|p| self.is_silenced(p)) {
             return None;
         }
-        self.note_heard(now, at, length, data);
+        self.note_heard(now, at, length, data.map(|flags| (flags, 1)));
         // Nearly always there is nothing to learn.
-        let known_well =
-            |p: &Path| p.peer_path == Some(peer_path) && p.peer_address.is_some() && p.state != PathState::Failed;
+        let known_well = |p: &Path| {
+            p.peer_path == Some(peer_path) && p.peer_address.is_some() && p.state != PathState::Failed
+        };
         if known.is_some() && self.paths.get(at).is_some_and(known_well) {
-            return Some(at);
+            return Some(Some(at));
         }
         // The other end's path may have come from elsewhere before: a NAT gave it a new address. What was known
         // of the address then holds for the new one.

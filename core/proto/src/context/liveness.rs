@@ -27,7 +27,8 @@ pub enum SendError {
 
 impl Context {
     /// Notes that something authentic came over a path.
-    pub(super) fn note_heard(&mut self, now: Instant, at: usize, length: usize, data: Option<Flags>) {
+    /// `data` says how many data frames, with which flags.
+    pub(super) fn note_heard(&mut self, now: Instant, at: usize, length: usize, data: Option<(Flags, u32)>) {
         self.last_heard = Some(now);
         let active = self.active_at() == Some(at);
         let moved = self.switching.moved;
@@ -42,11 +43,11 @@ impl Context {
         // Enough for any number of probes; a bound, so that it cannot overflow.
         path.credit = (path.credit + length).min(1 << 20);
         let mut full = false;
-        if let Some(flags) = data {
+        if let Some((flags, count)) = data {
             let ordered = flags.contains(Flags::ORDERED);
             let most = if ordered { timing::REPORT_AFTER } else { timing::REPORT_AT_ONCE };
             path.owed.get_or_insert(now + timing::REPORT_DELAY);
-            path.unreported = path.unreported.saturating_add(1);
+            path.unreported = path.unreported.saturating_add(count);
             path.unreported_ordered |= ordered;
             full = path.unreported >= most;
         }
