@@ -18,20 +18,21 @@ use tokio::sync::{mpsc, oneshot, watch};
 use crate::api::{Change, EngineConfig, EngineError, PeerConfig, PublicKey, What};
 use crate::choices::Choices;
 use crate::counters::Counters;
-use crate::data::{BATCH, Inward, MAX_DATAGRAM, Net};
 use crate::directory::Directory;
 use crate::drill::Drill;
 use crate::due::{Alarms, Touched};
-use crate::eids::Book;
+use crate::eid_book::Book;
 use crate::handle::{Command, EngineHandle};
 use crate::icmp;
+use crate::inward::{Inward, Step};
 use crate::measuring::{Measure, switched};
 use crate::meet::{Accepting, Invited};
 use crate::name;
 use crate::os::{InterfaceList, Platform, Tun};
-use crate::outbox::Outbox;
+use crate::outward::{Outward, Pumped};
 use crate::peer::{Names, Peer, PeerId};
 use crate::reconcile::{Outcome, Reconciler};
+use crate::road::{Net, Parts};
 use crate::routing::Routing;
 use crate::settle::tick;
 use crate::sockets::{Failure, Sockets, is_plausible};
@@ -116,16 +117,8 @@ pub struct Engine<P: Platform> {
     /// Peers whose context may have something to send or to tell.
     pub(crate) touched: Touched,
 
-    /// A frame of the virtual interface.
-    pub(crate) frame: Box<[u8]>,
-    /// What leaves together.
-    pub(crate) outbox: Outbox,
-    /// The virtual interface had no more than one frame the last time: what comes then leaves before it is looked for
-    /// more.
-    pub(crate) seldom_out: bool,
-    /// Datagrams of the network.
-    pub(crate) batch: Box<[u8]>,
-    pub(crate) inward: Inward,
+    outward: Outward,
+    inward: Inward,
 }
 
 enum Wake<T, H> {
@@ -240,11 +233,8 @@ impl<P: Platform> Engine<P> {
             up: false,
             closing: None,
             touched: Touched::default(),
-            frame: vec![0; MAX_DATAGRAM].into_boxed_slice(),
-            outbox: Outbox::new(),
-            seldom_out: true,
-            batch: vec![0; BATCH + MAX_DATAGRAM].into_boxed_slice(),
-            inward: Inward::default(),
+            outward: Outward::new(),
+            inward: Inward::new(),
         })
     }
 
@@ -324,6 +314,71 @@ impl<P: Platform> Engine<P> {
         }
     }
 
+    /// What the roads need, beside what they own.
+    fn roads(&mut self, now: Instant) -> (&mut Outward, &mut Inward, Parts<'_, P::Tun, P::Udp>) {
+        let parts = Parts {
+            now,
+            tun: self.tunnel.tun.as_ref(),
+            peers: &mut self.peers,
+            by_index: &self.by_index,
+            routing: &self.routing,
+            touched: &mut self.touched,
+            net: &mut self.net,
+            drill: self.drill.as_mut(),
+        };
+        (&mut self.outward, &mut self.inward, parts)
+    }
+
+    /// From the virtual interface to the network, for one turn. Tells whether there may be more.
+    fn pump_tun(&mut self, now: Instant) -> bool {
+        let (outward, _, mut parts) = self.roads(now);
+        match outward.pump(&mut parts) {
+            Pumped::More => true,
+            Pumped::Done => false,
+            Pumped::Failed(error) => {
+                self.lose_tun(now, &error);
+                false
+            }
+        }
+    }
+
+    /// From the network to the virtual interface, to a context, or nowhere, for one turn. Tells whether there may be more.
+    fn pump_sockets(&mut self, now: Instant) -> bool {
+        loop {
+            let (_, inward, mut parts) = self.roads(now);
+            let message = match inward.step(&mut parts) {
+                Step::More => return true,
+                Step::Done => return false,
+                Step::WireGuard(message) => message,
+            };
+            let batch = inward.lend();
+            let opened = self.wireguard(now, message.path, message.within(&batch));
+            self.inward.give_back(batch);
+            if let Some((from, opened)) = opened {
+                let (_, inward, mut parts) = self.roads(now);
+                inward.put(&mut parts, &message, from, &opened);
+            }
+        }
+    }
+
+    /// Hands over what waited for its turn in the sender's order, and waits no longer.
+    pub(crate) fn deliver_late(&mut self, now: Instant, id: PeerId) {
+        let (_, inward, mut parts) = self.roads(now);
+        inward.deliver_late(&mut parts, id);
+    }
+
+    /// Sends a datagram of the engine's own to a peer, as if it came from the host.
+    pub(crate) fn forward(&mut self, now: Instant, id: PeerId, datagram: &mut [u8]) {
+        let (outward, _, mut parts) = self.roads(now);
+        outward.forward(&mut parts, id, datagram);
+    }
+
+    /// A socket that had no room may have some again, or had its time.
+    fn retry_full(&mut self, now: Instant) {
+        let (outward, _, mut parts) = self.roads(now);
+        outward.retry(&mut parts);
+    }
+
     /// When something is due that no event brings.
     fn timeout(&mut self, now: Instant) -> Option<Instant> {
         let peers = self.alarms.next(&mut self.peers);
@@ -333,7 +388,7 @@ impl<P: Platform> Engine<P> {
             self.tunnel.retry(),
             self.upkeep.at().filter(|_| !self.ending()),
             self.revalidate,
-            self.full_until(),
+            self.net.full_until(),
             self.joining.as_ref().map(|j| j.joining.timeout()),
             self.drill.as_ref().map(Drill::timeout),
             self.closing.as_ref().map(|c| c.deadline),
@@ -360,7 +415,7 @@ impl<P: Platform> Engine<P> {
         if self.up && due(self.net.sockets.retry(now)) {
             self.sync_sockets(now);
         }
-        if due(self.full_until()) {
+        if due(self.net.full_until()) {
             self.retry_full(now);
         }
         if self.up && due(self.tunnel.retry()) {

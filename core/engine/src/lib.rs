@@ -7,7 +7,7 @@
 //!
 //! # The road of one datagram out
 //!
-//! 1. `data::pump_tun` reads it from the virtual interface into the frame buffer, behind room for the headers.
+//! 1. `outward` reads it from the virtual interface into the frame buffer, behind room for the headers.
 //! 2. `routing` finds the peer by the destination.
 //! 3. The context seals the frame in place and names the path. With no path it holds the datagram; where it does not
 //!    fit, `icmp` answers the host. To a plain WireGuard peer, `wireguard` seals it instead.
@@ -16,9 +16,9 @@
 //!
 //! # The road of one datagram in
 //!
-//! 1. `data::pump_sockets` reads it from a socket into the receive buffer. The first byte tells MAST from WireGuard.
+//! 1. `inward` reads it from a socket into the receive buffer. The first byte tells MAST from WireGuard.
 //! 2. MAST: the index in the header names the peer, whose context opens the datagram in place.
-//!    WireGuard: the index names the session; an initiation is opened far enough to tell the sender's key (`secure`).
+//!    WireGuard: the index names the session; an initiation is opened far enough to tell the sender's key (`sessions`).
 //! 3. `routing` checks that the source is the peer's and the destination this host's own.
 //! 4. It is written to the virtual interface.
 //!
@@ -30,15 +30,15 @@
 //! |---|---|
 //! | `engine` | the task: what it waits for, and the peers |
 //! | `settle` | what contexts have to send and to tell |
-//! | `data`, `outbox`, `routing`, `icmp`, `inner` | the roads above |
+//! | `road`, `outward`, `inward`, `outbox`, `routing`, `icmp`, `inner` | the roads above |
 //! | `segment`, `coalesce` | frames of many datagrams: cut on the way out, put together on the way in |
 //! | `checksum`, `ecn` | partial checksums; traffic class and congestion marks |
 //! | `clamp` | the segment size that TCP connections through the tunnel agree on |
 //! | `tunnel` | the virtual interface: that it is there |
 //! | `upkeep`, `declared`, `reconcile` | what is set on the host: addresses, routes, leak protection |
 //! | `sockets` | one UDP socket per interface and family |
-//! | `secure`, `wireguard` | WireGuard messages and sessions |
-//! | `eids` | IPv4 EIDs of all contexts together |
+//! | `sessions`, `wireguard` | WireGuard messages and sessions |
+//! | `eid_book` | IPv4 EIDs of all contexts together |
 //! | `invite`, `pairing`, `meet` | links, the pairing protocol, and the engine's side of it |
 //! | `drill`, `drilling` | taking paths away, to see what happens |
 //! | `commands`, `handle` | what the service asks |
@@ -54,28 +54,30 @@ mod clamp;
 mod coalesce;
 mod commands;
 mod counters;
-mod data;
 mod directory;
 mod drill;
 mod drilling;
 mod due;
 mod ecn;
-mod eids;
+mod eid_book;
 mod engine;
 mod handle;
 mod icmp;
 mod inner;
 mod invite;
+mod inward;
 mod measuring;
 mod meet;
 mod name;
 mod outbox;
+mod outward;
 mod pairing;
 mod peer;
 mod reconcile;
+mod road;
 mod routing;
-mod secure;
 mod segment;
+mod sessions;
 mod settle;
 mod sockets;
 mod story;

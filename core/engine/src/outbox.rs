@@ -6,8 +6,8 @@
 use mast_proto::wire::Flags;
 use mast_proto::{DATA_HEADROOM, DATA_OVERHEAD, PathKey};
 
-use crate::data::Run;
 use crate::peer::PeerId;
+use crate::road::Run;
 
 /// The most frames of one call (`Udp::MOST`).
 const MOST: usize = 64;

@@ -6,10 +6,10 @@ use mast_proto::wire::Flags;
 use mast_proto::{Event, PathKey, PeerKind, Transmit, eid_v6, wire};
 
 use crate::api::{Change, Ends, Moved, What};
-use crate::data::Net;
 use crate::engine::Engine;
 use crate::os::{Platform, Udp};
 use crate::peer::{Names, Peer, PeerId};
+use crate::road::Net;
 use crate::story::Story;
 use crate::wireguard::Owner;
 use crate::{checksum, inner};

@@ -6,7 +6,7 @@ use std::time::Instant;
 use gotatun::packet::{Packet, WgKind};
 use mast_proto::PathKey;
 
-use crate::eids::Book;
+use crate::eid_book::Book;
 use crate::engine::{Engine, touch};
 use crate::inner;
 use crate::os::Platform;

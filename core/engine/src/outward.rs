@@ -1,0 +1,235 @@
+//! The road out: from the virtual interface to the network.
+
+use std::io;
+use std::time::Instant;
+
+use mast_proto::wire::Flags;
+use mast_proto::{DATA_HEADROOM, DATA_TAILROOM, Outgoing};
+
+use crate::ecn::class_of;
+use crate::os::{Tun, Udp};
+use crate::outbox::Outbox;
+use crate::peer::{Peer, PeerId};
+use crate::road::{MAX_DATAGRAM, Net, PATIENCE, Parts, READS, Run, TURN, hand_over};
+use crate::segment::Frame;
+use crate::wireguard::Owner;
+use crate::{checksum, clamp, icmp, inner};
+
+/// What came of a turn.
+pub(crate) enum Pumped {
+    /// The host may have more.
+    More,
+    /// It has no more, or what there is cannot leave now.
+    Done,
+    /// The virtual interface failed.
+    Failed(io::Error),
+}
+
+/// The road out, and what is on it.
+pub(crate) struct Outward {
+    /// A frame of the virtual interface.
+    frame: Box<[u8]>,
+    /// What leaves together.
+    outbox: Outbox,
+    /// There was no more than one frame the last time: what comes then leaves before it is looked for more.
+    seldom: bool,
+}
+
+impl Outward {
+    pub fn new() -> Self {
+        Self { frame: vec![0; MAX_DATAGRAM].into_boxed_slice(), outbox: Outbox::new(), seldom: true }
+    }
+
+    /// Moves what the host has, for one turn.
+    pub fn pump<T: Tun, U: Udp>(&mut self, parts: &mut Parts<'_, T, U>) -> Pumped {
+        let (mut reads, mut taken) = (0, 0);
+        let pumped = loop {
+            if reads == READS || taken >= TURN {
+                break Pumped::More;
+            }
+            if parts.net.full.is_some() {
+                break Pumped::Done;
+            }
+            let Some(tun) = parts.tun else { break Pumped::Done };
+            let (length, offload) = match tun.try_recv(&mut self.frame) {
+                Ok(read) => read,
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => break Pumped::Done,
+                Err(error) => break Pumped::Failed(error),
+            };
+            reads += 1;
+            taken += length;
+            let frame = self.frame.get_mut(..length).and_then(|bytes| Frame::read(bytes, offload));
+            let Some((frame, (_, destination))) = frame.and_then(|f| Some((f, inner::addresses(f.bytes())?)))
+            else {
+                parts.net.counters.add("host_malformed");
+                continue;
+            };
+            match parts.routing.peer(destination) {
+                Some(peer) => put(&mut self.outbox, parts, peer, &frame),
+                None => parts.net.counters.add("no_route"),
+            }
+            if self.seldom && reads == 1 {
+                flush(&mut self.outbox, parts);
+            }
+        };
+        self.seldom = reads <= 1;
+        flush(&mut self.outbox, parts);
+        pumped
+    }
+
+    /// Sends a datagram of the engine's own to a peer, as if it came from the host.
+    pub fn forward<T: Tun, U: Udp>(&mut self, parts: &mut Parts<'_, T, U>, id: PeerId, datagram: &mut [u8]) {
+        if let Some(frame) = Frame::read(datagram, Default::default()) {
+            put(&mut self.outbox, parts, id, &frame);
+            flush(&mut self.outbox, parts);
+        }
+    }
+
+    /// A socket that had no room may have some again, or had its time.
+    pub fn retry<T: Tun, U: Udp>(&mut self, parts: &mut Parts<'_, T, U>) {
+        let Some((_, since)) = parts.net.full.take() else { return };
+        flush(&mut self.outbox, parts);
+        if let Some((path, _)) = parts.net.full {
+            if parts.now >= since + PATIENCE {
+                parts.net.full = None;
+                parts.net.counters.add("send_queue_full");
+                self.outbox.clear();
+            } else {
+                parts.net.full = Some((path, since));
+            }
+        }
+    }
+}
+
+/// Puts the datagrams of a frame to those that leave together; what does not fit to them is sent before.
+fn put<T: Tun, U: Udp>(outbox: &mut Outbox, parts: &mut Parts<'_, T, U>, id: PeerId, frame: &Frame<'_>) {
+    let class = class_of(frame.bytes());
+    let flags = if frame.partial { Flags::PARTIAL } else { Flags::NONE };
+    for at in 0..frame.count() {
+        let length = frame.length(at);
+        if !outbox.suits(id, class, flags, length) {
+            flush(outbox, parts);
+            if !outbox.suits(id, class, flags, length) {
+                // The system has no room: as on any link, what comes on top of the queue is lost.
+                parts.net.counters.add("send_queue_full");
+                continue;
+            }
+        }
+        let Some(room) = outbox.room(id, class, flags, length) else { continue };
+        frame.write(at, room);
+        if clamp::is_candidate(room)
+            && let Some(mtu) = parts.peers.get(&id).and_then(|p| p.context.inner_mtu())
+        {
+            clamp::mss(room, mtu, frame.partial);
+        }
+    }
+}
+
+/// Seals and sends what was put together.
+fn flush<T: Tun, U: Udp>(outbox: &mut Outbox, parts: &mut Parts<'_, T, U>) {
+    let now = parts.now;
+    let Some(id) = outbox.peer() else { return };
+    let Some(peer) = parts.peers.get_mut(&id) else {
+        outbox.clear();
+        return;
+    };
+    parts.touched.add(id);
+    if peer.is_plain() {
+        flush_plain(now, id, peer, parts.net, outbox);
+        return;
+    }
+    let (class, flags, stride) = (outbox.class(), outbox.flags(), outbox.stride());
+    while !outbox.is_empty() {
+        if let Some(path) = outbox.sealed() {
+            let run = outbox.run(path, class);
+            if !parts.net.send_run(now, peer, run) {
+                // Sealed for this path, and for no other: it waits until there is room.
+                parts.net.full.get_or_insert((path, now));
+                return;
+            }
+            outbox.sent();
+            continue;
+        }
+        let frames = outbox.unsealed();
+        let (count, outcome) = peer.context.seal_run(now, frames, stride, flags);
+        match outcome {
+            Outgoing::Send(path) => outbox.note_sealed(count, path),
+            Outgoing::Held => outbox.skip(count),
+            Outgoing::TooBig { mtu } => {
+                parts.net.counters.add("too_big");
+                let first = outbox.first();
+                let answer = if parts.net.too_big.take(now) { icmp::too_big(first, mtu) } else { None };
+                outbox.skip(count);
+                if let (Some(answer), Some(tun)) = (answer, parts.tun) {
+                    hand_over(tun, &mut parts.net.counters, &answer);
+                }
+            }
+        }
+    }
+    outbox.clear();
+}
+
+/// Seals and sends what was put together for a plain WireGuard peer, again as datagrams of one length.
+fn flush_plain<U: Udp>(now: Instant, id: PeerId, peer: &mut Peer, net: &mut Net<U>, outbox: &mut Outbox) {
+    let (class, partial) = (outbox.class(), outbox.flags().contains(Flags::PARTIAL));
+    let (frames, messages) = outbox.plain();
+    let mut run = PlainRun { class, ..PlainRun::default() };
+    for frame in frames {
+        let end = frame.len().saturating_sub(DATA_TAILROOM);
+        let Some(datagram) = frame.get_mut(DATA_HEADROOM..end) else { continue };
+        if partial && !checksum::complete(datagram) {
+            net.counters.add("host_malformed");
+            continue;
+        }
+        let (message, index) = peer.session.seal_or_queue(datagram);
+        if index.is_some() {
+            net.indices.claim(index, Owner::Peer(id));
+        }
+        let Some(message) = message else { continue };
+        if run.length > 0 && message.len() > run.stride {
+            run.send(now, peer, net, messages);
+        }
+        match messages.get_mut(run.length..run.length + message.len()) {
+            // A handshake that the datagram waits for goes by itself.
+            Some(room) if index.is_none() => room.copy_from_slice(&message),
+            _ => {
+                net.send_plain(now, peer, &message, 0);
+                continue;
+            }
+        }
+        if run.length == 0 {
+            run.stride = message.len();
+        }
+        run.length += message.len();
+        run.carried += datagram.len();
+        if message.len() < run.stride {
+            run.send(now, peer, net, messages);
+        }
+    }
+    run.send(now, peer, net, messages);
+    outbox.clear();
+}
+
+/// Sealed datagrams for a plain WireGuard peer that leave together.
+#[derive(Default)]
+struct PlainRun {
+    class: u8,
+    stride: usize,
+    length: usize,
+    carried: usize,
+}
+
+impl PlainRun {
+    fn send<U: Udp>(&mut self, now: Instant, peer: &mut Peer, net: &mut Net<U>, messages: &[u8]) {
+        let (length, carried) = (std::mem::take(&mut self.length), std::mem::take(&mut self.carried));
+        let Some(payload) = messages.get(..length).filter(|p| !p.is_empty()) else { return };
+        let Some(path) = peer.context.plain_path(now) else {
+            net.counters.add("no_path");
+            return;
+        };
+        if !net.send_run(now, peer, Run { path, class: self.class, stride: self.stride, payload, carried }) {
+            net.counters.add("send_queue_full");
+        }
+        peer.context.note_plain_sent(now, path, length);
+    }
+}

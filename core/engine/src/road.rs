@@ -1,0 +1,137 @@
+//! The data road, both ways: batches in, batches out. No allocation, no lock and no await per datagram.
+//!
+//! `core/DATAPATH.md` follows a datagram through [`Outward`](crate::outward::Outward) and
+//! [`Inward`](crate::inward::Inward). Each owns its buffers, gets what it needs of the rest of the engine as [`Parts`],
+//! and tells the engine what it leaves to it.
+
+use std::collections::{BTreeMap, HashMap};
+use std::io;
+use std::time::{Duration, Instant};
+
+use mast_proto::PathKey;
+
+use crate::counters::Counters;
+use crate::drill::Drill;
+use crate::due::Touched;
+use crate::icmp;
+use crate::os::{Tun, Udp};
+use crate::peer::{Peer, PeerId};
+use crate::routing::Routing;
+use crate::sockets::{Sent, Sockets};
+use crate::traffic::Traffic;
+use crate::wireguard::{Indices, Owner};
+
+/// Reads of the virtual interface, or of one socket, before the others have their turn.
+pub(crate) const READS: usize = 64;
+/// Bytes of the same. A stream's acknowledgments come the other way: were a whole window of it moved before they have
+/// their turn, the two ends would work by turns, and each wait for the other.
+pub(crate) const TURN: usize = 512 * 1024;
+/// The longest datagram, of the virtual interface and of a socket.
+pub(crate) const MAX_DATAGRAM: usize = 65_535;
+/// A socket that has no room for so long loses what is sent to it, so that one slow link cannot stop the others.
+pub(crate) const PATIENCE: Duration = Duration::from_millis(5);
+
+/// What sending needs, beside the peer.
+pub(crate) struct Net<U> {
+    pub sockets: Sockets<U>,
+    pub indices: Indices,
+    pub counters: Counters,
+    pub traffic: Traffic,
+    /// How many datagrams that do not fit may be answered.
+    pub too_big: icmp::Allowance,
+    /// A socket that had no room, and since when. Nothing is read from the virtual interface meanwhile.
+    pub full: Option<(PathKey, Instant)>,
+}
+
+/// Datagrams that leave together: of one length, the last may be shorter.
+#[derive(Clone, Copy)]
+pub(crate) struct Run<'a> {
+    pub path: PathKey,
+    /// The traffic class of the IP header.
+    pub class: u8,
+    pub stride: usize,
+    pub payload: &'a [u8],
+    /// Bytes of it that are datagrams of the host, and go out for the first time.
+    pub carried: usize,
+}
+
+impl<U: Udp> Net<U> {
+    /// Sends UDP payloads to a peer. `false` when the system has no room for them: they may be sent again.
+    pub fn send_run(&mut self, now: Instant, peer: &mut Peer, run: Run<'_>) -> bool {
+        match self.sockets.send_run(run.path, run.class, run.stride, run.payload) {
+            Sent::Yes => {
+                peer.tx_bytes += run.payload.len() as u64;
+                let count = run.payload.len().div_ceil(run.stride.max(1));
+                self.traffic.sent(run.path, count, run.payload.len(), run.carried);
+            }
+            Sent::Full => return false,
+            Sent::Partly(count) => {
+                let bytes = run.payload.len().min(count * run.stride);
+                peer.tx_bytes += bytes as u64;
+                let carried = run.carried * bytes / run.payload.len().max(1);
+                self.traffic.sent(run.path, count, bytes, carried);
+                self.counters.add("send_queue_full");
+            }
+            Sent::Lost(reason) => self.counters.add(reason),
+            Sent::Failed(error) => {
+                self.counters.add("send_error");
+                peer.context.handle_send_error(now, run.path, error);
+            }
+        }
+        true
+    }
+
+    /// When what waits for room has waited long enough.
+    pub fn full_until(&self) -> Option<Instant> {
+        self.full.map(|(_, since)| since + PATIENCE)
+    }
+
+    /// Sends one UDP payload to a peer. Without room it is lost.
+    pub fn send(&mut self, now: Instant, peer: &mut Peer, path: PathKey, payload: &[u8], carried: usize) {
+        let run = Run { path, class: 0, stride: payload.len(), payload, carried };
+        if !self.send_run(now, peer, run) {
+            self.counters.add("send_queue_full");
+        }
+    }
+
+    /// Sends a WireGuard message to a plain WireGuard peer, over the path that the context picks.
+    pub fn send_plain(&mut self, now: Instant, peer: &mut Peer, message: &[u8], carried: usize) {
+        let Some(path) = peer.context.plain_path(now) else {
+            self.counters.add("no_path");
+            return;
+        };
+        self.send(now, peer, path, message, carried);
+        peer.context.note_plain_sent(now, path, message.len());
+    }
+
+    /// Sends a datagram of the host to a plain WireGuard peer.
+    pub fn seal_plain(&mut self, now: Instant, id: PeerId, peer: &mut Peer, datagram: &[u8]) {
+        let (message, index) = peer.session.seal_or_queue(datagram);
+        self.indices.claim(index, Owner::Peer(id));
+        if let Some(message) = message {
+            self.send_plain(now, peer, &message, datagram.len());
+        }
+    }
+}
+
+/// What both roads need of the rest of the engine.
+pub(crate) struct Parts<'a, T, U> {
+    pub now: Instant,
+    pub tun: Option<&'a T>,
+    pub peers: &'a mut BTreeMap<PeerId, Box<Peer>>,
+    /// Which peer a context's index is of.
+    pub by_index: &'a HashMap<u32, PeerId>,
+    pub routing: &'a Routing,
+    /// Peers whose context may have something to send or to tell afterwards.
+    pub touched: &'a mut Touched,
+    pub net: &'a mut Net<U>,
+    /// Its echoes are not for the host.
+    pub drill: Option<&'a mut Drill>,
+}
+
+/// Hands a finished datagram to the host.
+pub(crate) fn hand_over<T: Tun>(tun: &T, counters: &mut Counters, datagram: &[u8]) {
+    if tun.try_send(&[io::IoSlice::new(datagram)], Default::default()).is_err() {
+        counters.add("host_refused");
+    }
+}
