@@ -230,7 +230,9 @@ const STREAM: f64 = 12.0;
 /// Of what a bare loop of the same system calls and the same cipher reached, which was 10.1 : 0.70 times its peer.
 const OF_BARE: f64 = 0.9 * 10.1 / 0.70;
 /// Of what the bare loop of this very run reaches.
-const BARE: f64 = 0.9;
+const BARE: f64 = 0.95;
+/// Times the bare loop's processor time for a gigabyte.
+const BARE_COST: f64 = 1.15;
 /// A plain WireGuard peer shall be so many times the peer.
 const PLAIN: f64 = 5.0;
 /// Processor seconds for a gigabyte, both ends.
@@ -251,18 +253,30 @@ fn goals(tunnels: &[Tunnel], outcomes: &[Outcome]) -> Vec<Goal> {
             let figure = what(Metric::Rate.words());
             goals.push(Goal::least(figure.clone(), STREAM, times(own)));
             goals.push(Goal::least(format!("{figure}, nine tenths of a bare loop's"), OF_BARE, times(own)));
-            if let Some(bare) = tunnels.iter().position(|t| *t == Tunnel::Bare) {
-                let of = |at| outcome.value(at, Metric::Rate);
-                let share = of(own).zip(of(bare)).map(|(own, bare)| own / bare);
-                let words = outcome.load.words();
-                let what = format!("{words}, offloads on: {}, times the bare loop", Metric::Rate.words());
-                goals.push(Goal::least(what, BARE, share));
-            }
             if let Some(plain) = tunnels.iter().position(|t| *t == Tunnel::MastPlain) {
                 goals.push(Goal::least(format!("{figure}, plain WireGuard"), PLAIN, times(plain)));
             }
             let cost = outcome.value(own, Metric::PerGigabyte);
             goals.push(Goal::most(format!("{}, offloads on: CPU s/GB", outcome.load.words()), COST, cost));
+        }
+        if let (Load::Tcp { .. }, true) = (outcome.load, outcome.offloads)
+            && let Some(bare) = tunnels.iter().position(|t| *t == Tunnel::Bare)
+        {
+            let share = |metric| Some(outcome.value(own, metric)? / outcome.value(bare, metric)?);
+            let words = |metric: Metric| {
+                format!("{}, offloads on: {}, times the bare loop", outcome.load.words(), metric.words())
+            };
+            goals.push(Goal::least(words(Metric::Rate), BARE, share(Metric::Rate)));
+            goals.push(Goal::most(words(Metric::PerGigabyte), BARE_COST, share(Metric::PerGigabyte)));
+        }
+        if outcome.load == Load::Idle {
+            let peers = tunnels.iter().enumerate().filter(|(_, t)| matches!(t, Tunnel::WireGuard(_)));
+            let best = peers.filter_map(|(at, _)| outcome.value(at, Metric::RoundTrip)).reduce(f64::min);
+            let times = outcome.value(own, Metric::RoundTrip).zip(best).map(|(own, best)| own / best);
+            let offloads = if outcome.offloads { "on" } else { "off" };
+            let words =
+                format!("{}, offloads {offloads}: round trip, times the best peer", outcome.load.words());
+            goals.push(Goal::most(words, 1.0, times));
         }
         let ratio = times(own);
         let (metric, more) = outcome.load.chief();
