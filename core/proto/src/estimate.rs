@@ -64,6 +64,11 @@ impl RttEstimator {
         }
     }
 
+    /// Whether it rests on few samples, so that more of them soon are worth their bytes.
+    pub fn is_young(&self) -> bool {
+        self.samples < Self::YOUNG
+    }
+
     /// RTTVAR, at least the clock's granularity. The first sample sets it to half the round trip, out of ignorance;
     /// while the path is young an eighth is assumed at most, so that it is not watched more lazily than an old one.
     fn spread(&self) -> Duration {

@@ -67,11 +67,16 @@ pub(crate) struct Step {
     pub fell: bool,
 }
 
+/// What IP and UDP add, in bytes.
+fn headers(v6: bool) -> usize {
+    if v6 { 48 } else { 28 }
+}
+
 /// What is known of a path's size. All sizes are UDP payloads in bytes.
 #[derive(Debug)]
 pub(crate) struct PathMtu {
-    /// What IP and UDP add.
-    headers: usize,
+    /// Over IPv6, whose headers are longer.
+    v6: bool,
     /// What data may use now.
     limit: usize,
     /// The least size that is known not to fit, or one more than the cap.
@@ -96,11 +101,11 @@ pub(crate) struct PathMtu {
 impl PathMtu {
     /// Of a path that was not asked yet.
     pub fn new(v6: bool) -> Self {
-        let headers = if v6 { 48 } else { 28 };
+        let cap = CAP - headers(v6);
         Self {
-            headers,
-            limit: CAP - headers,
-            ceiling: CAP - headers + 1,
+            v6,
+            limit: cap,
+            ceiling: cap + 1,
             proven: false,
             phase: Phase::Rest,
             wanted: None,
@@ -119,11 +124,11 @@ impl PathMtu {
     }
 
     fn base(&self) -> usize {
-        BASE - self.headers
+        BASE - headers(self.v6)
     }
 
     fn cap(&self) -> usize {
-        CAP - self.headers
+        CAP - headers(self.v6)
     }
 
     /// Likely sizes, ascending. Among them is what an inner IPv6 datagram of the least size needs: with less, the
@@ -131,7 +136,7 @@ impl PathMtu {
     fn likely(&self) -> [usize; LIKELY.len() + 1] {
         let mut sizes = [BASE + crate::DATA_OVERHEAD; LIKELY.len() + 1];
         for (size, packet) in sizes.iter_mut().zip(LIKELY) {
-            *size = packet - self.headers;
+            *size = packet - headers(self.v6);
         }
         sizes.sort_unstable();
         sizes

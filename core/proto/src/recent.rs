@@ -22,6 +22,17 @@ pub struct Sent {
     pub datagram: Vec<u8>,
 }
 
+/// Over which path something was sent, under which keys, with which counter.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Sealed {
+    /// The path.
+    pub path: PathId,
+    /// The keys.
+    pub epoch: Epoch,
+    /// The path's counter.
+    pub counter: u64,
+}
+
 /// Where a datagram is kept, and what is known of it.
 #[derive(Debug, Clone, Copy)]
 pub struct Entry {
@@ -31,6 +42,8 @@ pub struct Entry {
     pub epoch: Epoch,
     /// With which counter of the path.
     pub counter: u64,
+    /// Its copy over another path, if it had one.
+    pub copy: Option<Sealed>,
     /// Under which number of the context.
     pub sequence: u32,
     at: Instant,
@@ -99,7 +112,32 @@ impl Recent {
         room.copy_from_slice(datagram);
         self.next = start + length;
         self.bytes += length;
-        self.entries.push_back(Entry { path, epoch, counter, sequence, at, flags, start, length });
+        self.entries.push_back(Entry {
+            path,
+            epoch,
+            counter,
+            copy: None,
+            sequence,
+            at,
+            flags,
+            start,
+            length,
+        });
+    }
+
+    /// What was kept under this number has a copy over another path.
+    pub fn note_copy(&mut self, sequence: u32, copy: Sealed) {
+        // Mostly it is among the newest, and they are numbered in a row.
+        let newest = self.entries.back().map(|e| e.sequence.wrapping_sub(sequence) as usize);
+        let guess = newest.and_then(|back| self.entries.len().checked_sub(back.checked_add(1)?));
+        let is = |entry: &Entry| entry.sequence == sequence;
+        let place = match guess.filter(|at| self.entries.get(*at).is_some_and(is)) {
+            Some(at) => Some(at),
+            None => self.entries.iter().rposition(is),
+        };
+        if let Some(entry) = place.and_then(|at| self.entries.get_mut(at)) {
+            entry.copy = Some(copy);
+        }
     }
 
     /// Where a datagram of this length can be kept.
@@ -159,7 +197,11 @@ impl Recent {
     /// A report says that everything up to `highest` had its chance to arrive over a path. What is missing below that
     /// was lost on a path that lives, which is the transport's business.
     pub fn confirm(&mut self, path: PathId, epoch: Epoch, highest: u64) {
-        let done = |s: &Entry| s.path == path && s.epoch == epoch && s.counter <= highest;
+        let passed = |s: Sealed| s.path == path && s.epoch == epoch && s.counter <= highest;
+        let done = |e: &Entry| {
+            let first = Sealed { path: e.path, epoch: e.epoch, counter: e.counter };
+            passed(first) || e.copy.is_some_and(passed)
+        };
         while self.entries.front().is_some_and(done) {
             self.forget_oldest();
         }
@@ -181,14 +223,21 @@ impl Recent {
         taken
     }
 
-    /// Copies of what was sent over a path, oldest first, of so many bytes at most: what does not fit is passed over.
-    pub fn copies(&self, path: PathId, mut room: usize) -> Vec<Sent> {
+    /// What was sent over a path from `since` on and has no copy yet, of so many bytes at most: what does not fit is
+    /// passed over. Datagrams of up to `small` bytes come first, then the others, the oldest first.
+    pub fn to_copy(&self, path: PathId, since: Option<Instant>, small: usize, mut room: usize) -> Vec<Sent> {
         let mut copies = Vec::new();
-        for entry in self.entries.iter().filter(|e| e.path == path) {
-            let datagram = self.block.get(entry.start..entry.start + entry.length);
-            if let Some((left, datagram)) = room.checked_sub(entry.length).zip(datagram) {
-                room = left;
-                copies.push(entry.sent(datagram));
+        for is_small in [true, false] {
+            let wanted = |e: &&Entry| {
+                let late = since.is_none_or(|since| e.at >= since);
+                e.path == path && late && e.copy.is_none() && (e.length <= small) == is_small
+            };
+            for entry in self.entries.iter().filter(wanted) {
+                let datagram = self.block.get(entry.start..entry.start + entry.length);
+                if let Some((left, datagram)) = room.checked_sub(entry.length).zip(datagram) {
+                    room = left;
+                    copies.push(entry.sent(datagram));
+                }
             }
         }
         copies
@@ -250,8 +299,8 @@ mod tests {
         }
         recent.confirm(A, EPOCH, 3);
         recent.confirm(A, Epoch(2), 5);
-        assert_eq!(recent.copies(A, 199).len(), 1);
-        assert_eq!(recent.copies(A, 1_000).iter().map(|s| s.sequence).collect::<Vec<_>>(), [4, 5]);
+        assert_eq!(recent.to_copy(A, None, 0, 199).len(), 1);
+        assert_eq!(recent.to_copy(A, None, 0, 1_000).iter().map(|s| s.sequence).collect::<Vec<_>>(), [4, 5]);
         assert_eq!(sequences(&mut recent, A), [4, 5]);
         assert_eq!(recent.bytes(), 400);
         recent.confirm(B, EPOCH, 100);
@@ -309,5 +358,35 @@ mod tests {
         push(&mut recent, now, A, 1, &[1]);
         push(&mut recent, now + Recent::AGE * 2, A, 2, &[2]);
         assert_eq!(sequences(&mut recent, A), [2]);
+    }
+
+    /// What a copy carried over a path that works need not go again, and is done when either path is known to have
+    /// brought it.
+    #[test]
+    fn copies_count() {
+        let start = Instant::now();
+        let ms = Duration::from_millis(1);
+        let mut recent = Recent::default();
+        for n in 0..6_u32 {
+            let length = if n % 2 == 0 { 1_000 } else { 100 };
+            recent.push(start + n * ms, A, (EPOCH, u64::from(n)), n, Flags::NONE, &vec![0; length]);
+        }
+        let numbers = |sent: Vec<Sent>| sent.iter().map(|s| s.sequence).collect::<Vec<_>>();
+        assert_eq!(
+            numbers(recent.to_copy(A, Some(start + 2 * ms), 300, 10_000)),
+            [3, 5, 2, 4],
+            "small ones first"
+        );
+        assert_eq!(numbers(recent.to_copy(A, None, 300, 1_300)), [1, 3, 5, 0], "as much as may be");
+        let copy = |counter| Sealed { path: B, epoch: EPOCH, counter };
+        recent.note_copy(3, copy(70));
+        recent.note_copy(0, copy(71));
+        assert_eq!(numbers(recent.to_copy(A, None, 300, 10_000)), [1, 5, 2, 4]);
+        recent.confirm(B, EPOCH, 71);
+        assert_eq!(recent.entries.len(), 5, "the oldest came as a copy");
+        let lost = recent.take(|e| e.path == A && e.copy.is_none());
+        assert_eq!(numbers(lost), [1, 2, 4, 5]);
+        recent.confirm(B, EPOCH, 71);
+        assert!(recent.is_empty());
     }
 }

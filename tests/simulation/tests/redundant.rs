@@ -94,7 +94,7 @@ fn with_one_path_only_it_is_like_any_other() {
         let last = world.echo_number(laptop, server) - 20;
         world.unanswered(laptop, server, first..last)
     });
-    assert!(lost[1] > 0 && lost[1] == lost[0], "{lost:?}");
+    assert!(lost[1] > 0 && lost[1] <= lost[0], "{lost:?}");
 }
 
 #[test]

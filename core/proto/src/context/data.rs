@@ -11,7 +11,7 @@ use super::{Context, PathKey, PathState, Transmit, timing};
 use crate::crypto::{Replay, SequenceWindow, TAG_LEN};
 use crate::hold::{Hold, HoldLimits};
 use crate::policy::Policy;
-use crate::recent::Recent;
+use crate::recent::{Recent, Sealed};
 use crate::resequence::{Early, Order, Resequencer};
 use crate::wire::{Epoch, Flags, HEADER_LEN, Header, Kind, PathId};
 
@@ -478,6 +478,11 @@ impl Context {
             header.counter += 1;
             self.sequence = self.sequence.wrapping_add(1);
         }
+        if let Some(copied) = &mut self.spare.copied {
+            for (sequence, copy) in copied.drain(..) {
+                self.recent.note_copy(sequence, copy);
+            }
+        }
         path.note_sealed(frames.len());
         path.pmtu.want(now, stride.min(frames.len()));
         path.awaiting.get_or_insert(now);
@@ -517,15 +522,18 @@ impl Context {
         let doubtful = suspect || self.is_unproven(at);
         if let Some(next) = self.next_of(id).filter(|_| !doubtful) {
             let second = self.second(at);
-            self.copy_over(now, second, (sequence, flags), frame);
+            let copy = self.copy_over(now, second, (sequence, flags), frame);
             self.recent.push(now, id, next, sequence, flags, content(frame));
+            if let Some(copy) = copy {
+                self.recent.note_copy(sequence, copy);
+            }
         }
         if doubtful {
             // It goes into the silence, and again over the next path that works; unless that is the one which got
             // a copy at once, and lives.
             let second = self.second(at);
             let copied = self.copy_over(now, second, (sequence, flags), frame).is_some()
-                || suspect && self.copy(now, frame, flags);
+                || suspect && self.copy(now, frame, flags).is_some();
             self.unsure.keep(now, (self.config.hold, copied), (sequence, flags), content(frame));
         }
         match self.seal(now, at, (Kind::Data, flags), frame) {
@@ -552,9 +560,11 @@ impl Context {
             return;
         }
         let works = |id: PathId| {
-            Some(id) != left && self.paths.iter().any(|p| p.id == id && p.state == PathState::Validated)
+            Some(id) != left
+                && self.paths.iter().any(|p| p.id == id && p.state == PathState::Validated && p.doubt == 0)
         };
-        let lost = self.recent.take(|sent| !works(sent.path));
+        // What has a copy over a path that works is there already.
+        let lost = self.recent.take(|e| !works(e.path) && !e.copy.is_some_and(|copy| works(copy.path)));
         self.again.extend(lost);
     }
 
@@ -602,14 +612,15 @@ impl Context {
             }
             let id = self.paths.get(at)?.id;
             let flags = if sent.is_some() { flags } else { self.ordered(now, flags) };
-            if sent.is_none() {
-                let second = self.second(at);
-                self.copy_over(now, second, (sequence, flags), &payload);
-            }
+            let second = if sent.is_none() { self.second(at) } else { None };
+            let copy = self.copy_over(now, second, (sequence, flags), &payload);
             if self.is_unproven(at) {
                 self.unsure.keep(now, (self.config.hold, false), (sequence, flags), &datagram);
             } else if let Some(next) = self.next_of(id) {
                 self.recent.push(now, id, next, sequence, flags, &datagram);
+                if let Some(copy) = copy {
+                    self.recent.note_copy(sequence, copy);
+                }
             }
             if let Some(path) = self.seal(now, at, (Kind::Data, flags), &mut payload) {
                 self.note_data_sent(now, at);
@@ -658,29 +669,31 @@ impl Context {
     }
 
     /// Sends a copy of a frame over the best standby path, if there is one.
-    fn copy(&mut self, now: Instant, frame: &[u8], flags: Flags) -> bool {
-        let Some(at) = self.standby() else { return false };
-        let Some(path) = self.paths.get_mut(at) else { return false };
+    fn copy(&mut self, now: Instant, frame: &[u8], flags: Flags) -> Option<Sealed> {
+        let at = self.standby()?;
+        let path = self.paths.get_mut(at)?;
         if path.copied + frame.len() > Path::MAX_COPIED || frame.len() > path.mtu() {
-            return false;
+            return None;
         }
         path.copied += frame.len();
+        let id = path.id;
+        let (epoch, counter) = self.next_of(id)?;
         let mut payload = frame.to_vec();
-        let sealed = self.seal(now, at, (Kind::Data, flags), &mut payload);
-        if let Some(path) = sealed {
-            self.transmits.push_back(Transmit::Datagram { path, payload });
-        }
-        sealed.is_some()
+        let path = self.seal(now, at, (Kind::Data, flags), &mut payload)?;
+        self.transmits.push_back(Transmit::Datagram { path, payload });
+        Some(Sealed { path: id, epoch, counter })
     }
 
     /// What was on its way over a path that fell silent goes over the best standby as well, as far as no report
-    /// confirmed it: should the path be dead, whoever waits need not wait for the verdict. The receiver drops what it
-    /// has. It is still kept, for a copy may be lost, too.
-    pub(super) fn copy_recent(&mut self, now: Instant, silent: PathId) {
-        if self.standby().is_none() {
-            return;
-        }
-        for sent in self.recent.copies(silent, Path::COPIED_AT_ONCE) {
+    /// confirmed it and it has no copy yet: should the path be dead, whoever waits need not wait for the verdict. The
+    /// receiver drops what it has. It is still kept, for a copy may be lost, too. What was sent a round trip before
+    /// the path was last heard had arrived by then, unless the other end says that it hears nothing.
+    pub(super) fn copy_recent(&mut self, now: Instant, at: usize) {
+        let Some(path) = self.paths.get(at).filter(|_| self.standby().is_some()) else { return };
+        let (silent, flight) = (path.id, path.rtt.smoothed().unwrap_or_default() + timing::OVERTAKING_MARGIN);
+        let since = path.heard.filter(|_| !path.peer_silent).and_then(|heard| heard.checked_sub(flight));
+        let copies = self.recent.to_copy(silent, since, super::SMALL_DATAGRAM, Path::COPIED_AT_ONCE);
+        for sent in copies {
             let mut frame = vec![0; DATA_OVERHEAD + sent.datagram.len()];
             if let Some(room) = frame.get_mut(HEADER_LEN..DATA_HEADROOM) {
                 room.copy_from_slice(&sent.sequence.to_be_bytes());
@@ -688,7 +701,9 @@ impl Context {
             if let Some(room) = frame.get_mut(DATA_HEADROOM..DATA_HEADROOM + sent.datagram.len()) {
                 room.copy_from_slice(&sent.datagram);
             }
-            self.copy(now, &frame, sent.flags);
+            if let Some(copy) = self.copy(now, &frame, sent.flags) {
+                self.recent.note_copy(sent.sequence, copy);
+            }
         }
     }
 

@@ -187,7 +187,7 @@ impl Context {
         path.state = PathState::Suspect;
         path.suspect_since = Some(now);
         path.probe = None;
-        let (heard, id) = (path.heard, path.id);
+        let heard = path.heard;
         self.send_probe(now, at);
         if self.is_bonded() {
             // Others carry the data on, and the receiver waits for what is missing.
@@ -218,7 +218,7 @@ impl Context {
         }
         if active {
             self.open_gap(heard);
-            self.copy_recent(now, id);
+            self.copy_recent(now, at);
         }
     }
 
@@ -323,6 +323,7 @@ impl Context {
                 let spared = if self.is_second_of_its_links(path) { timing::ALIKE_FACTOR } else { 1 };
                 if self.busy(now) && self.permitted(path) {
                     let interval = match (self.active == Some(path.id) || self.takes_part(path), metered) {
+                        (true, _) if path.rtt.is_young() => timing::YOUNG_INTERVAL,
                         (true, _) => timing::ACTIVE_INTERVAL,
                         (false, false) => timing::STANDBY_INTERVAL * spared,
                         (false, true) => timing::METERED_INTERVAL * spared,

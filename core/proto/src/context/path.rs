@@ -162,9 +162,10 @@ impl Path {
     /// But not beyond this.
     const MAX_HYSTERESIS: Duration = Duration::from_secs(60);
     /// The most bytes of copies to a path while another is suspect: a burst, not a second stream.
-    pub const MAX_COPIED: usize = 256 * 1024;
-    /// Of what was on its way over the suspect path: all of a call or a shell, and the front of an upload.
-    pub const COPIED_AT_ONCE: usize = 64 * 1024;
+    pub const MAX_COPIED: usize = 320 * 1024;
+    /// Of what was on its way over the suspect path: all of a call or a shell, all of a stream of 10 Mbit/s over a round
+    /// trip of 50 ms, and the front of an upload.
+    pub const COPIED_AT_ONCE: usize = 160 * 1024;
 
     pub fn new(key: PathKey, id: PathId, address: AddressId) -> Self {
         Self {

@@ -7,8 +7,9 @@ use std::time::Instant;
 
 use super::data::content;
 use super::path::Path;
-use super::{Context, PathKey, PathState, Transmit};
+use super::{Context, PathState, Transmit};
 use crate::policy::Policy;
+use crate::recent::Sealed;
 use crate::wire::{Flags, HEADER_LEN, Kind};
 
 /// With `small`, datagrams of up to so many bytes have a copy: those of calls (20 ms of speech take 60 to 200 bytes),
@@ -17,7 +18,12 @@ pub const SMALL_DATAGRAM: usize = 300;
 
 /// Buffers of copies and of what was put in order, to be used again instead of allocated anew.
 #[derive(Debug, Default)]
-pub(super) struct Spare(Vec<Vec<u8>>);
+pub(super) struct Spare {
+    buffers: Vec<Vec<u8>>,
+    /// The copies of the frames that are about to be sealed, by sequence number.
+    #[allow(clippy::box_collection, reason = "most contexts never need it, and there may be very many")]
+    pub copied: Option<Box<Vec<(u32, Sealed)>>>,
+}
 
 impl Spare {
     /// A batch of the owner's: what one round of sending needs.
@@ -27,15 +33,15 @@ impl Spare {
 
     /// A buffer that holds these bytes and nothing else.
     pub fn filled(&mut self, bytes: &[u8]) -> Vec<u8> {
-        let mut buffer = self.0.pop().unwrap_or_default();
+        let mut buffer = self.buffers.pop().unwrap_or_default();
         buffer.clear();
         buffer.extend_from_slice(bytes);
         buffer
     }
 
     pub fn put(&mut self, buffer: Vec<u8>) {
-        if self.0.len() < Self::MOST && buffer.capacity() <= Self::LARGEST {
-            self.0.push(buffer);
+        if self.buffers.len() < Self::MOST && buffer.capacity() <= Self::LARGEST {
+            self.buffers.push(buffer);
         }
     }
 }
@@ -103,13 +109,15 @@ impl Context {
         second: Option<usize>,
         (sequence, flags): (u32, Flags),
         frame: &[u8],
-    ) -> Option<PathKey> {
+    ) -> Option<Sealed> {
         let second = second.filter(|_| self.is_copied(content(frame).len()))?;
         if self.transmits.len() >= Self::MAX_WAITING
             || self.paths.get(second).is_none_or(|p| frame.len() > p.mtu())
         {
             return None;
         }
+        let id = self.paths.get(second)?.id;
+        let (epoch, counter) = self.next_of(id)?;
         let mut payload = self.spare.filled(frame);
         if let Some(room) = payload.get_mut(HEADER_LEN..super::DATA_HEADROOM) {
             room.copy_from_slice(&sequence.to_be_bytes());
@@ -120,7 +128,7 @@ impl Context {
         };
         self.note_data_sent(now, second);
         self.transmits.push_back(Transmit::Datagram { path, payload });
-        Some(path)
+        Some(Sealed { path: id, epoch, counter })
     }
 
     /// Sends copies of frames that are about to be sealed for the path at `first`, the first of them with the next
@@ -135,9 +143,13 @@ impl Context {
     ) {
         let Some(second) = self.second(first) else { return };
         let mut sequence = self.sequence;
+        let mut copied = self.spare.copied.take().unwrap_or_default();
         for frame in frames.chunks(stride.max(1)) {
-            self.copy_over(now, Some(second), (sequence, flags), frame);
+            if let Some(copy) = self.copy_over(now, Some(second), (sequence, flags), frame) {
+                copied.push((sequence, copy));
+            }
             sequence = sequence.wrapping_add(1);
         }
+        self.spare.copied = Some(copied);
     }
 }

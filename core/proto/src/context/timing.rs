@@ -50,6 +50,9 @@ pub const REST_OF_DATA: Duration = Duration::from_secs(200);
 pub const BUSY: Duration = Duration::from_secs(10);
 /// How often the active path of a busy context is measured.
 pub const ACTIVE_INTERVAL: Duration = Duration::from_secs(1);
+/// How often it is measured while it is young: until then its silence is judged by a guess of how much its round trip
+/// varies, which costs a path of 40 ms 16 ms more.
+pub const YOUNG_INTERVAL: Duration = Duration::from_millis(150);
 /// How often a standby path of a busy context is measured.
 pub const STANDBY_INTERVAL: Duration = Duration::from_secs(2);
 /// How often a metered standby path of a busy context is measured: 9 bytes a second.
