@@ -308,6 +308,11 @@ impl Context {
         out: &mut Vec<(Range<usize>, Received)>,
     ) {
         let length = datagrams.len();
+        if length <= stride {
+            let received = self.handle_datagram(now, path, datagrams);
+            out.push((0..length, received));
+            return;
+        }
         let mut common: Option<Common> = None;
         let mut from = 0;
         for datagram in datagrams.chunks_mut(stride.max(1)) {
