@@ -8,7 +8,7 @@ use mast_proto::{PathKey, Received};
 use crate::coalesce::Coalescer;
 use crate::os::{Tun, Udp};
 use crate::peer::PeerId;
-use crate::road::{MAX_DATAGRAM, Parts, READS, TURN};
+use crate::road::{MAX_DATAGRAM, Parts, READS, Seldom, TURN};
 use crate::{clamp, ecn, icmp, inner};
 
 /// What is received before it is handed to the host, in bytes: as much as still lies in a processor's own memory.
@@ -75,8 +75,8 @@ pub(crate) struct Inward {
     admitted: Admitted,
     /// What became of the datagrams of one run; only its room is kept.
     opened: Vec<(Range<usize>, Received)>,
-    /// No more than one read was worth it the last time: what comes then is handed on before it is looked for more.
-    seldom: bool,
+    /// Where no more than one read was worth it each time, what comes is handed on before it is looked for more.
+    seldom: Seldom,
 }
 
 impl Inward {
@@ -89,7 +89,7 @@ impl Inward {
             last: None,
             admitted: Admitted::default(),
             opened: Vec::new(),
-            seldom: true,
+            seldom: Seldom::default(),
         }
     }
 
@@ -106,7 +106,7 @@ impl Inward {
             }
         }
         let turn = std::mem::take(&mut self.turn);
-        self.seldom = turn.all <= 1;
+        self.seldom.note(turn.all);
         self.flush(parts);
         if turn.more { Step::More } else { Step::Done }
     }
@@ -147,7 +147,7 @@ impl Inward {
     fn receive<T: Tun, U: Udp>(&mut self, parts: &mut Parts<'_, T, U>) -> bool {
         if self.turn.all > 0 {
             self.deliver_ordered(parts);
-            if self.seldom && self.turn.all == 1 {
+            if self.turn.all == 1 && self.seldom.is() {
                 self.flush(parts);
             }
         } else if let Some(tun) = parts.tun {

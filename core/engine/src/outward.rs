@@ -10,7 +10,7 @@ use crate::ecn::class_of;
 use crate::os::{Tun, Udp};
 use crate::outbox::Outbox;
 use crate::peer::{Peer, PeerId};
-use crate::road::{MAX_DATAGRAM, Net, PATIENCE, Parts, READS, Run, TURN, hand_over};
+use crate::road::{MAX_DATAGRAM, Net, PATIENCE, Parts, READS, Run, Seldom, TURN, hand_over};
 use crate::segment::Frame;
 use crate::wireguard::Owner;
 use crate::{checksum, clamp, icmp, inner};
@@ -31,13 +31,17 @@ pub(crate) struct Outward {
     frame: Box<[u8]>,
     /// What leaves together.
     outbox: Outbox,
-    /// There was no more than one frame the last time: what comes then leaves before it is looked for more.
-    seldom: bool,
+    /// Where there was no more than one frame each time, it leaves before it is looked for more.
+    seldom: Seldom,
 }
 
 impl Outward {
     pub fn new() -> Self {
-        Self { frame: vec![0; MAX_DATAGRAM].into_boxed_slice(), outbox: Outbox::new(), seldom: true }
+        Self {
+            frame: vec![0; MAX_DATAGRAM].into_boxed_slice(),
+            outbox: Outbox::new(),
+            seldom: Seldom::default(),
+        }
     }
 
     /// Moves what the host has, for one turn.
@@ -68,11 +72,11 @@ impl Outward {
                 Some(peer) => put(&mut self.outbox, parts, peer, &frame),
                 None => parts.net.counters.add("no_route"),
             }
-            if self.seldom && reads == 1 {
+            if reads == 1 && self.seldom.is() {
                 flush(&mut self.outbox, parts);
             }
         };
-        self.seldom = reads <= 1;
+        self.seldom.note(reads);
         flush(&mut self.outbox, parts);
         pumped
     }

@@ -114,6 +114,33 @@ impl<U: Udp> Net<U> {
     }
 }
 
+/// Whether traffic is so seldom that looking for more before the first is handed on only makes that late. Where there
+/// is more to come, it would cost a call of the system for each look.
+#[derive(Debug, Default)]
+pub(crate) struct Seldom {
+    /// Looks in a row that found one read.
+    looks: u8,
+}
+
+impl Seldom {
+    /// So many looks make it so.
+    const LOOKS: u8 = 8;
+
+    pub fn is(&self) -> bool {
+        self.looks >= Self::LOOKS
+    }
+
+    /// A turn had so many reads.
+    pub fn note(&mut self, reads: usize) {
+        match reads {
+            // It was the other direction that had something.
+            0 => {}
+            1 => self.looks = self.looks.saturating_add(1),
+            _ => self.looks = 0,
+        }
+    }
+}
+
 /// What both roads need of the rest of the engine.
 pub(crate) struct Parts<'a, T, U> {
     pub now: Instant,
@@ -133,5 +160,24 @@ pub(crate) struct Parts<'a, T, U> {
 pub(crate) fn hand_over<T: Tun>(tun: &T, counters: &mut Counters, datagram: &[u8]) {
     if tun.try_send(&[io::IoSlice::new(datagram)], Default::default()).is_err() {
         counters.add("host_refused");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn seldom_takes_time_to_believe_and_none_to_forget() {
+        let mut seldom = Seldom::default();
+        for _ in 0..Seldom::LOOKS {
+            assert!(!seldom.is());
+            seldom.note(1);
+        }
+        assert!(seldom.is());
+        seldom.note(0);
+        assert!(seldom.is());
+        seldom.note(2);
+        assert!(!seldom.is());
     }
 }
