@@ -250,7 +250,7 @@ async fn however_many_peers_each_is_told_of_once_and_in_order() {
     config.peers = (0..700_u16)
         .map(|number| {
             let mut key = [9; 32];
-            key[..2].copy_from_slice(&number.to_be_bytes());
+            key[1..3].copy_from_slice(&number.to_be_bytes());
             PeerConfig {
                 name: format!("peer {number}"),
                 public_key: mast_engine::api::public_key(&key),
