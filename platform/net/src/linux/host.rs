@@ -16,6 +16,9 @@ use super::rtnl::{self, Link, Rtnl};
 
 /// How long addresses may take to come into effect. It is mostly far less than a millisecond.
 const EFFECT: Duration = Duration::from_secs(1);
+/// So many IPv4 addresses the device has at most; what comes beyond, the host takes for itself by routes, since the
+/// kernel keeps a device's addresses in a list. Nobody looks through so many in `ip addr`.
+const LISTED: usize = 256;
 /// How often that is looked at.
 const EFFECT_POLL: Duration = Duration::from_micros(200);
 
@@ -48,11 +51,15 @@ pub struct LinuxHost {
     rtnl: Rtnl,
     /// Versions of IP that were to be protected and that the kernel does not have.
     mute: BTreeSet<Family>,
+    /// How many IPv4 addresses the device has.
+    listed: usize,
+    /// The own addresses beyond those.
+    unlisted: BTreeSet<IpAddr>,
 }
 
 impl LinuxHost {
     pub(super) fn open() -> io::Result<Self> {
-        Ok(Self { rtnl: Rtnl::open()?, mute: BTreeSet::new() })
+        Ok(Self { rtnl: Rtnl::open()?, mute: BTreeSet::new(), listed: 0, unlisted: BTreeSet::new() })
     }
 
     fn link(&mut self, interface: &str) -> io::Result<Link> {
@@ -77,17 +84,29 @@ impl LinuxHost {
         }
     }
 
-    fn work(&self, index: u32, step: &Step) -> Work {
+    fn work(&mut self, index: u32, step: &Step) -> Work {
         let both = |ways: Vec<(Request, Request)>, done_already| {
             let (requests, undo) = ways.into_iter().unzip();
             Work { requests, undo, done_already }
         };
         match *step {
             Step::Raise => both(vec![(rtnl::set_up(index), rtnl::nothing(index))], &[]),
-            Step::AddAddress(address) => both(
-                vec![(rtnl::add_address(index, address), rtnl::delete_address(index, address))],
-                &[Errno::EEXIST],
-            ),
+            Step::AddAddress(address) if address.is_ipv4() && self.listed >= LISTED => {
+                self.unlisted.insert(address);
+                let way = (rtnl::put_local(index, address), rtnl::delete_local(index, address));
+                both(vec![way], &[Errno::EEXIST])
+            }
+            Step::RemoveAddress(address) if self.unlisted.contains(&address) => {
+                let way = (rtnl::delete_local(index, address), rtnl::put_local(index, address));
+                both(vec![way], &[Errno::ESRCH])
+            }
+            Step::AddAddress(address) => {
+                self.listed += usize::from(address.is_ipv4());
+                both(
+                    vec![(rtnl::add_address(index, address), rtnl::delete_address(index, address))],
+                    &[Errno::EEXIST],
+                )
+            }
             Step::RemoveAddress(address) => both(
                 vec![(rtnl::delete_address(index, address), rtnl::add_address(index, address))],
                 &[Errno::EADDRNOTAVAIL],
@@ -170,6 +189,9 @@ impl Host for LinuxHost {
         present.down = !link.is_up();
         let addresses = self.rtnl.addresses_of(link.index).map_err(io::Error::from)?;
         present.addresses = addresses.into_iter().map(|a| a.address).collect();
+        self.listed = present.addresses.iter().filter(|a| a.is_ipv4()).count();
+        self.unlisted = self.rtnl.locals_of(link.index).map_err(io::Error::from)?;
+        present.addresses.extend(&self.unlisted);
         let routes = self.rtnl.routes_of(link.index).map_err(io::Error::from)?;
         present.routes = routes.into_iter().map(|r| (r.prefix, r.source)).collect();
         Self::join_halves(&mut present.routes, &mut present.remnants);
@@ -201,6 +223,12 @@ impl Host for LinuxHost {
             }
             results.push(match (refused, step) {
                 (Some(error), _) => {
+                    if let Step::AddAddress(address) = step
+                        && !self.unlisted.remove(address)
+                        && address.is_ipv4()
+                    {
+                        self.listed = self.listed.saturating_sub(1);
+                    }
                     undo.extend(back.into_iter().rev());
                     Err(explain(step, &error))
                 }
@@ -210,6 +238,12 @@ impl Host for LinuxHost {
                 )),
                 (None, Step::Protect(family)) if requests.is_empty() => {
                     self.mute.insert(*family);
+                    Ok(())
+                }
+                (None, Step::RemoveAddress(address)) => {
+                    if !self.unlisted.remove(address) && address.is_ipv4() {
+                        self.listed = self.listed.saturating_sub(1);
+                    }
                     Ok(())
                 }
                 (None, Step::Unprotect(family)) => {

@@ -57,9 +57,13 @@ const RTA_MULTIPATH: u16 = 9;
 const RTA_TABLE: u16 = 15;
 const RTA_VIA: u16 = 18;
 const TABLE_MAIN: u8 = 254;
+const TABLE_LOCAL: u8 = 255;
 const PROTOCOL_STATIC: u8 = 4;
+/// Whose routes of the local table they are; the kernel's own are of another protocol.
+const PROTOCOL_OURS: u8 = b'm';
 const SCOPE_UNIVERSE: u8 = 0;
 const SCOPE_LINK: u8 = 253;
+const SCOPE_HOST: u8 = 254;
 const TYPE_UNICAST: u8 = 1;
 const TYPE_LOCAL: u8 = 2;
 /// A route made for one destination in passing.
@@ -410,6 +414,14 @@ impl Rtnl {
         Ok(routes)
     }
 
+    /// The IPv4 addresses that the host takes for itself by [`put_local`] with this device.
+    pub(super) fn locals_of(&mut self, index: u32) -> Result<BTreeSet<IpAddr>, NetlinkError> {
+        let header = [AF_INET, 0, 0, 0, TABLE_LOCAL, PROTOCOL_OURS, 0, TYPE_LOCAL, 0, 0, 0, 0];
+        let request = Request::new(GET_ROUTE, 0, &header).attribute(RTA_OIF, &index.to_ne_bytes());
+        let list = self.requests.dump(&request)?;
+        Ok(list.iter().filter_map(|message| local(message, index)).collect())
+    }
+
     /// Carries out a request.
     pub(super) fn execute(&mut self, request: Request) -> Result<(), NetlinkError> {
         self.requests.execute(request)
@@ -467,6 +479,43 @@ pub(super) fn add_address(index: u32, address: IpAddr) -> Request {
 /// Takes a host address from a device.
 pub(super) fn delete_address(index: u32, address: IpAddr) -> Request {
     address_request(DEL_ADDRESS, 0, index, address)
+}
+
+/// Has the host take what is sent to an IPv4 address for itself, as if a device had it. A device with many addresses
+/// is slow to be given one more: the kernel keeps them in a list. This costs the same however many there are.
+pub(super) fn put_local(index: u32, address: IpAddr) -> Request {
+    local_request(NEW_ROUTE, CREATE | EXCLUSIVE, index, address)
+}
+
+/// Ends that.
+pub(super) fn delete_local(index: u32, address: IpAddr) -> Request {
+    local_request(DEL_ROUTE, 0, index, address)
+}
+
+fn local_request(kind: u16, flags: u16, index: u32, address: IpAddr) -> Request {
+    let length = Prefix::host(address).length;
+    let header =
+        [family(address), length, 0, 0, TABLE_LOCAL, PROTOCOL_OURS, SCOPE_HOST, TYPE_LOCAL, 0, 0, 0, 0];
+    Request::new(kind, flags, &header)
+        .attribute(RTA_DST, &octets(address))
+        .attribute(RTA_OIF, &index.to_ne_bytes())
+}
+
+/// The address of such a route.
+fn local(message: &Message, index: u32) -> Option<IpAddr> {
+    let payload = &message.payload;
+    let ours = message.kind == NEW_ROUTE
+        && payload.get(5) == Some(&PROTOCOL_OURS)
+        && payload.get(7) == Some(&TYPE_LOCAL);
+    let (mut address, mut device) = (None, 0);
+    for (kind, value) in attributes(payload.get(12..).filter(|_| ours)?) {
+        match kind {
+            RTA_DST => address = ip(*payload.first()?, value),
+            RTA_OIF => device = u32_at(value, 0)?,
+            _ => {}
+        }
+    }
+    address.filter(|_| device == index)
 }
 
 /// Makes a route to a device. With `replace`, in the place of one of the same prefix; otherwise it fails if there is
