@@ -1,5 +1,4 @@
 //! What is said, over a real socket.
-#![allow(clippy::unwrap_used, reason = "a failure here fails the test")]
 
 mod common;
 

@@ -189,6 +189,11 @@ impl Hold {
         self.flows.is_empty()
     }
 
+    /// Its bounds.
+    pub fn limits(&self) -> HoldLimits {
+        self.limits
+    }
+
     /// Bytes held.
     pub fn bytes(&self) -> usize {
         self.bytes

@@ -188,7 +188,7 @@ impl Access {
         let subnet = if self.nat { Ipv4Addr::new(10, 0, 0, 0) } else { Ipv4Addr::new(11, 0, 0, 0) };
         let v4 = |host: u8| Ipv4Addr::from_bits(subnet.to_bits() + (number << 8) + 2 + u32::from(host));
         let v6 = |host: u8| {
-            let prefix = u128::from(number) << 64 | 2 + u128::from(host);
+            let prefix = (u128::from(number) << 64) | (2 + u128::from(host));
             Ipv6Addr::from_bits(Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 0, 0).to_bits() | prefix)
         };
         self.ips = (0..self.v4).map(v4).map(IpAddr::V4).chain((0..self.v6).map(v6).map(IpAddr::V6)).collect();

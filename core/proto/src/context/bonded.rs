@@ -8,6 +8,7 @@
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
+use super::outflow::Waited;
 use super::path::Path;
 use super::{Context, DATA_HEADROOM, DATA_OVERHEAD, DATA_TAILROOM, Outgoing, PathState, Transmit};
 use crate::estimate::RttEstimator;
@@ -108,7 +109,7 @@ struct Offer {
 impl Context {
     /// The paths that share the data in the bonded mode; none where it is not in force.
     fn offers(&self) -> Vec<Offer> {
-        if !matches!(self.sending_policy(), Policy::Bonded { .. }) || self.sending.is_none() {
+        if !matches!(self.sending_policy(), Policy::Bonded { .. }) || !self.keys.can_seal() {
             return Vec::new();
         }
         let sound = |p: &Path| p.state == PathState::Validated && self.takes_part(p);
@@ -138,7 +139,7 @@ impl Context {
         for most in 0..2 {
             for (at, path) in &paths {
                 let own = taken.iter().any(|(_, t)| t.key.interface == path.key.interface);
-                let peer = taken.iter().any(|(_, t)| self.peer_link(t) == self.peer_link(path));
+                let peer = taken.iter().any(|(_, t)| self.peer.link(t) == self.peer.link(path));
                 if u8::from(own) + u8::from(peer) == most && taken.iter().all(|(_, t)| t.id != path.id) {
                     taken.push((*at, path));
                 }
@@ -151,7 +152,7 @@ impl Context {
     /// Whether the bonded mode carries the data now.
     pub(super) fn is_bonded(&self) -> bool {
         matches!(self.sending_policy(), Policy::Bonded { .. })
-            && self.sending.is_some()
+            && self.keys.can_seal()
             && self.paths.iter().any(|p| p.state == PathState::Validated && self.takes_part(p))
     }
 
@@ -225,7 +226,7 @@ impl Context {
                 // It is dropped before it has a number: the receiver misses nothing.
                 continue;
             }
-            let sequence = self.next_sequence();
+            let sequence = self.outflow.next_sequence();
             let flags = in_order(flags, frame.len());
             if at_once {
                 self.seal_strand(now, at, (sequence, flags), frame, false);
@@ -249,11 +250,11 @@ impl Context {
         more: bool,
     ) -> bool {
         let Some(path) = self.paths.get(at).map(|p| p.id) else { return false };
-        let Some(next) = self.next_of(path) else { return false };
+        let Some(next) = self.keys.next_of(path) else { return false };
         if let Some(room) = frame.get_mut(HEADER_LEN..DATA_HEADROOM) {
             room.copy_from_slice(&sequence.to_be_bytes());
         }
-        self.recent.push(now, path, next, sequence, flags, super::data::content(frame));
+        self.outflow.keep(now, path, next, (sequence, flags), super::data::content(frame));
         if self.seal(now, at, (Kind::Data, flags), frame).is_none() {
             return false;
         }
@@ -312,7 +313,7 @@ impl Context {
         back.sort_by_key(|w| w.at);
         for waiting in back {
             let datagram = super::data::content(&waiting.frame).to_vec();
-            self.again.push_back(Sent {
+            self.outflow.put_again(Sent {
                 sequence: waiting.sequence,
                 at: now,
                 flags: waiting.flags,
@@ -331,33 +332,22 @@ impl Context {
         let passed = |path, epoch, counter| {
             strands.iter().any(|s| s.path == path && s.pacer.has_passed(epoch, counter))
         };
-        let lost = self
-            .recent
-            .take(|sent| missing.contains(&sent.sequence) && passed(sent.path, sent.epoch, sent.counter));
-        self.again.extend(lost);
+        self.outflow
+            .resend(|sent| missing.contains(&sent.sequence) && passed(sent.path, sent.epoch, sent.counter));
     }
 
     /// What goes again or was held joins the queues, where it goes out at the paths' pace.
     fn spread(&mut self, now: Instant, offers: &[Offer]) {
-        if self.again.is_empty() && self.hold.is_empty() {
+        if self.outflow.is_clear() {
             return;
         }
-        loop {
-            let (datagram, flags, sequence, first) = match self.again.pop_front() {
-                Some(sent) => (sent.datagram, sent.flags, Some(sent.sequence), true),
-                None => match self.hold.pop(now) {
-                    Some((datagram, flags, sequence)) => {
-                        let flags = in_order(flags, datagram.len() + DATA_OVERHEAD);
-                        (datagram, flags, sequence, false)
-                    }
-                    None => return,
-                },
-            };
+        while let Some(Waited { datagram, flags, sequence, again }) = self.outflow.next(now) {
+            let flags = if again { flags } else { in_order(flags, datagram.len() + DATA_OVERHEAD) };
             let Some(path) = self.earliest(now, offers, datagram.len() + DATA_OVERHEAD).map(|o| o.path)
             else {
                 continue;
             };
-            let sequence = sequence.unwrap_or_else(|| self.next_sequence());
+            let sequence = sequence.unwrap_or_else(|| self.outflow.next_sequence());
             let mut frame = self.spare.filled(&[0; DATA_HEADROOM]);
             frame.extend_from_slice(&datagram);
             frame.resize(frame.len() + DATA_TAILROOM, 0);
@@ -366,7 +356,7 @@ impl Context {
             let waiting = Waiting { at: now, sequence, flags, frame };
             // The receiver waits for what goes again: it goes before what never went, in the order of its numbers.
             let later = |w: &Waiting| (w.sequence.wrapping_sub(sequence) as i32) > 0;
-            let place = if first { strand.queue.iter().position(later) } else { None };
+            let place = if again { strand.queue.iter().position(later) } else { None };
             match place {
                 Some(place) => strand.queue.insert(place, waiting),
                 None => strand.queue.push_back(waiting),

@@ -16,6 +16,7 @@ use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 use super::epoch::EpochState;
+use super::peer::Meeting;
 use super::{Context, Event, PathKey, PeerKind, Transmit, timing};
 use crate::crypto::{Aead, EpochKeys, Role};
 use crate::eid::EidBook;
@@ -145,7 +146,7 @@ impl Context {
         let mut order: Vec<_> = self.paths.iter().collect();
         // What worked last comes first, then what the policy prefers, then the rest.
         order.sort_by_key(|p| {
-            let rank = self.interface(p.key.interface).and_then(|i| self.config.policy.rank(i));
+            let rank = self.locals.interface(p.key.interface).and_then(|i| self.config.policy.rank(i));
             (self.active != Some(p.id), rank.is_none(), p.heard.is_none(), rank, !p.remote_known)
         });
         self.contact.queue =
@@ -197,10 +198,10 @@ impl Context {
 
     /// Nothing is agreed and nothing under way, as after an answer that made no sense: begin again, in time.
     pub(super) fn stalled_due(&self) -> Option<Instant> {
-        if self.sending.is_some()
+        if self.keys.can_seal()
             || self.contact.init_due.is_some()
-            || self.kind == Some(PeerKind::WireGuard)
-            || self.peer_shut
+            || self.peer.is_plain()
+            || self.peer.is_shut()
         {
             return None;
         }
@@ -219,13 +220,13 @@ impl Context {
             self.plain_answer(now, path);
         }
         match role {
-            Role::Initiator if self.kind != Some(PeerKind::WireGuard) || self.last_init_was_long_ago() => {
+            Role::Initiator if !self.peer.is_plain() || self.last_init_was_long_ago() => {
                 self.send_init(now);
             }
             Role::Initiator => {}
             Role::Target => {
                 // The other end's INIT is due now; whoever sent the handshake may be gone.
-                if self.sending.is_none() && self.kind != Some(PeerKind::WireGuard) {
+                if !self.keys.can_seal() && !self.peer.is_plain() {
                     self.contact.init_due = Some(now + timing::TARGET_INIT);
                 }
             }
@@ -243,7 +244,7 @@ impl Context {
         let Some(path) = self.contact.secure else { return };
         let mut number = self.contact.next_epoch.unwrap_or(u8::from(!self.config.lower));
         // After many tries the numbers come round.
-        while self.epochs.iter().any(|e| e.id.0 == number) {
+        while self.keys.has(number) {
             number = number.wrapping_add(2);
         }
         self.contact.next_epoch = Some(number.wrapping_add(2));
@@ -286,13 +287,12 @@ impl Context {
             return;
         }
         self.contact.init = None;
-        if self.kind != Some(PeerKind::Mast) && self.config.expect != Some(PeerKind::Mast) {
-            if self.kind != Some(PeerKind::WireGuard) {
-                self.kind = Some(PeerKind::WireGuard);
+        if !self.peer.is_mast() && self.config.expect != Some(PeerKind::Mast) {
+            if self.peer.speaks(PeerKind::WireGuard) {
                 self.emit(Event::Kind(PeerKind::WireGuard));
             }
             self.select(now, super::Reason::Better);
-        } else if self.wanted && self.epochs.iter().all(|e| e.heard.is_none()) {
+        } else if self.wanted && self.keys.heard().is_none() {
             // The handshake was answered, and still the pauses grow.
             let pause = self.round_pause();
             self.contact.next = Some(now + pause);
@@ -349,11 +349,10 @@ impl Context {
         }
         // A copy that the network held back for long must not change the keys in use, nor end them. Keys that are
         // not heard in are not worth keeping: if in doubt, what comes is the truth.
-        let heard = self.epochs.iter().filter_map(|e| e.heard).max();
+        let heard = self.keys.heard().and_then(|e| e.heard);
         let lives = heard.is_some_and(|at| now.saturating_duration_since(at) < timing::FRESH);
-        let known =
-            self.peer_instance == Some(init.instance) && self.epochs.iter().any(|e| e.id.0 == init.epoch);
-        if known || lives && self.former_instance == Some(init.instance) {
+        let known = self.peer.is_now(init.instance) && self.keys.has(init.epoch);
+        if known || lives && self.peer.was(init.instance) {
             return;
         }
         let eid_v4 = self.settle_eids(init.eid_v4.map(EidPair::flipped), eids);
@@ -465,15 +464,9 @@ impl Context {
         eid_v4: Option<EidPair>,
         epoch: EpochState,
     ) {
-        let restarted = self.peer_instance.is_some_and(|old| old != instance);
-        let first = self.peer_instance.is_none();
-        if restarted {
-            self.former_instance = self.peer_instance;
-        }
+        let Meeting { first, restarted, renewed, changed } = self.peer.meet(instance, index, name, eid_v6);
         if restarted || first {
-            self.epochs.clear();
-            self.sending = None;
-            self.peer_set = None;
+            self.keys.clear();
             self.set.unacknowledged();
             // The other end numbers what it sends from its start on, whatever contexts come and go.
             self.received.of(instance);
@@ -484,41 +477,19 @@ impl Context {
                 path.peer_silent = false;
             }
         }
-        if restarted || first || self.peer_index != index {
+        if renewed {
             // A new context no longer knows what it has.
-            self.recent.clear();
-            self.again.clear();
-            self.unsure.clear();
-            self.hold.forget_sent();
+            self.outflow.forget_sent();
         }
-        self.peer_instance = Some(instance);
-        self.peer_index = index;
-        self.peer_shut = false;
         self.contact.round = 0;
-        let changed = self.peer_name != name || self.peer_eid_v6 != Some(eid_v6) || self.eid_v4 != eid_v4;
-        self.peer_name = name.to_owned();
-        self.peer_eid_v6 = Some(eid_v6);
+        let changed = changed || self.eid_v4 != eid_v4;
         self.eid_v4 = eid_v4;
-        if self.kind != Some(PeerKind::Mast) {
-            self.kind = Some(PeerKind::Mast);
+        if self.peer.speaks(PeerKind::Mast) {
             self.emit(Event::Kind(PeerKind::Mast));
         }
-        let id = epoch.id;
-        let confirmed = epoch.confirmed;
-        self.epochs.retain(|e| e.id != id);
-        // Four at once are enough: the one that each end uses, and one begun by each.
-        while self.epochs.len() >= 4 {
-            let sending = self.sending;
-            let unused = self.epochs.iter().enumerate().filter(|(_, e)| Some(e.id) != sending);
-            let Some((idlest, _)) = unused.min_by_key(|(_, e)| e.heard) else { break };
-            self.epochs.remove(idlest);
-        }
-        self.epochs.push(epoch);
-        if confirmed || self.sending.is_none() {
-            self.use_epoch(now, id);
-        }
+        self.keys.agree(now, epoch);
         if restarted || first || changed {
-            let name = self.peer_name.clone();
+            let name = self.peer.name().to_owned();
             self.emit(Event::Established { name, eid_v6, eid_v4, restarted });
         }
         if restarted || first {
@@ -530,24 +501,8 @@ impl Context {
         self.select(now, super::Reason::Better);
     }
 
-    /// Seals with this epoch from now on.
-    pub(super) fn use_epoch(&mut self, now: Instant, id: Epoch) {
-        if self.sending == Some(id) {
-            return;
-        }
-        self.sending = Some(id);
-        for epoch in &mut self.epochs {
-            if epoch.id == id {
-                epoch.superseded = None;
-            } else if epoch.confirmed && epoch.superseded.is_none() {
-                epoch.superseded = Some(now);
-            }
-        }
-    }
-
     pub(super) fn rekey_due(&self) -> Option<Instant> {
-        let sending = self.sending?;
-        let epoch = self.epochs.iter().find(|e| e.id == sending)?;
+        let epoch = self.keys.sealing()?;
         // An epoch that carried nothing is kept: an idle context costs nothing.
         if !epoch.used || !self.wanted || self.contact.running() || self.active.is_none() {
             return None;
@@ -560,7 +515,7 @@ impl Context {
     pub(super) fn rekey(&mut self, now: Instant) {
         // Idle since: wait for traffic.
         if !self.busy(now) {
-            if let Some(epoch) = self.epochs.iter_mut().find(|e| Some(e.id) == self.sending) {
+            if let Some(epoch) = self.keys.sealing_mut() {
                 epoch.used = false;
             }
             return;

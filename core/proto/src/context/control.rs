@@ -5,9 +5,8 @@ use std::time::Instant;
 
 use super::bonded::Bond;
 use super::path::Path;
-use super::{AddressSource, Context, Event, PathKey, PeerKind, Reason, timing};
+use super::{AddressSource, Context, Event, PathKey, Reason, timing};
 use crate::crypto::TAG_LEN;
-use crate::policy::Policy;
 use crate::wire::{
     Address, AddressFlags, AddressId, AddressKind, Epoch, Flags, HEADER_LEN, Kind, MAX_ADDRESSES,
     MAX_REPORTS, Message, ModeWish, PathReport, ProbeAck, Report, Set, SetAck, Shut, ShutAck, ShutReason,
@@ -47,7 +46,6 @@ pub(super) struct OwnSet {
     tries: u32,
     list: Vec<Address>,
     mode: Option<ModeWish>,
-    pub next_address: u8,
 }
 
 impl OwnSet {
@@ -71,15 +69,6 @@ impl OwnSet {
     pub fn given_up(&self) -> bool {
         self.pending() && self.tries >= Self::TRIES
     }
-}
-
-/// What the other end's SET says.
-#[derive(Debug)]
-pub(super) struct PeerSet {
-    sequence: u64,
-    pub list: Vec<Address>,
-    /// The policy that it wishes this end to send by.
-    pub wished: Option<Policy>,
 }
 
 impl Context {
@@ -110,8 +99,7 @@ impl Context {
 
     /// What has arrived over the other end's paths, in the epoch that it seals with.
     pub(super) fn reports(&mut self) -> Vec<PathReport> {
-        let heard = self.epochs.iter().filter(|e| e.heard.is_some()).max_by_key(|e| e.heard);
-        let Some(epoch) = heard else { return Vec::new() };
+        let Some(epoch) = self.keys.heard() else { return Vec::new() };
         let mut seen = Vec::new();
         for path in &mut self.paths {
             path.unreported = 0;
@@ -182,7 +170,7 @@ impl Context {
                 }
                 self.emit(Event::Shut(shut.reason));
                 self.forget();
-                self.peer_shut = true;
+                self.peer.set_shut(true);
                 if self.wanted && shut.reason != ShutReason::Removed {
                     self.contact_later(now);
                 }
@@ -209,9 +197,7 @@ impl Context {
         path.loss.sample(timing::probe_weight(active), 0);
         let (local, id) = (path.key.local, path.address);
         let mapped = ack.observed.ip() != local || ack.observed.port() != self.config.port;
-        if let Some(own) = self.own.iter_mut().find(|o| o.id == id) {
-            own.reflexive = mapped.then_some(ack.observed);
-        }
+        self.locals.set_reflexive(id, mapped.then_some(ack.observed));
         self.note_answer(now, at);
         self.announce(now);
         let rtts = || self.paths.iter().filter(|p| p.carries()).filter_map(|p| p.rtt.smoothed());
@@ -233,7 +219,7 @@ impl Context {
                 // What the other end will find to be missing is sent again, so it is kept a little longer.
                 let kept = if bonded { Bond::KEPT } else { 0 };
                 if let Some(highest) = report.highest.checked_sub(kept) {
-                    self.recent.confirm(id, Epoch(report.epoch), highest);
+                    self.outflow.confirm(id, Epoch(report.epoch), highest);
                 }
             }
             let used = self.active_at() == Some(at) || self.paths.get(at).is_some_and(|p| self.takes_part(p));
@@ -244,11 +230,8 @@ impl Context {
     }
 
     fn handle_set(&mut self, now: Instant, at: Option<usize>, set: Set) {
-        let newer = self.peer_set.as_ref().is_none_or(|s| set.sequence > s.sequence);
         let sequence = set.sequence;
-        if newer {
-            let wished = set.mode.and_then(Policy::wished);
-            self.peer_set = Some(PeerSet { sequence, list: set.addresses, wished });
+        if self.peer.take(set) {
             self.apply_peer_set(now);
         }
         if let Some(at) = at.filter(|at| *at < self.paths.len()) {
@@ -257,7 +240,7 @@ impl Context {
     }
 
     fn apply_peer_set(&mut self, now: Instant) {
-        let Some(list) = self.peer_set.as_ref().map(|s| s.list.clone()) else { return };
+        let list = self.peer.addresses().to_vec();
         let usable = |address: &&Address| {
             let direct = matches!(address.kind, AddressKind::Host | AddressKind::Reflexive);
             direct && !address.flags.contains(AddressFlags::DO_NOT_USE) && is_far(address.at)
@@ -286,7 +269,7 @@ impl Context {
 
     /// Tells the other end this end's addresses, if the list or the wishes in it have changed.
     pub(super) fn announce(&mut self, now: Instant) {
-        if self.sending.is_none() || self.kind != Some(PeerKind::Mast) {
+        if !self.keys.can_seal() || !self.peer.is_mast() {
             return;
         }
         let (list, mode) = (self.own_addresses(), self.config.policy.wish());
@@ -305,8 +288,8 @@ impl Context {
         let preferred = self.paths.iter().find(|p| Some(p.id) == self.preferred).map(|p| p.address);
         let mut list = Vec::new();
         let mut reflexive = Vec::new();
-        for own in &self.own {
-            let interface = self.interface(own.interface);
+        for own in self.locals.addresses() {
+            let interface = self.locals.interface(own.interface);
             let rank = interface.and_then(|i| self.config.policy.rank(i));
             let mut paths = self.paths.iter().filter(|p| p.address == own.id).peekable();
             let silenced = paths.peek().is_some() && paths.clone().all(|p| self.is_silenced(p));
@@ -407,6 +390,6 @@ impl Context {
 
     /// Why the other end ended the context, while it has not come back.
     pub fn was_shut(&self) -> bool {
-        self.peer_shut
+        self.peer.is_shut()
     }
 }

@@ -6,14 +6,14 @@
 use std::ops::Range;
 use std::time::{Duration, Instant};
 
+use super::outflow::Waited;
 use super::path::Path;
 use super::{Context, PathKey, PathState, Transmit, timing};
 use crate::crypto::{Replay, SequenceWindow, TAG_LEN};
-use crate::hold::{Hold, HoldLimits};
 use crate::policy::Policy;
-use crate::recent::{Recent, Sealed};
+use crate::recent::Sealed;
 use crate::resequence::{Early, Order, Resequencer};
-use crate::wire::{Epoch, Flags, HEADER_LEN, Header, Kind, PathId};
+use crate::wire::{Flags, HEADER_LEN, Header, Kind, PathId};
 
 const SEQUENCE_LEN: usize = 4;
 /// Room that [`Context::seal_data`] needs before the datagram, in bytes.
@@ -157,60 +157,6 @@ impl Arrived {
     }
 }
 
-/// What was sent into the silence of a suspect path.
-#[derive(Debug, Default)]
-pub(super) struct Unsure {
-    /// In a place of its own: most contexts never need it.
-    kept: Option<Box<Kept>>,
-    copies_since: Option<Instant>,
-    dropped: u64,
-}
-
-#[derive(Debug)]
-struct Kept {
-    /// Sent there, and over a standby path as well.
-    copied: Hold,
-    /// There and nowhere else.
-    alone: Hold,
-}
-
-impl Unsure {
-    fn keep(
-        &mut self,
-        now: Instant,
-        (limits, copied): (HoldLimits, bool),
-        (sequence, flags): (u32, Flags),
-        datagram: &[u8],
-    ) {
-        let kept = self
-            .kept
-            .get_or_insert_with(|| Box::new(Kept { copied: Hold::new(limits), alone: Hold::new(limits) }));
-        if copied {
-            self.copies_since.get_or_insert(now);
-            kept.copied.push_sent(now, sequence, flags, datagram);
-        } else {
-            kept.alone.push_sent(now, sequence, flags, datagram);
-        }
-    }
-
-    pub fn clear(&mut self) {
-        if let Some(kept) = self.kept.take() {
-            self.dropped += kept.copied.dropped() + kept.alone.dropped();
-        }
-        self.copies_since = None;
-    }
-
-    /// Bytes kept.
-    pub fn bytes(&self) -> usize {
-        self.kept.as_ref().map_or(0, |kept| kept.copied.bytes() + kept.alone.bytes())
-    }
-
-    /// Datagrams that gave way or grew too old.
-    pub fn dropped(&self) -> u64 {
-        self.dropped + self.kept.as_ref().map_or(0, |kept| kept.copied.dropped() + kept.alone.dropped())
-    }
-}
-
 /// The IP datagram in a frame.
 pub(super) fn content(frame: &[u8]) -> &[u8] {
     frame.get(DATA_HEADROOM..frame.len().saturating_sub(DATA_TAILROOM)).unwrap_or_default()
@@ -225,7 +171,7 @@ impl Context {
         }
         let length = datagram.len();
         let silent = self.is_silent(now);
-        let Some(epoch) = self.epochs.iter_mut().find(|e| e.id == header.epoch) else {
+        let Some(epoch) = self.keys.position(header.epoch).and_then(|at| self.keys.at(at)) else {
             return Received::Dropped(Drop::UnknownEpoch);
         };
         if !epoch.may_be_new(header.path, header.counter) {
@@ -246,7 +192,7 @@ impl Context {
         epoch.heard = Some(now);
         let end = HEADER_LEN + content.len();
         if fresh_epoch {
-            self.use_epoch(now, header.epoch);
+            self.keys.use_for_sealing(now, header.epoch);
         }
         if silent {
             self.shrink(now);
@@ -338,7 +284,7 @@ impl Context {
         if header.flags.contains(Flags::ORDERED) {
             return None;
         }
-        let epoch = self.epochs.iter().position(|e| e.id == header.epoch)?;
+        let epoch = self.keys.position(header.epoch)?;
         let at = self.paths.iter().position(|p| p.key == path)?;
         Some(Common { header, epoch, at, count: 0, bytes: 0 })
     }
@@ -352,7 +298,7 @@ impl Context {
         if header != alike {
             return None;
         }
-        let epoch = self.epochs.get_mut(common.epoch)?;
+        let epoch = self.keys.at(common.epoch)?;
         if !epoch.may_be_new(header.path, header.counter) {
             return Some(Received::Dropped(Drop::Replayed));
         }
@@ -431,13 +377,11 @@ impl Context {
     /// The path that carries data, where nothing is to be done but to seal: it works, and nothing waits.
     fn lane(&self, length: usize) -> Option<usize> {
         // A path may answer a handshake before there is a key for data.
-        self.sending?;
-        let at = self.active_at()?;
+        let at = self.active_at().filter(|_| self.keys.can_seal())?;
         let path = self.paths.get(at)?;
         let plain = path.state == PathState::Validated
             && length <= path.mtu()
-            && self.hold.is_empty()
-            && self.again.is_empty()
+            && self.outflow.is_clear()
             && !self.is_unproven(at);
         plain.then_some(at)
     }
@@ -451,16 +395,13 @@ impl Context {
         flags: Flags,
     ) -> (usize, Outgoing) {
         let count = frames.len().div_ceil(stride.max(1)).max(1);
-        let sending = self.sending;
-        let (Some(path), Some(epoch)) =
-            (self.paths.get_mut(at), self.epochs.iter_mut().find(|e| Some(e.id) == sending))
-        else {
+        let (Some(path), Some(epoch)) = (self.paths.get_mut(at), self.keys.sealing_mut()) else {
             return (count, Outgoing::Held);
         };
         let Some(first) = epoch.next_counters(path.id, count as u64) else {
             // Only at the end of a key's counters, a moment before the next epoch.
             for frame in frames.chunks(stride.max(1)) {
-                self.hold.push(now, flags, content(frame));
+                self.outflow.hold(now, flags, content(frame));
             }
             return (count, Outgoing::Held);
         };
@@ -470,22 +411,23 @@ impl Context {
             flags,
             path: path.id,
             epoch: epoch.id,
-            index: self.peer_index,
+            index: self.peer.index(),
             counter: first,
         };
         for frame in frames.chunks_mut(stride.max(1)) {
+            let sequence = self.outflow.next_sequence();
             if let Some(room) = frame.get_mut(HEADER_LEN..DATA_HEADROOM) {
-                room.copy_from_slice(&self.sequence.to_be_bytes());
+                room.copy_from_slice(&sequence.to_be_bytes());
             }
-            self.recent.push(now, path.id, (epoch.id, header.counter), self.sequence, flags, content(frame));
+            let sealed = (epoch.id, header.counter);
+            self.outflow.keep(now, path.id, sealed, (sequence, flags), content(frame));
             // It fails only where the room is missing, and then the other end drops the frame.
             let _ = epoch.keys.seal(&header, frame);
             header.counter += 1;
-            self.sequence = self.sequence.wrapping_add(1);
         }
         if let Some(copied) = &mut self.spare.copied {
             for (sequence, copy) in copied.drain(..) {
-                self.recent.note_copy(sequence, copy);
+                self.outflow.note_copy(sequence, copy);
             }
         }
         path.note_sealed(frames.len());
@@ -503,14 +445,14 @@ impl Context {
         }
         let flags = self.ordered(now, flags);
         let Some(at) = self.data_path(frame.len()) else {
-            self.hold.push(now, flags, content(frame));
+            self.outflow.hold(now, flags, content(frame));
             self.last_data = Some(now);
             self.hurry(now);
             return Outgoing::Held;
         };
         // What goes again, and what was held, goes first; it is about to be released.
-        if !self.hold.is_empty() || !self.again.is_empty() {
-            self.hold.push(now, flags, content(frame));
+        if !self.outflow.is_clear() {
+            self.outflow.hold(now, flags, content(frame));
             return Outgoing::Held;
         }
         let Some(path) = self.paths.get_mut(at) else { return Outgoing::Held };
@@ -520,17 +462,17 @@ impl Context {
         }
         let id = path.id;
         let suspect = path.state == PathState::Suspect && self.active == Some(id);
-        let sequence = self.next_sequence();
+        let sequence = self.outflow.next_sequence();
         if let Some(room) = frame.get_mut(HEADER_LEN..DATA_HEADROOM) {
             room.copy_from_slice(&sequence.to_be_bytes());
         }
         let doubtful = suspect || self.is_unproven(at);
-        if let Some(next) = self.next_of(id).filter(|_| !doubtful) {
+        if let Some(next) = self.keys.next_of(id).filter(|_| !doubtful) {
             let second = self.second(at);
             let copy = self.copy_over(now, second, (sequence, flags), frame);
-            self.recent.push(now, id, next, sequence, flags, content(frame));
+            self.outflow.keep(now, id, next, (sequence, flags), content(frame));
             if let Some(copy) = copy {
-                self.recent.note_copy(sequence, copy);
+                self.outflow.note_copy(sequence, copy);
             }
         }
         if doubtful {
@@ -539,7 +481,7 @@ impl Context {
             let second = self.second(at);
             let copied = self.copy_over(now, second, (sequence, flags), frame).is_some()
                 || suspect && self.copy(now, frame, flags).is_some();
-            self.unsure.keep(now, (self.config.hold, copied), (sequence, flags), content(frame));
+            self.outflow.keep_unsure(now, copied, (sequence, flags), content(frame));
         }
         match self.seal(now, at, (Kind::Data, flags), frame) {
             Some(key) => {
@@ -547,7 +489,7 @@ impl Context {
                 Outgoing::Send(key)
             }
             None => {
-                self.hold.push(now, flags, content(frame));
+                self.outflow.hold(now, flags, content(frame));
                 Outgoing::Held
             }
         }
@@ -561,49 +503,22 @@ impl Context {
     /// What was on its way over a path that does not work goes again, as far as no report confirmed it. `left` is a
     /// path that the other end had left before: it may know of a silence that does not show here yet.
     pub(super) fn rescue(&mut self, left: Option<PathId>) {
-        if self.recent.is_empty() {
-            return;
-        }
-        let works = |id: PathId| {
-            Some(id) != left
-                && self.paths.iter().any(|p| p.id == id && p.state == PathState::Validated && p.doubt == 0)
-        };
-        // What has a copy over a path that works is there already.
-        let lost = self.recent.take(|e| !works(e.path) && !e.copy.is_some_and(|copy| works(copy.path)));
-        self.again.extend(lost);
-    }
-
-    /// What was sent into a silence goes again; but for the copies, where `answered` tells when the path that now
-    /// carries data was last known to work and it had them.
-    pub(super) fn send_again(&mut self, answered: Option<Instant>) {
-        let arrived = self.unsure.copies_since.is_some_and(|since| answered.is_some_and(|at| at >= since));
-        if let Some(kept) = &mut self.unsure.kept {
-            if !arrived {
-                self.hold.append(&mut kept.copied);
-            }
-            self.hold.append(&mut kept.alone);
-        }
-        self.unsure.clear();
+        let paths = &self.paths;
+        self.outflow.rescue(|id| {
+            let works = |p: &Path| p.id == id && p.state == PathState::Validated && p.doubt == 0;
+            Some(id) != left && paths.iter().any(works)
+        });
     }
 
     /// Releases one datagram that goes again or was held, if a path works now.
     pub(super) fn release(&mut self, now: Instant) -> Option<Transmit> {
-        if self.hold.is_empty() && self.again.is_empty() || self.sending.is_none() {
+        if self.outflow.is_clear() || !self.keys.can_seal() {
             return None;
         }
         loop {
-            while self.again.front().is_some_and(|s| now.saturating_duration_since(s.at) > Recent::AGE) {
-                self.again.pop_front();
-            }
-            let length = match self.again.front() {
-                Some(sent) => sent.datagram.len(),
-                None => self.hold.next_len(now)?,
-            };
+            let length = self.outflow.next_length(now)?;
             self.data_path(length + DATA_OVERHEAD)?;
-            let (datagram, flags, sent) = match self.again.pop_front() {
-                Some(sent) => (sent.datagram, sent.flags, Some(sent.sequence)),
-                None => self.hold.pop(now)?,
-            };
+            let Waited { datagram, flags, sequence: sent, .. } = self.outflow.next(now)?;
             let mut payload = vec![0; DATA_HEADROOM];
             payload.extend(&datagram);
             payload.resize(payload.len() + DATA_TAILROOM, 0);
@@ -611,7 +526,7 @@ impl Context {
             if self.paths.get(at).is_none_or(|p| payload.len() > p.mtu()) {
                 continue;
             }
-            let sequence = sent.unwrap_or_else(|| self.next_sequence());
+            let sequence = sent.unwrap_or_else(|| self.outflow.next_sequence());
             if let Some(room) = payload.get_mut(HEADER_LEN..DATA_HEADROOM) {
                 room.copy_from_slice(&sequence.to_be_bytes());
             }
@@ -620,11 +535,11 @@ impl Context {
             let second = if sent.is_none() { self.second(at) } else { None };
             let copy = self.copy_over(now, second, (sequence, flags), &payload);
             if self.is_unproven(at) {
-                self.unsure.keep(now, (self.config.hold, false), (sequence, flags), &datagram);
-            } else if let Some(next) = self.next_of(id) {
-                self.recent.push(now, id, next, sequence, flags, &datagram);
+                self.outflow.keep_unsure(now, false, (sequence, flags), &datagram);
+            } else if let Some(next) = self.keys.next_of(id) {
+                self.outflow.keep(now, id, next, (sequence, flags), &datagram);
                 if let Some(copy) = copy {
-                    self.recent.note_copy(sequence, copy);
+                    self.outflow.note_copy(sequence, copy);
                 }
             }
             if let Some(path) = self.seal(now, at, (Kind::Data, flags), &mut payload) {
@@ -636,19 +551,15 @@ impl Context {
 
     /// The next datagram that was held before it was known that the peer speaks plain WireGuard.
     pub fn take_held(&mut self, now: Instant) -> Option<(Vec<u8>, Flags)> {
-        self.hold.pop(now).map(|(datagram, flags, _)| (datagram, flags))
-    }
-
-    pub(super) fn next_sequence(&mut self) -> u32 {
-        let sequence = self.sequence;
-        self.sequence = sequence.wrapping_add(1);
-        sequence
+        self.outflow.take_held(now)
     }
 
     /// The path that data takes: the active one; or, while none is validated, one that is being validated, as far
     /// as that can flood nobody.
     fn data_path(&self, length: usize) -> Option<usize> {
-        self.sending?;
+        if !self.keys.can_seal() {
+            return None;
+        }
         if let Some(at) = self.active_at() {
             return Some(at);
         }
@@ -664,8 +575,7 @@ impl Context {
 
     pub(super) fn note_data_sent(&mut self, now: Instant, at: usize) {
         self.last_data = Some(now);
-        let sending = self.sending;
-        if let Some(epoch) = self.epochs.iter_mut().find(|e| Some(e.id) == sending) {
+        if let Some(epoch) = self.keys.sealing_mut() {
             epoch.used = true;
         }
         if let Some(path) = self.paths.get_mut(at) {
@@ -682,7 +592,7 @@ impl Context {
         }
         path.copied += frame.len();
         let id = path.id;
-        let (epoch, counter) = self.next_of(id)?;
+        let (epoch, counter) = self.keys.next_of(id)?;
         let mut payload = frame.to_vec();
         let path = self.seal(now, at, (Kind::Data, flags), &mut payload)?;
         self.transmits.push_back(Transmit::Datagram { path, payload });
@@ -697,7 +607,7 @@ impl Context {
         let Some(path) = self.paths.get(at).filter(|_| self.standby().is_some()) else { return };
         let (silent, flight) = (path.id, path.rtt.smoothed().unwrap_or_default() + timing::OVERTAKING_MARGIN);
         let since = path.heard.filter(|_| !path.peer_silent).and_then(|heard| heard.checked_sub(flight));
-        let copies = self.recent.to_copy(silent, since, super::SMALL_DATAGRAM, Path::COPIED_AT_ONCE);
+        let copies = self.outflow.to_copy(silent, since, super::SMALL_DATAGRAM, Path::COPIED_AT_ONCE);
         for sent in copies {
             let mut frame = vec![0; DATA_OVERHEAD + sent.datagram.len()];
             if let Some(room) = frame.get_mut(HEADER_LEN..DATA_HEADROOM) {
@@ -707,7 +617,7 @@ impl Context {
                 room.copy_from_slice(&sent.datagram);
             }
             if let Some(copy) = self.copy(now, &frame, sent.flags) {
-                self.recent.note_copy(sent.sequence, copy);
+                self.outflow.note_copy(sent.sequence, copy);
             }
         }
     }
@@ -720,11 +630,11 @@ impl Context {
         (kind, flags): (Kind, Flags),
         frame: &mut [u8],
     ) -> Option<PathKey> {
-        let sending = self.sending?;
         let path = self.paths.get_mut(at)?;
-        let epoch = self.epochs.iter_mut().find(|e| e.id == sending)?;
+        let epoch = self.keys.sealing_mut()?;
         let counter = epoch.next_counters(path.id, 1)?;
-        let header = Header { kind, flags, path: path.id, epoch: sending, index: self.peer_index, counter };
+        let header =
+            Header { kind, flags, path: path.id, epoch: epoch.id, index: self.peer.index(), counter };
         epoch.keys.seal(&header, frame).ok()?;
         path.note_sealed(frame.len());
         if kind == Kind::Data {
@@ -732,12 +642,6 @@ impl Context {
         }
         debug_assert!(now >= self.started);
         Some(path.key)
-    }
-
-    /// What the next datagram of a path will be sealed with: epoch and counter.
-    pub(super) fn next_of(&self, path: PathId) -> Option<(Epoch, u64)> {
-        let epoch = self.epochs.iter().find(|e| Some(e.id) == self.sending)?;
-        Some((epoch.id, epoch.counter(path)))
     }
 
     /// The path over which an authentic datagram came, a new one where it came from a new source: `Some(None)` where
@@ -769,7 +673,7 @@ impl Context {
         let moved =
             self.paths.iter().position(|p| same_start(p) && p.key != key && p.peer_path == Some(peer_path));
         let address = moved.and_then(|m| self.paths.get(m)).and_then(|p| p.peer_address);
-        let from = self.paths.get(at).and_then(|p| self.next_of(p.id));
+        let from = self.paths.get(at).and_then(|p| self.keys.next_of(p.id));
         let Some(path) = self.paths.get_mut(at) else { return Some(None) };
         path.peer_path = Some(peer_path);
         if path.peer_address.is_none() {

@@ -4,11 +4,10 @@
 //! several paths do: one for each version of IP, one for each pair of addresses. So whoever wants *two different* ways
 //! (a standby, copies, the redundant and the bonded mode, the order of probing) asks how many links two paths share.
 
-use super::control::PeerSet;
 use super::path::Path;
 use super::{Context, PathState};
 use crate::interface::InterfaceId;
-use crate::wire::{Address, AddressId, AddressKind};
+use crate::wire::AddressId;
 
 /// One of the other end's links, as far as this end can tell them apart.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -35,36 +34,18 @@ pub enum Link {
 pub(super) type Likeness = (u8, bool);
 
 impl Context {
-    /// What the other end's SET says of the address that a path leads to.
-    pub(super) fn peer_entry(&self, path: &Path) -> Option<&Address> {
-        let PeerSet { list, .. } = self.peer_set.as_ref()?;
-        list.iter()
-            .find(|a| Some(a.id) == path.peer_address)
-            .or_else(|| list.iter().find(|a| a.at == path.key.remote && a.kind != AddressKind::Outward))
-    }
-
-    /// The other end's link that a path leads to.
-    pub(super) fn peer_link(&self, path: &Path) -> PeerLink {
-        match self.peer_entry(path) {
-            Some(Address { link: Some(number), .. }) => PeerLink::Number(*number),
-            // A host's address and what is seen of it from outside are one.
-            Some(entry) => PeerLink::Address(AddressId(entry.id.0 & !AddressId::REFLEXIVE)),
-            None => PeerLink::Unknown(path.key.remote.ip()),
-        }
-    }
-
     /// Whether a path is of a link.
     pub(super) fn is_of(&self, path: &Path, link: Link) -> bool {
         match link {
             Link::Own(interface) => path.key.interface == interface,
-            Link::Peer(link) => self.peer_link(path) == link,
+            Link::Peer(link) => self.peer.link(path) == link,
         }
     }
 
     /// At how many ends two paths share a link: 0 to 2.
     pub(super) fn shared(&self, one: &Path, other: &Path) -> u8 {
         u8::from(one.key.interface == other.key.interface)
-            + u8::from(self.peer_link(one) == self.peer_link(other))
+            + u8::from(self.peer.link(one) == self.peer.link(other))
     }
 
     /// How alike two paths are.

@@ -9,7 +9,7 @@
 use std::time::{Duration, Instant};
 
 use super::path::{Outstanding, Path};
-use super::{Context, PathKey, PathState, PeerKind, Reason, Transmit, timing};
+use super::{Context, PathKey, PathState, Reason, Transmit, timing};
 use crate::estimate::RttEstimator;
 use crate::wire::{Flags, Message, Probe};
 
@@ -52,7 +52,7 @@ impl Context {
             full = path.unreported >= most;
         }
         if proven {
-            self.unsure.clear();
+            self.outflow.forget_unsure();
         } else if path.state == PathState::Suspect && !path.peer_silent {
             let since = path.suspect_since.take();
             path.state = PathState::Validated;
@@ -75,16 +75,16 @@ impl Context {
         }
         // After a real silence what went into it may be lost; after a false alarm it is not.
         if since.is_some_and(|since| now.saturating_duration_since(since) > timing::REAL_SILENCE) {
-            self.send_again(None);
+            self.outflow.resend_unsure(None);
         } else {
-            self.unsure.clear();
+            self.outflow.forget_unsure();
         }
     }
 
     /// Notes that a round trip over a path was completed.
     pub(super) fn note_answer(&mut self, now: Instant, at: usize) {
         let outage = self.active.is_none();
-        let from = self.paths.get(at).and_then(|p| self.next_of(p.id));
+        let from = self.paths.get(at).and_then(|p| self.keys.next_of(p.id));
         let Some(path) = self.paths.get_mut(at) else { return };
         let new = !path.carries();
         let (key, peer_path, suspect_since) = (path.key, path.peer_path, path.suspect_since);
@@ -127,7 +127,7 @@ impl Context {
 
     /// Sends a PROBE over a path.
     pub(super) fn send_probe(&mut self, now: Instant, at: usize) {
-        if self.kind == Some(PeerKind::WireGuard) {
+        if self.peer.is_plain() {
             let too_soon = self.too_soon(now);
             if let Some(path) = self.paths.get_mut(at)
                 && path.state == PathState::Failed
@@ -143,7 +143,7 @@ impl Context {
             }
             return;
         }
-        if self.sending.is_none() {
+        if !self.keys.can_seal() {
             return;
         }
         let nonce = self.random.u64();
@@ -303,13 +303,13 @@ impl Context {
     }
 
     pub(super) fn probe_due(&self, now: Instant, path: &Path) -> Option<Instant> {
-        if self.sending.is_none() && self.kind != Some(PeerKind::WireGuard) || self.is_silenced(path) {
+        if !self.keys.can_seal() && !self.peer.is_plain() || self.is_silenced(path) {
             return None;
         }
         if let Some(outstanding) = path.probe {
             return Some(outstanding.sent + outstanding.timeout);
         }
-        if self.kind == Some(PeerKind::WireGuard) {
+        if self.peer.is_plain() {
             return if path.state == PathState::Failed { path.retry } else { None };
         }
         match path.state {
@@ -338,7 +338,7 @@ impl Context {
 
     pub(super) fn silence_due(&self, path: &Path) -> Option<Instant> {
         // A plain WireGuard peer need not answer data so soon: `plain_due`.
-        let plain = self.kind == Some(PeerKind::WireGuard);
+        let plain = self.peer.is_plain();
         if plain || path.state != PathState::Validated {
             return None;
         }
@@ -428,7 +428,7 @@ impl Context {
         let Some(at) = self.add_path(key) else { return };
         self.note_heard(now, at, bytes, None);
         self.close_gap(now, Some(key));
-        if self.kind == Some(PeerKind::WireGuard)
+        if self.peer.is_plain()
             && let Some(path) = self.paths.get_mut(at)
         {
             path.note_validated(now);
@@ -448,7 +448,7 @@ impl Context {
     }
 
     pub(super) fn plain_due(&self) -> Option<Instant> {
-        if self.kind != Some(PeerKind::WireGuard) || self.contact_running() {
+        if !self.peer.is_plain() || self.contact_running() {
             return None;
         }
         let path = self.paths.get(self.active_at()?).filter(|p| self.permitted(p))?;
@@ -474,7 +474,7 @@ impl Context {
             .paths
             .get(at)
             .is_some_and(|p| p.key != key && matches!(p.state, PathState::Suspect | PathState::Candidate));
-        if self.kind == Some(PeerKind::WireGuard) && failed {
+        if self.peer.is_plain() && failed {
             self.fail(now, at, Reason::Silent);
         }
     }

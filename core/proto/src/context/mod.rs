@@ -3,9 +3,12 @@
 //! | file | idea |
 //! |---|---|
 //! | [`path`] | one path: its state and its figures |
+//! | `peer` | the other end: what it speaks, and what it said of itself |
+//! | `locals` | this end: its interfaces and addresses |
 //! | `remotes` | where the other end may be reached, by source |
 //! | `links` | what fails together: the links of both ends |
 //! | [`epoch`] | one epoch: its keys, counters and replay windows |
+//! | `keys` | all epochs, and the one that is sealed with |
 //! | `timing` | every duration, with its reason |
 //! | `timers` | everything that can be due: when, and what is done then |
 //! | `contact` | first contact, INIT, new epochs |
@@ -14,6 +17,7 @@
 //! | `mtu` | asking paths what size they carry |
 //! | `select` | which path carries data, and when to move |
 //! | `data` | sealing and opening datagrams between EIDs |
+//! | `outflow` | what leaves: numbers, what is held, what is not confirmed, what goes again |
 //! | `redundant` | copies over a second path |
 //! | `bonded` | data over all paths at once |
 //! | `rest` | giving memory back when idle |
@@ -23,10 +27,14 @@ mod contact;
 mod control;
 mod data;
 mod epoch;
+mod keys;
 mod links;
 mod liveness;
+mod locals;
 mod mtu;
+mod outflow;
 mod path;
+mod peer;
 mod redundant;
 mod remotes;
 mod rest;
@@ -35,16 +43,15 @@ mod timers;
 pub mod timing;
 
 use std::collections::VecDeque;
-use std::net::{IpAddr, Ipv6Addr, SocketAddr};
+use std::net::{Ipv6Addr, SocketAddr};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use crate::crypto::{Aead, Random};
-use crate::hold::{Hold, HoldLimits};
-use crate::interface::{Interface, InterfaceId};
+use crate::hold::HoldLimits;
+use crate::interface::Interface;
 use crate::policy::Policy;
-use crate::recent::{Recent, Sent};
-use crate::wire::{AddressId, ContextIndex, EidPair, Epoch, PathId, ShutReason};
+use crate::wire::{AddressId, ContextIndex, EidPair, PathId, ShutReason};
 
 pub use data::{DATA_HEADROOM, DATA_OVERHEAD, DATA_TAILROOM, Drop, Outgoing, Received};
 pub use links::{Link, PeerLink};
@@ -56,10 +63,13 @@ pub use select::Reason;
 
 use bonded::Bond;
 use contact::Contact;
-use control::{OwnSet, PeerSet};
-use data::{Arrived, Unsure};
-use epoch::EpochState;
+use control::OwnSet;
+use data::Arrived;
+use keys::Keys;
+use locals::Locals;
+use outflow::Outflow;
 use path::Path;
+use peer::Peer;
 use redundant::Spare;
 use remotes::Remotes;
 use select::Switching;
@@ -173,25 +183,6 @@ pub enum Event {
     Shut(ShutReason),
 }
 
-/// One of this host's addresses and its number.
-#[derive(Debug, Clone, Copy)]
-struct OwnAddress {
-    id: AddressId,
-    interface: InterfaceId,
-    /// The interface's number as a link, as SET tells it.
-    link: u8,
-    ip: IpAddr,
-    reflexive: Option<SocketAddr>,
-}
-
-/// How an interface's paths fared before they went with it.
-#[derive(Debug, Clone, Copy)]
-struct Scar {
-    interface: InterfaceId,
-    failures: u32,
-    at: Instant,
-}
-
 /// The state shared with one other host. See the [module's documentation](self) and the crate's.
 pub struct Context {
     config: ContextConfig,
@@ -199,47 +190,28 @@ pub struct Context {
     /// When it was made: the start of the clock in PROBEs.
     started: Instant,
     wanted: bool,
-    kind: Option<PeerKind>,
-    peer_instance: Option<u64>,
-    /// The one before the other end's last restart.
-    former_instance: Option<u64>,
-    peer_index: ContextIndex,
-    peer_name: String,
-    peer_eid_v6: Option<Ipv6Addr>,
-    peer_shut: bool,
+    peer: Peer,
     eid_v4: Option<EidPair>,
     /// What to propose where nothing is agreed.
     proposal: Option<EidPair>,
     /// A drill takes this link away, with all its paths.
     silenced: Option<Link>,
 
-    /// Shared by all contexts of the host.
-    interfaces: Arc<[Interface]>,
-    own: Vec<OwnAddress>,
+    locals: Locals,
     remotes: Remotes,
     paths: Vec<Path>,
-    scars: Vec<Scar>,
     active: Option<PathId>,
     /// What would carry data if the other end had no wish.
     preferred: Option<PathId>,
     switching: Switching,
 
     contact: Contact,
-    epochs: Vec<EpochState>,
-    sending: Option<Epoch>,
+    keys: Keys,
     set: OwnSet,
-    peer_set: Option<PeerSet>,
     shutting: Option<(Instant, u32, ShutReason)>,
 
-    sequence: u32,
     received: Arrived,
-    hold: Hold,
-    /// What was sent and not confirmed yet.
-    recent: Recent,
-    /// What goes again, before anything else.
-    again: VecDeque<Sent>,
-    /// What was sent into the silence of a suspect path.
-    unsure: Unsure,
+    outflow: Outflow,
     last_data: Option<Instant>,
     last_heard: Option<Instant>,
     outage_since: Option<Instant>,
@@ -254,9 +226,6 @@ pub struct Context {
 impl Context {
     /// The most paths of a context; what does not fit is not tried.
     pub const MAX_PATHS: usize = 32;
-    /// The most addresses of one version of IP on one interface that paths start from unasked: IPv6 hosts have some for
-    /// privacy that lead nowhere else. Any other becomes one when something arrives at it.
-    const MAX_ALIKE: usize = 3;
 
     /// A context that does nothing until it is [wanted](Self::connect).
     pub fn new(config: ContextConfig, now: Instant) -> Self {
@@ -264,36 +233,22 @@ impl Context {
             random: Random::new(config.seed),
             started: now,
             wanted: false,
-            kind: config.expect,
-            peer_instance: None,
-            former_instance: None,
-            peer_index: ContextIndex(0),
-            peer_name: String::new(),
-            peer_eid_v6: None,
-            peer_shut: false,
+            peer: Peer::new(config.expect),
             eid_v4: config.eid_v4,
             proposal: None,
             silenced: None,
-            interfaces: Arc::new([]),
-            own: Vec::new(),
+            locals: Locals::default(),
             remotes: Remotes::default(),
             paths: Vec::new(),
-            scars: Vec::new(),
             active: None,
             preferred: None,
             switching: Switching::default(),
             contact: Contact::default(),
-            epochs: Vec::new(),
-            sending: None,
+            keys: Keys::default(),
             set: OwnSet::default(),
-            peer_set: None,
             shutting: None,
-            sequence: 0,
             received: Arrived::default(),
-            hold: Hold::new(config.hold),
-            recent: Recent::default(),
-            again: VecDeque::new(),
-            unsure: Unsure::default(),
+            outflow: Outflow::new(config.hold),
             last_data: None,
             last_heard: None,
             outage_since: None,
@@ -323,7 +278,7 @@ impl Context {
         if kept < before {
             self.select(now, Reason::PeerAddressGone);
         }
-        if self.wanted && self.epochs.is_empty() && self.paths.len() > kept {
+        if self.wanted && self.keys.is_empty() && self.paths.len() > kept {
             self.start_contact(now);
         }
     }
@@ -350,7 +305,7 @@ impl Context {
     /// Wants the peer: makes first contact as soon as there is a way.
     pub fn connect(&mut self, now: Instant) {
         self.wanted = true;
-        self.peer_shut = false;
+        self.peer.set_shut(false);
         self.shutting = None;
         self.start_contact(now);
     }
@@ -359,7 +314,7 @@ impl Context {
     pub fn shut(&mut self, now: Instant, reason: ShutReason) {
         self.wanted = false;
         self.contact.stop();
-        if self.sending.is_some() && self.paths.iter().any(Path::carries) {
+        if self.keys.can_seal() && self.paths.iter().any(Path::carries) {
             self.shutting = Some((now, 0, reason));
             self.send_shut(now);
         } else {
@@ -373,7 +328,7 @@ impl Context {
         self.switching.force_until = Some(now + select::FORCE);
         self.select(now, Reason::Policy);
         self.announce(now);
-        if self.wanted && !self.peer_shut && self.active.is_none() && !self.contact_running() {
+        if self.wanted && !self.peer.is_shut() && self.active.is_none() && !self.contact_running() {
             self.start_contact(now);
         }
     }
@@ -388,7 +343,6 @@ impl Context {
     /// Paths whose interface or local address is gone go at once; for each new interface and each remote address
     /// of its family a path is made and tried.
     pub fn handle_interfaces(&mut self, now: Instant, interfaces: Arc<[Interface]>) {
-        self.interfaces = Arc::clone(&interfaces);
         let mut lost_active = None;
         let mut at = 0;
         while let Some(path) = self.paths.get(at) {
@@ -412,20 +366,7 @@ impl Context {
             self.switching.refine(key, reason);
             self.remove_path(now, at);
         }
-        self.own.retain(|o| {
-            interfaces.iter().any(|i| i.usable && i.id == o.interface && i.addresses.contains(&o.ip))
-        });
-        // The first of each interface and family before any second.
-        for place in 0..Self::MAX_ALIKE {
-            for interface in interfaces.iter().filter(|i| i.usable) {
-                for v6 in [false, true] {
-                    let mut alike = interface.addresses.iter().filter(|a| a.is_ipv6() == v6);
-                    if let Some(&ip) = alike.nth(place) {
-                        self.number_address(interface.id, ip);
-                    }
-                }
-            }
-        }
+        self.locals.update(interfaces);
         let before = self.paths.len();
         self.make_paths(now);
         self.select(now, lost_active.unwrap_or(Reason::Better));
@@ -466,16 +407,16 @@ impl Context {
 
     /// How things stand.
     pub fn state(&self, now: Instant) -> PeerState {
-        if self.peer_shut || (!self.wanted && self.sending.is_none()) {
+        if self.peer.is_shut() || (!self.wanted && !self.keys.can_seal()) {
             PeerState::Down
-        } else if self.kind == Some(PeerKind::WireGuard) {
+        } else if self.peer.is_plain() {
             match self.last_heard {
                 None => PeerState::Connecting,
                 Some(_) if self.plain_silent(now) => PeerState::Unreachable,
                 Some(_) => PeerState::Connected,
             }
-        } else if self.sending.is_none() {
-            if self.peer_instance.is_some() { PeerState::Unreachable } else { PeerState::Connecting }
+        } else if !self.keys.can_seal() {
+            if self.peer.is_met() { PeerState::Unreachable } else { PeerState::Connecting }
         } else if self.paths.iter().any(|p| p.carries() && self.permitted(p))
             && self.last_heard.is_some_and(|at| now < at + timing::FRESH)
         {
@@ -488,17 +429,17 @@ impl Context {
 
     /// What the peer speaks, once known.
     pub fn kind(&self) -> Option<PeerKind> {
-        self.kind
+        self.peer.kind()
     }
 
     /// What the peer calls itself. Untrusted text.
     pub fn peer_name(&self) -> &str {
-        &self.peer_name
+        self.peer.name()
     }
 
     /// The other end's IPv6 EID, as it claims it.
     pub fn peer_eid_v6(&self) -> Option<Ipv6Addr> {
-        self.peer_eid_v6
+        self.peer.eid_v6()
     }
 
     /// The IPv4 EIDs agreed.
@@ -521,7 +462,7 @@ impl Context {
         self.paths.iter().map(|p| PathView {
             key: p.key,
             id: p.id,
-            peer_link: self.peer_link(p),
+            peer_link: self.peer.link(p),
             state: p.state,
             active: self.active == Some(p.id),
             srtt: p.rtt.smoothed(),
@@ -546,10 +487,7 @@ impl Context {
 
     /// Bytes held, and datagrams that were held and given up.
     pub fn held(&self) -> (usize, u64) {
-        (
-            self.hold.bytes() + self.unsure.bytes() + self.recent.bytes(),
-            self.hold.dropped() + self.unsure.dropped(),
-        )
+        self.outflow.held()
     }
 
     /// The next thing to send.
@@ -578,10 +516,6 @@ impl Context {
         self.active.and_then(|id| self.paths.iter().position(|p| p.id == id))
     }
 
-    fn interface(&self, id: InterfaceId) -> Option<&Interface> {
-        self.interfaces.iter().find(|i| i.id == id)
-    }
-
     fn emit(&mut self, event: Event) {
         // An owner that never asks must not make this grow.
         if self.events.len() < 256 {
@@ -589,30 +523,9 @@ impl Context {
         }
     }
 
-    /// Gives an own address a number, unless it has one or there are too many.
-    fn number_address(&mut self, interface: InterfaceId, ip: IpAddr) {
-        let known = self.own.iter().any(|o| o.interface == interface && o.ip == ip);
-        if known || self.own.len() >= crate::wire::MAX_ADDRESSES {
-            return;
-        }
-        // The upper half is for what is seen of these addresses from outside.
-        let id = (0..AddressId::REFLEXIVE)
-            .map(|n| (self.set.next_address + n) % AddressId::REFLEXIVE)
-            .find(|n| !self.own.iter().any(|o| o.id.0 == *n));
-        if let Some(id) = id {
-            self.set.next_address = (id + 1) % AddressId::REFLEXIVE;
-            let taken = |n: &u8| self.own.iter().any(|o| o.link == *n);
-            let link = match self.own.iter().find(|o| o.interface == interface) {
-                Some(alike) => alike.link,
-                None => (0..=u8::MAX).find(|n| !taken(n)).unwrap_or(u8::MAX),
-            };
-            self.own.push(OwnAddress { id: AddressId(id), interface, link, ip, reflexive: None });
-        }
-    }
-
     /// Makes the paths that are possible and missing.
     fn make_paths(&mut self, now: Instant) {
-        let own: Vec<_> = self.own.iter().map(|o| (o.interface, o.ip)).collect();
+        let own: Vec<_> = self.locals.addresses().iter().map(|o| (o.interface, o.ip)).collect();
         for remote in self.remotes.candidates() {
             for &(interface, ip) in own.iter().filter(|(_, ip)| ip.is_ipv6() == remote.is_ipv6()) {
                 let key = PathKey::direct(interface, ip, remote);
@@ -636,22 +549,19 @@ impl Context {
 
     /// This end's number for the local address of a path.
     fn own_address(&mut self, key: PathKey) -> Option<AddressId> {
-        let find = |own: &[OwnAddress]| {
-            own.iter().find(|o| o.interface == key.interface && o.ip == key.local).map(|o| o.id)
-        };
-        if let Some(id) = find(&self.own) {
+        if let Some(id) = self.locals.of(key) {
             return Some(id);
         }
-        // One of many alike that the other end asked for.
-        self.interface(key.interface).filter(|i| i.usable && i.addresses.contains(&key.local))?;
-        if self.own.len() >= crate::wire::MAX_ADDRESSES {
-            let idle = |o: &OwnAddress| !self.paths.iter().any(|p| p.address == o.id && p.carries());
-            let gives_way = self.own.iter().rposition(idle)?;
-            let gone = self.own.remove(gives_way);
-            self.paths.retain(|p| p.address != gone.id);
+        if !self.locals.has(key) {
+            return None;
         }
-        self.number_address(key.interface, key.local);
-        find(&self.own)
+        let paths = &self.paths;
+        let in_use = |id| paths.iter().any(|p| p.address == id && p.carries());
+        if let Some(gone) = self.locals.make_room(in_use).ok()? {
+            self.paths.retain(|p| p.address != gone);
+        }
+        self.locals.number(key.interface, key.local);
+        self.locals.of(key)
     }
 
     fn add_path(&mut self, key: PathKey) -> Option<usize> {
@@ -666,9 +576,8 @@ impl Context {
         let id = (0..=u8::MAX).map(PathId).find(|id| !self.paths.iter().any(|p| p.id == *id))?;
         let mut path = Path::new(key, id, address);
         path.remote_known = self.remotes.is_known(key.remote);
-        if let Some(scar) = self.scars.iter().find(|s| s.interface == key.interface) {
-            path.failures = scar.failures;
-            path.failed_at = Some(scar.at);
+        if let Some((failures, at)) = self.locals.failures(key.interface) {
+            (path.failures, path.failed_at) = (failures, Some(at));
         }
         self.paths.push(path);
         Some(self.paths.len() - 1)
@@ -685,11 +594,7 @@ impl Context {
         }
         if path.carries() {
             path.note_failed(now);
-            self.scars.retain(|s| s.interface != path.key.interface);
-            self.scars.push(Scar { interface: path.key.interface, failures: path.failures, at: now });
-            if self.scars.len() > 16 {
-                self.scars.remove(0);
-            }
+            self.locals.note_gone(now, &path);
         }
         if was_active {
             self.switching.lost = Some(path.key);
@@ -699,13 +604,11 @@ impl Context {
 
     /// Back to how it was made, but for what was agreed for good.
     fn forget(&mut self) {
-        self.epochs.clear();
-        self.sending = None;
+        self.keys.clear();
         self.shutting = None;
         // The sequence goes on: the other end may not have heard of the end.
         self.set.unacknowledged();
-        self.peer_set = None;
-        self.peer_instance = None;
+        self.peer.forget();
         self.active = None;
         self.preferred = None;
         self.last_heard = None;
@@ -722,10 +625,7 @@ impl Context {
             }
         }
         self.transmits.retain(|t| matches!(t, Transmit::Datagram { .. }));
-        self.hold.clear();
-        self.unsure.clear();
-        self.recent.clear();
-        self.again.clear();
+        self.outflow.clear();
         self.bond.clear();
     }
 }

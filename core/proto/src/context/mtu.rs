@@ -3,7 +3,7 @@
 use std::time::Instant;
 
 use super::path::Path;
-use super::{Context, DATA_OVERHEAD, PathState, PeerKind};
+use super::{Context, DATA_OVERHEAD, PathState};
 use crate::crypto::TAG_LEN;
 use crate::wire::{HEADER_LEN, Message, Probe};
 
@@ -21,7 +21,7 @@ impl Context {
             self.active == Some(p.id) || several && p.state == PathState::Validated && self.permitted(p)
         };
         let payload = self.paths.iter().filter(used).map(Path::mtu).min()?;
-        if self.kind == Some(PeerKind::WireGuard) {
+        if self.peer.is_plain() {
             Some(payload.saturating_sub(Self::WIREGUARD_OVERHEAD) / Self::PADDING * Self::PADDING)
         } else {
             Some(payload.saturating_sub(DATA_OVERHEAD))
@@ -31,15 +31,15 @@ impl Context {
     /// Only a path that works is asked: silence has other reasons, and is found out otherwise.
     pub(super) fn may_ask(&self, path: &Path) -> bool {
         path.state == PathState::Validated
-            && self.sending.is_some()
-            && self.kind != Some(PeerKind::WireGuard)
+            && self.keys.can_seal()
+            && !self.peer.is_plain()
             && !self.is_silenced(path)
     }
 
     /// What is due about the size that a path carries.
     pub(super) fn ask_size(&mut self, now: Instant, at: usize) {
         let Some(path) = self.paths.get(at) else { return };
-        let from = self.next_of(path.id);
+        let from = self.keys.next_of(path.id);
         let Some(path) = self.paths.get_mut(at) else { return };
         let step = path.pmtu.drive(now, path.rtt.rto());
         if step.fell {
@@ -55,7 +55,7 @@ impl Context {
     fn ask(&mut self, now: Instant, at: usize, size: usize) {
         let nonce = self.random.u64();
         let Some(path) = self.paths.get(at) else { return };
-        let Some(counter) = self.next_of(path.id) else { return };
+        let Some(counter) = self.keys.next_of(path.id) else { return };
         let time = now.saturating_duration_since(self.started).as_micros() as u64;
         let probe = Probe { nonce, address: path.address, time, reports: Vec::new() };
         let mut content = Message::Probe(probe).encode();

@@ -59,7 +59,7 @@ impl Context {
 
     /// The policy that this end sends by: its own, or where that leaves it open, the one that the other end wishes.
     pub(super) fn sending_policy(&self) -> &Policy {
-        match (&self.config.policy, self.peer_set.as_ref().and_then(|s| s.wished.as_ref())) {
+        match (&self.config.policy, self.peer.wished()) {
             (Policy::Auto, Some(wished)) => wished,
             (own, _) => own,
         }
@@ -117,7 +117,7 @@ impl Context {
             return None;
         }
         let id = self.paths.get(second)?.id;
-        let (epoch, counter) = self.next_of(id)?;
+        let (epoch, counter) = self.keys.next_of(id)?;
         let mut payload = self.spare.filled(frame);
         if let Some(room) = payload.get_mut(HEADER_LEN..super::DATA_HEADROOM) {
             room.copy_from_slice(&sequence.to_be_bytes());
@@ -142,7 +142,7 @@ impl Context {
         flags: Flags,
     ) {
         let Some(second) = self.second(first) else { return };
-        let mut sequence = self.sequence;
+        let mut sequence = self.outflow.sequence();
         let mut copied = self.spare.copied.take().unwrap_or_default();
         for frame in frames.chunks(stride.max(1)) {
             if let Some(copy) = self.copy_over(now, Some(second), (sequence, flags), frame) {

@@ -9,13 +9,11 @@ impl Context {
     /// Keeps no more than an idle context needs, if it is one. Called when a timer is due, so that it wakes nobody; and
     /// where the other end's keepalives come before this end's timers, [`Context::handle_datagram`] does the same.
     pub(super) fn rest(&mut self, now: Instant) {
-        if !self.busy(now) && self.recent.is_empty() {
-            self.recent.rest();
+        if !self.busy(now) {
+            self.outflow.rest_of_sent();
         }
         if self.is_silent(now) {
-            for epoch in &mut self.epochs {
-                epoch.rest();
-            }
+            self.keys.rest();
             self.shrink(now);
         }
     }
@@ -38,13 +36,12 @@ impl Context {
         }
         self.paths.shrink_to_fit();
         self.remotes.rest();
-        self.own.shrink_to_fit();
-        self.epochs.shrink_to_fit();
+        self.locals.rest();
+        self.keys.shrink();
         self.contact.rest();
-        self.hold.rest();
+        self.outflow.rest();
         shrink(&mut self.transmits);
         shrink(&mut self.events);
-        shrink(&mut self.again);
     }
 }
 

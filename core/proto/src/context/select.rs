@@ -6,7 +6,7 @@
 use std::time::{Duration, Instant};
 
 use super::path::Path;
-use super::{Context, Event, Link, PathKey, PathState, PeerKind, Scar, timing};
+use super::{Context, Event, Link, PathKey, PathState, timing};
 use crate::policy::{Advantage, Merit};
 use crate::wire::{AddressFlags, Flags, PathId};
 
@@ -115,29 +115,23 @@ impl Context {
     /// Whether policy and the other end allow a path at all.
     pub(super) fn permitted(&self, path: &Path) -> bool {
         !self.is_silenced(path)
-            && self.interface(path.key.interface).is_some_and(|i| self.config.policy.rank(i).is_some())
-            && !self.peer_wish(path).1.contains(AddressFlags::DO_NOT_USE)
-    }
-
-    /// What the other end's SET says of the address that a path leads to: priority, flags, metered.
-    fn peer_wish(&self, path: &Path) -> (u8, AddressFlags, bool) {
-        let entry = self.peer_entry(path);
-        entry.map_or((0, AddressFlags::default(), false), |a| (a.priority, a.flags, a.metered))
+            && self.locals.interface(path.key.interface).is_some_and(|i| self.config.policy.rank(i).is_some())
+            && !self.peer.wish(path).1.contains(AddressFlags::DO_NOT_USE)
     }
 
     /// Whether this end pays for what goes over a path.
     pub(super) fn is_metered_here(&self, path: &Path) -> bool {
-        self.interface(path.key.interface).is_some_and(|i| i.metered)
+        self.locals.interface(path.key.interface).is_some_and(|i| i.metered)
     }
 
     /// Whether the other end does.
     pub(super) fn is_metered_there(&self, path: &Path) -> bool {
-        self.peer_wish(path).2
+        self.peer.wish(path).2
     }
 
     pub(super) fn merit(&self, path: &Path) -> Merit {
-        let interface = self.interface(path.key.interface);
-        let (priority, flags, peer_metered) = self.peer_wish(path);
+        let interface = self.locals.interface(path.key.interface);
+        let (priority, flags, peer_metered) = self.peer.wish(path);
         Merit {
             rank: interface.and_then(|i| self.config.policy.rank(i)).unwrap_or(usize::MAX),
             wish: u16::from(u8::MAX - priority) + if flags.contains(AddressFlags::BACKUP) { 256 } else { 0 },
@@ -272,7 +266,7 @@ impl Context {
         // What went into the silence of the old path goes again; what it did carry is dropped as come before.
         self.rescue(left);
         let answered = self.active_at().and_then(|at| self.paths.get(at)).and_then(|p| p.acknowledged);
-        self.send_again(answered);
+        self.outflow.resend_unsure(answered);
         let to_key = self.active_path();
         let reason = match (from, why) {
             (None, _) if !std::mem::replace(&mut self.switching.begun, true) => Reason::Connected,
@@ -391,7 +385,7 @@ impl Context {
     pub fn silence(&mut self, now: Instant, link: Option<Link>) {
         self.silenced = link;
         let Some(link) = link else {
-            self.scars.retain(|s: &Scar| now.saturating_duration_since(s.at) < Path::FORGIVEN);
+            self.locals.forgive(now);
             self.revalidate(now);
             self.switching.force_until = Some(now + FORCE);
             self.announce(now);
@@ -417,7 +411,7 @@ impl Context {
 
     /// With a plain WireGuard peer no PROBE can validate a path, so one that was not tried is as good as any.
     fn plain_candidate(&self) -> Option<PathId> {
-        if self.kind != Some(PeerKind::WireGuard) {
+        if !self.peer.is_plain() {
             return None;
         }
         let untried = self.paths.iter().filter(|p| p.state != PathState::Failed && self.permitted(p));

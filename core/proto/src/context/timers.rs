@@ -6,8 +6,8 @@
 
 use std::time::Instant;
 
+use super::Context;
 use super::path::Path;
-use super::{Context, timing};
 use crate::wire::PathId;
 
 /// What can be due on a path.
@@ -186,7 +186,7 @@ impl Context {
             }
         }
         self.doubt_what_was_better(now);
-        self.forget_epochs(now);
+        self.keys.forget_unused(now);
         self.rest(now);
     }
 
@@ -196,17 +196,5 @@ impl Context {
             Some(at) => self.send_report(now, at),
             None => drop(self.received.missing(now)),
         }
-    }
-
-    /// Epochs that neither end uses any more are forgotten. What the other end sealed with last is kept however long ago
-    /// that was: it may be idle.
-    fn forget_epochs(&mut self, now: Instant) {
-        let latest = self.epochs.iter().filter_map(|e| e.heard).max();
-        self.epochs.retain(|e| {
-            let over = |at: Option<Instant>| {
-                at.is_none_or(|at| now.saturating_duration_since(at) >= timing::EPOCH_OVERLAP)
-            };
-            e.superseded.is_none() || !over(e.superseded) || !over(e.heard) || e.heard == latest
-        });
     }
 }
