@@ -285,7 +285,7 @@ impl Context {
     }
 
     fn own_addresses(&self) -> Vec<Address> {
-        let preferred = self.paths.iter().find(|p| Some(p.id) == self.preferred).map(|p| p.address);
+        let preferred = self.paths.iter().find(|p| Some(p.id) == self.preferred);
         let mut list = Vec::new();
         let mut reflexive = Vec::new();
         for own in self.locals.addresses() {
@@ -293,9 +293,13 @@ impl Context {
             let rank = interface.and_then(|i| self.config.policy.rank(i));
             let mut paths = self.paths.iter().filter(|p| p.address == own.id).peekable();
             let silenced = paths.peek().is_some() && paths.clone().all(|p| self.is_silenced(p));
-            let priority = if preferred == Some(own.id) {
+            let carries = paths.any(Path::carries);
+            // All of the preferred path's link alike: which version of IP is quicker there, each end sees for itself.
+            let wished =
+                preferred.is_some_and(|p| p.address == own.id || carries && p.key.interface == own.interface);
+            let priority = if wished {
                 200
-            } else if paths.any(Path::carries) {
+            } else if carries {
                 100_u8.saturating_sub(u8::try_from(rank.unwrap_or(90).min(90)).unwrap_or(90))
             } else {
                 5
