@@ -173,6 +173,9 @@ pub struct PeerAdded {
     pub name: String,
     /// The endpoint identifiers, as far as they are known yet.
     pub eid: Eids,
+    /// What of it is not used, or not yet, and why: sentences for the user.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub notes: Vec<String>,
 }
 
 /// An invite was made.

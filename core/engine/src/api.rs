@@ -7,8 +7,10 @@ use std::time::{Duration, SystemTime};
 use mast_proto::wire::EidPair;
 use mast_proto::{EidPool, Interface, PathState, PeerKind, PeerLink, PeerState, Policy, Reason, Via};
 
+pub use crate::addresses::Addresses;
 use crate::os::{Family, Prefix};
 pub use crate::traffic::Bytes;
+pub use mast_proto::AddressSource;
 
 /// A Curve25519 public key.
 pub type PublicKey = [u8; 32];
@@ -66,7 +68,7 @@ pub struct PeerConfig {
     /// WireGuard's preshared key.
     pub preshared_key: Option<[u8; 32]>,
     /// Where it may be reached.
-    pub endpoints: Vec<SocketAddr>,
+    pub addresses: Addresses,
     /// What it is known to speak.
     pub kind: Option<PeerKind>,
     /// The IPv4 EIDs agreed with it; for a plain WireGuard peer, none.
@@ -573,11 +575,11 @@ impl std::fmt::Debug for EngineConfig {
 
 impl std::fmt::Debug for PeerConfig {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let Self { name, public_key, endpoints, kind, eid_v4, plain, policy, .. } = self;
+        let Self { name, public_key, addresses, kind, eid_v4, plain, policy, .. } = self;
         f.debug_struct("PeerConfig")
             .field("name", name)
             .field("public_key", public_key)
-            .field("endpoints", endpoints)
+            .field("addresses", addresses)
             .field("kind", kind)
             .field("eid_v4", eid_v4)
             .field("plain", plain)

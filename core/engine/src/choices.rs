@@ -80,6 +80,7 @@ mod tests {
             network: None,
             metered: false,
             addresses: vec![],
+            link_local: None,
             usable: true,
         }
     }

@@ -1,11 +1,12 @@
 //! What the service asks of the engine.
 
+use std::net::SocketAddr;
 use std::ops::Bound;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use mast_proto::wire::ShutReason;
-use mast_proto::{PathState, PeerState, Policy, Selector};
+use mast_proto::{AddressSource, PathState, PeerState, Policy, Selector};
 use tokio::sync::oneshot;
 
 use crate::api::{
@@ -17,6 +18,7 @@ use crate::handle::{Choose, Command, Page};
 use crate::name;
 use crate::os::Platform;
 use crate::peer::{Peer, PeerId};
+use crate::sockets::is_plausible;
 
 /// So many peers are told of at once.
 const PAGE: usize = 256;
@@ -33,6 +35,9 @@ impl<P: Platform> Engine<P> {
             Command::Outline(reply) => drop(reply.send(Ok(self.outline()))),
             Command::Check(peer, reply) => drop(reply.send(self.check_paths(now, peer.as_deref()))),
             Command::Glance(paths, reply) => drop(reply.send(Ok(self.glance(paths)))),
+            Command::SetAddresses { peer, source, list, reply } => {
+                drop(reply.send(self.set_addresses(now, &peer, source, list)));
+            }
             Command::Choose { interface, choice, reply } => {
                 drop(reply.send(self.choose(now, &interface, choice)));
             }
@@ -162,6 +167,32 @@ impl<P: Platform> Engine<P> {
             self.list.interfaces = usable;
             self.tell_interfaces(now);
         }
+        Ok(())
+    }
+
+    fn set_addresses(
+        &mut self,
+        now: Instant,
+        name: &str,
+        source: AddressSource,
+        list: Vec<SocketAddr>,
+    ) -> Result<(), EngineError> {
+        if source == AddressSource::Set {
+            let why = "only the peer itself tells the addresses of its SET";
+            return Err(std::io::Error::new(std::io::ErrorKind::InvalidInput, why).into());
+        }
+        let id = self.find_peer(name)?;
+        let Some(peer) = self.peers.get_mut(&id) else { return Ok(()) };
+        if !peer.config.addresses.set(source, list) {
+            return Ok(());
+        }
+        if self.up {
+            let list = peer.config.addresses.get(source).iter().copied().filter(is_plausible);
+            peer.context.set_addresses(now, source, list);
+            touch(&mut self.touched, id);
+        }
+        let config = peer.config.clone();
+        self.tell_change(Change::Peer(config));
         Ok(())
     }
 

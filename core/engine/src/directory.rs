@@ -40,13 +40,14 @@ impl Directory {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::api::Addresses;
 
     fn config(name: &str, key: u8) -> PeerConfig {
         PeerConfig {
             name: name.into(),
             public_key: [key; 32],
             preshared_key: None,
-            endpoints: vec![],
+            addresses: Addresses::default(),
             kind: None,
             eid_v4: None,
             plain: None,

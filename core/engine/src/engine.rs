@@ -9,8 +9,8 @@ use std::task::Poll;
 use std::time::{Duration, Instant};
 
 use mast_proto::{
-    AddressSource, Aead, Context, ContextConfig, EidBook, EidPool, HoldLimits, Interface, PeerKind, Policy,
-    Random, eid_v6, wire,
+    Aead, Context, ContextConfig, EidBook, EidPool, HoldLimits, Interface, PeerKind, Policy, Random, eid_v6,
+    wire,
 };
 use ring::rand::{SecureRandom, SystemRandom};
 use tokio::sync::{mpsc, oneshot, watch};
@@ -30,7 +30,7 @@ use crate::meet::{Accepting, Invited};
 use crate::name;
 use crate::os::{InterfaceList, Platform, Tun};
 use crate::outward::{Outward, Pumped};
-use crate::peer::{Names, Peer, PeerId};
+use crate::peer::{self, Names, Peer, PeerId};
 use crate::reconcile::{Outcome, Reconciler};
 use crate::road::{Net, Parts};
 use crate::routing::Routing;
@@ -600,8 +600,11 @@ impl<P: Platform> Engine<P> {
             peer.context.propose_eids(book.propose());
         }
         peer.context.handle_interfaces(now, Arc::clone(&self.shared));
-        let endpoints = peer.config.endpoints.iter().copied().filter(is_plausible);
-        peer.context.set_addresses(now, AddressSource::Configuration, endpoints);
+        for source in peer::SOURCES {
+            // None, too: it may have been withdrawn while MAST was down.
+            let list = peer.config.addresses.get(source).iter().copied().filter(is_plausible);
+            peer.context.set_addresses(now, source, list);
+        }
         peer.context.connect(now);
         if peer.is_plain() {
             peer.tick = Some(now);

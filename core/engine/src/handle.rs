@@ -1,9 +1,9 @@
 //! How the service talks to the engine.
 
-use std::net::Ipv6Addr;
+use std::net::{Ipv6Addr, SocketAddr};
 use std::time::{Duration, SystemTime};
 
-use mast_proto::Policy;
+use mast_proto::{AddressSource, Policy};
 use tokio::sync::{mpsc, oneshot};
 
 use crate::api::{
@@ -29,6 +29,7 @@ pub(crate) enum Command {
     Join { link: String, name: Option<String>, reply: Reply<NewPeer> },
     Glance(usize, Reply<Glance>),
     SetPolicy { peer: Option<String>, policy: Option<Policy>, reply: Reply<()> },
+    SetAddresses { peer: String, source: AddressSource, list: Vec<SocketAddr>, reply: Reply<()> },
     Choose { interface: String, choice: Choose, reply: Reply<()> },
     FullTunnel { peer: String, on: bool, reply: Reply<()> },
     Protect { on: bool, reply: Reply<()> },
@@ -199,6 +200,21 @@ impl EngineHandle {
     pub async fn clear_policy(&self, peer: &str) -> Result<(), EngineError> {
         let peer = Some(peer.to_owned());
         self.ask(|reply| Command::SetPolicy { peer, policy: None, reply }).await
+    }
+
+    /// Replaces the addresses of a peer that a source names; those of other sources stay. What no source names any
+    /// more is not tried again, and a path that carries data goes on for as long as it works. They are kept.
+    ///
+    /// # Errors
+    /// When there is no such peer, or the source is [`AddressSource::Set`], whose list is the peer's own to tell.
+    pub async fn set_addresses(
+        &self,
+        peer: &str,
+        source: AddressSource,
+        list: Vec<SocketAddr>,
+    ) -> Result<(), EngineError> {
+        let peer = peer.to_owned();
+        self.ask(|reply| Command::SetAddresses { peer, source, list, reply }).await
     }
 
     /// Changes what is chosen for an interface. It is in force when this returns.

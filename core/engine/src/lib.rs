@@ -36,6 +36,8 @@
 //! | `clamp` | the segment size that TCP connections through the tunnel agree on |
 //! | `tunnel` | the virtual interface: that it is there |
 //! | `upkeep`, `declared`, `reconcile` | what is set on the host: addresses, routes, leak protection |
+//! | `addresses` | where a peer may be reached, by source |
+//! | `reach` | whether a peer can be reached at an address, and why not |
 //! | `sockets` | one UDP socket per interface and family |
 //! | `sessions`, `wireguard` | WireGuard messages and sessions |
 //! | `eid_book` | IPv4 EIDs of all contexts together |
@@ -48,6 +50,7 @@
 //!
 //! The engine writes nothing to disk. Whatever must survive a restart comes as [`api::Change`].
 
+mod addresses;
 mod checksum;
 mod choices;
 mod clamp;
@@ -90,6 +93,7 @@ mod wireguard;
 pub mod api;
 pub mod declared;
 pub mod os;
+pub mod reach;
 pub mod surroundings;
 
 pub use engine::Engine;

@@ -3,11 +3,12 @@
 use std::net::SocketAddr;
 use std::time::{Duration, Instant, SystemTime};
 
-use mast_proto::AddressSource;
 use mast_proto::{PathKey, PeerKind, wire};
 use tokio::sync::oneshot;
 
-use crate::api::{Change, EngineError, InviteProblem, InviteRecord, PeerConfig, What};
+use crate::api::{
+    AddressSource, Addresses, Change, EngineError, InviteProblem, InviteRecord, PeerConfig, What,
+};
 use crate::engine::Engine;
 use crate::handle::{Invite, NewPeer};
 use crate::invite::{Link, LinkError, MAX_ADDRESSES};
@@ -150,7 +151,7 @@ impl<P: Platform> Engine<P> {
             name,
             public_key: join.public_key,
             preshared_key: Some(key),
-            endpoints: vec![path.remote],
+            addresses: Addresses::of(AddressSource::Invite, [path.remote]),
             kind: Some(PeerKind::Mast),
             eid_v4: None,
             plain: None,
@@ -282,7 +283,7 @@ impl<P: Platform> Engine<P> {
             name: name.clone(),
             public_key,
             preshared_key: Some(joining.lasting_key),
-            endpoints: joining.endpoints(),
+            addresses: Addresses::of(AddressSource::Invite, joining.endpoints()),
             kind: Some(PeerKind::Mast),
             eid_v4: None,
             plain: None,

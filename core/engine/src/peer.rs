@@ -1,11 +1,11 @@
 //! A peer: its configuration, its context, its WireGuard session.
 
 use std::collections::BTreeMap;
-use std::net::{Ipv6Addr, SocketAddr};
+use std::net::Ipv6Addr;
 use std::time::Instant;
 
 use mast_proto::wire::EidPair;
-use mast_proto::{Context, Interface, InterfaceId, PeerKind, eid_v6};
+use mast_proto::{AddressSource, Context, Interface, InterfaceId, PeerKind, eid_v6};
 
 use crate::api::{PathSnapshot, PeerConfig, PeerSnapshot, PlainPeer};
 use crate::sockets::is_plausible;
@@ -15,8 +15,18 @@ use crate::wireguard::Session;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub(crate) struct PeerId(pub u32);
 
-/// The most addresses that are kept of a peer.
-const MAX_ENDPOINTS: usize = 8;
+/// The sources of addresses that are told from outside and kept; the peer's SET is heard by the context alone.
+pub(crate) const SOURCES: [AddressSource; 7] = [
+    AddressSource::Configuration,
+    AddressSource::Invite,
+    AddressSource::EarlierRun,
+    AddressSource::Dns,
+    AddressSource::Lan,
+    AddressSource::Stun,
+    AddressSource::Presence,
+];
+/// The most addresses that are kept for the next run.
+const MAX_ANSWERED: usize = 8;
 
 pub(crate) struct Peer {
     pub config: PeerConfig,
@@ -66,16 +76,13 @@ impl Peer {
         if self.context.eid_v4().is_some() {
             self.config.eid_v4 = self.context.eid_v4();
         }
-        let known = self.context.known_remotes();
-        // The order follows the active path; that alone is not worth writing down.
-        if known.iter().any(|at| !self.config.endpoints.contains(at)) {
-            let mut endpoints: Vec<SocketAddr> = Vec::new();
-            for at in known.into_iter().chain(self.config.endpoints.iter().copied()) {
-                if is_plausible(&at) && !endpoints.contains(&at) && endpoints.len() < MAX_ENDPOINTS {
-                    endpoints.push(at);
-                }
-            }
-            self.config.endpoints = endpoints;
+        // The next run begins with what answered in this one. The order follows the active path; that alone is not
+        // worth writing down.
+        let answered = self.context.known_remotes().into_iter().filter(is_plausible);
+        let answered: Vec<_> = answered.take(MAX_ANSWERED).collect();
+        let kept = self.config.addresses.get(AddressSource::EarlierRun);
+        if answered.iter().any(|at| !kept.contains(at)) {
+            self.config.addresses.set(AddressSource::EarlierRun, answered);
         }
         self.config != before
     }

@@ -4,13 +4,14 @@
 //! sent is dropped, as on any link: data because that is what a full queue does, control because it is repeated.
 
 use std::io;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV6};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr, SocketAddrV6};
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
 use mast_proto::{Interface, InterfaceId, PathKey, SendError, Via};
 
 use crate::os::{Arrival, Family, NotReceived, NotSent, Platform, SendRefused, Udp};
+use crate::reach::{Unreachable, why_unreachable};
 
 /// The first pause before a socket that could not be made is tried again.
 const RETRY_FIRST: Duration = Duration::from_millis(100);
@@ -272,7 +273,8 @@ fn needs(interface: &Interface, family: Family) -> bool {
 }
 
 fn first(interface: &Interface, family: Family) -> Option<IpAddr> {
-    interface.addresses.iter().copied().find(|a| Family::of(*a) == family)
+    let link_local = interface.link_local.filter(|_| family == Family::V6).map(IpAddr::from);
+    interface.addresses.iter().copied().find(|a| Family::of(*a) == family).or(link_local)
 }
 
 /// Without IPv6's flow label, and without its scope but where the address means nothing otherwise (RFC 4007): they would
@@ -286,16 +288,10 @@ fn canonical(remote: SocketAddr) -> SocketAddr {
     }
 }
 
-/// Whether an address may be a peer's: a peer is one host, with a port.
+/// Whether an address may be a peer's: a peer is one host, with a port. Loopback goes no further than this host, as
+/// some tests want it.
 pub(crate) fn is_plausible(at: &SocketAddr) -> bool {
-    let broadcast = at.ip() == IpAddr::V4(Ipv4Addr::BROADCAST);
-    let link_local = matches!(at.ip(), IpAddr::V6(ip) if ip.is_unicast_link_local());
-    at.port() != 0
-        && at.ip() != IpAddr::V6(Ipv6Addr::UNSPECIFIED)
-        && !at.ip().is_unspecified()
-        && !at.ip().is_multicast()
-        && !broadcast
-        && !link_local
+    matches!(why_unreachable(*at), None | Some(Unreachable::Loopback(_)))
 }
 
 #[cfg(test)]

@@ -15,7 +15,7 @@ use gotatun::noise::rate_limiter::RateLimiter;
 use gotatun::noise::{Tunn, TunnResult};
 use gotatun::packet::{Packet, WgKind};
 use gotatun::x25519::{PublicKey, StaticSecret};
-use mast_engine::api::{EngineError, PeerConfig, PlainPeer};
+use mast_engine::api::{AddressSource, Addresses, EngineError, PeerConfig, PlainPeer};
 use mast_engine::os::Prefix;
 use mast_proto::{PeerKind, PeerState, Policy, Selector};
 
@@ -75,7 +75,7 @@ impl Server {
             name: "server".into(),
             public_key: self.key,
             preshared_key: Some(PSK),
-            endpoints: vec![self.at],
+            addresses: Addresses::of(AddressSource::Configuration, [self.at]),
             kind,
             eid_v4: None,
             plain: Some(PlainPeer {

@@ -27,7 +27,7 @@ fn full_tunnel(number: u8) -> EngineConfig {
         name: "server".into(),
         public_key: mast_engine::api::public_key(&[99; 32]),
         preshared_key: None,
-        endpoints: vec![],
+        addresses: mast_engine::api::Addresses::default(),
         kind: Some(PeerKind::WireGuard),
         eid_v4: None,
         plain: Some(PlainPeer {

@@ -255,7 +255,7 @@ async fn however_many_peers_each_is_told_of_once_and_in_order() {
                 name: format!("peer {number}"),
                 public_key: mast_engine::api::public_key(&key),
                 preshared_key: None,
-                endpoints: vec![],
+                addresses: mast_engine::api::Addresses::default(),
                 kind: None,
                 eid_v4: None,
                 plain: None,

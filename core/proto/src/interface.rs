@@ -1,6 +1,6 @@
 //! What the protocol knows of a local network interface.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv6Addr};
 
 /// The operating system's number of an interface (`ifindex`); unique while the interface exists.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -57,6 +57,15 @@ pub struct Interface {
     pub metered: bool,
     /// Its addresses that can source traffic: no loopback, multicast, IPv6 link-local, tentative or deprecated ones.
     pub addresses: Vec<IpAddr>,
+    /// Its IPv6 link-local address: it leads to link-local addresses of the same link only.
+    pub link_local: Option<Ipv6Addr>,
     /// Whether it can carry datagrams: administratively up, carrier present, at least one address.
     pub usable: bool,
+}
+
+impl Interface {
+    /// Whether an address is one of its own now.
+    pub fn has(&self, address: IpAddr) -> bool {
+        self.addresses.contains(&address) || self.link_local.is_some_and(|own| address == own)
+    }
 }

@@ -84,7 +84,7 @@
 //!     let mut context = Context::new(config, now);
 //!     context.handle_interfaces(now, [Interface {
 //!         id: InterfaceId(1), name: "eth0".into(), kind: InterfaceKind::Ethernet, network: None,
-//!         metered: false, addresses: vec![address(host).ip()], usable: true,
+//!         metered: false, addresses: vec![address(host).ip()], link_local: None, usable: true,
 //!     }].into());
 //!     context
 //! }).collect();

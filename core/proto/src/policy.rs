@@ -209,6 +209,7 @@ mod tests {
             network: network.map(Into::into),
             metered: false,
             addresses: vec![],
+            link_local: None,
             usable: true,
         }
     }

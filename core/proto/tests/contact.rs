@@ -29,6 +29,7 @@ fn interface(id: u8, usable: bool) -> Interface {
         network: None,
         metered: false,
         addresses: vec![IpAddr::from([198, 51, 100, id])],
+        link_local: None,
         usable,
     }
 }
@@ -183,4 +184,41 @@ fn what_is_sent_between_handshake_and_keys_is_held() {
         rest = &mut rest[count * (DATA_OVERHEAD + 40)..];
     }
     assert_eq!(context.held(), (3 * 40, 0));
+}
+
+#[test]
+fn a_link_local_address_is_reached_over_its_own_link_alone() {
+    let now = Instant::now();
+    let mut context = wanting(now, PeerKind::Mast);
+    let remote: SocketAddr = "[fe80::9%2]:6278".parse().expect("an address");
+    let keys = |context: &Context| context.paths().map(|p| p.key).collect::<Vec<_>>();
+    context.set_addresses(now, AddressSource::Configuration, [remote]);
+    assert_eq!(keys(&context), [], "the interface has no link-local address yet");
+    let with = |own: Option<&str>| {
+        let mut list = [interface(1, true), interface(2, true)];
+        for interface in &mut list {
+            interface.addresses.push("2001:db8::7".parse().expect("an address"));
+            interface.link_local = own.map(|own| own.parse().expect("an address"));
+        }
+        list
+    };
+    let [one, two] = with(Some("fe80::7"));
+    context.handle_interfaces(now, [one, two].into());
+    let expected = PathKey::direct(InterfaceId(2), "fe80::7".parse().expect("an address"), remote);
+    assert_eq!(keys(&context), [expected]);
+    // Another address is reached from addresses of its own scope.
+    context.set_addresses(now, AddressSource::Dns, ["[2001:db8::9]:6278".parse().expect("an address")]);
+    let of_global = |p: &&PathKey| p.remote != remote;
+    let all = keys(&context);
+    assert_eq!(all.iter().filter(of_global).count(), 2, "{all:?}");
+    assert!(all.iter().filter(of_global).all(|p| p.local.to_string() == "2001:db8::7"), "{all:?}");
+    context.set_addresses(now, AddressSource::Dns, []);
+    // It goes with the address, or with the interface.
+    context.handle_interfaces(now, with(None).into());
+    assert_eq!(keys(&context), []);
+    context.handle_interfaces(now, with(Some("fe80::7")).into());
+    assert_eq!(keys(&context), [expected]);
+    let [one, _] = with(Some("fe80::7"));
+    context.handle_interfaces(now, [one].into());
+    assert_eq!(keys(&context), []);
 }

@@ -326,6 +326,7 @@ mod tests {
                     network: Some("Train".into()),
                     metered: true,
                     addresses: vec!["192.0.2.7".parse().unwrap()],
+                    link_local: None,
                     usable: true,
                 },
                 InterfaceChoice { metered: Some(true), excluded: false },

@@ -1,13 +1,24 @@
 //! Where a peer may be reached, as the user writes it: an address or a host name, and a port.
 
 use std::fmt;
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, Ipv6Addr, SocketAddr, SocketAddrV6};
 
-/// `HOST:PORT`; an IPv6 address in brackets.
-#[derive(Debug, Clone, PartialEq, Eq)]
+use mast_engine::reach::{Unreachable, why_unreachable};
+
+/// `HOST:PORT`; an IPv6 address in brackets, a link-local one with its zone: `[fe80::1%wlan0]:6278`.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Endpoint {
     /// An address, ready for use.
     Address(SocketAddr),
+    /// A link-local address, for use while its interface is there.
+    Zoned {
+        /// The address.
+        address: Ipv6Addr,
+        /// The interface that leads there: its name, or its number.
+        zone: String,
+        /// The UDP port.
+        port: u16,
+    },
     /// A name, which must be looked up.
     Name {
         /// The host.
@@ -21,13 +32,14 @@ impl Endpoint {
     /// Reads an endpoint; the error says what is wrong with it.
     ///
     /// # Errors
-    /// When it is neither an address nor a host name with a port.
+    /// When it is neither an address nor a host name with a port, or an address at which no peer can be reached.
     pub fn parse(text: &str) -> Result<Self, String> {
+        let is_address = |text: &str| text.split('%').next().is_some_and(|a| a.parse::<IpAddr>().is_ok());
         let (host, port) = match text.rsplit_once(':') {
             Some((host, port)) if !host.contains(':') || (host.starts_with('[') && host.ends_with(']')) => {
                 (host, port)
             }
-            Some(_) if text.parse::<IpAddr>().is_ok() => {
+            Some(_) if is_address(text) => {
                 return Err(format!("`{text}` has no port: write `[{text}]:6278`"));
             }
             None if !text.is_empty() => return Err(format!("`{text}` has no port: write `{text}:6278`")),
@@ -39,14 +51,15 @@ impl Endpoint {
         };
         let port = match port.parse::<u16>() {
             Ok(port) if port != 0 => port,
-            _ => return Err(format!("`{text}`: the port must be 1 to 65535")),
+            _ => return Err(format!("`{text}`: {}", Unreachable::Port)),
         };
         let bare = host.trim_start_matches('[').trim_end_matches(']');
+        let (bare, zone) = match bare.split_once('%') {
+            Some((address, zone)) => (address, Some(zone)),
+            None => (bare, None),
+        };
         if let Ok(address) = bare.parse::<IpAddr>() {
-            if address.is_unspecified() || address.is_multicast() {
-                return Err(format!("`{text}`: no host can be reached at {address}"));
-            }
-            return Ok(Self::Address((address, port).into()));
+            return Self::of_address(text, address.to_canonical(), zone, port);
         }
         let label = |l: &str| {
             !l.is_empty() && l.len() <= 63 && l.chars().all(|c| c.is_alphanumeric() || c == '-' || c == '_')
@@ -54,28 +67,67 @@ impl Endpoint {
         let name = host.strip_suffix('.').unwrap_or(host);
         // What consists of numbers only is an address that was mistyped.
         let numeric = name.rsplit('.').next().is_some_and(|l| l.bytes().all(|b| b.is_ascii_digit()));
-        if name.len() > 253 || !name.split('.').all(label) || numeric {
+        if zone.is_some() || name.len() > 253 || !name.split('.').all(label) || numeric {
             return Err(format!("`{host}` is neither an address nor a host name"));
         }
         Ok(Self::Name { host: host.to_owned(), port })
     }
 
-    /// The address, unless it must be looked up.
-    pub fn address(&self) -> Option<SocketAddr> {
-        match self {
-            Self::Address(address) => Some(*address),
-            Self::Name { .. } => None,
+    fn of_address(text: &str, address: IpAddr, zone: Option<&str>, port: u16) -> Result<Self, String> {
+        let at = SocketAddr::from((address, port));
+        match (why_unreachable(at), zone, address) {
+            (Some(Unreachable::NoZone(_)), Some(zone), IpAddr::V6(address)) => {
+                let wrong = |c: char| c == '/' || c == ':' || c == '%' || c.is_whitespace() || c.is_control();
+                if zone.is_empty() || zone.len() > 15 || zone.contains(wrong) {
+                    return Err(format!(
+                        "`{text}`: the zone `{zone}` cannot be an interface, such as `wlan0`"
+                    ));
+                }
+                Ok(Self::Zoned { address, zone: zone.to_owned(), port })
+            }
+            (Some(why), _, _) => Err(format!("`{text}`: {why}")),
+            (None, Some(zone), _) => Err(format!(
+                "`{text}`: only a link-local address (fe80::…) has a zone (`%{zone}`), and {address} is none: write `{at}`"
+            )),
+            (None, None, _) => Ok(Self::Address(at)),
         }
     }
 
-    /// The addresses that it stands for now.
+    /// The address, unless it must be looked up or has a zone.
+    pub fn address(&self) -> Option<SocketAddr> {
+        match self {
+            Self::Address(address) => Some(*address),
+            Self::Zoned { .. } | Self::Name { .. } => None,
+        }
+    }
+
+    /// The interface over which alone it is reached.
+    pub fn zone(&self) -> Option<&str> {
+        match self {
+            Self::Zoned { zone, .. } => Some(zone),
+            Self::Address(_) | Self::Name { .. } => None,
+        }
+    }
+
+    /// The address with its zone, while the interface is there.
+    pub fn zoned(&self) -> Option<SocketAddr> {
+        let Self::Zoned { address, zone, port } = self else { return None };
+        let number = mast_platform::interface_number(zone).or_else(|| zone.parse().ok())?;
+        Some(SocketAddrV6::new(*address, *port, 0, number).into())
+    }
+
+    /// The addresses that it stands for now. A zone whose interface is not there stands for none.
     ///
     /// # Errors
     /// When the name cannot be looked up.
     pub async fn resolve(&self) -> std::io::Result<Vec<SocketAddr>> {
         match self {
             Self::Address(address) => Ok(vec![*address]),
-            Self::Name { host, port } => Ok(tokio::net::lookup_host((host.as_str(), *port)).await?.collect()),
+            Self::Zoned { .. } => Ok(self.zoned().into_iter().collect()),
+            Self::Name { host, port } => {
+                let found = tokio::net::lookup_host((host.as_str(), *port)).await?;
+                Ok(found.map(|at| SocketAddr::new(at.ip().to_canonical(), at.port())).collect())
+            }
         }
     }
 }
@@ -84,6 +136,7 @@ impl fmt::Display for Endpoint {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Address(address) => address.fmt(f),
+            Self::Zoned { address, zone, port } => write!(f, "[{address}%{zone}]:{port}"),
             Self::Name { host, port } => write!(f, "{host}:{port}"),
         }
     }
@@ -95,11 +148,32 @@ mod tests {
 
     #[test]
     fn reads_what_it_writes() {
-        for text in ["192.0.2.1:6278", "[2001:db8::1]:1", "nas.example.org:51820", "localhost:65535"] {
+        for text in [
+            "192.0.2.1:6278",
+            "169.254.7.1:1",
+            "[2001:db8::1]:1",
+            "[fe80::1%wifi0]:51820",
+            "[fe80::1%3]:51820",
+            "nas.example.org:51820",
+            "localhost:65535",
+        ] {
             assert_eq!(Endpoint::parse(text).unwrap().to_string(), text);
         }
+        assert_eq!(Endpoint::parse("[::ffff:192.0.2.1]:7").unwrap().to_string(), "192.0.2.1:7");
+        assert_eq!(Endpoint::parse("[fe80::1%wifi0]:1").unwrap().zone(), Some("wifi0"));
         assert!(Endpoint::parse("192.0.2.1:1").unwrap().address().is_some());
         assert!(Endpoint::parse("nas:1").unwrap().address().is_none());
+    }
+
+    #[tokio::test]
+    async fn a_zone_is_its_interface_while_that_is_there() {
+        let own = mast_platform::interface_number("lo");
+        let resolve =
+            |text: &'static str| async move { Endpoint::parse(text).unwrap().resolve().await.unwrap() };
+        let expected = own.map(|number| SocketAddrV6::new("fe80::1".parse().unwrap(), 7, 0, number).into());
+        assert_eq!(resolve("[fe80::1%lo]:7").await, Vec::from_iter(expected));
+        assert_eq!(resolve("[fe80::1%3]:7").await, ["[fe80::1%3]:7".parse().unwrap()]);
+        assert!(resolve("[fe80::1%nosuch0]:7").await.is_empty());
     }
 
     #[test]
@@ -112,7 +186,21 @@ mod tests {
             ("nas:99999", "port must be 1 to 65535"),
             ("192.0.2.256:1", "neither an address nor a host name"),
             ("na s:1", "neither an address nor a host name"),
-            ("0.0.0.0:1", "no host can be reached"),
+            ("0.0.0.0:1", "stands for no host"),
+            ("[ff02::1%wifi0]:1", "multicast"),
+            ("255.255.255.255:1", "everybody's address"),
+            ("127.0.0.1:51820", "this machine itself"),
+            ("[::1]:1", "this machine itself"),
+            (
+                "[fe80::1]:1",
+                "write the zone, which is the interface that leads there, such as `fe80::1%wlan0`",
+            ),
+            ("[fe80::1%]:1", "the zone `` cannot be an interface"),
+            ("[fe80::1%a/b]:1", "the zone `a/b` cannot be an interface"),
+            ("[2001:db8::1%wifi0]:1", "only a link-local address (fe80::…) has a zone (`%wifi0`)"),
+            ("192.0.2.1%wifi0:1", "only a link-local address"),
+            ("nas%wifi0:1", "neither an address nor a host name"),
+            ("fe80::1%wifi0", "write `[fe80::1%wifi0]:6278`"),
             ("", "not HOST:PORT"),
             (":1", "neither an address"),
         ] {

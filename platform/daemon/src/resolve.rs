@@ -1,13 +1,19 @@
-//! Looks up the host names among peers' endpoints, in the background, for as long as it matters.
+//! Looks up the host names among peers' endpoints, and the interfaces that zones name, in the background.
+//!
+//! What a name stands for is the list of the source *DNS*: each look-up that succeeds replaces what the name stood for,
+//! so that an address goes when the name no longer leads there. One that fails replaces nothing: it says nothing of
+//! the peer. Nothing else of the peer is touched, whatever comes and goes.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use mast_engine::api::{EngineError, Happening, Moved, PublicKey, Snapshot, What};
+use mast_engine::api::{Happening, Moved, PublicKey, What};
+use mast_engine::reach::why_unreachable;
 use mast_engine::{Heard, Reader};
-use mast_proto::PeerState;
+use mast_proto::{AddressSource, PeerState};
+use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep_until, timeout};
 
 use crate::daemon::Daemon;
@@ -17,56 +23,137 @@ use crate::endpoint::Endpoint;
 const RETRY: Duration = Duration::from_secs(2);
 /// The longest pause while a peer is wanted and does not answer: it may have moved.
 const LOST: Duration = Duration::from_secs(60);
-/// The pause while it answers: then its addresses come from itself.
+/// The pause while it answers: then its addresses come from itself, and a look-up only finds those that it gave up.
 const CONNECTED: Duration = Duration::from_secs(600);
 /// How long one look-up may take.
 const LOOK_UP: Duration = Duration::from_secs(10);
-/// The most addresses that one peer is given.
-const MAX_ADDRESSES: usize = 8;
+/// How often it is seen whether the interface of a zone came, went, or has another number: that takes no time.
+const ZONES: Duration = Duration::from_secs(2);
+/// The most addresses that the names of one peer give it. Each is tried over each interface.
+pub(crate) const MOST: usize = 8;
+/// Names are looked up on threads that also write the state; so many at a time leave it some.
+const AT_A_TIME: usize = 4;
 
+/// What one name led to: its addresses, or none if it cannot be looked up now.
+type Answer = (Endpoint, Option<Vec<SocketAddr>>);
+
+/// A peer with endpoints that are no plain addresses.
 struct Watch {
+    endpoints: Vec<Endpoint>,
     due: Instant,
     pause: Duration,
+    /// It is being looked up.
+    running: bool,
+    /// What each name stood for when it was last looked up with success.
+    found: BTreeMap<Endpoint, Vec<SocketAddr>>,
+    /// The addresses that the configuration says, with those whose zones are there, as the engine was given them.
+    configured: Vec<SocketAddr>,
+    /// What the user was told.
+    told: BTreeSet<String>,
+}
+
+impl Watch {
+    fn new(endpoints: Vec<Endpoint>) -> Self {
+        let names = endpoints.iter().any(|e| matches!(e, Endpoint::Name { .. }));
+        Self {
+            due: Instant::now() + if names { Duration::ZERO } else { FAR },
+            endpoints,
+            pause: RETRY,
+            running: false,
+            found: BTreeMap::new(),
+            configured: Vec::new(),
+            told: BTreeSet::new(),
+        }
+    }
+
+    fn names(&self) -> impl Iterator<Item = &Endpoint> {
+        self.endpoints.iter().filter(|e| matches!(e, Endpoint::Name { .. }))
+    }
+}
+
+/// Where nothing is due.
+const FAR: Duration = Duration::from_secs(1 << 30);
+
+/// Everything that is watched, by what is due first.
+#[derive(Default)]
+struct Watches {
+    by_key: BTreeMap<PublicKey, Watch>,
+    due: BTreeSet<(Instant, PublicKey)>,
+    /// Some have zones.
+    zones: bool,
+}
+
+impl Watches {
+    /// Takes over which peers there are.
+    fn sync(&mut self, wanted: Vec<(PublicKey, Vec<Endpoint>)>) {
+        let mut before = std::mem::take(&mut self.by_key);
+        self.due.clear();
+        self.zones = wanted.iter().flat_map(|(_, endpoints)| endpoints).any(|e| e.zone().is_some());
+        for (key, endpoints) in wanted {
+            let same = before.remove(&key).filter(|watch| watch.endpoints == endpoints);
+            let watch = same.unwrap_or_else(|| Watch::new(endpoints));
+            self.due.insert((watch.due, key));
+            self.by_key.insert(key, watch);
+        }
+    }
+
+    fn schedule(&mut self, key: PublicKey, at: Instant) {
+        let Some(watch) = self.by_key.get_mut(&key) else { return };
+        self.due.remove(&(watch.due, key));
+        watch.due = at;
+        self.due.insert((at, key));
+    }
+
+    /// Some peer has no path left: it may have moved.
+    fn hurry(&mut self, at: Instant) {
+        let later: Vec<_> = self.due.iter().filter(|(due, _)| *due > at).map(|(_, key)| *key).collect();
+        for key in later {
+            if self.by_key.get(&key).is_some_and(|watch| watch.names().next().is_some()) {
+                self.schedule(key, at);
+            }
+        }
+    }
 }
 
 /// Looks up whatever is due, until the engine ends.
 pub(crate) async fn run(daemon: Arc<Daemon>, mut happenings: Reader<Happening>) {
-    let mut watches: BTreeMap<PublicKey, Watch> = BTreeMap::new();
+    let mut watches = Watches::default();
+    let mut running: JoinSet<(PublicKey, Vec<Answer>)> = JoinSet::new();
+    let mut zones = tokio::time::interval(ZONES);
+    zones.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    let mut seen = None;
     loop {
-        let hosts = daemon.store().hosts();
+        let changed = Some(daemon.store().hosts_changed());
+        if seen != changed {
+            seen = changed;
+            watches.sync(daemon.store().hosts());
+        }
         let now = Instant::now();
-        let wanted: BTreeSet<PublicKey> = hosts.iter().map(|(key, _)| *key).collect();
-        watches.retain(|key, _| wanted.contains(key));
-        for (key, _) in &hosts {
-            watches.entry(*key).or_insert(Watch { due: now, pause: RETRY });
+        while running.len() < AT_A_TIME
+            && let Some(&(at, key)) = watches.due.first().filter(|(at, _)| *at <= now)
+        {
+            watches.due.remove(&(at, key));
+            let Some(watch) = watches.by_key.get_mut(&key).filter(|w| !w.running) else { continue };
+            watch.running = true;
+            let names: Vec<Endpoint> = watch.names().cloned().collect();
+            running.spawn(async move { (key, look_up(names).await) });
         }
-        if watches.values().any(|w| w.due <= now) {
-            let Ok(snapshot) = daemon.engine.snapshot().await else { return };
-            for (key, names) in hosts {
-                let Some(watch) = watches.get_mut(&key).filter(|w| w.due <= now) else { continue };
-                let pause = attend(&daemon, &snapshot, key, &names, &mut watch.pause).await;
-                watch.due = Instant::now() + pause;
-            }
-            continue;
-        }
-        let next = watches.values().map(|w| w.due).min();
-        let due = async {
-            match next {
-                Some(due) => sleep_until(due).await,
-                None => std::future::pending().await,
-            }
-        };
+        let next = watches.due.first().map(|(at, _)| *at).filter(|_| running.len() < AT_A_TIME);
         tokio::select! {
-            () = due => {}
+            () = async { match next { Some(at) => sleep_until(at).await, None => std::future::pending().await } } => {}
+            Some(done) = running.join_next() => {
+                if let Ok((key, answers)) = done && !attend(&daemon, &mut watches, key, answers).await {
+                    return;
+                }
+            }
+            _ = zones.tick(), if watches.zones => see_zones(&daemon, &mut watches).await,
             () = daemon.look_up.notified() => {}
             heard = happenings.next() => {
                 let Some(first) = heard else { return };
                 // Thousands of peers may lose their last path at once.
                 let rest = std::iter::from_fn(|| happenings.try_next());
                 if std::iter::once(first).chain(rest).fold(false, |lost, heard| lost | is_loss(&heard)) {
-                    // It may have moved.
-                    let soon = Instant::now() + RETRY;
-                    watches.values_mut().for_each(|w| w.due = w.due.min(soon));
+                    watches.hurry(Instant::now() + RETRY);
                 }
             }
         }
@@ -81,85 +168,206 @@ fn is_loss(heard: &Heard<Happening>) -> bool {
     }
 }
 
-/// Looks up one peer's names if it does not answer, and returns the pause before the next time.
-async fn attend(
-    daemon: &Daemon,
-    snapshot: &Snapshot,
-    key: PublicKey,
-    names: &[Endpoint],
-    pause: &mut Duration,
-) -> Duration {
-    let peer = snapshot.peers.iter().find(|p| p.public_key == key);
-    if peer.is_some_and(|p| p.state == PeerState::Connected) {
-        *pause = RETRY;
-        return CONNECTED;
-    }
-    let found = look_up(names).await;
-    if found.is_empty() {
-        let now = *pause;
-        *pause = (now * 2).min(LOST);
-        return now;
-    }
-    *pause = RETRY;
-    if let Err(error) = give(daemon, key, found).await {
-        tracing::warn!(%error, "the addresses that were looked up could not be used");
-    }
-    LOST
-}
-
-/// The addresses that names stand for; a name that cannot be looked up adds none.
-pub(crate) async fn look_up(names: &[Endpoint]) -> Vec<SocketAddr> {
-    let mut found = Vec::new();
-    for name in names {
-        match timeout(LOOK_UP, name.resolve()).await {
-            Ok(Ok(addresses)) => found.extend(addresses),
-            Ok(Err(error)) => tracing::debug!(%name, %error, "a peer's name could not be looked up"),
-            Err(_) => tracing::debug!(%name, "a peer's name could not be looked up in time"),
+/// Takes over what a peer's names led to, and says when they are looked up next. False when the engine has ended.
+async fn attend(daemon: &Daemon, watches: &mut Watches, key: PublicKey, answers: Vec<Answer>) -> bool {
+    let Some(watch) = watches.by_key.get_mut(&key) else { return true };
+    watch.running = false;
+    let mut failed = false;
+    for (name, answer) in answers {
+        match answer {
+            Some(addresses) => drop(watch.found.insert(name, addresses)),
+            None => failed = true,
         }
     }
-    let mut unique = Vec::new();
-    for address in found {
-        if !unique.contains(&address) && unique.len() < MAX_ADDRESSES {
-            unique.push(address);
-        }
-    }
-    unique
-}
-
-/// Gives the engine addresses of a peer that does not answer at those it knows.
-///
-/// The engine takes a peer's addresses when the peer is added: so it is added anew, which costs nothing while
-/// there is no connection.
-async fn give(daemon: &Daemon, key: PublicKey, found: Vec<SocketAddr>) -> Result<(), EngineError> {
-    let Some(mut peer) = daemon.store().peer(&key) else {
-        return Ok(());
+    let found = Found::of(watch.names().filter_map(|name| Some((name, watch.found.get(name)?.as_slice()))));
+    let pause = if failed && found.addresses.is_empty() {
+        let pause = watch.pause;
+        watch.pause = (pause * 2).min(LOST);
+        pause
+    } else {
+        watch.pause = RETRY;
+        LOST
     };
-    if found.iter().all(|address| peer.endpoints.contains(address)) {
-        return Ok(());
-    }
-    let mut endpoints = found;
-    for old in &peer.endpoints {
-        if !endpoints.contains(old) && endpoints.len() < MAX_ADDRESSES {
-            endpoints.push(*old);
+    let Some(name) = daemon.store().peer(&key).map(|peer| peer.name) else { return true };
+    for note in found.notes {
+        if watch.told.insert(note.clone()) {
+            daemon.note_text(&name, note);
         }
     }
-    peer.endpoints = endpoints;
-    tracing::info!(peer = peer.name, "a peer's name leads to new addresses");
-    daemon.store().keep(key);
-    daemon.engine.remove_peer(&peer.name).await?;
-    daemon.engine.add_peer(peer).await
+    if !watch.found.is_empty() {
+        give(daemon, &name, AddressSource::Dns, found.addresses).await;
+    }
+    let state = daemon.engine.peer(&name).await.map(|peer| peer.state);
+    let pause = if matches!(state, Ok(PeerState::Connected)) { CONNECTED } else { pause };
+    watches.schedule(key, Instant::now() + pause);
+    true
+}
+
+/// Gives the engine the addresses of a source; whether it took them.
+async fn give(daemon: &Daemon, name: &str, source: AddressSource, list: Vec<SocketAddr>) -> bool {
+    let given = daemon.engine.set_addresses(name, source, list).await;
+    // It was removed meanwhile.
+    given.inspect_err(|error| tracing::debug!(peer = name, %error, "addresses are not used")).is_ok()
+}
+
+/// Gives the engine the addresses whose zones are there, which have the number that their interfaces have now.
+async fn see_zones(daemon: &Daemon, watches: &mut Watches) {
+    for (key, watch) in &mut watches.by_key {
+        let zoned: Vec<&Endpoint> = watch.endpoints.iter().filter(|e| e.zone().is_some()).collect();
+        if zoned.is_empty() {
+            continue;
+        }
+        let Some(mut list) = daemon.store().fixed(key) else { continue };
+        let Some(name) = daemon.store().peer(key).map(|peer| peer.name) else { continue };
+        let mut absent = Vec::new();
+        for endpoint in zoned {
+            match endpoint.zoned() {
+                Some(at) => list.push(at),
+                None => absent.push(endpoint.to_string()),
+            }
+        }
+        for endpoint in absent {
+            if watch.told.insert(endpoint.clone()) {
+                let note = format!("there is no interface for {endpoint} now; it is used when there is");
+                daemon.note_text(&name, note);
+            }
+        }
+        if list != watch.configured && give(daemon, &name, AddressSource::Configuration, list.clone()).await {
+            watch.configured = list;
+        }
+    }
+}
+
+/// What names lead to.
+async fn look_up(names: Vec<Endpoint>) -> Vec<Answer> {
+    let mut answers = Vec::new();
+    for name in names {
+        let answer = match timeout(LOOK_UP, name.resolve()).await {
+            Ok(Ok(addresses)) => Some(addresses),
+            Ok(Err(error)) => {
+                tracing::debug!(%name, %error, "a peer's name could not be looked up");
+                None
+            }
+            Err(_) => {
+                tracing::debug!(%name, "a peer's name could not be looked up in time");
+                None
+            }
+        };
+        answers.push((name, answer));
+    }
+    answers
+}
+
+/// What the names of one peer stand for.
+#[derive(Debug, Default)]
+pub(crate) struct Found {
+    pub addresses: Vec<SocketAddr>,
+    /// What of it is not used, and why.
+    pub notes: Vec<String>,
+}
+
+impl Found {
+    /// Looks up one name, now.
+    pub async fn look_up(name: &Endpoint) -> Self {
+        let answers = look_up(vec![name.clone()]).await;
+        Self::of(answers.iter().filter_map(|(name, answer)| Some((name, answer.as_deref()?))))
+    }
+
+    /// The first of each name, then the second of each, and so on, so that one with many leaves room for the others.
+    fn of<'a>(names: impl Iterator<Item = (&'a Endpoint, &'a [SocketAddr])>) -> Self {
+        let mut found = Self::default();
+        let mut lists = Vec::new();
+        for (name, all) in names {
+            let mut useful: Vec<SocketAddr> = Vec::new();
+            let mut useless = None;
+            for &at in all {
+                match why_unreachable(at) {
+                    Some(why) => useless = useless.or(Some(why)),
+                    None if !useful.contains(&at) => useful.push(at),
+                    None => {}
+                }
+            }
+            if let Some(why) = useless {
+                found.notes.push(format!("{name} leads to an address that is of no use: {why}"));
+            }
+            lists.push((name, useful));
+        }
+        let longest = lists.iter().map(|(_, list)| list.len()).max().unwrap_or(0);
+        for place in 0..longest {
+            for at in lists.iter().filter_map(|(_, list)| list.get(place)) {
+                if found.addresses.len() < MOST && !found.addresses.contains(at) {
+                    found.addresses.push(*at);
+                }
+            }
+        }
+        for (name, list) in lists {
+            let used = list.iter().filter(|at| found.addresses.contains(at)).count();
+            if used < list.len() {
+                found.notes.push(format!(
+                    "{name} has {} addresses, of which {used} are tried: a peer is given no more than {MOST} by its \
+                     names, so that its other addresses have their turn",
+                    list.len()
+                ));
+            }
+        }
+        found
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
+    fn name(text: &str) -> Endpoint {
+        Endpoint::parse(text).unwrap()
+    }
+
+    fn at(n: u8) -> SocketAddr {
+        ([192, 0, 2, n], 7).into()
+    }
+
     #[tokio::test]
-    async fn looks_up_what_can_be_looked_up() {
-        let names =
-            ["localhost:7", "127.0.0.1:7", "no.such.name.invalid:7"].map(|n| Endpoint::parse(n).unwrap());
-        let found = look_up(&names).await;
+    async fn what_cannot_be_looked_up_says_nothing_of_the_others() {
+        let answers = look_up(vec![name("localhost:7"), name("no.such.name.invalid:7")]).await;
+        let found = answers[0].1.as_ref().unwrap();
         assert!(found.contains(&"127.0.0.1:7".parse().unwrap()), "{found:?}");
-        assert_eq!(found.iter().filter(|a| a.is_ipv4()).count(), 1, "{found:?}");
+        assert_eq!(answers[1].1, None);
+    }
+
+    #[tokio::test]
+    async fn a_name_that_leads_to_this_machine_is_told_to_be_of_no_use() {
+        let found = Found::look_up(&name("localhost:7")).await;
+        assert!(found.addresses.is_empty(), "{found:?}");
+        assert!(
+            found.notes[0].contains("localhost:7") && found.notes[0].contains("this machine itself"),
+            "{found:?}"
+        );
+    }
+
+    #[test]
+    fn a_name_with_forty_addresses_leaves_room_for_another_and_says_so() {
+        let many: Vec<_> = (1..=40).map(at).collect();
+        let (big, small) = (name("big.example:7"), name("small.example:7"));
+        let few = [at(100), at(101)];
+        let found = Found::of([(&big, &many[..]), (&small, &few[..])].into_iter());
+        assert_eq!(found.addresses.len(), MOST);
+        assert!(few.iter().all(|a| found.addresses.contains(a)), "{found:?}");
+        assert_eq!(found.notes.len(), 1, "{found:?}");
+        assert!(found.notes[0].contains("big.example:7 has 40 addresses, of which 6 are tried"), "{found:?}");
+    }
+
+    #[test]
+    fn a_peer_that_is_watched_stays_watched_as_it_was() {
+        let mut watches = Watches::default();
+        watches.sync(vec![([1; 32], vec![name("a:1")]), ([2; 32], vec![name("b:1")])]);
+        let later = Instant::now() + LOST;
+        watches.schedule([1; 32], later);
+        watches.sync(vec![([1; 32], vec![name("a:1")]), ([2; 32], vec![name("c:1")])]);
+        assert_eq!(watches.by_key[&[1; 32]].due, later);
+        assert!(watches.by_key[&[2; 32]].due <= Instant::now(), "another name");
+        watches.hurry(Instant::now() + RETRY);
+        assert!(watches.by_key[&[1; 32]].due < later);
+        watches.sync(Vec::new());
+        assert!(watches.due.is_empty());
     }
 }

@@ -43,6 +43,11 @@ pub(crate) fn run(args: &Args) -> Result<(), Failure> {
     let config = Config::load(&config_path, args.config.is_some())?;
     if args.check {
         println!("{}: the configuration is fine ({} peers)", config_path.display(), config.peers.len());
+        for endpoint in config.peers.iter().flat_map(|p| &p.endpoints) {
+            if let Some(zone) = endpoint.zone().filter(|_| endpoint.zoned().is_none()) {
+                println!("note: {endpoint} is of no use now: there is no interface `{zone}`");
+            }
+        }
         return Ok(());
     }
     // One thread moves all datagrams; more would only take memory.

@@ -13,7 +13,7 @@ use mast_control::{
 };
 use mast_engine::Choose;
 use mast_engine::api::{self, EngineError, PeerConfig};
-use mast_proto::{Policy, Selector};
+use mast_proto::{AddressSource, Policy, Selector};
 use mast_state::{StateDir, StateError};
 use tokio::sync::mpsc;
 
@@ -257,7 +257,7 @@ impl MastService {
                 remote_v6: Some(remote.to_string()),
                 ..Eids::default()
             };
-            return Ok(PeerAdded { name: peer.name, eid });
+            return Ok(PeerAdded { name: peer.name, eid, notes: Vec::new() });
         }
         match add.file {
             Some(file) => self.add_file(&file, name).await,
@@ -270,13 +270,14 @@ impl MastService {
         let read = wgquick::parse(&file.contents)
             .map_err(|error| Why::BadFile { file: file.name.clone(), problem: error.to_string() })
             .map_err(ControlError::of)?;
+        self.check_zones(&file.name, &read.peers).await?;
         let name = name.unwrap_or_else(|| wgquick::name_of_file(&file.name));
         let several = read.peers.len() > 1;
         let mut peers: Vec<(PeerConfig, Option<Endpoint>)> = Vec::new();
+        let known = self.0.store().peers();
         for (index, wg) in read.peers.into_iter().enumerate() {
             let mut peer = wg.peer;
             peer.name = if several { format!("{name}-{}", index + 1) } else { name.clone() };
-            let known = self.0.store().peers();
             let earlier = known.iter().chain(peers.iter().map(|(p, _)| p));
             for other in earlier.filter(|p| p.public_key != peer.public_key) {
                 if let Some(range) = shared_range(other, &peer) {
@@ -289,15 +290,21 @@ impl MastService {
             }
             peers.push((peer, wg.endpoint.filter(|e| e.address().is_none())));
         }
-        let mut added: Vec<PeerAdded> = Vec::new();
+        let (mut added, mut notes): (Vec<PeerAdded>, Vec<String>) = (Vec::new(), Vec::new());
         for (mut peer, host) in peers {
             if let Some(host) = &host {
-                let found = tokio::time::timeout(LOOK_UP, resolve::look_up(std::slice::from_ref(host))).await;
-                peer.endpoints = found.unwrap_or_default();
+                if let Some(at) = host.zoned() {
+                    peer.addresses.set(AddressSource::Configuration, [at]);
+                } else {
+                    let found = tokio::time::timeout(LOOK_UP, resolve::Found::look_up(host)).await;
+                    let found = found.unwrap_or_default();
+                    peer.addresses.set(AddressSource::Dns, found.addresses);
+                    notes.extend(found.notes);
+                }
                 self.0.store().set_hosts(peer.public_key, vec![host.clone()]);
             }
             let (key, name) = (peer.public_key, peer.name.clone());
-            let unresolved = host.filter(|_| peer.endpoints.is_empty());
+            let unresolved = host.filter(|_| peer.addresses.is_empty());
             let eid = peer.plain.as_ref().map(convert::plain_eids).unwrap_or_default();
             if let Err(error) = self.0.engine.add_peer(peer).await {
                 self.withdraw(&added, key).await;
@@ -306,13 +313,35 @@ impl MastService {
             if let Some(host) = unresolved {
                 self.0.note(&name, What::NameUnknown { host: host.to_string() });
             }
-            added.push(PeerAdded { name, eid });
+            added.push(PeerAdded { name, eid, notes: Vec::new() });
         }
-        let first = added.into_iter().next().ok_or_else(|| ControlError::invalid("the file has no peer"))?;
-        for note in read.notes {
+        let mut first =
+            added.into_iter().next().ok_or_else(|| ControlError::invalid("the file has no peer"))?;
+        notes.extend(read.notes);
+        for note in &notes {
             self.0.note_text(&first.name, note);
         }
+        first.notes = notes;
         Ok(first)
+    }
+
+    /// Whether every zone is an interface that is used: no other ever leads to the peer.
+    async fn check_zones(&self, file: &str, peers: &[wgquick::WgPeer]) -> Result<(), ControlError> {
+        let zoned = peers.iter().filter_map(|p| p.endpoint.as_ref()).filter(|e| e.zone().is_some());
+        for endpoint in zoned {
+            let present = self.0.engine.outline().await.map_err(refusal)?.interfaces;
+            let is_used =
+                |zone: &str| present.iter().any(|(i, _)| i.name == zone || zone.parse() == Ok(i.id.0));
+            if let Some(zone) = endpoint.zone().filter(|zone| !is_used(zone)) {
+                let names: Vec<_> = present.iter().map(|(i, _)| i.name.as_str()).collect();
+                let known = if names.is_empty() { "none now".to_owned() } else { names.join(", ") };
+                let problem = format!(
+                    "`{endpoint}`: the zone `{zone}` is no interface that MAST uses; there are: {known}"
+                );
+                return Err(ControlError::of(Why::BadFile { file: file.to_owned(), problem }));
+            }
+        }
+        Ok(())
     }
 
     /// Takes back peers that were added before one could not be.

@@ -184,6 +184,7 @@ mod tests {
             network: network.map(Into::into),
             metered: true,
             addresses: vec![],
+            link_local: None,
             usable: true,
         };
         let bytes = Bytes { rx, tx, rx_carried: rx / 2, tx_carried: tx };

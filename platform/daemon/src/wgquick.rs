@@ -5,7 +5,7 @@
 
 use std::fmt;
 
-use mast_engine::api::{PeerConfig, PlainPeer};
+use mast_engine::api::{AddressSource, Addresses, PeerConfig, PlainPeer};
 use mast_engine::os::Prefix;
 use mast_proto::PeerKind;
 use zeroize::Zeroizing;
@@ -290,7 +290,10 @@ impl Parser {
                 name: String::new(),
                 public_key,
                 preshared_key: draft.preshared_key,
-                endpoints: draft.endpoint.iter().filter_map(Endpoint::address).collect(),
+                addresses: Addresses::of(
+                    AddressSource::Configuration,
+                    draft.endpoint.iter().filter_map(Endpoint::address),
+                ),
                 kind: Some(PeerKind::WireGuard),
                 eid_v4: None,
                 plain: Some(PlainPeer {
@@ -339,7 +342,7 @@ mod tests {
         let [WgPeer { peer, endpoint }] = &file.peers[..] else { panic!() };
         assert_eq!(peer.public_key, [2; 32]);
         assert_eq!(peer.preshared_key, Some([1; 32]));
-        assert!(peer.endpoints.is_empty());
+        assert!(peer.addresses.is_empty());
         assert_eq!(endpoint.as_ref().unwrap().to_string(), "vpn.example.org:51820");
         let plain = peer.plain.as_ref().unwrap();
         assert_eq!(plain.private_key.as_deref(), Some(&[1; 32]));
@@ -362,7 +365,7 @@ mod tests {
         )
         .unwrap();
         assert_eq!(file.peers.len(), 2);
-        assert_eq!(file.peers[0].peer.endpoints.len(), 1);
+        assert_eq!(file.peers[0].peer.addresses.all().count(), 1);
         assert!(file.peers[1].endpoint.is_none());
         assert!(file.notes[0].contains("own key is used"), "{:?}", file.notes);
     }

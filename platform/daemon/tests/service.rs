@@ -399,6 +399,29 @@ async fn what_cannot_work_is_said_before_anything_is_touched() {
     std::fs::write(&config, "port = 1\n").unwrap();
     let (code, _) = words(&lab.mastd("state", &lab.socket()).arg("--check").output().unwrap());
     assert_eq!((code, lab.path("state").exists()), (Some(0), false));
+    let peer = |endpoint: &str| {
+        let key = "AQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQE=";
+        format!("[[peer]]\nname = \"nas\"\npublic_key = \"{key}\"\nendpoints = [\"{endpoint}\"]\n")
+    };
+    for (endpoint, remedy) in [
+        ("[fe80::1]:7", "write the zone"),
+        ("[2001:db8::1%eth0]:7", "write `[2001:db8::1]:7`"),
+        ("127.0.0.1:7", "this machine itself"),
+        ("[ff02::1]:7", "write the peer's own address"),
+    ] {
+        std::fs::write(&config, peer(endpoint)).unwrap();
+        let (code, text) = words(&lab.mastd("state", &lab.socket()).arg("--check").output().unwrap());
+        assert_eq!(code, Some(2), "{text}");
+        assert!(
+            text.contains("mastd.toml:4: ") && text.contains(endpoint) && text.contains(remedy),
+            "{text}"
+        );
+    }
+    std::fs::write(&config, peer("[fe80::1%nosuch0]:7")).unwrap();
+    let output = lab.mastd("state", &lab.socket()).arg("--check").output().unwrap();
+    let told = String::from_utf8_lossy(&output.stdout);
+    assert_eq!(output.status.code(), Some(0), "{told}");
+    assert!(told.contains("[fe80::1%nosuch0]:7") && told.contains("no interface `nosuch0`"), "{told}");
     std::fs::remove_file(&config).unwrap();
     let (code, text) =
         words(&lab.mastd("state", &lab.socket()).arg("--config").arg(&config).output().unwrap());

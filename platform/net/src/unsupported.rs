@@ -95,3 +95,8 @@ impl Surroundings for Native {
         Ok(Vec::new())
     }
 }
+
+/// The number of the interface of a name: not known here.
+pub fn interface_number(_name: &str) -> Option<u32> {
+    None
+}

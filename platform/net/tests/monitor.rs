@@ -108,6 +108,14 @@ fn addresses_that_cannot_source_are_left_out() {
         let list =
             wait_for(&mut receiver, "the checked address", |list| has(list, "eth0", "2001:db8::5")).await;
         assert_eq!(find(&list, "eth0").unwrap().addresses.len(), 1, "{list:#?}");
+        let link_local = wait_for(&mut receiver, "the link-local address", |l| {
+            find(l, "eth0").unwrap().link_local.is_some()
+        });
+        let link_local = find(&link_local.await, "eth0").unwrap().link_local.unwrap();
+        assert!(link_local.is_unicast_link_local());
+        ip(&format!("addr del {link_local}/64 dev eth0"));
+        let gone = |list: &InterfaceList| find(list, "eth0").unwrap().link_local.is_none();
+        wait_for(&mut receiver, "no link-local address", gone).await;
     });
 }
 

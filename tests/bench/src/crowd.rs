@@ -9,7 +9,9 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
-use mast_engine::api::{Change, EngineConfig, Happening, PeerConfig, PublicKey, What, public_key};
+use mast_engine::api::{
+    AddressSource, Addresses, Change, EngineConfig, Happening, PeerConfig, PublicKey, What, public_key,
+};
 use mast_engine::declared::{Host as Settings, Present, Step};
 use mast_engine::os::{Family, InterfaceList, Offload, Offloads, PlainUdp, Platform, Tun, TunWish};
 use mast_engine::{Engine, Heard};
@@ -182,6 +184,7 @@ async fn run(seen: &Arc<Seen>, count: usize, gateway: PublicKey, at: SocketAddr)
             network: None,
             metered: false,
             addresses: vec![IpAddr::V4(address(peer))],
+            link_local: None,
             usable: true,
         };
         let list = InterfaceList { interfaces: vec![interface], ..InterfaceList::default() };
@@ -234,7 +237,7 @@ fn config(at: usize, gateway: PublicKey, address: SocketAddr) -> EngineConfig {
             name: "gateway".into(),
             public_key: gateway,
             preshared_key: None,
-            endpoints: vec![address],
+            addresses: Addresses::of(AddressSource::Configuration, [address]),
             kind: Some(PeerKind::Mast),
             eid_v4: None,
             plain: None,

@@ -207,6 +207,7 @@ fn context(now: Instant, aead: Aead, number: u8, address: IpAddr) -> Context {
         network: None,
         metered: false,
         addresses: vec![address],
+        link_local: None,
         usable: true,
     };
     context.handle_interfaces(now, [interface].into());

@@ -345,6 +345,7 @@ pub fn uplink(id: u32, name: &str, addresses: &[IpAddr]) -> Interface {
         network: None,
         metered: false,
         addresses: addresses.to_vec(),
+        link_local: None,
         usable: !addresses.is_empty(),
     }
 }

@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, reason = "a test fails where it happens")]
 
 mod datapath;
+mod endpoints;
 mod failover;
 mod hostile;
 mod idle;

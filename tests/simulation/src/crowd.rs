@@ -76,6 +76,7 @@ fn interfaces(count: u8, host: u8) -> Arc<[Interface]> {
         network: None,
         metered: false,
         addresses: vec![[10, n, 0, host].into()],
+        link_local: None,
         usable: true,
     };
     (1..=count).map(interface).collect()

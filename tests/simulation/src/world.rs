@@ -903,6 +903,7 @@ impl World {
                 network: None,
                 metered: a.metered,
                 addresses: a.ips.clone(),
+                link_local: None,
                 usable: a.up,
             })
             .collect()

@@ -59,6 +59,9 @@ pub async fn add(context: &mut Context, source: &str, name: Option<String>, form
     let eids: Vec<_> = [added.eid.remote_v4, added.eid.remote_v6].into_iter().flatten().collect();
     let place = if eids.is_empty() { String::new() } else { format!(" It is at {}.", eids.join(", ")) };
     context.out.line(format!("Added {}.{place}", added.name))?;
+    for note in added.notes {
+        context.out.line(format!("Note: {note}."))?;
+    }
     Ok(ExitCode::SUCCESS)
 }
 

@@ -32,9 +32,11 @@ impl Service for Script {
                 let problem = InviteProblem::Expired;
                 return Err(ControlError::of(Why::Invite { problem, inviter: None, port: None }));
             }
-            Request::PeerAdd(_) => {
-                Response::PeerAdded(PeerAdded { name: "nas".into(), eid: Default::default() })
-            }
+            Request::PeerAdd(_) => Response::PeerAdded(PeerAdded {
+                name: "nas".into(),
+                eid: Default::default(),
+                notes: Vec::new(),
+            }),
             Request::PeerRemove(_) => {
                 return Err(ControlError::of(Why::NoPeer { name: "x".into() }).with_known(["nas"]));
             }

@@ -48,6 +48,7 @@ impl Service for Fake {
             Request::PeerAdd(peer) => Ok(Response::PeerAdded(PeerAdded {
                 name: peer.name.unwrap_or_default(),
                 eid: mast_control::Eids::default(),
+                notes: Vec::new(),
             })),
             Request::Invite(_) => {
                 tokio::time::sleep(Duration::from_millis(50)).await;

@@ -57,9 +57,7 @@ impl Locals {
 
     /// Takes in the interfaces as they are now: addresses that are gone lose their numbers, new ones get some.
     pub fn update(&mut self, interfaces: Arc<[Interface]>) {
-        self.own.retain(|o| {
-            interfaces.iter().any(|i| i.usable && i.id == o.interface && i.addresses.contains(&o.ip))
-        });
+        self.own.retain(|o| interfaces.iter().any(|i| i.usable && i.id == o.interface && i.has(o.ip)));
         // The first of each interface and family before any second.
         for place in 0..Self::MAX_ALIKE {
             for interface in interfaces.iter().filter(|i| i.usable) {
@@ -98,7 +96,13 @@ impl Locals {
 
     /// Whether an address that has no number is there all the same: one of many alike, which the other end asked for.
     pub fn has(&self, key: PathKey) -> bool {
-        self.interface(key.interface).is_some_and(|i| i.usable && i.addresses.contains(&key.local))
+        self.interface(key.interface).is_some_and(|i| i.usable && i.has(key.local))
+    }
+
+    /// The link-local address of the interface that a zone is, while it is usable.
+    pub fn link_local(&self, zone: InterfaceId) -> Option<(InterfaceId, IpAddr)> {
+        let interface = self.interface(zone).filter(|i| i.usable)?;
+        interface.link_local.map(|own| (zone, own.into()))
     }
 
     /// Makes room for one more number. The number that gave way; `Err` where all are in use.

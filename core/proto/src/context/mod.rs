@@ -71,7 +71,7 @@ use outflow::Outflow;
 use path::Path;
 use peer::Peer;
 use redundant::Spare;
-use remotes::Remotes;
+use remotes::{Remotes, reaches, zone};
 use select::Switching;
 
 /// What a context needs to know when it is made.
@@ -352,7 +352,7 @@ impl Context {
                     Reason::InterfaceDown
                 }
                 None => Reason::InterfaceDown,
-                Some(interface) if !interface.addresses.contains(&path.key.local) => Reason::AddressGone,
+                Some(interface) if !interface.has(path.key.local) => Reason::AddressGone,
                 Some(interface) if !interface.usable => Reason::InterfaceDown,
                 Some(_) => {
                     at += 1;
@@ -527,10 +527,16 @@ impl Context {
     fn make_paths(&mut self, now: Instant) {
         let own: Vec<_> = self.locals.addresses().iter().map(|o| (o.interface, o.ip)).collect();
         for remote in self.remotes.candidates() {
-            for &(interface, ip) in own.iter().filter(|(_, ip)| ip.is_ipv6() == remote.is_ipv6()) {
+            let from = match zone(remote) {
+                // It is reached over its own link alone, from an address of the same scope (RFC 4007).
+                Some(zone) => self.locals.link_local(zone).into_iter().collect(),
+                None => own.iter().filter(|(_, ip)| reaches(*ip, remote)).copied().collect::<Vec<_>>(),
+            };
+            for (interface, ip) in from {
                 let key = PathKey::direct(interface, ip, remote);
                 // An address of this very host, as a peer on the same network may list it.
-                let here = own.iter().any(|(i, ip)| *i == interface && *ip == remote.ip());
+                let here =
+                    own.iter().chain([&(interface, ip)]).any(|(i, ip)| *i == interface && *ip == remote.ip());
                 if here || self.paths.iter().any(|p| p.key == key) {
                     continue;
                 }

@@ -3,7 +3,9 @@
 //! Every source has a list of its own and replaces it as a whole; an address goes when the last source that named it
 //! withdraws it, unless it answers. No source can push out another's: they take turns.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
+
+use crate::interface::InterfaceId;
 
 /// Where an address of a peer came from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -166,6 +168,20 @@ impl Remotes {
         self.lists.shrink_to_fit();
         self.known.shrink_to_fit();
     }
+}
+
+/// The interface over which alone an address is reached.
+pub(super) fn zone(at: SocketAddr) -> Option<InterfaceId> {
+    match at {
+        SocketAddr::V6(at) if at.ip().is_unicast_link_local() => Some(InterfaceId(at.scope_id())),
+        _ => None,
+    }
+}
+
+/// Whether datagrams from an address of this end can reach one that has no zone.
+pub(super) fn reaches(own: IpAddr, remote: SocketAddr) -> bool {
+    let link_local = matches!(own, IpAddr::V6(own) if own.is_unicast_link_local());
+    own.is_ipv6() == remote.is_ipv6() && !link_local
 }
 
 #[cfg(test)]

@@ -1,6 +1,6 @@
 //! The `[[peer]]` sections.
 
-use mast_engine::api::{PeerConfig, PlainPeer};
+use mast_engine::api::{AddressSource, Addresses, PeerConfig, PlainPeer};
 use mast_engine::os::Prefix;
 use mast_proto::Policy;
 use mast_proto::wire::EidPair;
@@ -100,7 +100,10 @@ fn read(section: &mut Section<'_, '_, '_>, line: usize) -> Option<Found> {
         name: name?.value,
         public_key: public_key?.value,
         preshared_key: preshared_key.map(|k| k.value),
-        endpoints: endpoints.iter().filter_map(Endpoint::address).collect(),
+        addresses: Addresses::of(
+            AddressSource::Configuration,
+            endpoints.iter().filter_map(Endpoint::address),
+        ),
         kind: plain.then_some(mast_proto::PeerKind::WireGuard),
         eid_v4,
         plain: plain.then(|| PlainPeer {

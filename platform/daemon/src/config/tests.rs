@@ -51,7 +51,7 @@ fn reads_everything() {
     assert_eq!((modem.metered, modem.kind, modem.ignore), (Some(true), Some(InterfaceKind::Cellular), false));
     assert!(config.interfaces["docker0"].ignore);
     let [nas, office] = &config.peers[..] else { panic!() };
-    assert_eq!((nas.endpoints.len(), nas.peer.endpoints.len()), (2, 1));
+    assert_eq!((nas.endpoints.len(), nas.peer.addresses.all().count()), (2, 1));
     assert_eq!((nas.peer.public_key, nas.peer.preshared_key), ([1; 32], Some([2; 32])));
     assert_eq!(nas.peer.policy, Some(Policy::Auto));
     let plain = office.peer.plain.as_ref().unwrap();

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use mast_control::AtStart;
-use mast_engine::api::{InviteRecord, PeerConfig, PlainPeer};
+use mast_engine::api::{AddressSource, Addresses, InviteRecord, PeerConfig, PlainPeer};
 use mast_engine::os::Prefix;
 use mast_proto::wire::EidPair;
 use mast_proto::{PeerKind, Policy, Selector};
@@ -181,8 +181,12 @@ pub(super) struct StoredPeer {
     pub public_key: Key,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub preshared_key: Option<Key>,
-    #[serde(default)]
+    /// As earlier versions wrote all addresses together; see [`StoredPeer::sort`].
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub endpoints: Vec<SocketAddr>,
+    /// Where it may be reached, by source.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub addresses: BTreeMap<String, Vec<SocketAddr>>,
     /// Endpoints that are host names.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub hosts: Vec<String>,
@@ -210,7 +214,8 @@ impl StoredPeer {
             name: peer.name.clone(),
             public_key: Key::of(&peer.public_key),
             preshared_key: peer.preshared_key.as_ref().map(Key::of),
-            endpoints: peer.endpoints.clone(),
+            endpoints: Vec::new(),
+            addresses: peer.addresses.lists().map(kept).filter(|(_, list)| !list.is_empty()).collect(),
             hosts: Vec::new(),
             kind: peer.kind.map(|kind| match kind {
                 PeerKind::Mast => Kind::Mast,
@@ -231,12 +236,52 @@ impl StoredPeer {
         }
     }
 
+    /// Puts the addresses that an earlier version wrote together under the source that most of them had, so that none
+    /// is lost: a name that is looked up replaces its own, and an invite is not replaced.
+    pub fn sort(&mut self) {
+        if self.endpoints.is_empty() {
+            return;
+        }
+        let source = if self.configured {
+            // What the configuration says is read anew.
+            AddressSource::EarlierRun
+        } else if !self.hosts.is_empty() {
+            AddressSource::Dns
+        } else if self.plain.is_some() {
+            AddressSource::Configuration
+        } else {
+            AddressSource::Invite
+        };
+        let list = self.addresses.entry(source.as_str().to_owned()).or_default();
+        for at in std::mem::take(&mut self.endpoints) {
+            if !list.contains(&at) {
+                list.push(at);
+            }
+        }
+    }
+
+    /// Its addresses. A source that this version does not know is left alone.
+    pub fn all_addresses(&self) -> Addresses {
+        let mut addresses = Addresses::default();
+        for (word, list) in &self.addresses {
+            if let Some(source) = AddressSource::from_word(word) {
+                addresses.set(source, list.iter().copied());
+            }
+        }
+        addresses
+    }
+
+    /// What a source says.
+    pub fn addresses_of(&self, source: AddressSource) -> &[SocketAddr] {
+        self.addresses.get(source.as_str()).map(Vec::as_slice).unwrap_or_default()
+    }
+
     pub fn peer(&self) -> PeerConfig {
         PeerConfig {
             name: self.name.clone(),
             public_key: *self.public_key.0,
             preshared_key: self.preshared_key.as_ref().map(|k| *k.0),
-            endpoints: self.endpoints.clone(),
+            addresses: self.all_addresses(),
             kind: self.kind.map(|kind| match kind {
                 Kind::Mast => PeerKind::Mast,
                 Kind::Wireguard => PeerKind::WireGuard,
@@ -252,6 +297,13 @@ impl StoredPeer {
             policy: self.policy.as_ref().map(StoredPolicy::policy),
         }
     }
+}
+
+/// What is kept of a source. The number of an interface means another one after a restart; the zone it came from is
+/// kept by its name.
+fn kept((source, list): (AddressSource, &[SocketAddr])) -> (String, Vec<SocketAddr>) {
+    let lasting = |at: &&SocketAddr| !matches!(at, SocketAddr::V6(at) if at.scope_id() != 0);
+    (source.as_str().to_owned(), list.iter().filter(lasting).copied().collect())
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]

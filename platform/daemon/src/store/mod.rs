@@ -9,13 +9,14 @@ mod book;
 mod disk;
 mod format;
 
-use std::collections::{BTreeMap, BTreeSet, HashSet};
+use std::collections::{BTreeMap, HashSet};
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use mast_control::AtStart;
-use mast_engine::api::{Change, InterfaceChoice, InviteRecord, PeerConfig, PublicKey};
+use mast_engine::api::{AddressSource, Change, InterfaceChoice, InviteRecord, PeerConfig, PublicKey};
 use mast_proto::Policy;
 use mast_state::{StateDir, StateError};
 
@@ -111,8 +112,8 @@ pub struct Store {
     /// The default policy of the configuration file.
     configured_policy: Option<StoredPolicy>,
     hosts: BTreeMap<PublicKey, Vec<Endpoint>>,
-    /// Peers whose next removal is not meant.
-    kept: BTreeSet<PublicKey>,
+    /// Counts how often which peers have host names changed.
+    hosts_changed: u64,
     /// The files as they were last written, by name.
     written: BTreeMap<&'static str, Vec<u8>>,
 }
@@ -140,17 +141,19 @@ impl Store {
             configured: BTreeMap::new(),
             configured_policy: config.policy.as_ref().map(StoredPolicy::of),
             hosts: BTreeMap::new(),
-            kept: BTreeSet::new(),
+            hosts_changed: 0,
             written: BTreeMap::new(),
         };
-        for peer in file.peers {
+        for mut peer in file.peers {
+            peer.sort();
             store.peers.enter(peer);
         }
         for batch in batches {
             for key in &batch.removed {
                 store.peers.take(&key.0);
             }
-            for peer in batch.peers {
+            for mut peer in batch.peers {
+                peer.sort();
                 store.peers.enter(peer);
             }
         }
@@ -190,9 +193,12 @@ impl Store {
             merged.configured = true;
             merged.policy_configured.clone_from(&policy);
             if let Some(stored) = self.peers.get(&peer.public_key) {
-                for learned in &stored.endpoints {
-                    if !merged.endpoints.contains(learned) {
-                        merged.endpoints.push(*learned);
+                // What the configuration says of addresses counts alone, and so what its names were found to be.
+                let named = configured.endpoints.iter().any(|e| matches!(e, Endpoint::Name { .. }));
+                for (source, list) in &stored.addresses {
+                    let own = source == AddressSource::Configuration.as_str();
+                    if !own && (named || source != AddressSource::Dns.as_str()) {
+                        merged.addresses.insert(source.clone(), list.clone());
                     }
                 }
                 merged.kind = merged.kind.or(stored.kind);
@@ -316,11 +322,21 @@ impl Store {
         wanted.map(|(key, hosts)| (*key, hosts.clone())).collect()
     }
 
+    /// Another number when [`Store::hosts`] may say something else.
+    pub fn hosts_changed(&self) -> u64 {
+        self.hosts_changed
+    }
+
     /// The host names of peers of which no address is known.
     pub fn unknown_hosts(&self) -> Vec<String> {
-        let bare = |key: &PublicKey| self.peers.get(key).is_some_and(|p| p.endpoints.is_empty());
+        let bare = |key: &PublicKey| self.peers.get(key).is_some_and(|p| p.all_addresses().is_empty());
         let hosts = self.hosts.iter().filter(|(key, _)| bare(key)).flat_map(|(_, hosts)| hosts);
-        hosts.map(ToString::to_string).collect()
+        hosts.filter(|e| e.zone().is_none()).map(ToString::to_string).collect()
+    }
+
+    /// The addresses of a peer that its configuration says, but for those with a zone.
+    pub fn fixed(&self, key: &PublicKey) -> Option<Vec<SocketAddr>> {
+        self.peers.get(key).map(|p| p.addresses_of(AddressSource::Configuration).to_vec())
     }
 
     /// Remembers host names of a peer; they are saved with it.
@@ -330,17 +346,12 @@ impl Store {
             self.peers.set(stored);
         }
         self.hosts.insert(key, hosts);
-    }
-
-    /// Keeps a peer when the engine next removes it: it is added anew at once, and whatever comes between the two
-    /// must not lose it.
-    pub fn keep(&mut self, key: PublicKey) {
-        self.kept.insert(key);
+        self.hosts_changed += 1;
     }
 
     /// Forgets the host names of a peer that is removed for good.
     pub fn forget_hosts(&mut self, key: PublicKey) {
-        self.hosts.remove(&key);
+        self.hosts_changed += u64::from(self.hosts.remove(&key).is_some());
     }
 
     /// Takes over a change, in memory.
@@ -348,9 +359,8 @@ impl Store {
         match change {
             Change::Peer(peer) => self.apply_peer(&peer),
             Change::PeerRemoved(key) => {
-                if !self.kept.remove(&key) {
-                    self.removed |= self.peers.remove(&key);
-                }
+                self.removed |= self.peers.remove(&key);
+                self.hosts_changed += u64::from(self.hosts.contains_key(&key));
             }
             Change::Invites(invites) => {
                 let mut known = std::mem::take(&mut self.invites.invites);
@@ -387,7 +397,11 @@ impl Store {
         } else if let Some(hosts) = self.hosts.get(&peer.public_key) {
             new.hosts = hosts.iter().map(ToString::to_string).collect();
         }
-        if let Some(stored) = self.peers.get(&peer.public_key) {
+        let known = self.peers.get(&peer.public_key);
+        if known.is_none() && self.hosts.contains_key(&peer.public_key) {
+            self.hosts_changed += 1;
+        }
+        if let Some(stored) = known {
             new.extra.clone_from(&stored.extra);
         }
         self.peers.set(new);

@@ -1,7 +1,7 @@
 use std::path::Path;
 use std::time::{Duration, SystemTime};
 
-use mast_engine::api::PlainPeer;
+use mast_engine::api::{Addresses, PlainPeer};
 use mast_engine::os::Prefix;
 use mast_proto::wire::EidPair;
 use mast_proto::{PeerKind, Selector};
@@ -28,12 +28,16 @@ fn peer(name: &str, key: u8) -> PeerConfig {
         name: name.into(),
         public_key: [key; 32],
         preshared_key: Some([key + 100; 32]),
-        endpoints: vec!["192.0.2.1:6278".parse().unwrap(), "[2001:db8::1]:1".parse().unwrap()],
+        addresses: addresses(&["192.0.2.1:6278", "[2001:db8::1]:1"]),
         kind: Some(PeerKind::Mast),
         eid_v4: Some(EidPair { own: [100, 64, 0, 0].into(), other: [100, 64, 0, 1].into() }),
         plain: None,
         policy: Some(pin("wifi")),
     }
+}
+
+fn addresses(answered: &[&str]) -> Addresses {
+    Addresses::of(AddressSource::EarlierRun, answered.iter().map(|a| a.parse().unwrap()))
 }
 
 fn pin(word: &str) -> Policy {
@@ -64,7 +68,7 @@ fn everything_survives_a_restart() {
         ..peer("office", 2)
     };
     let mut learned = peer("nas", 1);
-    learned.endpoints.pop();
+    learned.addresses.set(AddressSource::Dns, ["192.0.2.9:7".parse().unwrap()]);
     let invite = InviteRecord {
         secret: [3; 32],
         name: Some("phone".into()),
@@ -113,18 +117,6 @@ fn every_policy_survives_a_restart() {
         store = reopen(store, &temp, &defaults);
         assert_eq!((store.policy(), &store.peers()[0].policy), (policy.clone(), &Some(policy)));
     }
-}
-
-#[test]
-fn a_peer_that_is_added_anew_is_never_lost() {
-    let temp = TempDir::new().unwrap();
-    let mut store = open(&temp, &Config::default()).unwrap();
-    store.apply(Change::Peer(peer("nas", 1)));
-    store.keep([1; 32]);
-    store.apply(Change::PeerRemoved([1; 32]));
-    assert_eq!(store.peers(), [peer("nas", 1)]);
-    store.apply(Change::PeerRemoved([1; 32]));
-    assert!(store.peers().is_empty());
 }
 
 #[test]
@@ -198,8 +190,9 @@ fn the_configuration_comes_first_and_keeps_what_was_learned() {
 
     let store = reopen(store, &temp, &first);
     let found = &store.peers()[0];
-    let endpoints: Vec<_> = found.endpoints.iter().map(ToString::to_string).collect();
-    assert_eq!(endpoints, ["198.51.100.1:1", "192.0.2.1:6278", "[2001:db8::1]:1"]);
+    let endpoints = |source| found.addresses.get(source).iter().map(ToString::to_string).collect::<Vec<_>>();
+    assert_eq!(endpoints(AddressSource::Configuration), ["198.51.100.1:1"]);
+    assert_eq!(endpoints(AddressSource::EarlierRun), ["192.0.2.1:6278", "[2001:db8::1]:1"]);
     assert_eq!((found.kind, found.eid_v4), (Some(PeerKind::Mast), peer("nas", 1).eid_v4));
     assert_eq!(found.policy, Some(pin("wifi")), "set by command, and the file has not changed since");
     assert_eq!(store.policy(), pin("eth0"));
@@ -258,7 +251,7 @@ fn numbered(number: u32, port: u16) -> PeerConfig {
     key[..4].copy_from_slice(&number.to_le_bytes());
     PeerConfig {
         public_key: key,
-        endpoints: vec![([192, 0, 2, 1], port).into()],
+        addresses: Addresses::of(AddressSource::EarlierRun, [([192, 0, 2, 1], port).into()]),
         ..peer(&format!("peer {number}"), 1)
     }
 }
@@ -417,4 +410,78 @@ fn a_damaged_journal_is_reported_and_left_alone() {
     let error = open(&temp, &Config::default()).unwrap_err().to_string();
     assert!(error.contains("peers.journal") && error.contains("line 1"), "{error}");
     assert_eq!(std::fs::read_to_string(&file).unwrap(), damaged);
+}
+
+#[test]
+fn addresses_are_kept_by_source() {
+    let (temp, defaults) = (TempDir::new().unwrap(), Config::default());
+    let mut store = open(&temp, &defaults).unwrap();
+    let at = |text: &str| -> std::net::SocketAddr { text.parse().unwrap() };
+    let mut full = peer("nas", 1);
+    full.addresses.set(AddressSource::Configuration, [at("198.51.100.1:1")]);
+    full.addresses.set(AddressSource::Invite, [at("198.51.100.2:1")]);
+    full.addresses.set(AddressSource::Dns, [at("198.51.100.3:1"), at("[2001:db8::9]:1")]);
+    store.apply(Change::Peer(full.clone()));
+    store.save().unwrap();
+    let mut store = reopen(store, &temp, &defaults);
+    assert_eq!(store.peers(), [full.clone()]);
+    // The number of an interface is another one after a restart.
+    let mut zoned = full.clone();
+    zoned.addresses.set(AddressSource::Configuration, [at("198.51.100.1:1"), at("[fe80::1%3]:1")]);
+    store.apply(Change::Peer(zoned));
+    assert_eq!(store.fixed(&[1; 32]).unwrap(), [at("198.51.100.1:1")]);
+    store.save().unwrap();
+    assert_eq!(reopen(store, &temp, &defaults).peers(), [full]);
+}
+
+#[test]
+fn the_addresses_of_an_earlier_version_are_not_lost() {
+    let temp = TempDir::new().unwrap();
+    drop(open(&temp, &Config::default()).unwrap());
+    let key = |n: u8| words::key_text(&[n; 32]);
+    let plain = "\"plain\": {\"addresses\": [\"10.8.0.2/32\"], \"allowed_ips\": [\"10.8.0.0/24\"]}";
+    let peer = |name: &str, n: u8, more: &str| {
+        format!(
+            "{{\"name\": \"{name}\", \"public_key\": \"{}\", \"endpoints\": [\"192.0.2.1:7\"]{more}}}",
+            key(n)
+        )
+    };
+    let peers = [
+        peer("invited", 1, ""),
+        peer("file", 2, &format!(", {plain}")),
+        peer("named", 3, &format!(", \"hosts\": [\"vpn.example.org:7\"], {plain}")),
+        peer("configured", 4, ", \"configured\": true"),
+    ];
+    let text = format!("{{\"version\": 1, \"peers\": [{}]}}", peers.join(", "));
+    std::fs::write(temp.path().join("state/peers.json"), text).unwrap();
+    let config = config(&format!("[[peer]]\nname = \"configured\"\npublic_key = \"{}\"\n", key(4)));
+    let mut store = open(&temp, &config).unwrap();
+    let expected =
+        [AddressSource::Invite, AddressSource::Configuration, AddressSource::Dns, AddressSource::EarlierRun]
+            .map(|source| Addresses::of(source, ["192.0.2.1:7".parse().unwrap()]));
+    let found = |store: &Store| store.peers().into_iter().map(|p| p.addresses).collect::<Vec<_>>();
+    assert_eq!(found(&store), expected);
+    store.save().unwrap();
+    assert_eq!(found(&reopen(store, &temp, &config)), expected);
+}
+
+#[test]
+fn what_is_taken_out_of_the_configuration_is_no_address_any_more() {
+    let temp = TempDir::new().unwrap();
+    let key = words::key_text(&[1; 32]);
+    let text = |endpoints: &str| {
+        config(&format!("[[peer]]\nname = \"nas\"\npublic_key = \"{key}\"\nendpoints = [{endpoints}]\n"))
+    };
+    let mut store = open(&temp, &text("\"198.51.100.1:1\", \"nas.example.org:2\"")).unwrap();
+    let mut learned = store.peers().remove(0);
+    learned.addresses.set(AddressSource::Dns, ["198.51.100.7:2".parse().unwrap()]);
+    store.apply(Change::Peer(learned));
+    store.save().unwrap();
+    let store = reopen(store, &temp, &text("\"198.51.100.2:1\", \"nas.example.org:2\""));
+    assert_eq!(store.peers()[0].addresses.all().count(), 2, "{:?}", store.peers()[0].addresses);
+    let store = reopen(store, &temp, &text("\"198.51.100.2:1\""));
+    assert_eq!(
+        store.peers()[0].addresses,
+        Addresses::of(AddressSource::Configuration, ["198.51.100.2:1".parse().unwrap()])
+    );
 }

@@ -108,6 +108,11 @@ impl Surroundings for Linux {
     }
 }
 
+/// The number of the interface of a name, as zones of addresses have it; none while there is no such interface.
+pub fn interface_number(name: &str) -> Option<u32> {
+    nix::net::if_::if_nametoindex(name).ok()
+}
+
 /// Puts what was tried, and possibly a remedy, before an error's own words.
 fn context(error: &io::Error, kind: io::ErrorKind, text: impl std::fmt::Display) -> io::Error {
     io::Error::new(kind, format!("{text}: {error}"))

@@ -23,7 +23,7 @@ use tokio::sync::watch;
 use super::netlink::{self, Announced, Events, NetlinkError};
 use super::nl80211::Nl80211;
 use super::readiness::{self, Stable};
-use super::rtnl::{self, Concern, Link, Route, Rtnl};
+use super::rtnl::{self, Assigned, Concern, Link, Route, Rtnl};
 use super::{classify, sysfs};
 use crate::Overrides;
 
@@ -221,6 +221,8 @@ impl Reader {
                     interface.addresses.push(assigned.address);
                 }
             }
+            let here = addresses.iter().filter(|a| a.index == link.index);
+            interface.link_local = here.filter_map(Assigned::link_local).next();
             interface.usable = link.can_carry() && !interface.addresses.is_empty();
             interfaces.insert(link.index, interface);
         }
@@ -269,6 +271,7 @@ fn describe(link: &Link, overrides: &Overrides) -> Interface {
         network: overrides.network.get(&link.name).cloned(),
         metered: overrides.metered.get(&link.name).copied().unwrap_or(kind == InterfaceKind::Cellular),
         addresses: Vec::new(),
+        link_local: None,
         usable: false,
     }
 }

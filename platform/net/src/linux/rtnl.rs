@@ -154,9 +154,20 @@ pub(super) struct Assigned {
 impl Assigned {
     /// Whether datagrams to the world may have this source now.
     pub(super) fn can_source(&self) -> bool {
+        self.scope < SCOPE_LINK && self.is_assigned() && is_routable(self.address)
+    }
+
+    /// Whether nothing keeps it from being a source.
+    fn is_assigned(&self) -> bool {
         let blocked = IFA_F_DADFAILED | IFA_F_DEPRECATED;
         let tentative = self.flags & (IFA_F_TENTATIVE | IFA_F_OPTIMISTIC) == IFA_F_TENTATIVE;
-        self.scope < SCOPE_LINK && self.flags & blocked == 0 && !tentative && is_routable(self.address)
+        self.flags & blocked == 0 && !tentative
+    }
+
+    /// The address, if it is link-local, of IPv6, and datagrams on its link may have it as their source now.
+    pub(super) fn link_local(&self) -> Option<Ipv6Addr> {
+        let IpAddr::V6(address) = self.address else { return None };
+        (address.is_unicast_link_local() && self.is_assigned()).then_some(address)
     }
 
     fn parse(message: &Message) -> Option<Self> {
