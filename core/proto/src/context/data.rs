@@ -662,7 +662,10 @@ impl Context {
         self.note_heard(now, at, length, data.map(|flags| (flags, 1)));
         // Nearly always there is nothing to learn.
         let known_well = |p: &Path| {
-            p.peer_path == Some(peer_path) && p.peer_address.is_some() && p.state != PathState::Failed
+            p.peer_path == Some(peer_path)
+                && p.peer_address.is_some()
+                && p.state != PathState::Failed
+                && !p.unsent
         };
         if known.is_some() && self.paths.get(at).is_some_and(known_well) {
             return Some(Some(at));
@@ -679,7 +682,11 @@ impl Context {
         if path.peer_address.is_none() {
             path.peer_address = address;
         }
-        if known.is_none() || path.state == PathState::Failed && path.probe.is_none() {
+        if path.state == PathState::Validating && std::mem::take(&mut path.unsent) {
+            // More came since, so more may go.
+            path.probe = None;
+            self.send_probe(now, at);
+        } else if known.is_none() || path.state == PathState::Failed && path.probe.is_none() {
             let wait = path.probed.is_some_and(|p| now.saturating_duration_since(p) < timing::MIN_SILENCE);
             if !wait {
                 if path.state == PathState::Failed {

@@ -173,7 +173,10 @@ impl Context {
         }
         let address = path.address;
         let time = now.saturating_duration_since(self.started).as_micros() as u64;
-        self.send_message(now, at, &Message::Probe(Probe { nonce, address, time, reports }));
+        let sent = self.send_message(now, at, &Message::Probe(Probe { nonce, address, time, reports }));
+        if let Some(path) = self.paths.get_mut(at) {
+            path.unsent = !sent;
+        }
     }
 
     /// A path fell silent, as this end (`peer` false) or the other (`peer` true) sees it.

@@ -114,6 +114,8 @@ pub(super) struct Path {
     pub rtt: RttEstimator,
     pub loss: LossEstimator,
     pub probe: Option<Outstanding>,
+    /// The latest PROBE could not be sent: to an address that nobody vouches for goes no more than came from it.
+    pub unsent: bool,
     /// The latest PROBEs, so that a late answer is measured as what it is: slow, not lost.
     pub nonces: VecDeque<(u64, Instant)>,
     /// When a failed path is tried again.
@@ -182,6 +184,7 @@ impl Path {
             rtt: RttEstimator::default(),
             loss: LossEstimator::default(),
             probe: None,
+            unsent: false,
             nonces: VecDeque::new(),
             retry: None,
             retry_pause: Duration::ZERO,
