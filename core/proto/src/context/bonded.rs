@@ -131,7 +131,7 @@ impl Context {
 
     /// What a link carries counts once, however many paths it has: of those that add no link the best one is taken.
     /// First those that share no link with a better one, then those that share one.
-    fn one_a_link<'p>(&self, mut paths: Vec<(usize, &'p Path)>) -> Vec<(usize, &'p Path)> {
+    pub(super) fn one_a_link<'p>(&self, mut paths: Vec<(usize, &'p Path)>) -> Vec<(usize, &'p Path)> {
         // One that is in use stays, unless another is clearly better: its rate is known.
         let used = |p: &Path| self.bond.strands.iter().any(|s| s.path == p.id && s.used);
         paths.sort_by_key(|(_, p)| (!used(p), self.merit(p).key()));

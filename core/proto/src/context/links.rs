@@ -84,3 +84,146 @@ impl Context {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::net::{IpAddr, SocketAddr};
+    use std::time::{Duration, Instant};
+
+    use super::*;
+    use crate::context::{AddressSource, ContextConfig, PeerKind};
+    use crate::crypto::Aead;
+    use crate::hold::HoldLimits;
+    use crate::interface::{Interface, InterfaceKind};
+    use crate::policy::Policy;
+    use crate::wire::{Address, AddressFlags, AddressKind, ContextIndex, Set};
+
+    const MS: Duration = Duration::from_millis(1);
+
+    fn far(n: u8, v6: bool) -> SocketAddr {
+        let ip =
+            if v6 { IpAddr::from([0x2001, 0xdb8, 0, 9, 0, 0, 0, n.into()]) } else { [192, 0, 2, n].into() };
+        SocketAddr::new(ip, 6278)
+    }
+
+    /// Two interfaces with both versions of IP, and a peer with two addresses of each; every path works.
+    fn context(now: Instant, policy: Policy) -> Context {
+        let config = ContextConfig {
+            index: ContextIndex(1),
+            instance: 1,
+            lower: true,
+            name: "host".into(),
+            aeads: vec![Aead::ChaCha20Poly1305],
+            eid_v6: "fd4d:6173:7400::1".parse().unwrap(),
+            eid_v4: None,
+            port: 6278,
+            expect: Some(PeerKind::Mast),
+            policy,
+            hold: HoldLimits::default(),
+            seed: [3; 32],
+        };
+        let mut context = Context::new(config, now);
+        let interface = |n: u8| Interface {
+            id: InterfaceId(n.into()),
+            name: format!("eth{n}"),
+            kind: InterfaceKind::Ethernet,
+            network: None,
+            metered: false,
+            addresses: vec![[10, n, 0, 2].into(), [0x2001, 0xdb8, 0, n.into(), 0, 0, 0, 2].into()],
+            link_local: None,
+            usable: true,
+        };
+        context.handle_interfaces(now, [interface(1), interface(2)].into());
+        let all = [far(1, false), far(1, true), far(2, false), far(2, true)];
+        context.set_addresses(now, AddressSource::Configuration, all);
+        assert_eq!(context.paths.len(), 8);
+        for path in &mut context.paths {
+            path.state = PathState::Validated;
+            path.rtt.sample(u32::try_from(path.key.interface.0).unwrap() * 20 * MS);
+        }
+        context.select(now, crate::context::Reason::Better);
+        context
+    }
+
+    /// The peer's SET, with these links for its four addresses.
+    fn tell(context: &mut Context, now: Instant, sequence: u64, links: [Option<u8>; 4]) {
+        let ends = [far(1, false), far(1, true), far(2, false), far(2, true)];
+        let address = |(n, (at, link)): (usize, (SocketAddr, Option<u8>))| Address {
+            id: AddressId(u8::try_from(n).unwrap()),
+            at,
+            kind: AddressKind::Host,
+            priority: 100,
+            metered: false,
+            flags: AddressFlags::default(),
+            link,
+        };
+        let addresses = ends.into_iter().zip(links).enumerate().map(address).collect();
+        assert!(context.peer.take(Set { sequence, addresses, mode: None }));
+        context.select(now, crate::context::Reason::PeerWish);
+    }
+
+    #[test]
+    fn the_second_way_shares_the_fewest_links_and_then_the_family() {
+        let now = Instant::now();
+        let mut context = context(now, Policy::Redundant { small: false, metered: true });
+        tell(&mut context, now, 1, [Some(0), Some(0), Some(1), Some(1)]);
+        let at = context.active_at().unwrap();
+        let [first, standby, second] =
+            [at, context.standby().unwrap(), context.second(at).unwrap()].map(|at| &context.paths[at]);
+        for other in [standby, second] {
+            assert_eq!(context.shared(first, other), 0);
+            assert_ne!(first.key.remote.is_ipv6(), other.key.remote.is_ipv6());
+        }
+        // With one link at each end there is no second way, but a standby of the other family.
+        tell(&mut context, now, 2, [Some(0); 4]);
+        for path in context.paths.iter_mut().filter(|p| p.key.interface == InterfaceId(2)) {
+            path.state = PathState::Failed;
+        }
+        assert_eq!(context.second(at), None, "a copy would fill the same link twice");
+        assert!(context.standby().is_some());
+    }
+
+    #[test]
+    fn a_link_of_the_bond_counts_once() {
+        let now = Instant::now();
+        let mut context = context(now, Policy::Bonded { metered: true });
+        tell(&mut context, now, 1, [Some(0), Some(0), Some(1), Some(1)]);
+        let all: Vec<_> = context.paths.iter().enumerate().collect();
+        let bond = context.one_a_link(all);
+        assert_eq!(bond.len(), 2, "two links at each end carry two paths' worth");
+        assert_eq!(context.shared(bond[0].1, bond[1].1), 0);
+        tell(&mut context, now, 2, [Some(0); 4]);
+        let all: Vec<_> = context.paths.iter().enumerate().collect();
+        assert_eq!(context.one_a_link(all).len(), 2, "each of this end's links once");
+    }
+
+    #[test]
+    fn numbers_that_make_no_sense_do_no_harm() {
+        let now = Instant::now();
+        let mut context = context(now, Policy::Redundant { small: false, metered: true });
+        let before = context.active_path();
+        let mut sequence = 0;
+        let mut random = 7_u8;
+        for round in 0..300 {
+            sequence += 1;
+            random = random.wrapping_mul(91).wrapping_add(37);
+            let links = match round % 4 {
+                0 => [Some(random), Some(255), Some(0), None],
+                1 => [Some(3); 4],
+                2 => [0, 1, 2, 3].map(|n| Some(random.wrapping_add(n))),
+                _ => [None; 4],
+            };
+            tell(&mut context, now + round * MS, sequence, links);
+            assert_eq!((context.paths.len(), context.active_path()), (8, before), "{links:?}");
+            let at = context.active_at().unwrap();
+            let interface = |at: usize| context.paths[at].key.interface;
+            assert_ne!(interface(context.standby().unwrap()), interface(at), "{links:?}");
+            assert_ne!(interface(context.second(at).unwrap()), interface(at), "{links:?}");
+            context.doubt_alike(at);
+            for path in &mut context.paths {
+                assert!(path.doubt <= 2);
+                path.doubt = 0;
+            }
+        }
+    }
+}
