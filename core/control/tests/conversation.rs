@@ -1,4 +1,5 @@
 //! What is said, over a real socket.
+#![allow(clippy::unwrap_used, reason = "a test may panic")]
 
 mod common;
 

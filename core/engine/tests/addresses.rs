@@ -1,4 +1,5 @@
 //! Addresses of peers come from sources, each of which replaces its own.
+#![allow(clippy::unwrap_used, reason = "a test may panic")]
 
 mod common;
 

@@ -147,7 +147,7 @@ impl Context {
         // What worked last comes first, then what the policy prefers, then the rest.
         order.sort_by_key(|p| {
             let rank = self.locals.interface(p.key.interface).and_then(|i| self.config.policy.rank(i));
-            (self.active != Some(p.id), rank.is_none(), p.heard.is_none(), rank, !p.remote_known)
+            (!self.selection.is_active(p.id), rank.is_none(), p.heard.is_none(), rank, !p.remote_known)
         });
         self.contact.queue =
             order.iter().filter(|p| self.permitted(p)).map(|p| p.key).take(Self::MAX_PATHS).collect();
@@ -504,7 +504,7 @@ impl Context {
     pub(super) fn rekey_due(&self) -> Option<Instant> {
         let epoch = self.keys.sealing()?;
         // An epoch that carried nothing is kept: an idle context costs nothing.
-        if !epoch.used || !self.wanted || self.contact.running() || self.active.is_none() {
+        if !epoch.used || !self.wanted || self.contact.running() || self.selection.active().is_none() {
             return None;
         }
         let extra = if epoch.initiator { Duration::ZERO } else { timing::REKEY_EXTRA };

@@ -285,7 +285,7 @@ impl Context {
     }
 
     fn own_addresses(&self) -> Vec<Address> {
-        let preferred = self.paths.iter().find(|p| Some(p.id) == self.preferred);
+        let preferred = self.paths.iter().find(|p| Some(p.id) == self.selection.preferred());
         let mut list = Vec::new();
         let mut reflexive = Vec::new();
         for own in self.locals.addresses() {

@@ -359,7 +359,7 @@ impl Context {
         if self.is_bonded() {
             return self.seal_bonded(now, frames, stride, flags);
         }
-        let flags = self.ordered(now, flags);
+        let flags = self.selection.ordered(now, flags);
         match self.lane(length) {
             Some(at) => {
                 if let Policy::Redundant { .. } = self.sending_policy() {
@@ -443,7 +443,7 @@ impl Context {
             let length = frame.len();
             return self.seal_bonded(now, frame, length, flags).1;
         }
-        let flags = self.ordered(now, flags);
+        let flags = self.selection.ordered(now, flags);
         let Some(at) = self.data_path(frame.len()) else {
             self.outflow.hold(now, flags, content(frame));
             self.last_data = Some(now);
@@ -461,7 +461,7 @@ impl Context {
             return Outgoing::TooBig { mtu: path.mtu() - DATA_OVERHEAD };
         }
         let id = path.id;
-        let suspect = path.state == PathState::Suspect && self.active == Some(id);
+        let suspect = path.state == PathState::Suspect && self.selection.is_active(id);
         let sequence = self.outflow.next_sequence();
         if let Some(room) = frame.get_mut(HEADER_LEN..DATA_HEADROOM) {
             room.copy_from_slice(&sequence.to_be_bytes());
@@ -497,7 +497,7 @@ impl Context {
 
     /// Whether nothing was heard over a path since data moved to it: it may have died together with the one before.
     fn is_unproven(&self, at: usize) -> bool {
-        self.paths.get(at).is_some_and(|p| p.heard < self.switching.moved)
+        self.paths.get(at).is_some_and(|p| p.heard < self.selection.moved())
     }
 
     /// What was on its way over a path that does not work goes again, as far as no report confirmed it. `left` is a
@@ -531,7 +531,7 @@ impl Context {
                 room.copy_from_slice(&sequence.to_be_bytes());
             }
             let id = self.paths.get(at)?.id;
-            let flags = if sent.is_some() { flags } else { self.ordered(now, flags) };
+            let flags = if sent.is_some() { flags } else { self.selection.ordered(now, flags) };
             let second = if sent.is_none() { self.second(at) } else { None };
             let copy = self.copy_over(now, second, (sequence, flags), &payload);
             if self.is_unproven(at) {

@@ -55,11 +55,11 @@ impl Context {
 
     /// Whether another path joins the same two links, and carries data or comes first.
     pub(super) fn is_second_of_its_links(&self, path: &Path) -> bool {
-        self.active != Some(path.id)
+        !self.selection.is_active(path.id)
             && self.paths.iter().any(|p| {
                 p.id != path.id
                     && p.state == PathState::Validated
-                    && (self.active == Some(p.id) || p.id < path.id)
+                    && (self.selection.is_active(p.id) || p.id < path.id)
                     && self.shared(p, path) == 2
             })
     }
@@ -139,7 +139,7 @@ mod tests {
         assert_eq!(context.paths.len(), 8);
         for path in &mut context.paths {
             path.state = PathState::Validated;
-            path.rtt.sample(u32::try_from(path.key.interface.0).unwrap() * 20 * MS);
+            path.rtt.sample(path.key.interface.0 * 20 * MS);
         }
         context.select(now, crate::context::Reason::Better);
         context

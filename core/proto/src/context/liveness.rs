@@ -31,7 +31,7 @@ impl Context {
     pub(super) fn note_heard(&mut self, now: Instant, at: usize, length: usize, data: Option<(Flags, u32)>) {
         self.last_heard = Some(now);
         let active = self.active_at() == Some(at);
-        let moved = self.switching.moved;
+        let moved = self.selection.moved();
         let Some(path) = self.paths.get_mut(at) else { return };
         let proven = active && path.heard < moved && path.state == PathState::Validated;
         path.heard = Some(now);
@@ -68,7 +68,7 @@ impl Context {
 
     /// The active path is not suspect after all.
     fn unfounded(&mut self, now: Instant, since: Option<Instant>) {
-        self.discard_gap();
+        self.selection.discard_gap();
         // Small things pass: it may have been the size of what was sent.
         if let Some(path) = self.active_at().and_then(|at| self.paths.get_mut(at)) {
             path.pmtu.doubt(now);
@@ -83,7 +83,7 @@ impl Context {
 
     /// Notes that a round trip over a path was completed.
     pub(super) fn note_answer(&mut self, now: Instant, at: usize) {
-        let outage = self.active.is_none();
+        let outage = self.selection.active().is_none();
         let from = self.paths.get(at).and_then(|p| self.keys.next_of(p.id));
         let Some(path) = self.paths.get_mut(at) else { return };
         let new = !path.carries();
@@ -220,7 +220,7 @@ impl Context {
             }
         }
         if active {
-            self.open_gap(heard);
+            self.selection.open_gap(heard);
             self.copy_recent(now, at);
         }
     }
@@ -260,9 +260,8 @@ impl Context {
         path.loss.sample(u64::from(tries), u64::from(tries));
         self.schedule_retry(now, at);
         if active {
-            self.open_gap(heard);
-            self.switching.lost = Some(key);
-            self.active = None;
+            self.selection.open_gap(heard);
+            self.selection.lose(key);
             self.select(now, reason);
         } else {
             // Data left it a moment ago: what was on its way then.
@@ -273,7 +272,7 @@ impl Context {
     }
 
     fn schedule_retry(&mut self, now: Instant, at: usize) {
-        let outage = self.outage_since.or((!self.answers()).then_some(now));
+        let outage = self.selection.outage_since().or((!self.answers()).then_some(now));
         let busy = self.busy(now);
         let vouched = self.paths.get(at).is_some_and(|p| self.remotes.vouches(p.key.remote));
         let Some(path) = self.paths.get_mut(at) else { return };
@@ -325,7 +324,8 @@ impl Context {
                 // it, and each costs as much.
                 let spared = if self.is_second_of_its_links(path) { timing::ALIKE_FACTOR } else { 1 };
                 if self.busy(now) && self.permitted(path) {
-                    let interval = match (self.active == Some(path.id) || self.takes_part(path), metered) {
+                    let interval = match (self.selection.is_active(path.id) || self.takes_part(path), metered)
+                    {
                         (true, _) if path.rtt.is_young() => timing::YOUNG_INTERVAL,
                         (true, _) => timing::ACTIVE_INTERVAL,
                         (false, false) => timing::STANDBY_INTERVAL * spared,
@@ -353,7 +353,7 @@ impl Context {
         if !self.wanted || self.contact_running() || !self.paths.iter().any(|p| self.permitted(p)) {
             return None;
         }
-        let outage = self.outage_since.map(|at| at + timing::RECONTACT);
+        let outage = self.selection.outage_since().map(|at| at + timing::RECONTACT);
         [outage, self.stalled_due()].into_iter().flatten().min()
     }
 
@@ -411,7 +411,7 @@ impl Context {
 
     /// Where data for a plain WireGuard peer shall go.
     pub fn plain_path(&mut self, now: Instant) -> Option<PathKey> {
-        if self.active.is_none() {
+        if self.selection.active().is_none() {
             self.select(now, Reason::Better);
         }
         self.active_path()
@@ -438,7 +438,7 @@ impl Context {
             let paths = &self.paths;
             let used = |at| paths.iter().any(|p| p.key.remote == at && p.carries());
             self.remotes.note_answer(key.remote, used);
-            if self.active.is_none() {
+            if self.selection.active().is_none() {
                 self.select(now, Reason::Restored);
             }
         }
@@ -446,7 +446,7 @@ impl Context {
 
     pub(super) fn plain_silent(&self, now: Instant) -> bool {
         let waiting = self.active_at().and_then(|at| self.paths.get(at)).and_then(|p| p.awaiting);
-        self.active.is_none()
+        self.selection.active().is_none()
             || waiting.is_some_and(|at| now.saturating_duration_since(at) > 2 * timing::PLAIN_SILENCE)
     }
 
@@ -465,7 +465,7 @@ impl Context {
             let heard = path.heard;
             path.state = PathState::Suspect;
             path.suspect_since = Some(now);
-            self.open_gap(heard);
+            self.selection.open_gap(heard);
         }
         self.start_contact(now);
     }

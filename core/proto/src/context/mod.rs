@@ -15,6 +15,7 @@
 //! | `control` | SET, PROBE, REPORT, SHUT: what comes in, what goes out |
 //! | `liveness` | probing, suspicion, failure, retry |
 //! | `mtu` | asking paths what size they carry |
+//! | `selection` | what is chosen, since when, and the silence that came with a move |
 //! | `select` | which path carries data, and when to move |
 //! | `data` | sealing and opening datagrams between EIDs |
 //! | `outflow` | what leaves: numbers, what is held, what is not confirmed, what goes again |
@@ -39,6 +40,7 @@ mod redundant;
 mod remotes;
 mod rest;
 mod select;
+mod selection;
 mod timers;
 pub mod timing;
 
@@ -72,7 +74,7 @@ use path::Path;
 use peer::Peer;
 use redundant::Spare;
 use remotes::{Remotes, reaches, zone};
-use select::Switching;
+use selection::Selection;
 
 /// What a context needs to know when it is made.
 #[derive(Debug, Clone)]
@@ -200,10 +202,7 @@ pub struct Context {
     locals: Locals,
     remotes: Remotes,
     paths: Vec<Path>,
-    active: Option<PathId>,
-    /// What would carry data if the other end had no wish.
-    preferred: Option<PathId>,
-    switching: Switching,
+    selection: Selection,
 
     contact: Contact,
     keys: Keys,
@@ -214,7 +213,6 @@ pub struct Context {
     outflow: Outflow,
     last_data: Option<Instant>,
     last_heard: Option<Instant>,
-    outage_since: Option<Instant>,
 
     transmits: VecDeque<Transmit>,
     spare: Spare,
@@ -240,9 +238,7 @@ impl Context {
             locals: Locals::default(),
             remotes: Remotes::default(),
             paths: Vec::new(),
-            active: None,
-            preferred: None,
-            switching: Switching::default(),
+            selection: Selection::default(),
             contact: Contact::default(),
             keys: Keys::default(),
             set: OwnSet::default(),
@@ -251,7 +247,6 @@ impl Context {
             outflow: Outflow::new(config.hold),
             last_data: None,
             last_heard: None,
-            outage_since: None,
             transmits: VecDeque::new(),
             spare: Spare::default(),
             bond: Bond::default(),
@@ -325,10 +320,11 @@ impl Context {
     /// Changes the policy. It takes effect at once where the paths allow it, and the other end is told of its mode.
     pub fn set_policy(&mut self, now: Instant, policy: Policy) {
         self.config.policy = policy;
-        self.switching.force_until = Some(now + select::FORCE);
+        self.selection.force(now);
         self.select(now, Reason::Policy);
         self.announce(now);
-        if self.wanted && !self.peer.is_shut() && self.active.is_none() && !self.contact_running() {
+        if self.wanted && !self.peer.is_shut() && self.selection.active().is_none() && !self.contact_running()
+        {
             self.start_contact(now);
         }
     }
@@ -359,11 +355,11 @@ impl Context {
                     continue;
                 }
             };
-            if self.active == Some(path.id) {
+            if self.selection.is_active(path.id) {
                 lost_active = Some(reason);
             }
             let key = path.key;
-            self.switching.refine(key, reason);
+            self.selection.refine(key, reason);
             self.remove_path(now, at);
         }
         self.locals.update(interfaces);
@@ -464,7 +460,7 @@ impl Context {
             id: p.id,
             peer_link: self.peer.link(p),
             state: p.state,
-            active: self.active == Some(p.id),
+            active: self.selection.is_active(p.id),
             srtt: p.rtt.smoothed(),
             loss: p.loss.share(),
             mtu: p.mtu().saturating_sub(DATA_OVERHEAD),
@@ -513,7 +509,7 @@ impl Context {
     }
 
     fn active_at(&self) -> Option<usize> {
-        self.active.and_then(|id| self.paths.iter().position(|p| p.id == id))
+        self.selection.active().and_then(|id| self.paths.iter().position(|p| p.id == id))
     }
 
     fn emit(&mut self, event: Event) {
@@ -594,17 +590,16 @@ impl Context {
             return;
         }
         let mut path = self.paths.remove(at);
-        let was_active = self.active == Some(path.id);
+        let was_active = self.selection.is_active(path.id);
         if was_active {
-            self.open_gap(path.heard);
+            self.selection.open_gap(path.heard);
         }
         if path.carries() {
             path.note_failed(now);
             self.locals.note_gone(now, &path);
         }
         if was_active {
-            self.switching.lost = Some(path.key);
-            self.active = None;
+            self.selection.lose(path.key);
         }
     }
 
@@ -615,12 +610,9 @@ impl Context {
         // The sequence goes on: the other end may not have heard of the end.
         self.set.unacknowledged();
         self.peer.forget();
-        self.active = None;
-        self.preferred = None;
         self.last_heard = None;
         self.last_data = None;
-        self.outage_since = None;
-        self.switching = Switching::default();
+        self.selection = Selection::default();
         // A drill ends with the context.
         self.silenced = None;
         self.contact.stop();

@@ -18,7 +18,7 @@ impl Context {
     pub fn inner_mtu(&self) -> Option<usize> {
         let several = self.sending_policy().is_several();
         let used = |p: &&Path| {
-            self.active == Some(p.id) || several && p.state == PathState::Validated && self.permitted(p)
+            self.selection.is_active(p.id) || several && p.state == PathState::Validated && self.permitted(p)
         };
         let payload = self.paths.iter().filter(used).map(Path::mtu).min()?;
         if self.peer.is_plain() {

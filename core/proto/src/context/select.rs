@@ -6,9 +6,9 @@
 use std::time::{Duration, Instant};
 
 use super::path::Path;
-use super::{Context, Event, Link, PathKey, PathState, timing};
+use super::{Context, Link, PathKey, PathState, timing};
 use crate::policy::{Advantage, Merit};
-use crate::wire::{AddressFlags, Flags, PathId};
+use crate::wire::{AddressFlags, PathId};
 
 /// Why data moved to another path.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -59,56 +59,11 @@ impl Reason {
     }
 }
 
-/// For so long after the user changed the policy it is followed without hysteresis.
-pub(super) const FORCE: Duration = Duration::from_secs(5);
-/// Copies over the standby may end the silence this long before the move.
-const RECENT: Duration = Duration::from_secs(2);
-/// A switch is told without its gap when nothing was heard for so long.
-const TELL: Duration = Duration::from_secs(3);
-
 /// Which of the two choices of [`Context::select`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Choice {
     Preferred,
     Active,
-}
-
-/// A move under way, and the silence that came with it.
-#[derive(Debug, Default)]
-pub(super) struct Switching {
-    pub force_until: Option<Instant>,
-    /// Some path has carried data.
-    begun: bool,
-    /// What is sent until then may overtake what is on its way over the path that was left.
-    pub overtakes_until: Option<Instant>,
-    /// When data moved to the active path.
-    pub moved: Option<Instant>,
-    /// The active path that was lost, until another takes over.
-    pub lost: Option<PathKey>,
-    /// When data was last heard before the active path became suspect or was lost.
-    gap_from: Option<Instant>,
-    /// The latest silence, once over.
-    gap: Option<(Instant, Duration)>,
-    told: Option<(Option<PathKey>, Option<PathKey>, Reason, Instant)>,
-    /// When it was last looked whether some path has been better for long enough.
-    looked: Option<Instant>,
-}
-
-impl Switching {
-    /// When a move is told at the latest.
-    pub fn tell_at(&self) -> Option<Instant> {
-        self.told.map(|(.., at)| at + TELL)
-    }
-
-    /// The system says why a path is gone, a moment after a datagram could not be sent over it.
-    pub fn refine(&mut self, path: PathKey, why: Reason) {
-        if let Some((from, _, reason, _)) = &mut self.told
-            && *from == Some(path)
-            && *reason == Reason::Unreachable
-        {
-            *reason = why;
-        }
-    }
 }
 
 impl Context {
@@ -147,7 +102,7 @@ impl Context {
         let others = self.paths.iter().enumerate();
         others
             .filter(|(_, p)| {
-                Some(p.id) != self.active && p.state == PathState::Validated && self.permitted(p)
+                !self.selection.is_active(p.id) && p.state == PathState::Validated && self.permitted(p)
             })
             .min_by_key(|(_, p)| (active.map(|a| self.likeness(p, a)), self.merit(p).key()))
             .map(|(at, _)| at)
@@ -160,13 +115,14 @@ impl Context {
     /// local address is this end's wish in its SET; and the *active* path, which honours the other end's wish as
     /// well. Were the wish taken from the active path, two ends could follow each other in circles.
     pub(super) fn select(&mut self, now: Instant, why: Reason) {
-        self.preferred = match self.stands(self.preferred) {
+        let preferred = match self.stands(self.selection.preferred()) {
             Some(current) => {
                 self.better(now, current, Choice::Preferred).map_or(Some(current), |(id, _)| Some(id))
             }
             None => self.afresh(Choice::Preferred),
         };
-        match self.stands(self.active) {
+        self.selection.prefer(preferred);
+        match self.stands(self.selection.active()) {
             Some(current) => {
                 if let Some((id, reason)) = self.better(now, current, Choice::Active) {
                     self.move_to(now, Some(id), reason);
@@ -205,7 +161,7 @@ impl Context {
     /// A path that there is reason to leave the current one for.
     fn better(&mut self, now: Instant, current: PathId, choice: Choice) -> Option<(PathId, Reason)> {
         let merit = self.paths.iter().find(|p| p.id == current).map(|p| self.merit_for(p, choice))?;
-        let forced = self.switching.force_until.is_some_and(|until| now < until);
+        let forced = self.selection.is_forced(now);
         let mut best: Option<(Merit, PathId, Reason)> = None;
         for at in 0..self.paths.len() {
             let Some(path) = self.paths.get(at) else { break };
@@ -247,34 +203,25 @@ impl Context {
     }
 
     fn move_to(&mut self, now: Instant, to: Option<PathId>, why: Reason) {
-        if self.active == to && (to.is_some() || self.switching.lost.is_none()) {
+        if !self.selection.would_move(to) {
             self.note_outage(now);
             return;
         }
-        self.switching.overtakes_until = self.overtaking(to).map(|lead| now + lead);
-        let from = self.active_path().or_else(|| self.switching.lost.take());
+        let (lead, from) = (self.overtaking(to), self.active_path());
         if let Some(at) = self.active_at()
             && let Some(path) = self.paths.get_mut(at)
         {
             // Where data no longer goes, silence says nothing.
             path.awaiting = None;
         }
-        self.switching.lost = None;
-        self.switching.moved = Some(now);
-        let left = self.active.filter(|_| why == Reason::PeerWish);
-        self.active = to;
+        let left = self.selection.active().filter(|_| why == Reason::PeerWish);
+        let (from, reason) = self.selection.move_to(now, (from, to), why, lead);
         // What went into the silence of the old path goes again; what it did carry is dropped as come before.
         self.rescue(left);
         let answered = self.active_at().and_then(|at| self.paths.get(at)).and_then(|p| p.acknowledged);
         self.outflow.resend_unsure(answered);
         let to_key = self.active_path();
-        let reason = match (from, why) {
-            (None, _) if !std::mem::replace(&mut self.switching.begun, true) => Reason::Connected,
-            (None, Reason::Better) => Reason::Restored,
-            _ => why,
-        };
         if let Some(at) = self.active_at() {
-            self.outage_since = None;
             let stale = self.paths.get_mut(at).is_some_and(|p| {
                 p.better_since = [None; 2];
                 p.copied = 0;
@@ -287,7 +234,7 @@ impl Context {
         self.note_outage(now);
         // The move before this one is told as it stands.
         self.tell(now, true);
-        self.switching.told = Some((from, to_key, reason, now));
+        self.selection.tell_later(now, from, to_key, reason);
         self.tell(now, false);
         self.announce(now);
     }
@@ -300,73 +247,34 @@ impl Context {
         Some((lead + timing::OVERTAKING_MARGIN).min(timing::MAX_OVERTAKING))
     }
 
-    /// How the receiver shall treat what is sent now.
-    pub(super) fn ordered(&self, now: Instant, flags: Flags) -> Flags {
-        match self.switching.overtakes_until {
-            Some(until) if now < until => flags.with(Flags::ORDERED),
-            _ => flags,
-        }
-    }
-
     fn note_outage(&mut self, now: Instant) {
-        if self.active.is_none() && self.last_heard.is_some() {
-            self.outage_since.get_or_insert(now);
+        if self.last_heard.is_some() {
+            self.selection.note_outage(now);
         }
     }
 
-    /// The active path fell silent or is gone: from when on nothing was heard.
-    pub(super) fn open_gap(&mut self, heard: Option<Instant>) {
-        if self.switching.gap_from.is_none() {
-            self.switching.gap_from = heard;
-            self.switching.gap = None;
-        }
-    }
-
-    /// The active path is not suspect after all.
-    pub(super) fn discard_gap(&mut self) {
-        if self.switching.told.is_none() && self.switching.lost.is_none() {
-            self.switching.gap_from = None;
-        }
-    }
-
-    /// Data was heard over a path: whatever silence there was is over, unless it is the last of what was under way
-    /// on the path that was left.
+    /// Data was heard over a path.
     pub(super) fn close_gap(&mut self, now: Instant, over: Option<PathKey>) {
-        let left = self.switching.told.and_then(|(from, ..)| from).or(self.switching.lost);
-        if over.is_none() || over == left {
-            return;
-        }
-        if let Some(from) = self.switching.gap_from.take() {
-            self.switching.gap = Some((now, now.saturating_duration_since(from)));
-        }
-        if self.switching.told.is_some() {
+        if self.selection.close_gap(now, over) {
             self.tell(now, false);
         }
     }
 
+    /// Tells of a move, if it is time.
     pub(super) fn tell(&mut self, now: Instant, anyway: bool) {
-        let Some((from, to, reason, at)) = self.switching.told else { return };
-        let waiting = self.switching.gap_from.is_some() && to.is_some() && self.busy(now);
-        if waiting && !anyway && now.saturating_duration_since(at) < TELL {
-            return;
-        }
-        self.switching.told = None;
-        // A silence that was over long before has nothing to do with this move.
-        let recent = |end: Instant| end + RECENT >= at;
-        let gap = self.switching.gap.take().filter(|(end, _)| recent(*end)).map(|(_, gap)| gap);
-        if from != to {
-            self.emit(Event::Switched { from, to, reason, gap });
+        let busy = self.busy(now);
+        if let Some(event) = self.selection.tell(now, busy, anyway) {
+            self.emit(event);
         }
     }
 
     /// When a path has been better for long enough. Each such time is looked at once: the move may have gone to another.
     pub(super) fn better_due(&self) -> Option<Instant> {
-        let looked = self.switching.looked;
         let better = self.paths.iter().flat_map(|p| {
             let due = |since: Option<Instant>| Some(since?.max(p.good_since?) + p.hysteresis());
             p.better_since.map(due).into_iter().flatten()
         });
-        better.filter(|at| looked.is_none_or(|looked| *at > looked)).min()
+        self.selection.next_look(better)
     }
 
     /// What was better must be so all the time until it is moved to: whenever the context wakes, it is looked at.
@@ -377,7 +285,7 @@ impl Context {
     }
 
     pub(super) fn look_for_better(&mut self, now: Instant) {
-        self.switching.looked = Some(now);
+        self.selection.note_looked(now);
         self.select(now, Reason::Better);
     }
 
@@ -387,14 +295,14 @@ impl Context {
         let Some(link) = link else {
             self.locals.forgive(now);
             self.revalidate(now);
-            self.switching.force_until = Some(now + FORCE);
+            self.selection.force(now);
             self.announce(now);
             return;
         };
         let silenced: Vec<bool> = self.paths.iter().map(|p| self.is_of(p, link)).collect();
         if let Some(active) = self.active_at().filter(|at| silenced.get(*at) == Some(&true)) {
             let heard = self.paths.get(active).and_then(|p| p.heard);
-            self.open_gap(heard);
+            self.selection.open_gap(heard);
         }
         for (path, _) in self.paths.iter_mut().zip(silenced).filter(|(_, silenced)| *silenced) {
             // A drill is not a failure: it leaves no scar.

@@ -113,7 +113,7 @@ impl Context {
             Timer::Set => self.set_due(),
             Timer::Shut => self.shut_due(),
             Timer::Better => self.better_due(),
-            Timer::Tell => self.switching.tell_at(),
+            Timer::Tell => self.selection.tell_at(),
             Timer::Missing => self.received.ask_at(),
             Timer::Overdue => self.received.deadline(),
             Timer::Bond => self.bond_due(),
