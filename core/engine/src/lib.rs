@@ -42,7 +42,7 @@
 //! | `sessions`, `wireguard` | WireGuard messages and sessions |
 //! | `eid_book` | IPv4 EIDs of all contexts together |
 //! | `invite`, `pairing`, `meet` | links, the pairing protocol, and the engine's side of it |
-//! | `drill`, `drilling` | taking paths away, to see what happens |
+//! | `drill`, `drill_steps` | taking paths away, to see what happens |
 //! | `commands`, `handle` | what the service asks |
 //! | `story`, `tidings`, `counters` | what is told of it all |
 //!
@@ -59,7 +59,7 @@ mod commands;
 mod counters;
 mod directory;
 mod drill;
-mod drilling;
+mod drill_steps;
 mod due;
 mod ecn;
 mod eid_book;

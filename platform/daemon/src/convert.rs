@@ -15,7 +15,7 @@ use mast_engine::api::{
 use mast_engine::os::Family;
 use mast_proto::{PeerLink, Policy, Reason};
 
-use crate::words::key_text;
+use crate::notation::key_text;
 
 /// Milliseconds, with a fraction.
 pub(crate) fn millis(span: Duration) -> f64 {
@@ -403,7 +403,7 @@ mod tests {
 
     #[test]
     fn a_plain_peer_shows_the_addresses_of_its_file_and_the_modes_that_it_can() {
-        let prefix = |text: &str| crate::words::prefix(text).unwrap();
+        let prefix = |text: &str| crate::notation::prefix(text).unwrap();
         let plain = PlainPeer {
             addresses: vec![prefix("10.8.0.2/24")],
             allowed: vec![prefix("0.0.0.0/0"), Prefix::host("10.8.0.1".parse().unwrap())],

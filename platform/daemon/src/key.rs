@@ -18,7 +18,7 @@ use zeroize::Zeroizing;
 
 use crate::daemon::Subscription;
 use crate::failure::Failure;
-use crate::{VERSION, words};
+use crate::{VERSION, notation};
 
 pub(crate) type PrivateKey = Zeroizing<[u8; 32]>;
 
@@ -44,7 +44,7 @@ impl Holder {
     /// Hands over a copy.
     pub fn hand_over(&mut self) -> HandedKey {
         self.handed = true;
-        HandedKey { private_key: words::key_text(&self.key) }
+        HandedKey { private_key: notation::key_text(&self.key) }
     }
 
     /// The key store has it, and so does this service: whether the file shall go now.
@@ -70,13 +70,13 @@ impl Holder {
 
 /// Reads a key that a user brings.
 fn check(unlock: &KeyUnlock, expected: &PublicKey) -> Result<PrivateKey, ControlError> {
-    let key = words::key(&unlock.private_key).map(Zeroizing::new);
+    let key = notation::key(&unlock.private_key).map(Zeroizing::new);
     let key = key.map_err(|why| ControlError::bad_value("private_key", why))?;
     let public = public_key(&key);
     if public == *expected {
         return Ok(key);
     }
-    let (given, expected) = (words::key_text(&public), words::key_text(expected));
+    let (given, expected) = (notation::key_text(&public), notation::key_text(expected));
     Err(ControlError::of(Why::OtherKey { given, expected }))
 }
 
@@ -121,7 +121,7 @@ impl Service for Locked {
             Request::Status => Ok(Status {
                 name: self.name.clone(),
                 version: VERSION.to_owned(),
-                public_key: words::key_text(&self.expected),
+                public_key: notation::key_text(&self.expected),
                 key: KeyPlace::Locked,
                 trouble: Some(Trouble::new(TroubleCause::KeyLocked)),
                 ..Status::default()
@@ -179,10 +179,10 @@ mod tests {
     fn the_file_goes_only_when_the_right_key_comes_back() {
         let key = Zeroizing::new([8; 32]);
         let mut holder = Holder::new(key.clone(), KeyPlace::File);
-        let unlock = |key: &[u8; 32]| KeyUnlock { private_key: words::key_text(key) };
+        let unlock = |key: &[u8; 32]| KeyUnlock { private_key: notation::key_text(key) };
         assert!(!holder.confirm(&unlock(&key)).unwrap(), "nobody asked for it");
         let handed = holder.hand_over();
-        assert_eq!(handed.private_key, words::key_text(&key));
+        assert_eq!(handed.private_key, notation::key_text(&key));
         let other = holder.confirm(&unlock(&[9; 32])).unwrap_err();
         assert!(other.message.contains("another machine"), "{other}");
         assert!(holder.confirm(&KeyUnlock { private_key: "AAAA".into() }).is_err());

@@ -15,6 +15,7 @@ mod key;
 pub mod life;
 mod log_ring;
 mod logging;
+mod notation;
 mod pause;
 mod resolve;
 mod run;
@@ -23,7 +24,6 @@ pub mod store;
 pub mod trouble;
 mod usage;
 mod wgquick;
-mod words;
 
 use std::ffi::OsString;
 use std::process::ExitCode;

@@ -256,7 +256,7 @@ async fn watchdog(daemon: Arc<Daemon>, period: Option<Duration>, lives: mpsc::Se
 fn host_name() -> String {
     let full = life::host_name();
     let short = full.split('.').next().unwrap_or_default();
-    crate::words::name(short).unwrap_or_else(|_| "mast".to_owned())
+    crate::notation::name(short).unwrap_or_else(|_| "mast".to_owned())
 }
 
 fn overrides(config: &Config) -> Overrides {

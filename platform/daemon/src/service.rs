@@ -21,7 +21,7 @@ use crate::config::shared_range;
 use crate::convert::{self, millis, refusal};
 use crate::daemon::{Daemon, EVENTS};
 use crate::endpoint::Endpoint;
-use crate::{VERSION, doctor, log_ring, resolve, trouble, wgquick, words};
+use crate::{VERSION, doctor, log_ring, notation, resolve, trouble, wgquick};
 
 /// How long whoever adds a peer waits for its name to be looked up; after that it goes on in the background.
 const LOOK_UP: Duration = Duration::from_secs(3);
@@ -246,7 +246,7 @@ impl MastService {
 
     async fn peer_add(&self, add: PeerAdd) -> Result<PeerAdded, ControlError> {
         let name = match add.name {
-            Some(name) => Some(words::name(&name).map_err(|why| ControlError::bad_value("name", why))?),
+            Some(name) => Some(notation::name(&name).map_err(|why| ControlError::bad_value("name", why))?),
             None => None,
         };
         if let Some(link) = add.link {
@@ -370,7 +370,7 @@ impl MastService {
     }
 
     async fn invite(&self, invite: Invite) -> Result<Response, ControlError> {
-        let name = invite.name.as_deref().map(words::name).transpose();
+        let name = invite.name.as_deref().map(notation::name).transpose();
         let name = name.map_err(|why| ControlError::bad_value("name", why))?;
         let made =
             self.0.engine.invite(Duration::from_secs(invite.expires_s), name).await.map_err(refusal)?;

@@ -11,7 +11,7 @@ use mast_proto::PeerKind;
 use zeroize::Zeroizing;
 
 use crate::endpoint::Endpoint;
-use crate::words::{self, masked, suggestion};
+use crate::notation::{self, masked, suggestion};
 
 const INTERFACE_KEYS: &[&str] = &[
     "PrivateKey",
@@ -73,7 +73,7 @@ pub fn name_of_file(file: &str) -> String {
     let base = file.rsplit(['/', '\\']).next().unwrap_or_default();
     let stem = base.strip_suffix(".conf").unwrap_or(base);
     let clean: String = stem.chars().filter(|c| !c.is_control()).take(48).collect();
-    match words::name(clean.trim()) {
+    match notation::name(clean.trim()) {
         Ok(name) => name,
         Err(_) => "wireguard".to_owned(),
     }
@@ -190,7 +190,7 @@ impl Parser {
 
     fn interface(&mut self, number: usize, key: &str, value: &str) -> Result<(), String> {
         match key {
-            "PrivateKey" => self.private_key = Some(Zeroizing::new(words::key(value)?)),
+            "PrivateKey" => self.private_key = Some(Zeroizing::new(notation::key(value)?)),
             "Address" => {
                 self.addresses_given = true;
                 self.addresses.extend(ranges(value)?);
@@ -226,9 +226,9 @@ impl Parser {
         match key {
             "PublicKey" => {
                 peer.public_key_given = true;
-                peer.public_key = Some(words::key(value)?);
+                peer.public_key = Some(notation::key(value)?);
             }
-            "PresharedKey" => peer.preshared_key = Some(words::key(value)?),
+            "PresharedKey" => peer.preshared_key = Some(notation::key(value)?),
             "Endpoint" => peer.endpoint = Some(Endpoint::parse(value)?),
             "AllowedIPs" => {
                 peer.allowed_given = true;
@@ -316,7 +316,7 @@ impl Parser {
 }
 
 fn ranges(list: &str) -> Result<Vec<Prefix>, String> {
-    list.split(',').map(str::trim).filter(|r| !r.is_empty()).map(words::prefix).collect()
+    list.split(',').map(str::trim).filter(|r| !r.is_empty()).map(notation::prefix).collect()
 }
 
 #[cfg(test)]

@@ -78,7 +78,7 @@ impl Contact {
 
     /// Gives room back.
     pub(super) fn rest(&mut self) {
-        super::rest::shrink(&mut self.queue);
+        super::idle::shrink(&mut self.queue);
         self.answered.shrink_to_fit();
     }
 

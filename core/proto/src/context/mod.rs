@@ -21,13 +21,14 @@
 //! | `outflow` | what leaves: numbers, what is held, what is not confirmed, what goes again |
 //! | `redundant` | copies over a second path |
 //! | `bonded` | data over all paths at once |
-//! | `rest` | giving memory back when idle |
+//! | `idle` | giving memory back when idle |
 
 mod bonded;
 mod contact;
 mod control;
 mod data;
 mod epoch;
+mod idle;
 mod keys;
 mod links;
 mod liveness;
@@ -38,7 +39,6 @@ mod path;
 mod peer;
 mod redundant;
 mod remotes;
-mod rest;
 mod select;
 mod selection;
 mod timers;

@@ -249,7 +249,7 @@ impl Outflow {
     /// Gives back the room of what is empty.
     pub fn rest(&mut self) {
         self.hold.rest();
-        super::rest::shrink(&mut self.again);
+        super::idle::shrink(&mut self.again);
     }
 }
 

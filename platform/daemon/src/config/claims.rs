@@ -9,7 +9,7 @@ use mast_engine::os::Prefix;
 
 use super::peer::Found;
 use super::reader::Report;
-use crate::words::masked;
+use crate::notation::masked;
 
 /// Everything that the peers so far claim, each with the first that does.
 #[derive(Default)]

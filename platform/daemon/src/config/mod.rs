@@ -60,7 +60,7 @@ pub use reader::Problem;
 use reader::{At, Report, Section};
 
 use crate::endpoint::Endpoint;
-use crate::words;
+use crate::notation;
 
 /// The UDP port unless the file says otherwise.
 pub const DEFAULT_PORT: u16 = 6278;
@@ -192,7 +192,7 @@ impl Config {
 fn read<'i>(report: &mut Report<'_>, table: &DeTable<'i>) -> Config {
     let mut config = Config::default();
     let mut top = report.section(table, "", KEYS);
-    config.name = top.string("name", "such as \"laptop\"", words::name).map(|n| n.value);
+    config.name = top.string("name", "such as \"laptop\"", notation::name).map(|n| n.value);
     if let Some(port) = top.number("port", 0..=u16::MAX, " (0 lets the system choose)") {
         config.port = port.value;
     }
@@ -236,7 +236,7 @@ fn interfaces(report: &mut Report<'_>, tables: &DeTable<'_>) -> BTreeMap<String,
         let read = InterfaceConfig {
             metered: section.boolean("metered").map(|m| m.value),
             kind: section.string("kind", "such as \"cellular\"", kind).map(|k| k.value),
-            network: section.string("network", "such as \"Home\"", words::name).map(|n| n.value),
+            network: section.string("network", "such as \"Home\"", notation::name).map(|n| n.value),
             ignore: section.boolean("ignore").is_some_and(|i| i.value),
         };
         interfaces.insert(name.to_owned(), read);
@@ -308,7 +308,7 @@ fn policy(section: &mut Section<'_, '_, '_>) -> Option<Policy> {
 fn kind(word: &str) -> Result<InterfaceKind, String> {
     let known = ["wifi", "cellular", "ethernet", "other"];
     InterfaceKind::from_word(word)
-        .ok_or_else(|| format!("there is no kind \"{word}\": {}", words::suggestion(word, &known)))
+        .ok_or_else(|| format!("there is no kind \"{word}\": {}", notation::suggestion(word, &known)))
 }
 
 fn interface_name(name: &str) -> Result<String, String> {
@@ -321,7 +321,7 @@ fn interface_name(name: &str) -> Result<String, String> {
 
 fn pool(text: &str) -> Result<EidPool, String> {
     let example = "write an IPv4 range of 8 to 30 bits, such as \"100.64.0.0/10\"";
-    let range = words::prefix(text).map_err(|why| format!("{why}: {example}"))?;
+    let range = notation::prefix(text).map_err(|why| format!("{why}: {example}"))?;
     match range.address {
         std::net::IpAddr::V4(network) => EidPool::new(network, range.length),
         std::net::IpAddr::V6(_) => None,

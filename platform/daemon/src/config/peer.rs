@@ -9,7 +9,7 @@ use super::claims::Claims;
 use super::reader::{Report, Section, Value};
 use super::{ConfiguredPeer, policy};
 use crate::endpoint::Endpoint;
-use crate::words::{self, masked};
+use crate::notation::{self, masked};
 
 const KEYS: &[&str] = &[
     "name",
@@ -54,12 +54,12 @@ pub(super) fn read_all(report: &mut Report<'_>, value: &Value<'_>) -> Vec<Config
 }
 
 fn read(section: &mut Section<'_, '_, '_>, line: usize) -> Option<Found> {
-    let name = section.string("name", "such as \"nas\"", words::name);
-    let public_key = section.string("public_key", "in base64", words::key);
-    let preshared_key = section.string("preshared_key", "in base64", words::key);
+    let name = section.string("name", "such as \"nas\"", notation::name);
+    let public_key = section.string("public_key", "in base64", notation::key);
+    let preshared_key = section.string("preshared_key", "in base64", notation::key);
     let endpoints = section.list("endpoints", "such as [\"nas.example.org:6278\"]", Endpoint::parse);
-    let allowed = section.list("allowed_ips", "such as [\"10.8.0.0/24\"]", words::prefix);
-    let addresses = section.list("addresses", "such as [\"10.8.0.2/24\"]", words::prefix);
+    let allowed = section.list("allowed_ips", "such as [\"10.8.0.0/24\"]", notation::prefix);
+    let addresses = section.list("addresses", "such as [\"10.8.0.2/24\"]", notation::prefix);
     let keepalive = section.number("keepalive", 0..=u16::MAX, " (seconds; 0 is off)");
     let policy = policy(section);
     let policy_line = section.value("policy").map_or(line, |v| section.line(v));
@@ -122,8 +122,8 @@ fn eid_v4(section: &mut Section<'_, '_, '_>) -> Option<EidPair> {
     let wanted = "a table such as { local = \"100.64.7.0\", remote = \"100.64.7.1\" }";
     let table = section.table("eid_v4", wanted)?;
     let mut section = section.report.section(table.value, "peer.eid_v4", &["local", "remote"]);
-    let local = section.string("local", "such as \"100.64.7.0\"", words::host_v4);
-    let remote = section.string("remote", "such as \"100.64.7.1\"", words::host_v4);
+    let local = section.string("local", "such as \"100.64.7.0\"", notation::host_v4);
+    let remote = section.string("remote", "such as \"100.64.7.1\"", notation::host_v4);
     for key in ["local", "remote"] {
         if section.value(key).is_none() {
             section.wrong(table.line, key, "is missing");

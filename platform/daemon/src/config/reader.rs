@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use toml::de::{DeTable, DeValue};
 
-use crate::words::suggestion;
+use crate::notation::suggestion;
 
 /// A TOML value, and where it stands.
 pub(super) type Value<'i> = toml::Spanned<DeValue<'i>>;

@@ -242,7 +242,7 @@ fn crowd(count: usize) -> String {
         } else {
             format!("addresses = [\"10.255.0.2/32\"]\nallowed_ips = [\"10.{high}.{low}.0/24\"]")
         };
-        let key = words::key_text(&key);
+        let key = notation::key_text(&key);
         text += &format!("[[peer]]\nname = \"peer {number}\"\npublic_key = \"{key}\"\n{own}\n");
     }
     text

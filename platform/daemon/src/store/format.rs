@@ -17,8 +17,8 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use serde_json::{Map, Value};
 use zeroize::Zeroizing;
 
+use crate::notation;
 use crate::usage::Accounts;
-use crate::words;
 
 /// The version of every file.
 pub(super) const VERSION: u32 = 1;
@@ -427,14 +427,14 @@ impl std::fmt::Debug for Key {
 
 impl Serialize for Key {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.serialize_str(&words::key_text(&self.0))
+        serializer.serialize_str(&notation::key_text(&self.0))
     }
 }
 
 impl<'de> Deserialize<'de> for Key {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let text = Zeroizing::new(String::deserialize(deserializer)?);
-        words::key(&text).map(|key| Self(Zeroizing::new(key))).map_err(D::Error::custom)
+        notation::key(&text).map(|key| Self(Zeroizing::new(key))).map_err(D::Error::custom)
     }
 }
 
@@ -450,6 +450,6 @@ impl Serialize for Range {
 
 impl<'de> Deserialize<'de> for Range {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        words::prefix(&String::deserialize(deserializer)?).map(Self).map_err(D::Error::custom)
+        notation::prefix(&String::deserialize(deserializer)?).map(Self).map_err(D::Error::custom)
     }
 }

@@ -258,12 +258,12 @@ impl Store {
 
     /// The public key whose private one is in a user's key store.
     pub fn handed_key(&self) -> Option<PublicKey> {
-        self.settings.handed_key.as_ref().and_then(|text| crate::words::key(text).ok())
+        self.settings.handed_key.as_ref().and_then(|text| crate::notation::key(text).ok())
     }
 
     /// Notes that the private key is in a user's key store, or no more.
     pub fn set_handed_key(&mut self, public: Option<PublicKey>) {
-        self.settings.handed_key = public.as_ref().map(crate::words::key_text);
+        self.settings.handed_key = public.as_ref().map(crate::notation::key_text);
     }
 
     /// What the tunnel does at the start.

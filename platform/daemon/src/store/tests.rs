@@ -8,7 +8,7 @@ use mast_proto::{PeerKind, Selector};
 use tempfile::TempDir;
 
 use super::*;
-use crate::words;
+use crate::notation;
 
 fn open(temp: &TempDir, config: &Config) -> Result<Store, StoreError> {
     Store::load(StateDir::open(temp.path().join("state")).unwrap(), config)
@@ -45,7 +45,7 @@ fn pin(word: &str) -> Policy {
 }
 
 fn prefix(text: &str) -> Prefix {
-    words::prefix(text).unwrap()
+    notation::prefix(text).unwrap()
 }
 
 #[test]
@@ -139,7 +139,7 @@ fn unknown_fields_are_kept() {
 fn damaged_files_are_reported_and_left_alone() {
     let temp = TempDir::new().unwrap();
     drop(open(&temp, &Config::default()).unwrap());
-    let key = words::key_text(&[1; 32]);
+    let key = notation::key_text(&[1; 32]);
     for (name, content, expected) in [
         ("peers.json", "", "EOF"),
         ("peers.json", "{\"version\": 1, \"peers\": [{\"name\"", "EOF"),
@@ -176,7 +176,7 @@ fn damaged_files_are_reported_and_left_alone() {
 #[test]
 fn the_configuration_comes_first_and_keeps_what_was_learned() {
     let temp = TempDir::new().unwrap();
-    let key = words::key_text(&[1; 32]);
+    let key = notation::key_text(&[1; 32]);
     let text = format!(
         "[[peer]]\nname = \"nas\"\npublic_key = \"{key}\"\nendpoints = [\"198.51.100.1:1\", \"nas:2\"]\n"
     );
@@ -210,7 +210,7 @@ fn the_configuration_comes_first_and_keeps_what_was_learned() {
 #[test]
 fn a_full_tunnel_switched_off_stays_off_for_a_peer_of_the_file() {
     let temp = TempDir::new().unwrap();
-    let key = words::key_text(&[2; 32]);
+    let key = notation::key_text(&[2; 32]);
     let text = format!(
         "[[peer]]\nname = \"office\"\npublic_key = \"{key}\"\nendpoints = [\"192.0.2.1:1\"]\n\
          addresses = [\"10.8.0.2/24\"]\nallowed_ips = [\"10.8.0.0/24\", \"0.0.0.0/0\"]\n"
@@ -234,7 +234,7 @@ fn a_name_cannot_mean_two_peers() {
     store.apply(Change::Peer(peer("nas", 1)));
     store.save().unwrap();
     drop(store);
-    let key = words::key_text(&[2; 32]);
+    let key = notation::key_text(&[2; 32]);
     let error =
         open(&temp, &config(&format!("[[peer]]\nname = \"nas\"\npublic_key = \"{key}\"\n"))).unwrap_err();
     assert!(error.to_string().contains("two peers are called `nas`"), "{error}");
@@ -243,7 +243,7 @@ fn a_name_cannot_mean_two_peers() {
 #[test]
 fn secrets_stay_out_of_debug_output() {
     let stored = format!("{:?}", StoredPeer::of(&peer("nas", 1)));
-    assert!(!stored.contains("101, 101") && !stored.contains(&words::key_text(&[101; 32])), "{stored}");
+    assert!(!stored.contains("101, 101") && !stored.contains(&notation::key_text(&[101; 32])), "{stored}");
 }
 
 fn numbered(number: u32, port: u16) -> PeerConfig {
@@ -381,7 +381,7 @@ fn what_cannot_be_saved_is_saved_later() {
 #[test]
 fn the_keys_of_a_removed_peer_leave_the_disk() {
     let (temp, mut store) = crowd(3);
-    let key = words::key_text(&[101; 32]);
+    let key = notation::key_text(&[101; 32]);
     let held = || {
         let files = ["peers.json", "peers.journal"].map(|f| temp.path().join("state").join(f));
         files.iter().any(|f| std::fs::read_to_string(f).is_ok_and(|text| text.contains(&key)))
@@ -438,7 +438,7 @@ fn addresses_are_kept_by_source() {
 fn the_addresses_of_an_earlier_version_are_not_lost() {
     let temp = TempDir::new().unwrap();
     drop(open(&temp, &Config::default()).unwrap());
-    let key = |n: u8| words::key_text(&[n; 32]);
+    let key = |n: u8| notation::key_text(&[n; 32]);
     let plain = "\"plain\": {\"addresses\": [\"10.8.0.2/32\"], \"allowed_ips\": [\"10.8.0.0/24\"]}";
     let peer = |name: &str, n: u8, more: &str| {
         format!(
@@ -468,7 +468,7 @@ fn the_addresses_of_an_earlier_version_are_not_lost() {
 #[test]
 fn what_is_taken_out_of_the_configuration_is_no_address_any_more() {
     let temp = TempDir::new().unwrap();
-    let key = words::key_text(&[1; 32]);
+    let key = notation::key_text(&[1; 32]);
     let text = |endpoints: &str| {
         config(&format!("[[peer]]\nname = \"nas\"\npublic_key = \"{key}\"\nendpoints = [{endpoints}]\n"))
     };
