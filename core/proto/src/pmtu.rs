@@ -191,6 +191,23 @@ impl PathMtu {
         self.missing = None;
     }
 
+    /// The largest IP packet that data may use now, in bytes.
+    pub fn packet(&self) -> usize {
+        self.limit + headers(self.v6)
+    }
+
+    /// Another path between the same links was found to carry packets of so many bytes at most: so does this one, until
+    /// it proves that it carries more. Or whoever moves here would lose everything large once more.
+    pub fn follow(&mut self, packet: usize) {
+        let size = packet.saturating_sub(headers(self.v6)).max(self.base());
+        if size < self.limit && self.phase == Phase::Rest {
+            self.limit = size;
+            self.proven = false;
+            self.doubted = None;
+            self.searched = None;
+        }
+    }
+
     /// When [`PathMtu::drive`] must be called.
     pub fn due(&self) -> Option<Instant> {
         match self.phase {
@@ -641,5 +658,20 @@ mod tests {
         road.want(1400);
         road.run(5 * SECOND);
         assert_eq!(road.limit(), 1500);
+    }
+
+    #[test]
+    fn a_path_follows_another_of_the_same_links_down_and_no_further() {
+        let now = Instant::now();
+        let mut pmtu = PathMtu::new(true);
+        pmtu.follow(1_400);
+        assert_eq!((pmtu.packet(), pmtu.limit()), (1_400, 1_352));
+        pmtu.follow(1_450);
+        assert_eq!(pmtu.packet(), 1_400, "that one is larger");
+        pmtu.want(now, 1_352);
+        let step = pmtu.drive(now, Duration::from_millis(50));
+        assert_eq!(step, Step { ask: vec![1_352], fell: false }, "it is proven before it is believed");
+        pmtu.follow(1_000);
+        assert_eq!(pmtu.packet(), 1_400, "not while it is asked");
     }
 }

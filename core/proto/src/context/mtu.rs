@@ -42,12 +42,24 @@ impl Context {
         let from = self.keys.next_of(path.id);
         let Some(path) = self.paths.get_mut(at) else { return };
         let step = path.pmtu.drive(now, path.rtt.rto());
+        let packet = path.pmtu.packet();
         if step.fell {
             // What was lost for its size is not what the path loses.
             path.note_retried(from);
+            self.follow_down(at, packet);
         }
         for size in step.ask {
             self.ask(now, at, size);
+        }
+    }
+
+    /// The other paths between the same links most likely carry no more.
+    fn follow_down(&mut self, at: usize, packet: usize) {
+        let Some(fell) = self.paths.get(at) else { return };
+        let alike: Vec<bool> =
+            self.paths.iter().map(|p| p.id != fell.id && self.shared(p, fell) == 2).collect();
+        for (path, _) in self.paths.iter_mut().zip(alike).filter(|(_, alike)| *alike) {
+            path.pmtu.follow(packet);
         }
     }
 
