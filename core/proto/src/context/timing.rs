@@ -131,7 +131,7 @@ pub const MTU_ALLOWANCE: Duration = Duration::from_millis(50);
 /// The same where eight of them go out together.
 pub const MTU_SOUND_ALLOWANCE: Duration = Duration::from_millis(100);
 /// A proven size is not doubted again sooner: loss that has nothing to do with size raises doubts all the time.
-pub const MTU_DOUBT: Duration = Duration::from_secs(1);
+pub const MTU_DOUBT: Duration = Duration::from_millis(500);
 /// Loss tells of size only if something large was sent so shortly before.
 pub const MTU_RELATED: Duration = Duration::from_secs(3);
 /// What RFC 8899 calls PMTU_RAISE_TIMER: a larger size may fit by now.
