@@ -418,7 +418,8 @@ async fn what_cannot_work_is_said_before_anything_is_touched() {
         );
     }
     std::fs::write(&config, peer("[fe80::1%nosuch0]:7")).unwrap();
-    let output = lab.mastd("state", &lab.socket()).arg("--check").output().unwrap();
+    let mut check = lab.mastd("state", &lab.socket());
+    let output = check.arg("--check").stdout(std::process::Stdio::piped()).output().unwrap();
     let told = String::from_utf8_lossy(&output.stdout);
     assert_eq!(output.status.code(), Some(0), "{told}");
     assert!(told.contains("[fe80::1%nosuch0]:7") && told.contains("no interface `nosuch0`"), "{told}");

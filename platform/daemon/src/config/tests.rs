@@ -74,7 +74,7 @@ fn modes_of_several_paths() {
 #[test]
 fn nothing_is_the_defaults() {
     let config = parse("# nothing\n").unwrap();
-    assert_eq!((config.port, config.mtu, config.interface.as_str()), (6278, 1400, "mast0"));
+    assert_eq!((config.port, config.mtu, config.interface.as_str()), (6278, 1404, "mast0"));
     assert!(config.policy.is_none() && config.peers.is_empty() && config.name.is_none());
 }
 
