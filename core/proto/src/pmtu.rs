@@ -35,6 +35,12 @@ const LIKELY: [usize; 5] = [CAP, 1492, 1420, 1400, BASE];
 const PRECISION: usize = 16;
 /// Searches without any answer, not even to the base, over a path that lives: then the base is all there is.
 const MAX_VAIN: u32 = 3;
+/// So many missing datagrams, if they are also most of what was sent, are not what a path loses now and then.
+const GRAVE: u64 = 4;
+/// How probable it may be that a size that fits is taken for one that does not.
+const CHANCE: f64 = 1e-5;
+/// The most PROBEs of one size in one search. A path that loses more than a tenth has other troubles.
+const MOST_TRIES: u32 = 8;
 /// The most PROBEs whose fate is remembered.
 const MAX_ASKED: usize = 32;
 
@@ -53,9 +59,20 @@ struct Asked {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Phase {
     Rest,
-    Verify { size: usize, until: Instant },
-    Sound { size: usize, until: Instant },
-    Climb { size: usize, until: Instant },
+    /// `climbing`: the doubt came in the middle of a climb, which goes on afterwards.
+    Verify {
+        size: usize,
+        until: Instant,
+        climbing: bool,
+    },
+    Sound {
+        size: usize,
+        until: Instant,
+    },
+    Climb {
+        size: usize,
+        until: Instant,
+    },
 }
 
 /// What is to be done now.
@@ -70,6 +87,15 @@ pub(crate) struct Step {
 /// What IP and UDP add, in bytes.
 fn headers(v6: bool) -> usize {
     if v6 { 48 } else { 28 }
+}
+
+/// How often a size is asked beside the first time before it counts as one that does not fit: so often that chance alone
+/// explains it once in a hundred thousand times at most, as far as [`MOST_TRIES`] goes.
+fn again(loss: f64) -> u32 {
+    // The PROBE or its answer.
+    let unanswered = (2.0 * loss).clamp(0.0, 0.9);
+    let tries = (CHANCE.ln() / unanswered.ln()).ceil();
+    (tries as u32).clamp(MTU_TRIES, MOST_TRIES) - 1
 }
 
 /// What is known of a path's size. All sizes are UDP payloads in bytes.
@@ -88,6 +114,8 @@ pub(crate) struct PathMtu {
     wanted: Option<Instant>,
     /// Since when there is reason to doubt the limit.
     doubted: Option<Instant>,
+    /// Most of what was sent is missing: there is no time to lose with a single question.
+    grave: bool,
     /// When a search or verification last ended.
     rested: Option<Instant>,
     /// When a search last found what does not fit.
@@ -110,6 +138,7 @@ impl PathMtu {
             phase: Phase::Rest,
             wanted: None,
             doubted: None,
+            grave: false,
             rested: None,
             searched: None,
             vain: 0,
@@ -153,7 +182,9 @@ impl PathMtu {
     /// There is reason to think that large data is lost: data went out, and only small things came through.
     pub fn doubt(&mut self, now: Instant) {
         let related = self.wanted.is_some_and(|at| now.saturating_duration_since(at) < MTU_RELATED);
-        if related && self.proven && self.phase == Phase::Rest && self.limit > self.base() {
+        // Not while an answer is awaited, which tells by itself.
+        let settled = matches!(self.phase, Phase::Rest | Phase::Climb { .. });
+        if related && self.proven && settled && self.limit > self.base() {
             self.doubted.get_or_insert(now);
         }
     }
@@ -164,10 +195,12 @@ impl PathMtu {
         match self.missing {
             Some((of, before, _)) if of == epoch && highest <= before => return,
             // Reordering counts a moment later as what it is; a verification in vain is cheap.
-            Some((of, before, known))
-                if of == epoch && missing > known + self.excused(epoch, before, highest) =>
-            {
-                self.doubt(now);
+            Some((of, before, known)) if of == epoch => {
+                let new = missing.saturating_sub(known + self.excused(epoch, before, highest));
+                if new > 0 {
+                    self.doubt(now);
+                }
+                self.grave |= self.doubted.is_some() && new >= GRAVE && new * 2 > highest - before;
             }
             _ => {}
         }
@@ -186,6 +219,7 @@ impl PathMtu {
         self.phase = Phase::Rest;
         self.proven = false;
         self.doubted = None;
+        self.grave = false;
         self.searched = None;
         self.vain = 0;
         self.missing = None;
@@ -204,6 +238,7 @@ impl PathMtu {
             self.limit = size;
             self.proven = false;
             self.doubted = None;
+            self.grave = false;
             self.searched = None;
         }
     }
@@ -211,18 +246,23 @@ impl PathMtu {
     /// When [`PathMtu::drive`] must be called.
     pub fn due(&self) -> Option<Instant> {
         match self.phase {
-            Phase::Verify { until, .. } | Phase::Sound { until, .. } | Phase::Climb { until, .. } => {
-                Some(until)
+            Phase::Verify { until, .. } | Phase::Sound { until, .. } => Some(until),
+            Phase::Climb { until, .. } => Some(self.doubt_due().map_or(until, |due| due.min(until))),
+            Phase::Rest if !self.proven => {
+                let new = self.wanted.filter(|at| self.rested.is_none_or(|rested| *at > rested));
+                new.map(|at| self.after_pause(at))
             }
-            Phase::Rest => {
-                let pause = self.rested.map(|at| at + MTU_DOUBT);
-                let later = |at: Instant| pause.map_or(at, |pause| pause.max(at));
-                if !self.proven {
-                    return self.wanted.filter(|at| self.rested.is_none_or(|rested| *at > rested)).map(later);
-                }
-                self.doubted.map(later).or_else(|| self.wanted.filter(|at| self.may_raise(*at)))
-            }
+            Phase::Rest => self.doubt_due().or_else(|| self.wanted.filter(|at| self.may_raise(*at))),
         }
+    }
+
+    /// When a doubt is looked into.
+    fn doubt_due(&self) -> Option<Instant> {
+        self.doubted.map(|at| self.after_pause(at))
+    }
+
+    fn after_pause(&self, at: Instant) -> Instant {
+        self.rested.map_or(at, |rested| at.max(rested + MTU_DOUBT))
     }
 
     fn may_raise(&self, at: Instant) -> bool {
@@ -230,8 +270,9 @@ impl PathMtu {
             && self.searched.is_none_or(|searched| at.saturating_duration_since(searched) >= MTU_RAISE)
     }
 
-    /// Does what is due. `timeout`: by when a PROBE over the path is usually answered.
-    pub fn drive(&mut self, now: Instant, timeout: Duration) -> Step {
+    /// Does what is due. `timeout`: by when a PROBE over the path is usually answered; `loss`: the share of datagrams,
+    /// from 0 to 1, that the path loses whatever their size.
+    pub fn drive(&mut self, now: Instant, timeout: Duration, loss: f64) -> Step {
         if self.due().is_none_or(|due| due > now) {
             return Step::default();
         }
@@ -241,19 +282,29 @@ impl PathMtu {
                 self.begin();
                 self.climb(now, timeout)
             }
+            Phase::Rest if self.grave => {
+                self.begin();
+                self.sound(now, timeout, self.limit, again(loss))
+            }
             Phase::Rest => {
                 self.begin();
-                self.phase = Phase::Verify { size: self.limit, until: now + timeout + MTU_ALLOWANCE };
-                Step { ask: vec![self.limit], fell: false }
+                self.verify(now, timeout, false)
             }
-            Phase::Verify { size, .. } => {
-                self.phase = Phase::Sound { size, until: now + timeout + MTU_SOUND_ALLOWANCE };
-                // The size itself first and last, which makes it MTU_TRIES.
-                let mut ask: Vec<usize> = self.likely().into_iter().rev().filter(|s| *s < size).collect();
-                ask.insert(0, size);
-                ask.push(size);
-                ask.retain(|size| *size < self.ceiling);
-                Step { ask, fell: false }
+            // What is being looked for above matters less than whether what is used still fits.
+            Phase::Climb { .. } if self.doubt_due().is_some_and(|due| due <= now) => {
+                if self.grave {
+                    self.begin();
+                    self.sound(now, timeout, self.limit, again(loss))
+                } else {
+                    self.verify(now, timeout, true)
+                }
+            }
+            Phase::Verify { size, climbing, .. } => {
+                if climbing {
+                    // What the climb was told before the doubt is no answer to it.
+                    self.begin();
+                }
+                self.sound(now, timeout, size, again(loss) - 1)
             }
             Phase::Sound { size, .. } => self.conclude(now, timeout, size),
             Phase::Climb { size, .. } => {
@@ -270,6 +321,25 @@ impl PathMtu {
         }
     }
 
+    /// Asks for the size that is used.
+    fn verify(&mut self, now: Instant, timeout: Duration, climbing: bool) -> Step {
+        self.doubted = None;
+        self.phase = Phase::Verify { size: self.limit, until: now + timeout + MTU_ALLOWANCE, climbing };
+        Step { ask: vec![self.limit], fell: false }
+    }
+
+    /// Asks for a size that seems not to fit, once and so many times `again`, and for all likely ones below it.
+    fn sound(&mut self, now: Instant, timeout: Duration, size: usize, again: u32) -> Step {
+        self.doubted = None;
+        self.grave = false;
+        self.phase = Phase::Sound { size, until: now + timeout + MTU_SOUND_ALLOWANCE };
+        let mut ask: Vec<usize> = self.likely().into_iter().rev().filter(|s| *s < size).collect();
+        ask.insert(0, size);
+        ask.extend(std::iter::repeat_n(size, again as usize));
+        ask.retain(|size| *size < self.ceiling);
+        Step { ask, fell: false }
+    }
+
     fn begin(&mut self) {
         for asked in &mut self.asked {
             asked.current = false;
@@ -280,6 +350,7 @@ impl PathMtu {
         self.phase = Phase::Rest;
         self.rested = Some(now);
         self.doubted = None;
+        self.grave = false;
     }
 
     /// The size that was taken for the limit was not answered: what was answered is the limit from now on.
@@ -355,7 +426,11 @@ impl PathMtu {
                 self.proven = true;
                 self.vain = 0;
                 self.limit = self.limit.max(size);
+                let climbing = matches!(self.phase, Phase::Verify { climbing: true, .. });
                 self.rest(now);
+                if climbing {
+                    self.phase = Phase::Climb { size: self.limit, until: now };
+                }
             }
             Phase::Verify { .. } | Phase::Sound { .. } => {}
             Phase::Climb { size: wanted, .. } => {
@@ -389,7 +464,7 @@ impl PathMtu {
             self.limit = self.likely().into_iter().rev().find(|s| *s < size).unwrap_or(self.base());
             if !matches!(self.phase, Phase::Sound { .. }) {
                 self.begin();
-                self.phase = Phase::Verify { size, until: now };
+                self.phase = Phase::Verify { size, until: now, climbing: false };
             }
         } else if let Phase::Climb { size: asked, .. } = self.phase
             && asked >= size
@@ -419,6 +494,8 @@ mod tests {
         next: u64,
         /// Every so-manieth PROBE is lost for no reason.
         lossy: Option<u64>,
+        /// What is known of that.
+        loss: f64,
     }
 
     impl Road {
@@ -432,6 +509,7 @@ mod tests {
                 answers: VecDeque::new(),
                 next: 0,
                 lossy: None,
+                loss: 0.0,
             }
         }
 
@@ -455,7 +533,7 @@ mod tests {
                     assert!(self.pmtu.acknowledge(self.now, nonce));
                     assert!(!self.pmtu.acknowledge(self.now, nonce), "each answer counts once");
                 }
-                let step = self.pmtu.drive(self.now, TIMEOUT);
+                let step = self.pmtu.drive(self.now, TIMEOUT, self.loss);
                 for size in step.ask {
                     self.next += 1;
                     self.asked.push(size + self.headers);
@@ -531,6 +609,19 @@ mod tests {
     }
 
     #[test]
+    fn who_loses_much_is_asked_more_often() {
+        assert_eq!([0.0, 0.01, 0.05, 0.1, 0.5].map(|loss| again(loss) + 1), [3, 3, 6, 8, 8]);
+        let mut asked = Vec::new();
+        for loss in [0.0, 0.1] {
+            let mut road = Road { loss, ..Road::new(false, 1400) };
+            road.want(1450);
+            road.run(Duration::from_millis(270));
+            asked.push(road.asked.iter().filter(|packet| **packet == 1500).count());
+        }
+        assert_eq!(asked, [3, 8]);
+    }
+
+    #[test]
     fn only_what_was_answered_is_used() {
         let mut road = Road::new(false, 1380);
         road.want(1450);
@@ -566,6 +657,37 @@ mod tests {
         assert_eq!(road.pmtu.due(), None);
     }
 
+    /// A path that shrinks while larger sizes are being looked for is found out as soon as one that rests.
+    #[test]
+    fn a_climb_gives_way_to_a_doubt() {
+        for (lost, patience) in [(1, 271), (90, 161)] {
+            let mut road = Road::new(false, 1420);
+            road.want(1450);
+            road.run(Duration::from_millis(300));
+            assert!(road.limit() == 1420 && matches!(road.pmtu.phase, Phase::Climb { .. }));
+            road.pmtu.note_report(road.now, EPOCH, 100, 101);
+            road.fits = 1300;
+            road.pmtu.note_report(road.now, EPOCH, 200, 201 - lost);
+            road.run(Duration::from_millis(patience));
+            assert_eq!(road.limit(), 1280, "{lost} of 100 are missing");
+            road.run(4 * SECOND);
+            assert!((1284..=1300).contains(&road.limit()), "{}", road.limit());
+        }
+    }
+
+    /// And ends, though loss of another kind raises doubts all the time.
+    #[test]
+    fn a_climb_ends_in_spite_of_doubts() {
+        let mut road = Road::new(false, 1450);
+        for _ in 0..6_000 {
+            road.want(1500);
+            road.pmtu.doubt(road.now);
+            road.run(Duration::from_millis(1));
+        }
+        assert!((1434..=1450).contains(&road.limit()), "{}", road.limit());
+        assert!(road.pmtu.searched.is_some());
+    }
+
     #[test]
     fn doubts_are_few() {
         let mut road = Road::new(false, 1500);
@@ -578,7 +700,7 @@ mod tests {
             road.run(Duration::from_millis(1));
         }
         let asked = road.asked.len() - before;
-        assert!((8..=11).contains(&asked), "{asked} in 10 s");
+        assert!((16..=21).contains(&asked), "{asked} in 10 s");
         // Loss among small data says nothing of size.
         road.run(10 * SECOND);
         road.pmtu.doubt(road.now);
@@ -623,7 +745,7 @@ mod tests {
         assert_eq!(road.limit(), 1420);
         let mut refused = 0;
         for _ in 0..100 {
-            let step = road.pmtu.drive(road.now, TIMEOUT);
+            let step = road.pmtu.drive(road.now, TIMEOUT, 0.0);
             for size in step.ask {
                 road.next += 1;
                 road.pmtu.note_asked(road.next, size, (EPOCH, road.next));
@@ -669,7 +791,7 @@ mod tests {
         pmtu.follow(1_450);
         assert_eq!(pmtu.packet(), 1_400, "that one is larger");
         pmtu.want(now, 1_352);
-        let step = pmtu.drive(now, Duration::from_millis(50));
+        let step = pmtu.drive(now, Duration::from_millis(50), 0.0);
         assert_eq!(step, Step { ask: vec![1_352], fell: false }, "it is proven before it is believed");
         pmtu.follow(1_000);
         assert_eq!(pmtu.packet(), 1_400, "not while it is asked");

@@ -524,7 +524,7 @@ fn the_timers_are_as_documented() {
         ("tries of a size", timing::MTU_TRIES.to_string()),
         (
             "doubt of a size",
-            format!("{} after large data, once in {}", s(timing::MTU_RELATED), s(timing::MTU_DOUBT)),
+            format!("{} after large data, once in {}", s(timing::MTU_RELATED), ms(timing::MTU_DOUBT)),
         ),
         ("larger size", s(timing::MTU_RAISE)),
     ];

@@ -15,8 +15,9 @@ const OUTER_V4: u16 = 28 + 36;
 const OUTER_V6: u16 = 48 + 36;
 /// A size found is no further than this below what fits.
 const PRECISION: u16 = 16;
-/// TCP's own timer doubles while its segments vanish; it tries again after 0.2, 0.6, 1.4 and 3 s.
-const STALL: Duration = Duration::from_secs(5);
+/// TCP's own timer doubles while its segments vanish; it tries again after 0.2, 0.6, 1.4 and 3 s. What fits is known by the
+/// second or third time.
+const STALL: Duration = Duration::from_secs(3);
 
 /// The interface of a router carries packets of up to so many bytes; larger ones vanish, and nobody is told.
 fn narrow(router: &Host, interface: &str, mtu: u32) {

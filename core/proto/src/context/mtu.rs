@@ -41,7 +41,7 @@ impl Context {
         let Some(path) = self.paths.get(at) else { return };
         let from = self.keys.next_of(path.id);
         let Some(path) = self.paths.get_mut(at) else { return };
-        let step = path.pmtu.drive(now, path.rtt.rto());
+        let step = path.pmtu.drive(now, path.rtt.rto(), path.loss.share().unwrap_or(0.0));
         let packet = path.pmtu.packet();
         if step.fell {
             // What was lost for its size is not what the path loses.
