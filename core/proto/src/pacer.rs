@@ -130,6 +130,11 @@ impl Pacer {
     const BATCH: f64 = 0.001;
     /// And at least two full datagrams.
     const LEAST_BURST: f64 = 3_000.0;
+    /// Without a report for so many round trips after the newest frame, and [`Self::LEAST_PATIENCE`], what is under way is
+    /// given up, or a path whose frames were all lost would wait for ever.
+    const PATIENCE: u32 = 2;
+    /// See there.
+    const LEAST_PATIENCE: Duration = Duration::from_millis(300);
     /// The most frames that are remembered; none is sent beyond that.
     const MOST: usize = 8192;
 
@@ -212,10 +217,20 @@ impl Pacer {
         self.in_flight as f64 >= self.window(rtt) || self.sent.len() >= Self::MOST
     }
 
+    /// When what is under way is given up: whatever arrived, a report would have told of it long before. It may be lost,
+    /// or sealed with keys that the other end reports of no more.
+    fn given_up(&self, rtt: Duration) -> Option<Instant> {
+        let longest = self.delay.get(shorter).unwrap_or(rtt).max(rtt);
+        self.sent.back().map(|newest| newest.at + longest * Self::PATIENCE + Self::LEAST_PATIENCE)
+    }
+
     /// Whether a frame may be sent now.
     pub fn may_send(&mut self, now: Instant, rtt: Duration) -> bool {
         if self.is_full(rtt) {
-            return false;
+            if self.given_up(rtt).is_none_or(|at| at > now) {
+                return false;
+            }
+            self.forget_flight();
         }
         self.fill(now, rtt);
         self.budget >= 0.0
@@ -224,7 +239,7 @@ impl Pacer {
     /// When something may be sent, unless a report must come first.
     pub fn due(&self, rtt: Duration) -> Option<Instant> {
         if self.is_full(rtt) {
-            return None;
+            return self.given_up(rtt);
         }
         let pace = self.pace(rtt);
         let wait = (pace * Self::BATCH - self.budget) / pace;
@@ -406,21 +421,60 @@ mod tests {
         let mut pacer = Pacer::new(start);
         let mut counter = 0;
         let mut now = start;
-        for _ in 0..10_000 {
+        let window = (Pacer::FIRST_WINDOW / 1_400.0).ceil() as u64;
+        for millis in 1..=10_000 {
             now += Duration::from_millis(1);
             if pacer.may_send(now, RTT) {
                 pacer.note_sent(now, (EPOCH, counter), 1_400, true);
                 counter += 1;
             }
+            assert!(pacer.due(RTT).is_some(), "it is always known when to look again");
+            if millis == 300 {
+                assert_eq!(counter, window, "a window, and then it waits");
+            }
         }
         assert!(pacer.in_flight as f64 <= Pacer::FIRST_WINDOW + 1_400.0);
-        assert_eq!(pacer.due(RTT), None);
-        // Reports of other keys, old ones, and nonsense change nothing.
+        assert!(
+            (10 * window..=28 * window).contains(&counter),
+            "{counter}: a window for each time of waiting"
+        );
+        // Reports of other keys, old ones, and nonsense are no reports.
+        let held = pacer.in_flight;
         pacer.note_report(now, Epoch(3), u64::MAX, u64::MAX);
-        assert_eq!(pacer.due(RTT), None);
+        assert_eq!(pacer.in_flight, held);
         pacer.note_report(now, EPOCH, u64::MAX, 0);
         assert_eq!(pacer.in_flight, 0);
         assert!(pacer.rate(RTT) >= Pacer::LEAST_RATE);
-        assert!(pacer.due(RTT).is_some());
+    }
+
+    /// The keys changed before a report told of the last window: of those keys none ever will.
+    #[test]
+    fn new_keys_do_not_stop_it() {
+        let start = Instant::now();
+        let mut pacer = Pacer::new(start);
+        let mut now = start;
+        let mut counter = 0;
+        while pacer.may_send(now, RTT) || now < start + Duration::from_millis(200) {
+            if pacer.may_send(now, RTT) {
+                pacer.note_sent(now, (Epoch(1), counter), 1_400, true);
+                counter += 1;
+            }
+            now += Duration::from_millis(1);
+        }
+        let mut sent = 0;
+        for _ in 0..2_000 {
+            now += Duration::from_millis(1);
+            if pacer.may_send(now, RTT) {
+                pacer.note_sent(now, (Epoch(2), sent), 1_400, true);
+                sent += 1;
+            }
+            pacer.note_report(
+                now,
+                Epoch(2),
+                sent.saturating_sub(50).max(1),
+                sent.saturating_sub(50).max(1) + 1,
+            );
+        }
+        assert!(sent > 3 * 33, "{sent}: more than one window");
     }
 }
