@@ -79,6 +79,11 @@ impl RttEstimator {
         self.variation.min(most).max(Self::GRANULARITY)
     }
 
+    /// 4·RTTVAR: by how much round trips differ.
+    pub fn deviation(&self) -> Duration {
+        4 * self.spread()
+    }
+
     /// SRTT + 4·RTTVAR without floor or ceiling, or the initial timeout.
     pub fn expected(&self) -> Duration {
         self.smoothed.map_or(Self::INITIAL_RTO, |s| s + 4 * self.spread())

@@ -444,6 +444,15 @@ fn the_timers_are_as_documented() {
         ("REPORT beside data", format!("{} data frames", timing::REPORT_AFTER)),
         ("scheduling allowance", ms(timing::SCHEDULING)),
         ("least silence", ms(timing::MIN_SILENCE)),
+        (
+            "least silence, pause, rhythm of steady data",
+            format!(
+                "{}; {}; {}",
+                ms(timing::STEADY_SILENCE),
+                ms(timing::STEADY_PAUSE),
+                ms(timing::MAX_RHYTHM)
+            ),
+        ),
         ("suspicion: PROBEs, spacing", format!("{}, {}", timing::SUSPECT_BURST, ms(timing::SUSPECT_SPACING))),
         (
             "PROBE tries",

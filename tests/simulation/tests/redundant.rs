@@ -94,7 +94,8 @@ fn with_one_path_only_it_is_like_any_other() {
         let last = world.echo_number(laptop, server) - 20;
         world.unanswered(laptop, server, first..last)
     });
-    assert!(lost[1] > 0 && lost[1] <= lost[0], "{lost:?}");
+    // A silence of 200 ms, and what was on its way; how much of that goes again is a matter of when it ends.
+    assert!(lost[1] > 0 && lost.iter().all(|lost| *lost <= 26), "{lost:?}");
 }
 
 #[test]

@@ -85,7 +85,7 @@ impl Context {
         let Some(path) = self.paths.get(at) else { return false };
         // An address that nobody vouches for gets no more than came from it.
         let vouched = path.remote_known || self.remotes.vouches(path.key.remote);
-        if !vouched && path.credit < payload.len() || self.is_silenced(path) {
+        if !vouched && !path.may_take(payload.len()) || self.is_silenced(path) {
             return false;
         }
         match self.seal(now, at, (Kind::Control, Flags::NONE), &mut payload) {

@@ -432,7 +432,7 @@ impl Context {
         }
         path.note_sealed(frames.len());
         path.pmtu.want(now, stride.min(frames.len()));
-        path.awaiting.get_or_insert(now);
+        path.note_data(now);
         self.last_data = Some(now);
         (count, Outgoing::Send(path.key))
     }
@@ -567,7 +567,7 @@ impl Context {
             p.state == PathState::Validating
                 && p.probe.is_some_and(|o| o.tries <= 2)
                 && self.permitted(p)
-                && (p.remote_known || p.credit >= length)
+                && (p.remote_known || p.may_take(length))
         };
         let best = self.paths.iter().filter(usable).min_by_key(|p| self.merit(p).key())?.id;
         self.paths.iter().position(|p| p.id == best)
@@ -579,7 +579,7 @@ impl Context {
             epoch.used = true;
         }
         if let Some(path) = self.paths.get_mut(at) {
-            path.awaiting.get_or_insert(now);
+            path.note_data(now);
         }
     }
 
@@ -587,10 +587,11 @@ impl Context {
     fn copy(&mut self, now: Instant, frame: &[u8], flags: Flags) -> Option<Sealed> {
         let at = self.standby()?;
         let path = self.paths.get_mut(at)?;
-        if path.copied + frame.len() > Path::MAX_COPIED || frame.len() > path.mtu() {
+        let copied = path.copied.saturating_add(u32::try_from(frame.len()).unwrap_or(u32::MAX));
+        if copied > Path::MAX_COPIED || frame.len() > path.mtu() {
             return None;
         }
-        path.copied += frame.len();
+        path.copied = copied;
         let id = path.id;
         let (epoch, counter) = self.keys.next_of(id)?;
         let mut payload = frame.to_vec();

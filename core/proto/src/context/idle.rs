@@ -29,6 +29,7 @@ impl Context {
             self.received.rest();
         }
         for path in &mut self.paths {
+            path.steady = None;
             if path.probe.is_none() {
                 // An answer that late would tell nothing of the path as it is now.
                 path.nonces = VecDeque::new();

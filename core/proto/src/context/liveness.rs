@@ -34,6 +34,9 @@ impl Context {
         let moved = self.selection.moved();
         let Some(path) = self.paths.get_mut(at) else { return };
         let proven = active && path.heard < moved && path.state == PathState::Validated;
+        if let Some((steady, before)) = path.steady.as_mut().zip(path.heard) {
+            steady.note_heard(now, before);
+        }
         path.heard = Some(now);
         path.awaiting = None;
         if !path.peer_silent {
@@ -41,7 +44,7 @@ impl Context {
         }
         path.rx_bytes += length as u64;
         // Enough for any number of probes; a bound, so that it cannot overflow.
-        path.credit = (path.credit + length).min(1 << 20);
+        path.credit = path.credit.saturating_add(u32::try_from(length).unwrap_or(u32::MAX)).min(1 << 20);
         let mut full = false;
         if let Some((flags, count)) = data {
             let ordered = flags.contains(Flags::ORDERED);
@@ -346,7 +349,7 @@ impl Context {
             return None;
         }
         // Set for paths that carry data only: the active one, and those that take part in a mode of several.
-        Some(path.awaiting? + path.silence_limit())
+        path.silence_due()
     }
 
     pub(super) fn recontact_due(&self) -> Option<Instant> {

@@ -41,6 +41,7 @@ mod redundant;
 mod remotes;
 mod select;
 mod selection;
+mod steady;
 mod timers;
 pub mod timing;
 

@@ -17,6 +17,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::time::{Duration, Instant};
 
 use super::links::PeerLink;
+use super::steady::Steady;
 use crate::estimate::{LossEstimator, RttEstimator};
 use crate::interface::InterfaceId;
 use crate::pmtu::PathMtu;
@@ -105,7 +106,7 @@ pub(super) struct Path {
     /// that nobody else can be flooded through it.
     pub remote_known: bool,
     /// Bytes that may be sent to an address that has not been validated: what came from it, less what went to it.
-    pub credit: usize,
+    pub credit: u32,
     pub state: PathState,
     /// Since when the state is suspect.
     pub suspect_since: Option<Instant>,
@@ -128,6 +129,8 @@ pub(super) struct Path {
     pub heard: Option<Instant>,
     /// When data was first sent after the path was last heard.
     pub awaiting: Option<Instant>,
+    /// Data goes over it without a pause.
+    pub steady: Option<Box<Steady>>,
     /// By when the other end must hear something, because it sent data.
     pub owed: Option<Instant>,
     /// Data frames received over it since the other end was last told what arrived.
@@ -148,7 +151,7 @@ pub(super) struct Path {
     /// The first counter of an epoch that was sent after the path's last failure.
     pub report_from: Option<(Epoch, u64)>,
     /// Bytes of copies sent here while the active path was suspect.
-    pub copied: usize,
+    pub copied: u32,
     /// At how many ends (1 or 2) it shares a link with an active path that fell silent, while nothing was heard over
     /// it since: most likely it died together with that one.
     pub doubt: u8,
@@ -164,7 +167,7 @@ impl Path {
     /// But not beyond this.
     const MAX_HYSTERESIS: Duration = Duration::from_secs(60);
     /// The most bytes of copies to a path while another is suspect: a burst, not a second stream.
-    pub const MAX_COPIED: usize = 320 * 1024;
+    pub const MAX_COPIED: u32 = 320 * 1024;
     /// Of what was on its way over the suspect path: all of a call or a shell, all of a stream of 10 Mbit/s over a round
     /// trip of 50 ms, and the front of an upload.
     pub const COPIED_AT_ONCE: usize = 160 * 1024;
@@ -192,6 +195,7 @@ impl Path {
             probed: None,
             heard: None,
             awaiting: None,
+            steady: None,
             owed: None,
             unreported: 0,
             unreported_ordered: false,
@@ -217,11 +221,16 @@ impl Path {
     /// So many bytes of UDP payload leave over it.
     pub fn note_sealed(&mut self, bytes: usize) {
         self.tx_bytes += bytes as u64;
-        self.credit = self.credit.saturating_sub(bytes);
+        self.credit = self.credit.saturating_sub(u32::try_from(bytes).unwrap_or(u32::MAX));
         // Whoever sees this knows that the path lives, but not what arrived over it.
         if self.unreported < super::timing::REPORT_AFTER && !self.unreported_ordered {
             self.owed = None;
         }
+    }
+
+    /// Whether so many bytes may go to an address that nobody vouches for.
+    pub fn may_take(&self, bytes: usize) -> bool {
+        self.credit as usize >= bytes
     }
 
     /// Whether it may carry data: validated, or suspect and not yet given up.
@@ -241,6 +250,24 @@ impl Path {
     pub fn silence_limit(&self) -> Duration {
         (self.rtt.expected() + super::timing::REPORT_DELAY + super::timing::SCHEDULING)
             .max(super::timing::MIN_SILENCE)
+    }
+
+    /// Data leaves over it.
+    pub fn note_data(&mut self, now: Instant) {
+        self.awaiting.get_or_insert(now);
+        match &mut self.steady {
+            Some(steady) => steady.note_sent(now),
+            None => self.steady = Some(Box::new(Steady::new(now))),
+        }
+    }
+
+    /// When silence over it means something, if something is to be heard.
+    pub fn silence_due(&self) -> Option<Instant> {
+        let (awaiting, usual) = (self.awaiting?, self.silence_limit());
+        Some(match &self.steady {
+            Some(steady) => steady.due(awaiting, usual, self.rtt.deviation()),
+            None => awaiting + usual,
+        })
     }
 
     pub fn note_validated(&mut self, now: Instant) {
@@ -284,6 +311,7 @@ impl Path {
         self.good_since = None;
         self.better_since = [None; 2];
         self.awaiting = None;
+        self.steady = None;
         self.probe = None;
         self.copied = 0;
         self.doubt = 0;

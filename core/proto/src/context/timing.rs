@@ -15,6 +15,13 @@ pub const REPORT_AT_ONCE: u32 = 256;
 pub const SCHEDULING: Duration = Duration::from_millis(12);
 /// No shorter silence means anything, however short the round trip: hosts and radios pause for this long.
 pub const MIN_SILENCE: Duration = Duration::from_millis(60);
+/// Where data is sent without a pause, silence shows by the rhythm of what the other end must say to it. The least that
+/// means something then: five times its delay.
+pub const STEADY_SILENCE: Duration = Duration::from_millis(50);
+/// No pause is longer in data that is sent steadily: a call's datagrams are 20 ms apart.
+pub const STEADY_PAUSE: Duration = Duration::from_millis(25);
+/// No rhythm is slower: what comes more rarely is judged by the round trip.
+pub const MAX_RHYTHM: Duration = Duration::from_millis(500);
 /// Suspicion sends this many PROBEs over the suspect path in quick succession, so that random loss alone does not
 /// condemn it.
 pub const SUSPECT_BURST: u32 = 3;
