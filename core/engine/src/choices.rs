@@ -67,12 +67,12 @@ impl Choices {
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use mast_proto::{InterfaceId, InterfaceKind};
 
     use super::*;
 
-    fn interface(id: u32, name: &str) -> Interface {
+    pub(crate) fn interface(id: u32, name: &str) -> Interface {
         Interface {
             id: InterfaceId(id),
             name: name.into(),

@@ -1,7 +1,6 @@
 //! What the service asks of the engine.
 
 use std::net::SocketAddr;
-use std::ops::Bound;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -11,9 +10,9 @@ use tokio::sync::oneshot;
 
 use crate::api::{
     Change, EngineError, Glance, InterfaceTraffic, InviteProblem, Outline, PathGlance, PeerConfig,
-    PeerSnapshot, PlainPeer, Snapshot,
+    PeerSnapshot, Snapshot,
 };
-use crate::engine::{Closing, Engine, touch};
+use crate::engine::{Closing, Engine};
 use crate::handle::{Choose, Command, Page};
 use crate::name;
 use crate::os::Platform;
@@ -85,31 +84,31 @@ impl<P: Platform> Engine<P> {
         Snapshot {
             up: self.up,
             name: self.settings.name.clone(),
-            public_key: self.identity.public(),
-            interfaces: self.choices.all(),
+            public_key: self.peers.own_identity().public(),
+            interfaces: self.uplinks.choices().all(),
             peers: Vec::new(),
             counters,
         }
     }
 
     fn page(&self, now: Instant, after: Option<PeerId>) -> Page {
-        let start = after.map_or(Bound::Unbounded, Bound::Excluded);
-        let all = self.peers.range((start, Bound::Unbounded)).take(PAGE);
-        let last = all.clone().last().map(|(id, _)| *id);
+        let all = self.peers.page(after, PAGE);
+        let last = all.clone().last().map(|(id, _)| id);
         let present = all.filter(|(_, p)| p.leaving.is_none());
-        Page { peers: present.map(|(_, p)| p.snapshot(now, &self.names)).collect(), last }
+        Page { peers: present.map(|(_, p)| p.snapshot(now, self.uplinks.names())).collect(), last }
     }
 
     fn peer_snapshot(&self, now: Instant, name: &str) -> Result<PeerSnapshot, EngineError> {
-        let peer = self.peers.get(&self.find_peer(name)?);
-        peer.map(|peer| peer.snapshot(now, &self.names)).ok_or(EngineError::Stopped)
+        let peer = self.peers.get(self.find_peer(name)?);
+        peer.map(|peer| peer.snapshot(now, self.uplinks.names())).ok_or(EngineError::Stopped)
     }
 
     fn outline(&self) -> Outline {
-        let mut present = self.peers.values().filter(|p| p.leaving.is_none());
-        let full = |plain: &PlainPeer| plain.full_tunnel() == Some(true);
-        let full_tunnel = present.any(|p| p.config.plain.as_ref().is_some_and(full));
-        Outline { up: self.up, interfaces: self.choices.all(), full_tunnel }
+        Outline {
+            up: self.up,
+            interfaces: self.uplinks.choices().all(),
+            full_tunnel: self.peers.has_full_tunnel(),
+        }
     }
 
     fn check_paths(&mut self, now: Instant, name: Option<&str>) -> Result<(), EngineError> {
@@ -117,33 +116,28 @@ impl<P: Platform> Engine<P> {
         if !self.up {
             return Ok(());
         }
-        let mut check = |id: PeerId, peer: &mut Peer| {
+        let check = |peer: &mut Peer| {
             if peer.leaving.is_none() {
                 peer.context.check(now);
-                touch(&mut self.touched, id);
             }
         };
         match one {
-            Some(id) => {
-                if let Some(peer) = self.peers.get_mut(&id) {
-                    check(id, peer);
-                }
-            }
-            None => self.peers.iter_mut().for_each(|(&id, peer)| check(id, peer)),
+            Some(id) => self.peers.touch(id).into_iter().for_each(check),
+            None => self.peers.touch_all().for_each(check),
         }
         Ok(())
     }
 
     fn glance(&self, paths: usize) -> Glance {
         let traffic = self.net.traffic.interfaces().map(|id| {
-            let all = self.choices.all().into_iter().map(|(interface, _)| interface);
-            let interface = all.into_iter().find(|i| i.id == id).ok_or_else(|| self.names.of(id));
+            let all = self.uplinks.choices().all().into_iter().map(|(interface, _)| interface);
+            let interface = all.into_iter().find(|i| i.id == id).ok_or_else(|| self.uplinks.names().of(id));
             InterfaceTraffic { interface, id: id.0, bytes: self.net.traffic.of(id) }
         });
-        let all = self.peers.values().filter(|p| p.leaving.is_none()).flat_map(|peer| {
+        let all = self.peers.present().flat_map(|peer| {
             peer.context.paths().map(|path| PathGlance {
                 peer: peer.config.name.clone(),
-                interface: self.names.of(path.key.interface),
+                interface: self.uplinks.names().of(path.key.interface),
                 local: path.key.local,
                 remote: path.key.remote,
                 srtt: path.srtt.filter(|_| path.state == PathState::Validated),
@@ -154,17 +148,15 @@ impl<P: Platform> Engine<P> {
     }
 
     fn choose(&mut self, now: Instant, name: &str, choice: Choose) -> Result<(), EngineError> {
-        if !self.choices.knows(name) {
+        if !self.uplinks.choices().knows(name) {
             return Err(self.no_interface(name));
         }
-        let mut chosen = self.choices.of(name);
+        let mut chosen = self.uplinks.choices().of(name);
         chosen.metered = choice.metered.unwrap_or(chosen.metered);
         chosen.excluded = choice.excluded.unwrap_or(chosen.excluded);
-        let all = self.choices.set(name, chosen);
+        let (all, changed) = self.uplinks.choose(name, chosen);
         self.tell_change(Change::Choices(all));
-        let usable = self.choices.usable();
-        if usable != self.list.interfaces {
-            self.list.interfaces = usable;
+        if changed {
             self.tell_interfaces(now);
         }
         Ok(())
@@ -182,14 +174,13 @@ impl<P: Platform> Engine<P> {
             return Err(std::io::Error::new(std::io::ErrorKind::InvalidInput, why).into());
         }
         let id = self.find_peer(name)?;
-        let Some(peer) = self.peers.get_mut(&id) else { return Ok(()) };
+        let Some(peer) = self.peers.touch(id) else { return Ok(()) };
         if !peer.config.addresses.set(source, list) {
             return Ok(());
         }
         if self.up {
             let list = peer.config.addresses.get(source).iter().copied().filter(is_plausible);
             peer.context.set_addresses(now, source, list);
-            touch(&mut self.touched, id);
         }
         let config = peer.config.clone();
         self.tell_change(Change::Peer(config));
@@ -198,7 +189,7 @@ impl<P: Platform> Engine<P> {
 
     fn set_full_tunnel(&mut self, name: &str, on: bool) -> Result<(), EngineError> {
         let id = self.find_peer(name)?;
-        let Some(peer) = self.peers.get_mut(&id) else { return Ok(()) };
+        let Some(peer) = self.peers.touch(id) else { return Ok(()) };
         let Some(plain) = peer.config.plain.as_mut().filter(|p| p.full_tunnel().is_some()) else {
             return Err(EngineError::NoFullTunnel { peer: name.to_owned() });
         };
@@ -211,7 +202,7 @@ impl<P: Platform> Engine<P> {
     }
 
     fn no_interface(&self, name: &str) -> EngineError {
-        let known = self.choices.all().into_iter().map(|(i, _)| i.name).collect();
+        let known = self.uplinks.choices().all().into_iter().map(|(i, _)| i.name).collect();
         EngineError::NoInterface { name: name.to_owned(), known }
     }
 
@@ -228,7 +219,7 @@ impl<P: Platform> Engine<P> {
         if self.up {
             return Ok(());
         }
-        for failure in self.net.sockets.sync(&*self.platform, &self.list.interfaces, now) {
+        for failure in self.net.sockets.sync(&*self.platform, self.uplinks.interfaces(), now) {
             if failure.error.kind() == std::io::ErrorKind::NotFound {
                 // The interface went in the meantime.
                 continue;
@@ -245,8 +236,7 @@ impl<P: Platform> Engine<P> {
         self.up = true;
         self.keep_up_now().await;
         let now = Instant::now();
-        self.shared = self.list.interfaces.as_slice().into();
-        let ids: Vec<PeerId> = self.peers.keys().copied().collect();
+        let ids: Vec<PeerId> = self.peers.iter().map(|(id, _)| id).collect();
         for id in ids {
             self.connect_peer(now, id);
         }
@@ -271,17 +261,16 @@ impl<P: Platform> Engine<P> {
         self.tunnel.clear();
         self.upkeep.note_change();
         self.drill = None;
-        self.end_joining(Err(InviteProblem::SwitchedOff.into()));
-        for (&id, peer) in &mut self.peers {
+        self.pairing.end(Err(InviteProblem::SwitchedOff.into()));
+        for peer in self.peers.touch_all() {
             peer.context.shut(now, ShutReason::Down);
-            touch(&mut self.touched, id);
         }
     }
 
     /// Ends what [`Engine::close`] began, once all peers have answered or time is up. True ends the engine.
     pub(crate) fn end_closing(&mut self, now: Instant) -> bool {
         let Some(closing) = &self.closing else { return false };
-        let waiting = self.peers.values().any(|p| p.context.state(now) != PeerState::Down);
+        let waiting = self.peers.iter().any(|(_, p)| p.context.state(now) != PeerState::Down);
         if waiting && now < closing.deadline {
             return false;
         }
@@ -291,13 +280,13 @@ impl<P: Platform> Engine<P> {
     fn finish_closing(&mut self) -> bool {
         self.net.sockets.clear();
         let leaving: Vec<_> =
-            self.peers.iter().filter(|(_, p)| p.leaving.is_some()).map(|(id, _)| *id).collect();
+            self.peers.iter().filter(|(_, p)| p.leaving.is_some()).map(|(id, _)| id).collect();
         for id in leaving {
             self.drop_peer(id);
         }
         let now = Instant::now();
         let mut changes = Vec::new();
-        for peer in self.peers.values_mut() {
+        for peer in self.peers.touch_all() {
             if peer.learn() {
                 changes.push(Change::Peer(peer.config.clone()));
             }
@@ -310,7 +299,7 @@ impl<P: Platform> Engine<P> {
         for change in changes {
             self.tell_change(change);
         }
-        self.touched.clear();
+        self.peers.rest();
         let Some(closing) = self.closing.take() else { return false };
         for reply in closing.replies {
             drop(reply.send(Ok(())));
@@ -323,13 +312,13 @@ impl<P: Platform> Engine<P> {
         if name::clean(&peer.name).as_ref() != Some(&peer.name) {
             return Err(EngineError::BadName { name: peer.name.clone() });
         }
-        if self.peer_named(&peer.name).is_some() {
+        if self.peers.named(&peer.name).is_some() {
             return Err(EngineError::PeerExists { name: peer.name.clone() });
         }
-        if peer.public_key == self.identity.public() {
+        if peer.public_key == self.peers.own_identity().public() {
             return Err(EngineError::OwnKey);
         }
-        let known = self.peer_of_key(&peer.public_key).and_then(|id| self.peers.get(&id));
+        let known = self.peers.of_key(&peer.public_key).and_then(|id| self.peers.get(id));
         if let Some(known) = known {
             return Err(EngineError::KeyExists { name: known.config.name.clone() });
         }
@@ -339,7 +328,7 @@ impl<P: Platform> Engine<P> {
     /// Adds a peer that was checked, keeps it, and connects to it.
     pub(crate) fn adopt(&mut self, config: PeerConfig) {
         // One of the same key may still be taking leave.
-        if let Some(old) = self.directory.of_key(&config.public_key) {
+        if let Some(old) = self.peers.of_key_at_all(&config.public_key) {
             self.drop_peer(old);
         }
         self.tell_change(Change::Peer(config.clone()));
@@ -352,12 +341,11 @@ impl<P: Platform> Engine<P> {
 
     fn remove_peer(&mut self, now: Instant, name: &str) -> Result<(), EngineError> {
         let id = self.find_peer(name)?;
-        let Some(peer) = self.peers.get_mut(&id) else { return Ok(()) };
+        let Some(peer) = self.peers.touch(id) else { return Ok(()) };
         peer.context.shut(now, ShutReason::Removed);
         peer.leaving = Some(now + LEAVE);
         peer.tick = None;
         let key = peer.config.public_key;
-        touch(&mut self.touched, id);
         self.tell_change(Change::PeerRemoved(key));
         self.reroute(id);
         Ok(())
@@ -375,7 +363,7 @@ impl<P: Platform> Engine<P> {
             }
             for selector in order {
                 if let Selector::Interface(wanted) = selector
-                    && !self.choices.knows(wanted)
+                    && !self.uplinks.choices().knows(wanted)
                 {
                     return Err(self.no_interface(wanted));
                 }
@@ -383,7 +371,7 @@ impl<P: Platform> Engine<P> {
         }
         let one = name.map(|n| self.find_peer(n)).transpose()?;
         if let (Some(name), Some(policy)) = (name, &policy)
-            && one.and_then(|id| self.peers.get(&id)).is_some_and(|peer| !peer.config.can(policy))
+            && one.and_then(|id| self.peers.get(id)).is_some_and(|peer| !peer.config.can(policy))
         {
             return Err(EngineError::PlainMode { peer: name.to_owned(), policy: policy.clone() });
         }
@@ -393,16 +381,17 @@ impl<P: Platform> Engine<P> {
         }
         let own = policy.filter(|_| one.is_some());
         let mut changes = Vec::new();
-        for (&id, peer) in &mut self.peers {
-            if one.is_some_and(|one| one != id) {
-                continue;
-            }
+        let under = self.settings.policy.clone();
+        let set = |peer: &mut Peer| {
             if peer.config.policy != own {
                 peer.config.policy = own.clone();
                 changes.push(Change::Peer(peer.config.clone()));
             }
-            peer.context.set_policy(now, peer.config.policy_under(&self.settings.policy));
-            touch(&mut self.touched, id);
+            peer.context.set_policy(now, peer.config.policy_under(&under));
+        };
+        match one {
+            Some(id) => self.peers.touch(id).into_iter().for_each(set),
+            None => self.peers.touch_all().for_each(set),
         }
         for change in changes {
             self.tell_change(change);
@@ -411,8 +400,8 @@ impl<P: Platform> Engine<P> {
     }
 
     pub(crate) fn find_peer(&self, name: &str) -> Result<PeerId, EngineError> {
-        self.peer_named(name).ok_or_else(|| {
-            let present = self.peers.values().filter(|p| p.leaving.is_none());
+        self.peers.named(name).ok_or_else(|| {
+            let present = self.peers.present();
             let known = present.map(|p| p.config.name.clone()).collect();
             EngineError::NoPeer { name: name.to_owned(), known }
         })

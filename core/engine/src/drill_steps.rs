@@ -7,7 +7,7 @@ use tokio::sync::mpsc;
 
 use crate::api::{DrillStep, EngineError};
 use crate::drill::{Act, Drill, Taken, View};
-use crate::engine::{Engine, touch};
+use crate::engine::Engine;
 use crate::icmp;
 use crate::os::Platform;
 use crate::peer::{Names, PeerId};
@@ -52,7 +52,7 @@ impl<P: Platform> Engine<P> {
         if self.drill.is_some() {
             return Err(EngineError::DrillRuns);
         }
-        let peer = self.peers.get(&id).filter(|p| p.eid_v6().is_some() && !p.is_plain());
+        let peer = self.peers.get(id).filter(|p| p.eid_v6().is_some() && !p.is_plain());
         let Some(peer) = peer else {
             return Err(EngineError::DrillPlain { peer: name.to_owned() });
         };
@@ -69,7 +69,7 @@ impl<P: Platform> Engine<P> {
 
     /// What the drill must know, of this host's links (`own`) or the peer's.
     fn view(&self, id: PeerId, own: bool) -> View {
-        self.peers.get(&id).map(|peer| links(&peer.context, own)).unwrap_or_default()
+        self.peers.get(id).map(|peer| links(&peer.context, own)).unwrap_or_default()
     }
 
     pub(crate) fn drive_drill(&mut self, now: Instant) {
@@ -80,15 +80,14 @@ impl<P: Platform> Engine<P> {
         let id = drill.peer;
         let view = self.view(id, drill.is_of_own());
         let Some(drill) = &mut self.drill else { return };
-        let gone = self.peers.get(&id).is_none_or(|p| p.leaving.is_some());
+        let gone = self.peers.get(id).is_none_or(|p| p.leaving.is_some());
         let acts = if gone || !self.up { vec![Act::Done] } else { drill.poll(now, &view) };
         for act in acts {
             match act {
                 Act::Echo(sequence) => self.echo(now, id, sequence),
                 Act::Silence(link) => {
-                    if let Some(peer) = self.peers.get_mut(&id) {
+                    if let Some(peer) = self.peers.touch(id) {
                         peer.context.silence(now, link);
-                        touch(&mut self.touched, id);
                     }
                 }
                 Act::Tell(link) => self.tell_step(id, link),
@@ -98,18 +97,18 @@ impl<P: Platform> Engine<P> {
     }
 
     fn tell_step(&self, id: PeerId, link: Link) {
-        let Some(peer) = self.peers.get(&id) else { return };
+        let Some(peer) = self.peers.get(id) else { return };
         let of: Vec<_> = peer.context.paths().filter(|p| is_of(p, link)).collect();
         let (Some(first), Some(drill)) = (of.first(), &self.drill) else { return };
-        let interface = self.names.of(first.key.interface);
+        let interface = self.uplinks.names().of(first.key.interface);
         let active = peer.context.paths().find(|p| p.active && !is_of(p, link)).map(|p| p.key);
-        let to = active.map(|p| road(&self.names, p, first.key));
+        let to = active.map(|p| road(self.uplinks.names(), p, first.key));
         drill.tell(Taken { interface, remote: first.key.remote, paths: of.len() }, to);
     }
 
     fn echo(&mut self, now: Instant, id: PeerId, sequence: u16) {
         let Some(identifier) = self.drill.as_ref().map(|d| d.identifier) else { return };
-        let Some((own, other)) = self.peers.get(&id).and_then(|p| p.eid_v6()) else { return };
+        let Some((own, other)) = self.peers.get(id).and_then(|p| p.eid_v6()) else { return };
         self.forward(now, id, &mut icmp::echo_request(own, other, identifier, sequence));
     }
 }

@@ -1,6 +1,5 @@
 //! The engine's one task: it owns everything, waits for anything, and does what follows.
 
-use std::collections::{BTreeMap, HashMap};
 use std::future::{pending, poll_fn};
 use std::net::Ipv6Addr;
 use std::pin::pin;
@@ -9,28 +8,25 @@ use std::task::Poll;
 use std::time::{Duration, Instant};
 
 use mast_proto::{
-    Aead, Context, ContextConfig, EidBook, EidPool, HoldLimits, Interface, PeerKind, Policy, Random, eid_v6,
-    wire,
+    Aead, Context, ContextConfig, EidBook, EidPool, HoldLimits, PeerKind, Policy, Random, eid_v6, wire,
 };
 use ring::rand::{SecureRandom, SystemRandom};
 use tokio::sync::{mpsc, oneshot, watch};
 
-use crate::api::{Change, EngineConfig, EngineError, PeerConfig, PublicKey, What};
-use crate::choices::Choices;
+use crate::api::{Change, EngineConfig, EngineError, PeerConfig, What};
 use crate::counters::Counters;
-use crate::directory::Directory;
 use crate::drill::Drill;
-use crate::due::{Alarms, Touched};
 use crate::eid_book::Book;
 use crate::handle::{Command, EngineHandle};
 use crate::icmp;
 use crate::inward::{Inward, Step};
 use crate::measuring::{Measure, switched};
-use crate::meet::{Accepting, Invited};
+use crate::meet::Pairing;
 use crate::name;
 use crate::os::{InterfaceList, Platform, Tun};
 use crate::outward::{Outward, Pumped};
-use crate::peer::{self, Names, Peer, PeerId};
+use crate::peer::{self, Peer, PeerId};
+use crate::peers::{Lent, Peers};
 use crate::reconcile::{Outcome, Reconciler};
 use crate::road::{Net, Parts};
 use crate::routing::Routing;
@@ -40,10 +36,9 @@ use crate::story::Story;
 use crate::traffic::Traffic;
 use crate::tunnel::Tunnel;
 use crate::upkeep::Upkeep;
+use crate::uplinks::Uplinks;
 use crate::wireguard::{Identity, Indices, Session};
 
-/// Routes often change many at a time; once in so long is enough to try every path.
-const REVALIDATE: Duration = Duration::from_millis(100);
 const FOREVER: Duration = Duration::from_secs(24 * 3600);
 /// An alarm that comes so soon and too early is left alone. Traffic puts off what is due, and brings it forward again,
 /// with every batch, and each time that it is brought forward wakes the runtime once more for nothing.
@@ -74,48 +69,27 @@ pub(crate) struct Closing {
 pub struct Engine<P: Platform> {
     pub(crate) platform: Arc<P>,
     pub(crate) settings: Settings,
-    pub(crate) identity: Arc<Identity>,
-    /// All key pairs of this host, its own first.
-    pub(crate) identities: Vec<Arc<Identity>>,
     pub(crate) own_eid_v6: Ipv6Addr,
     instance: u64,
     pub(crate) random: Random,
 
-    /// Each in a place of its own, so that the tree stays small and is quick to search.
-    pub(crate) peers: BTreeMap<PeerId, Box<Peer>>,
-    next_peer: u32,
-    pub(crate) directory: Directory,
-    pub(crate) alarms: Alarms,
-    pub(crate) by_index: HashMap<u32, PeerId>,
+    pub(crate) peers: Peers,
     pub(crate) routing: Routing,
     pub(crate) upkeep: Upkeep<P::Host>,
     pub(crate) net: Net<P::Udp>,
     pub(crate) tunnel: Tunnel<P::Tun>,
 
-    watch: watch::Receiver<InterfaceList>,
-    watching: bool,
-    /// As the user wants them seen, without those never to be used.
-    pub(crate) list: InterfaceList,
-    /// The interfaces of the list, shared with all contexts.
-    pub(crate) shared: Arc<[Interface]>,
-    pub(crate) choices: Choices,
-    pub(crate) names: Names,
-    revalidated: Instant,
-    revalidate: Option<Instant>,
+    pub(crate) uplinks: Uplinks,
 
     commands: mpsc::Receiver<Command>,
     /// Somebody may still ask for something.
     listening: bool,
     changes: mpsc::UnboundedSender<Change>,
     pub(crate) story: Story,
-    pub(crate) invites: Vec<Invited>,
-    pub(crate) next_invite: u64,
-    pub(crate) joining: Option<Accepting>,
+    pub(crate) pairing: Pairing,
     pub(crate) drill: Option<Drill>,
     pub(crate) up: bool,
     pub(crate) closing: Option<Closing>,
-    /// Peers whose context may have something to send or to tell.
-    pub(crate) touched: Touched,
 
     outward: Outward,
     inward: Inward,
@@ -148,14 +122,13 @@ impl<P: Platform> Engine<P> {
         let (commands, inbox) = mpsc::channel(32);
         let (changes, outbox) = mpsc::unbounded_channel();
         let mut engine = Self::new(platform, watch, inbox, changes, &config)?;
-        engine.names.learn(&engine.list.interfaces);
         for peer in config.peers {
             engine.check_peer(&peer)?;
             let id = engine.insert_peer(peer);
             engine.reroute(id);
         }
         for invite in config.invites {
-            engine.add_invite(invite);
+            engine.pairing.add(invite);
         }
         if config.up {
             engine.bring_up().await?;
@@ -177,11 +150,8 @@ impl<P: Platform> Engine<P> {
             .fill(&mut seed)
             .map_err(|_| std::io::Error::other("the system has no random numbers"))?;
         let mut random = Random::new(seed);
-        let identity = Arc::new(Identity::new(&config.private_key));
+        let identity = Identity::new(&config.private_key);
         let now = Instant::now();
-        let mut list = watch.borrow().clone();
-        let mut choices = Choices::new(config.choices.clone());
-        list.interfaces = choices.apply(list.interfaces);
         Ok(Self {
             upkeep: Upkeep::new(platform.host()?),
             platform: Arc::new(platform),
@@ -194,16 +164,10 @@ impl<P: Platform> Engine<P> {
                 protect: config.protect,
                 plain_only: switched() == Some(Measure::Plain),
             },
-            identities: vec![Arc::clone(&identity)],
             own_eid_v6: eid_v6(&identity.public()),
-            identity,
             instance: random.u64(),
             random,
-            peers: BTreeMap::new(),
-            next_peer: 0,
-            directory: Directory::default(),
-            alarms: Alarms::default(),
-            by_index: HashMap::new(),
+            peers: Peers::new(identity),
             routing: Routing::default(),
             net: Net {
                 sockets: Sockets::new(config.port)?,
@@ -211,28 +175,18 @@ impl<P: Platform> Engine<P> {
                 counters: Counters::default(),
                 traffic: Traffic::default(),
                 full: None,
-                too_big: icmp::Allowance::new(Instant::now()),
+                too_big: icmp::Allowance::new(now),
             },
             tunnel: Tunnel::default(),
-            names: Names::default(),
-            shared: list.interfaces.as_slice().into(),
-            list,
-            choices,
-            watch,
-            watching: true,
-            revalidated: now,
-            revalidate: None,
+            uplinks: Uplinks::new(watch, config.choices.clone(), now),
             commands,
             listening: true,
             changes,
             story: Story::new(),
-            invites: Vec::new(),
-            next_invite: 0,
-            joining: None,
+            pairing: Pairing::default(),
             drill: None,
             up: false,
             closing: None,
-            touched: Touched::default(),
             outward: Outward::new(),
             inward: Inward::new(),
         })
@@ -254,7 +208,7 @@ impl<P: Platform> Engine<P> {
                 sleep.as_mut().reset(due.into());
             }
             let wake = {
-                let Self { watch, commands, listening, net, tunnel, upkeep, watching, .. } = &mut self;
+                let Self { uplinks, commands, listening, net, tunnel, upkeep, .. } = &mut self;
                 let full = net.full.map(|(path, _)| path);
                 let tunnel = async {
                     match &tunnel.tun {
@@ -274,10 +228,7 @@ impl<P: Platform> Engine<P> {
                 tokio::select! {
                     // What the system says of the interfaces comes before everything else.
                     biased;
-                    changed = watch.changed(), if *watching => {
-                        *watching = changed.is_ok();
-                        Wake::Interfaces
-                    }
+                    () = uplinks.changed() => Wake::Interfaces,
                     command = commands.recv(), if *listening => Wake::Command(command),
                     () = &mut sleep => Wake::Timer,
                     () = poll_fn(|cx| net.sockets.poll_readable(cx)) => Wake::Data,
@@ -316,13 +267,14 @@ impl<P: Platform> Engine<P> {
 
     /// What the roads need, beside what they own.
     fn roads(&mut self, now: Instant) -> (&mut Outward, &mut Inward, Parts<'_, P::Tun, P::Udp>) {
+        let Lent { all, by_index, touched } = self.peers.lend();
         let parts = Parts {
             now,
             tun: self.tunnel.tun.as_ref(),
-            peers: &mut self.peers,
-            by_index: &self.by_index,
+            peers: all,
+            by_index,
             routing: &self.routing,
-            touched: &mut self.touched,
+            touched,
             net: &mut self.net,
             drill: self.drill.as_mut(),
         };
@@ -381,15 +333,14 @@ impl<P: Platform> Engine<P> {
 
     /// When something is due that no event brings.
     fn timeout(&mut self, now: Instant) -> Option<Instant> {
-        let peers = self.alarms.next(&mut self.peers);
         let others = [
-            peers,
+            self.peers.due(),
             self.net.sockets.retry(now).filter(|_| self.up),
             self.tunnel.retry(),
             self.upkeep.at().filter(|_| !self.ending()),
-            self.revalidate,
+            self.uplinks.due(),
             self.net.full_until(),
-            self.joining.as_ref().map(|j| j.joining.timeout()),
+            self.pairing.timeout(),
             self.drill.as_ref().map(Drill::timeout),
             self.closing.as_ref().map(|c| c.deadline),
         ];
@@ -398,10 +349,7 @@ impl<P: Platform> Engine<P> {
 
     fn timers(&mut self, now: Instant) {
         let due = |at: Option<Instant>| at.is_some_and(|at| now >= at);
-        while let Some(id) = self.alarms.take(now, &mut self.peers) {
-            let Some(peer) = self.peers.get_mut(&id) else { continue };
-            // Its next alarm is set when it is settled.
-            touch(&mut self.touched, id);
+        while let Some((id, peer)) = self.peers.take_due(now) {
             if due(peer.timeout) {
                 peer.context.handle_timeout(now);
             }
@@ -421,45 +369,28 @@ impl<P: Platform> Engine<P> {
         if self.up && due(self.tunnel.retry()) {
             self.make_tun();
         }
-        if due(self.revalidate) {
+        if due(self.uplinks.due()) {
             self.revalidate_all(now);
         }
-        self.drive_joining(now);
+        self.pairing.drive(now, &mut self.net);
         self.drive_drill(now);
     }
 
     /// The interfaces changed, or routes, or the machine woke up.
     fn interfaces_changed(&mut self, now: Instant) {
-        if !self.watching {
+        let news = self.uplinks.take(now, self.up);
+        if news.ended {
             tracing::error!("the system no longer tells of changes of the network: restart the service");
             self.story.tell("", What::WatchEnded);
-            return;
         }
-        let mut list = self.watch.borrow_and_update().clone();
-        self.names.learn(&list.interfaces);
-        list.interfaces = self.choices.apply(list.interfaces);
-        let resumed = list.resumed != self.list.resumed;
-        let routes = list.routes_changed != self.list.routes_changed;
-        let interfaces = list.interfaces != self.list.interfaces;
-        if list.disturbed != self.list.disturbed {
+        if news.disturbed {
             self.upkeep.note_disturbance(now);
         }
-        self.list = list;
-        if !self.up {
-            return;
-        }
-        if interfaces {
+        if news.interfaces {
             self.tell_interfaces(now);
         }
-        if resumed {
+        if news.revalidate {
             self.revalidate_all(now);
-        } else if routes {
-            let due = self.revalidated + REVALIDATE;
-            if now >= due {
-                self.revalidate_all(now);
-            } else {
-                self.revalidate = Some(due);
-            }
         }
     }
 
@@ -469,28 +400,24 @@ impl<P: Platform> Engine<P> {
             return;
         }
         self.sync_sockets(now);
-        self.shared = self.list.interfaces.as_slice().into();
-        let interfaces = Arc::clone(&self.shared);
-        for (&id, peer) in &mut self.peers {
+        let interfaces = self.uplinks.shared();
+        for peer in self.peers.touch_all() {
             peer.context.handle_interfaces(now, Arc::clone(&interfaces));
-            touch(&mut self.touched, id);
         }
     }
 
     pub(crate) fn revalidate_all(&mut self, now: Instant) {
-        self.revalidate = None;
-        self.revalidated = now;
+        self.uplinks.note_revalidated(now);
         if !self.up {
             return;
         }
-        for (&id, peer) in &mut self.peers {
+        for peer in self.peers.touch_all() {
             peer.context.revalidate(now);
-            touch(&mut self.touched, id);
         }
     }
 
     fn sync_sockets(&mut self, now: Instant) {
-        for failure in self.net.sockets.sync(&*self.platform, &self.list.interfaces, now) {
+        for failure in self.net.sockets.sync(&*self.platform, self.uplinks.interfaces(), now) {
             let port = self.net.sockets.port();
             let Failure { interface, error } = failure;
             tracing::warn!(%error, port, "no socket; trying again");
@@ -505,35 +432,11 @@ impl<P: Platform> Engine<P> {
         }
     }
 
-    pub(crate) fn is_up(&self) -> bool {
-        self.up
-    }
-
-    pub(crate) fn peer_named(&self, name: &str) -> Option<PeerId> {
-        self.directory.of_name(name).filter(|id| self.is_present(*id))
-    }
-
-    /// The peer of this key, unless it takes leave.
-    pub(crate) fn peer_of_key(&self, key: &PublicKey) -> Option<PeerId> {
-        self.directory.of_key(key).filter(|id| self.is_present(*id))
-    }
-
-    fn is_present(&self, id: PeerId) -> bool {
-        self.peers.get(&id).is_some_and(|p| p.leaving.is_none())
-    }
-
     /// Adds a peer that was checked, without connecting to it.
     pub(crate) fn insert_peer(&mut self, config: PeerConfig) -> PeerId {
         let now = Instant::now();
-        self.next_peer += 1;
-        let id = PeerId(self.next_peer);
-        let identity = self.identity_of(&config);
-        let index = loop {
-            let index = (self.random.u64() >> 32) as u32;
-            if index != 0 && !self.by_index.contains_key(&index) {
-                break index;
-            }
-        };
+        let identity = self.peers.identity_of(&config);
+        let index = self.peers.free_index(&mut self.random);
         let context = Context::new(
             ContextConfig {
                 index: wire::ContextIndex(index),
@@ -555,7 +458,7 @@ impl<P: Platform> Engine<P> {
         let mut session =
             Session::new(identity, &config.public_key, config.preshared_key, keepalive, &self.net.indices);
         session.ticking = config.kind == Some(PeerKind::WireGuard);
-        let peer = Peer {
+        self.peers.insert(Peer {
             own_eid_v6: self.own_eid_v6,
             config,
             context,
@@ -566,40 +469,23 @@ impl<P: Platform> Engine<P> {
             tick: None,
             leaving: None,
             alarm: None,
-        };
-        self.by_index.insert(index, id);
-        self.directory.insert(id, &peer.config);
-        self.peers.insert(id, Box::new(peer));
-        id
-    }
-
-    fn identity_of(&mut self, config: &PeerConfig) -> Arc<Identity> {
-        let Some(private) = config.plain.as_ref().and_then(|p| p.private_key.as_ref()) else {
-            return Arc::clone(&self.identity);
-        };
-        let identity = Identity::new(private);
-        if let Some(known) = self.identities.iter().find(|i| i.public() == identity.public()) {
-            return Arc::clone(known);
-        }
-        let identity = Arc::new(identity);
-        self.identities.push(Arc::clone(&identity));
-        identity
+        })
     }
 
     /// Makes a context want its peer, on the interfaces that there are.
     pub(crate) fn connect_peer(&mut self, now: Instant, id: PeerId) {
-        let Some(peer) = self.peers.get_mut(&id) else { return };
+        let Some(peer) = self.peers.touch(id) else { return };
         if peer.context.eid_v4().is_none() {
             let mut book = Book {
                 routing: &self.routing,
-                interfaces: &self.list.interfaces,
+                interfaces: self.uplinks.interfaces(),
                 pool: self.settings.pool,
                 random: &mut self.random,
                 asking: id,
             };
             peer.context.propose_eids(book.propose());
         }
-        peer.context.handle_interfaces(now, Arc::clone(&self.shared));
+        peer.context.handle_interfaces(now, self.uplinks.shared());
         for source in peer::SOURCES {
             // None, too: it may have been withdrawn while MAST was down.
             let list = peer.config.addresses.get(source).iter().copied().filter(is_plausible);
@@ -609,20 +495,11 @@ impl<P: Platform> Engine<P> {
         if peer.is_plain() {
             peer.tick = Some(now);
         }
-        touch(&mut self.touched, id);
     }
 
     pub(crate) fn drop_peer(&mut self, id: PeerId) {
-        if let Some(peer) = self.peers.remove(&id) {
-            self.by_index.remove(&peer.context.index().0);
-            self.directory.remove(id, &peer.config);
-            self.alarms.remove(id, &peer);
+        if self.peers.remove(id) {
             self.reroute(id);
-            let identity = Arc::clone(&peer.session.identity);
-            let own = Arc::ptr_eq(&identity, &self.identity);
-            if !own && !self.peers.values().any(|p| Arc::ptr_eq(&p.session.identity, &identity)) {
-                self.identities.retain(|i| !Arc::ptr_eq(i, &identity));
-            }
         }
     }
 }
@@ -645,9 +522,4 @@ fn aeads() -> Vec<Aead> {
     } else {
         vec![Aead::ChaCha20Poly1305, Aead::Aes256Gcm]
     }
-}
-
-/// Notes that a peer's context may have something to send or to tell.
-pub(crate) fn touch(touched: &mut Touched, id: PeerId) {
-    touched.add(id);
 }

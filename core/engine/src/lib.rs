@@ -76,6 +76,7 @@ mod outbox;
 mod outward;
 mod pairing;
 mod peer;
+mod peers;
 mod reconcile;
 mod road;
 mod routing;
@@ -88,6 +89,7 @@ mod tidings;
 mod traffic;
 mod tunnel;
 mod upkeep;
+mod uplinks;
 mod wireguard;
 
 pub mod api;

@@ -1,21 +1,26 @@
-//! How strangers become peers: the engine's side of inviting and joining.
+//! How strangers become peers: the invites that were given out, and the one that is being accepted. The messages and the
+//! two halves of one pairing are in [`crate::pairing`].
 
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
-use mast_proto::{PathKey, PeerKind, wire};
+use mast_proto::{Interface, PathKey, PeerKind, wire};
 use tokio::sync::oneshot;
 
 use crate::api::{
-    AddressSource, Addresses, Change, EngineError, InviteProblem, InviteRecord, PeerConfig, What,
+    AddressSource, Addresses, Change, EngineError, InviteProblem, InviteRecord, PeerConfig, PublicKey, What,
 };
 use crate::engine::Engine;
 use crate::handle::{Invite, NewPeer};
 use crate::invite::{Link, LinkError, MAX_ADDRESSES};
 use crate::name;
-use crate::os::{Family, Platform};
+use crate::os::{Family, Platform, Udp};
 use crate::pairing::{Inviting, Join, Joined, Joining, Message, Reason, Refused, Step};
-use crate::wireguard::Outcome;
+use crate::peer::PeerId;
+use crate::peers::Peers;
+use crate::road::Net;
+use crate::wireguard::{Identity, Indices, Outcome, Session};
 use crate::{inner, sockets};
 
 /// The most invites at a time.
@@ -35,23 +40,89 @@ pub(crate) struct Accepting {
     pub reply: oneshot::Sender<Result<NewPeer, EngineError>>,
 }
 
-impl<P: Platform> Engine<P> {
-    pub(crate) fn invite(&mut self, expires: Duration, name: Option<String>) -> Result<Invite, EngineError> {
-        self.must_be_up()?;
+/// All that goes on of pairing.
+#[derive(Default)]
+pub(crate) struct Pairing {
+    invites: Vec<Invited>,
+    /// The latest number given to an invite.
+    latest: u64,
+    joining: Option<Accepting>,
+}
+
+/// What pairing looks at and uses of the rest of the engine.
+pub(crate) struct Around<'a, U> {
+    pub peers: &'a Peers,
+    /// This host's.
+    pub name: &'a str,
+    pub interfaces: &'a [Interface],
+    pub net: &'a mut Net<U>,
+}
+
+/// What follows for the rest of the engine.
+pub(crate) enum Met {
+    /// Who used an invite of this host has become a peer.
+    Invited(PeerConfig),
+    /// It had been a peer, and forgot this host.
+    Again { id: PeerId, preshared_key: [u8; 32], remote: SocketAddr },
+    /// The inviter has become a peer: whoever asked for it is told once it is one.
+    Inviter { config: PeerConfig, reply: oneshot::Sender<Result<NewPeer, EngineError>> },
+}
+
+impl Pairing {
+    /// The invites as they are kept.
+    pub fn records(&self) -> Vec<InviteRecord> {
+        self.invites.iter().map(|i| i.record.clone()).collect()
+    }
+
+    /// When [`Pairing::drive`] must be called.
+    pub fn timeout(&self) -> Option<Instant> {
+        self.joining.as_ref().map(|j| j.joining.timeout())
+    }
+
+    /// The invite that this temporary key belongs to.
+    pub fn invite_of(&self, temporary: &PublicKey) -> Option<u64> {
+        let invited = self.invites.iter().find(|i| i.pairing.temporary == *temporary);
+        invited.map(|i| i.pairing.number)
+    }
+
+    /// The session with whoever uses an invite.
+    pub fn session_of(
+        &mut self,
+        number: u64,
+        identity: &Arc<Identity>,
+        indices: &Indices,
+    ) -> Option<&mut Session> {
+        let invited = self.invites.iter_mut().find(|i| i.pairing.number == number)?;
+        Some(invited.pairing.session(identity, indices))
+    }
+
+    /// The session with the inviter.
+    pub fn own_session(&mut self) -> Option<&mut Session> {
+        self.joining.as_mut().map(|j| &mut j.joining.session)
+    }
+
+    /// Gives out an invite: [`Pairing::records`] have changed then.
+    pub fn invite<U: Udp>(
+        &mut self,
+        around: &Around<'_, U>,
+        secret: [u8; 32],
+        expires: Duration,
+        name: Option<String>,
+    ) -> Result<Invite, EngineError> {
         let name = match name {
             Some(name) => Some(name::clean(&name).ok_or(EngineError::BadName { name })?),
             None => None,
         };
         if let Some(name) = &name
-            && self.peer_named(name).is_some()
+            && around.peers.named(name).is_some()
         {
             return Err(EngineError::PeerExists { name: name.clone() });
         }
-        let addresses = self.net.sockets.addresses(&self.list.interfaces, MAX_ADDRESSES);
+        let addresses = around.net.sockets.addresses(around.interfaces, MAX_ADDRESSES);
         if addresses.is_empty() {
             return Err(EngineError::NoAddress);
         }
-        self.prune_invites();
+        self.prune();
         if self.invites.len() >= MAX_INVITES {
             return Err(EngineError::TooManyInvites { most: MAX_INVITES });
         }
@@ -60,118 +131,106 @@ impl<P: Platform> Engine<P> {
         let expires = now.checked_add(expires.as_secs().max(1)).map(Duration::from_secs);
         let expires =
             expires.and_then(|e| SystemTime::UNIX_EPOCH.checked_add(e)).ok_or(EngineError::TooLong)?;
-        let secret = self.random.bytes();
-        self.add_invite(InviteRecord { secret, name, expires, used: false });
-        self.tell_invites();
+        self.add(InviteRecord { secret, name, expires, used: false });
         let link = Link {
-            public_key: self.identity.public(),
+            public_key: around.peers.own_identity().public(),
             secret,
-            name: self.settings.name.clone(),
+            name: around.name.to_owned(),
             addresses,
             expires,
         };
         Ok(Invite { link: link.encode(), expires })
     }
 
-    pub(crate) fn add_invite(&mut self, record: InviteRecord) {
-        self.next_invite += 1;
-        let pairing = Inviting::new(self.next_invite, &record.secret);
+    /// An invite that was given out before.
+    pub fn add(&mut self, record: InviteRecord) {
+        self.latest += 1;
+        let pairing = Inviting::new(self.latest, &record.secret);
         self.invites.push(Invited { record, pairing });
     }
 
-    fn prune_invites(&mut self) {
+    fn prune(&mut self) {
         let now = SystemTime::now();
         self.invites.retain(|i| i.record.expires.checked_add(REMEMBER).is_none_or(|end| now < end));
     }
 
-    fn tell_invites(&mut self) {
-        let records = self.invites.iter().map(|i| i.record.clone()).collect();
-        self.tell_change(Change::Invites(records));
-    }
-
     /// Something came inside the session with whoever accepts an invite.
-    pub(crate) fn hear_invited(&mut self, path: PathKey, number: u64, outcome: Outcome) {
+    pub fn hear_invited<U: Udp>(
+        &mut self,
+        around: &mut Around<'_, U>,
+        path: PathKey,
+        number: u64,
+        outcome: Outcome,
+    ) -> Option<Met> {
         if let Some(reply) = &outcome.reply {
-            let _ = self.net.sockets.send(path, reply);
+            let _ = around.net.sockets.send(path, reply);
         }
         let join = outcome.inner.as_deref().and_then(inner::unwrap).and_then(Message::decode);
-        let Some(Message::Join(join)) = join else { return };
-        let answer = match self.admit_joiner(path, number, &join) {
-            Ok(joined) => Message::Joined(joined),
+        let Some(Message::Join(join)) = join else { return None };
+        let (answer, met) = match self.admit(around, path, number, &join) {
+            Ok(met) => (Message::Joined(Joined { name: around.name.to_owned() }), met),
             Err(reason) => {
-                self.net.counters.add("join_refused");
-                Message::Refused(Refused { reason })
+                around.net.counters.add("join_refused");
+                (Message::Refused(Refused { reason }), None)
             }
         };
-        let Some(invited) = self.invites.iter_mut().find(|i| i.pairing.number == number) else { return };
-        let session = invited.pairing.session(&self.identity, &self.net.indices);
+        let session = self.session_of(number, around.peers.own_identity(), &around.net.indices)?;
         if let Some(message) = session.seal(&inner::wrap(&answer.encode())) {
-            let _ = self.net.sockets.send(path, &message);
+            let _ = around.net.sockets.send(path, &message);
         }
+        met
     }
 
-    fn admit_joiner(&mut self, path: PathKey, number: u64, join: &Join) -> Result<Joined, Reason> {
-        let known = self.peer_of_key(&join.public_key).and_then(|id| self.peers.get_key_value(&id));
-        let known = known.map(|(id, p)| (*id, p.config.preshared_key));
+    fn admit<U>(
+        &mut self,
+        around: &Around<'_, U>,
+        path: PathKey,
+        number: u64,
+        join: &Join,
+    ) -> Result<Option<Met>, Reason> {
+        let known = around.peers.of_key(&join.public_key);
         let Some(invited) = self.invites.iter_mut().find(|i| i.pairing.number == number) else {
             return Err(Reason::Expired);
         };
         if join.version != wire::VERSION {
             return Err(Reason::Version);
         }
-        if !invited.pairing.is_proven(&self.identity, join) {
+        let identity = around.peers.own_identity();
+        if !invited.pairing.is_proven(identity, join) {
             return Err(Reason::Key);
         }
-        let key = invited.pairing.lasting_key(&self.identity, &join.public_key);
-        let joined = Joined { name: self.settings.name.clone() };
+        let key = invited.pairing.lasting_key(identity, &join.public_key);
         if invited.record.used {
             // Its answer was lost, and it asks again.
-            return if known.is_some_and(|(_, k)| k == Some(key)) { Ok(joined) } else { Err(Reason::Used) };
+            let present = known.and_then(|id| around.peers.get(id)).and_then(|p| p.config.preshared_key);
+            return if present == Some(key) { Ok(None) } else { Err(Reason::Used) };
         }
         if invited.record.is_expired(SystemTime::now()) {
             return Err(Reason::Expired);
         }
         invited.record.used = true;
-        let wished = invited.record.name.clone().or_else(|| name::clean(&join.name));
-        self.tell_invites();
-        if let Some((id, _)) = known {
-            // It had been a peer, and forgot this host.
-            if let Some(peer) = self.peers.get_mut(&id) {
-                peer.config.preshared_key = Some(key);
-                peer.session.set_preshared_key(Some(key));
-                peer.context.set_addresses(Instant::now(), AddressSource::Invite, [path.remote]);
-                let config = peer.config.clone();
-                self.tell_change(Change::Peer(config));
-            }
-            return Ok(joined);
+        if let Some(id) = known {
+            return Ok(Some(Met::Again { id, preshared_key: key, remote: path.remote }));
         }
-        let name = name::unique(&wished.unwrap_or_else(|| "peer".into()), |n| self.peer_named(n).is_some());
-        self.story.tell(&name, What::CameByInvite);
-        self.adopt(PeerConfig {
-            name,
-            public_key: join.public_key,
-            preshared_key: Some(key),
-            addresses: Addresses::of(AddressSource::Invite, [path.remote]),
-            kind: Some(PeerKind::Mast),
-            eid_v4: None,
-            plain: None,
-            policy: None,
-        });
-        Ok(joined)
+        let wished = invited.record.name.clone().or_else(|| name::clean(&join.name));
+        let name =
+            name::unique(&wished.unwrap_or_else(|| "peer".into()), |n| around.peers.named(n).is_some());
+        Ok(Some(Met::Invited(peer(name, join.public_key, key, [path.remote]))))
     }
 
     /// Begins to accept an invite. The answer comes when the inviter has spoken, or has not.
-    pub(crate) fn join(
+    pub fn join<U: Udp>(
         &mut self,
+        around: &mut Around<'_, U>,
         now: Instant,
         text: &str,
         name: Option<String>,
         reply: oneshot::Sender<Result<NewPeer, EngineError>>,
     ) {
-        match self.prepare_join(now, text, name) {
+        match self.prepare(around, now, text, name) {
             Ok(joining) => {
                 self.joining = Some(Accepting { joining, reply });
-                self.drive_joining(now);
+                self.drive(now, around.net);
             }
             Err(error) => {
                 let _ = reply.send(Err(error));
@@ -179,23 +238,24 @@ impl<P: Platform> Engine<P> {
         }
     }
 
-    fn prepare_join(
-        &mut self,
+    fn prepare<U>(
+        &self,
+        around: &Around<'_, U>,
         now: Instant,
         text: &str,
         name: Option<String>,
     ) -> Result<Joining, EngineError> {
-        self.must_be_up()?;
         let refuse = |problem: InviteProblem| Err(problem.into());
         let link = Link::decode(text).map_err(|error| match error {
             LinkError::Foreign => InviteProblem::Foreign,
             LinkError::Version => InviteProblem::OtherVersion,
             LinkError::Damaged => InviteProblem::Damaged,
         })?;
-        if link.public_key == self.identity.public() {
+        let identity = around.peers.own_identity();
+        if link.public_key == identity.public() {
             return refuse(InviteProblem::Own);
         }
-        if let Some(peer) = self.peer_of_key(&link.public_key).and_then(|id| self.peers.get(&id)) {
+        if let Some(peer) = around.peers.of_key(&link.public_key).and_then(|id| around.peers.get(id)) {
             let inviter = Some(peer.config.name.clone());
             return Err(EngineError::Invite { problem: InviteProblem::Known, inviter, port: None });
         }
@@ -203,7 +263,7 @@ impl<P: Platform> Engine<P> {
             return refuse(InviteProblem::Expired);
         }
         if let Some(name) = &name
-            && self.peer_named(name).is_some()
+            && around.peers.named(name).is_some()
         {
             return Err(EngineError::PeerExists { name: name.clone() });
         }
@@ -219,22 +279,19 @@ impl<P: Platform> Engine<P> {
             (true, false) => InviteProblem::Needs(Family::V4),
             _ => InviteProblem::Needs(Family::V6),
         };
-        let own = (&*self.identity, self.settings.name.as_str());
-        Joining::new(now, link, name, own, &self.list.interfaces, &self.net.indices)
+        Joining::new(now, link, name, (identity, around.name), around.interfaces, &around.net.indices)
             .ok_or_else(|| unreached.into())
     }
 
     /// Sends what is due of the race to the inviter.
-    pub(crate) fn drive_joining(&mut self, now: Instant) {
+    pub fn drive<U: Udp>(&mut self, now: Instant, net: &mut Net<U>) {
         while let Some(accepting) = &mut self.joining {
-            match accepting.joining.poll(now, &mut self.net.indices) {
-                Step::Send(path, message) => match self.net.sockets.send(path, &message) {
+            match accepting.joining.poll(now, &mut net.indices) {
+                Step::Send(path, message) => match net.sockets.send(path, &message) {
                     sockets::Sent::Yes => {}
-                    sockets::Sent::Full | sockets::Sent::Partly(_) => {
-                        self.net.counters.add("send_queue_full")
-                    }
-                    sockets::Sent::Lost(reason) => self.net.counters.add(reason),
-                    sockets::Sent::Failed(_) => self.net.counters.add("send_error"),
+                    sockets::Sent::Full | sockets::Sent::Partly(_) => net.counters.add("send_queue_full"),
+                    sockets::Sent::Lost(reason) => net.counters.add(reason),
+                    sockets::Sent::Failed(_) => net.counters.add("send_error"),
                 },
                 Step::Wait => return,
                 Step::GiveUp => {
@@ -245,64 +302,142 @@ impl<P: Platform> Engine<P> {
                     };
                     let inviter = Some(joining.link.name.clone());
                     let port = joining.link.addresses.first().map(SocketAddr::port);
-                    self.end_joining(Err(EngineError::Invite { problem, inviter, port }));
+                    self.end(Err(EngineError::Invite { problem, inviter, port }));
                 }
             }
         }
     }
 
     /// Something came inside the session with the inviter.
-    pub(crate) fn hear_inviter(&mut self, now: Instant, path: PathKey, outcome: Outcome) {
-        let Some(accepting) = &mut self.joining else { return };
+    pub fn hear_inviter<U: Udp>(
+        &mut self,
+        around: &mut Around<'_, U>,
+        now: Instant,
+        path: PathKey,
+        outcome: Outcome,
+    ) -> Option<Met> {
+        let accepting = self.joining.as_mut()?;
         if let Some(reply) = &outcome.reply {
-            let _ = self.net.sockets.send(path, reply);
+            let _ = around.net.sockets.send(path, reply);
         }
         if outcome.complete.is_some() {
             accepting.joining.secure_up(now, path);
         }
         match outcome.inner.as_deref().and_then(inner::unwrap).and_then(Message::decode) {
-            Some(Message::Joined(joined)) => self.joined(&joined),
+            Some(Message::Joined(joined)) => {
+                let Accepting { joining, reply } = self.joining.take()?;
+                let wished = joining.name.clone().and_then(|n| name::clean(&n));
+                let wished = wished.or_else(|| name::clean(&joined.name));
+                let wished = wished.unwrap_or_else(|| joining.link.name.clone());
+                let name = name::unique(&wished, |n| around.peers.named(n).is_some());
+                let config = peer(name, joining.link.public_key, joining.lasting_key, joining.endpoints());
+                return Some(Met::Inviter { config, reply });
+            }
             Some(Message::Refused(refused)) => {
                 let problem = refused.reason.problem();
                 let inviter = Some(accepting.joining.link.name.clone());
-                self.end_joining(Err(EngineError::Invite { problem, inviter, port: None }));
+                self.end(Err(EngineError::Invite { problem, inviter, port: None }));
             }
             Some(Message::Join(_)) | None => {}
         }
-        self.drive_joining(now);
+        self.drive(now, around.net);
+        None
     }
 
-    fn joined(&mut self, joined: &Joined) {
-        let Some(Accepting { joining, .. }) = &self.joining else { return };
-        let wished = joining.name.clone().and_then(|n| name::clean(&n));
-        let wished =
-            wished.or_else(|| name::clean(&joined.name)).unwrap_or_else(|| joining.link.name.clone());
-        let name = name::unique(&wished, |n| self.peer_named(n).is_some());
-        let public_key = joining.link.public_key;
-        let config = PeerConfig {
-            name: name.clone(),
-            public_key,
-            preshared_key: Some(joining.lasting_key),
-            addresses: Addresses::of(AddressSource::Invite, joining.endpoints()),
-            kind: Some(PeerKind::Mast),
-            eid_v4: None,
-            plain: None,
-            policy: None,
-        };
-        self.story.tell(&name, What::InviteAccepted);
-        self.adopt(config);
-        let eid_v6 = (self.own_eid_v6, mast_proto::eid_v6(&public_key));
-        self.end_joining(Ok(NewPeer { name, public_key, eid_v6 }));
-    }
-
-    pub(crate) fn end_joining(&mut self, outcome: Result<NewPeer, EngineError>) {
+    /// Whoever asked for the joining under way, if there is one, is answered so.
+    pub fn end(&mut self, outcome: Result<NewPeer, EngineError>) {
         if let Some(Accepting { reply, .. }) = self.joining.take() {
             // Whoever asked may have gone.
             let _ = reply.send(outcome);
         }
     }
+}
 
-    fn must_be_up(&self) -> Result<(), EngineError> {
-        if self.is_up() { Ok(()) } else { Err(EngineError::SwitchedOff) }
+/// A peer that an invite brought.
+fn peer(
+    name: String,
+    public_key: PublicKey,
+    preshared_key: [u8; 32],
+    addresses: impl IntoIterator<Item = SocketAddr>,
+) -> PeerConfig {
+    PeerConfig {
+        name,
+        public_key,
+        preshared_key: Some(preshared_key),
+        addresses: Addresses::of(AddressSource::Invite, addresses),
+        kind: Some(PeerKind::Mast),
+        eid_v4: None,
+        plain: None,
+        policy: None,
+    }
+}
+
+impl<P: Platform> Engine<P> {
+    pub(crate) fn around(&mut self) -> (&mut Pairing, Around<'_, P::Udp>) {
+        let around = Around {
+            peers: &self.peers,
+            name: &self.settings.name,
+            interfaces: self.uplinks.interfaces(),
+            net: &mut self.net,
+        };
+        (&mut self.pairing, around)
+    }
+
+    pub(crate) fn invite(&mut self, expires: Duration, name: Option<String>) -> Result<Invite, EngineError> {
+        if !self.up {
+            return Err(EngineError::SwitchedOff);
+        }
+        let secret = self.random.bytes();
+        let (pairing, around) = self.around();
+        let invite = pairing.invite(&around, secret, expires, name)?;
+        self.tell_change(Change::Invites(self.pairing.records()));
+        Ok(invite)
+    }
+
+    /// Begins to accept an invite. The answer comes when the inviter has spoken, or has not.
+    pub(crate) fn join(
+        &mut self,
+        now: Instant,
+        text: &str,
+        name: Option<String>,
+        reply: oneshot::Sender<Result<NewPeer, EngineError>>,
+    ) {
+        if !self.up {
+            let _ = reply.send(Err(EngineError::SwitchedOff));
+            return;
+        }
+        let (pairing, mut around) = self.around();
+        pairing.join(&mut around, now, text, name, reply);
+    }
+
+    /// Does what follows of a pairing.
+    pub(crate) fn meet(&mut self, now: Instant, met: Option<Met>) {
+        let Some(met) = met else { return };
+        if !matches!(met, Met::Inviter { .. }) {
+            self.tell_change(Change::Invites(self.pairing.records()));
+        }
+        match met {
+            Met::Invited(config) => {
+                self.story.tell(&config.name, What::CameByInvite);
+                self.adopt(config);
+            }
+            Met::Again { id, preshared_key, remote } => {
+                if let Some(peer) = self.peers.touch(id) {
+                    peer.config.preshared_key = Some(preshared_key);
+                    peer.session.set_preshared_key(Some(preshared_key));
+                    peer.context.set_addresses(now, AddressSource::Invite, [remote]);
+                    let config = peer.config.clone();
+                    self.tell_change(Change::Peer(config));
+                }
+            }
+            Met::Inviter { config, reply } => {
+                let (name, public_key) = (config.name.clone(), config.public_key);
+                self.story.tell(&name, What::InviteAccepted);
+                self.adopt(config);
+                let eid_v6 = (self.own_eid_v6, mast_proto::eid_v6(&public_key));
+                // Whoever asked may have gone.
+                let _ = reply.send(Ok(NewPeer { name, public_key, eid_v6 }));
+            }
+        }
     }
 }

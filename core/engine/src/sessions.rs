@@ -7,7 +7,7 @@ use gotatun::packet::{Packet, WgKind};
 use mast_proto::PathKey;
 
 use crate::eid_book::Book;
-use crate::engine::{Engine, touch};
+use crate::engine::Engine;
 use crate::inner;
 use crate::os::Platform;
 use crate::peer::PeerId;
@@ -54,8 +54,8 @@ impl<P: Platform> Engine<P> {
 
     /// A handshake initiation: from a peer, or from somebody who holds an invite.
     fn initiation(&mut self, now: Instant, path: PathKey, message: &[u8]) {
-        for at in 0..self.identities.len() {
-            let Some(identity) = self.identities.get(at).map(Arc::clone) else { return };
+        for at in 0..self.peers.identities().len() {
+            let Some(identity) = self.peers.identities().get(at).map(Arc::clone) else { return };
             let initiation = match identity.verify(path.remote, message) {
                 Verified::Yes(WgKind::HandshakeInit(initiation)) => initiation,
                 Verified::Cookie(cookie) => {
@@ -65,14 +65,11 @@ impl<P: Platform> Engine<P> {
                 Verified::Yes(_) | Verified::No => continue,
             };
             let Some(key) = identity.sender(&initiation) else { break };
-            let known =
-                |id: &PeerId| self.peers.get(id).is_some_and(|p| Arc::ptr_eq(&p.session.identity, &identity));
-            let peer = self.peer_of_key(&key).filter(known);
-            let own = Arc::ptr_eq(&identity, &self.identity);
-            let owner = if let Some(id) = peer {
+            let own = Arc::ptr_eq(&identity, self.peers.own_identity());
+            let owner = if let Some(id) = self.peers.meets(&key, &identity) {
                 Owner::Peer(id)
-            } else if let Some(invited) = self.invites.iter().find(|i| own && i.pairing.temporary == key) {
-                Owner::Invite(invited.pairing.number)
+            } else if let Some(number) = self.pairing.invite_of(&key).filter(|_| own) {
+                Owner::Invite(number)
             } else {
                 self.net.counters.add("handshake_of_stranger");
                 return;
@@ -90,12 +87,11 @@ impl<P: Platform> Engine<P> {
 
     fn session(&mut self, owner: Owner) -> Option<&mut Session> {
         match owner {
-            Owner::Peer(id) => self.peers.get_mut(&id).map(|p| &mut p.session),
+            Owner::Peer(id) => self.peers.get_mut(id).map(|p| &mut p.session),
             Owner::Invite(number) => {
-                let invited = self.invites.iter_mut().find(|i| i.pairing.number == number)?;
-                Some(invited.pairing.session(&self.identity, &self.net.indices))
+                self.pairing.session_of(number, self.peers.own_identity(), &self.net.indices)
             }
-            Owner::Joining => self.joining.as_mut().map(|j| &mut j.joining.session),
+            Owner::Joining => self.pairing.own_session(),
         }
     }
 
@@ -124,11 +120,15 @@ impl<P: Platform> Engine<P> {
         match owner {
             Owner::Peer(id) => self.hear_peer(now, path, id, outcome, length).map(|inner| (id, inner)),
             Owner::Invite(number) => {
-                self.hear_invited(path, number, outcome);
+                let (pairing, mut around) = self.around();
+                let met = pairing.hear_invited(&mut around, path, number, outcome);
+                self.meet(now, met);
                 None
             }
             Owner::Joining => {
-                self.hear_inviter(now, path, outcome);
+                let (pairing, mut around) = self.around();
+                let met = pairing.hear_inviter(&mut around, now, path, outcome);
+                self.meet(now, met);
                 None
             }
         }
@@ -142,8 +142,7 @@ impl<P: Platform> Engine<P> {
         outcome: Outcome,
         length: usize,
     ) -> Option<Packet> {
-        let peer = self.peers.get_mut(&id)?;
-        touch(&mut self.touched, id);
+        let peer = self.peers.touch(id)?;
         if let Some(reply) = &outcome.reply {
             self.net.send(now, peer, path, reply, 0);
         }
@@ -169,7 +168,7 @@ impl<P: Platform> Engine<P> {
         }
         let mut book = Book {
             routing: &self.routing,
-            interfaces: &self.list.interfaces,
+            interfaces: self.uplinks.interfaces(),
             pool: self.settings.pool,
             random: &mut self.random,
             asking: id,

@@ -23,9 +23,9 @@ impl<P: Platform> Engine<P> {
     /// Sends and tells what the contexts have to send and to tell.
     pub(crate) fn settle(&mut self, now: Instant) {
         let mut again = Vec::new();
-        while let Some(id) = self.touched.take() {
+        while let Some(id) = self.peers.take_touched() {
             self.deliver_late(now, id);
-            let Some(peer) = self.peers.get_mut(&id) else { continue };
+            let Some(peer) = self.peers.get_mut(id) else { continue };
             let mut left = TRANSMITS;
             while left > 0
                 && let Some(transmit) = peer.context.poll_transmit(now)
@@ -36,7 +36,7 @@ impl<P: Platform> Engine<P> {
             let mut told = false;
             while let Some(event) = peer.context.poll_event() {
                 told = true;
-                handle_event(now, id, peer, &mut self.net, &mut self.story, &self.names, event);
+                handle_event(now, id, peer, &mut self.net, &mut self.story, self.uplinks.names(), event);
             }
             peer.timeout = peer.context.poll_timeout(now);
             if left == 0 {
@@ -57,15 +57,13 @@ impl<P: Platform> Engine<P> {
                 self.reroute(id);
                 if left > 0 {
                     // An event may have led to more to send.
-                    self.touched.add(id);
+                    self.peers.touch(id);
                 }
             }
-            if let Some(peer) = self.peers.get_mut(&id) {
-                self.alarms.advance(id, peer);
-            }
+            self.peers.note_due(id);
         }
         for id in again {
-            self.touched.add(id);
+            self.peers.touch(id);
         }
     }
 }

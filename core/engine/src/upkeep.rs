@@ -184,7 +184,7 @@ impl<H: Host> Upkeep<H> {
 impl<P: Platform> Engine<P> {
     /// What a peer claims may have changed.
     pub(crate) fn reroute(&mut self, id: PeerId) {
-        let peer = self.peers.get(&id).filter(|p| p.leaving.is_none());
+        let peer = self.peers.get(id).filter(|p| p.leaving.is_none());
         let claim = peer.map(|p| Claim::of(p)).unwrap_or_default();
         if self.routing.update(id, claim) {
             self.upkeep.note_change();
@@ -206,10 +206,7 @@ impl<P: Platform> Engine<P> {
 
     /// Both versions of IP, also where the tunnel is for one only: the other would be a way around it.
     fn protection(&self) -> std::collections::BTreeSet<Family> {
-        let full = |peer: &crate::peer::Peer| {
-            peer.leaving.is_none() && peer.config.plain.as_ref().and_then(|p| p.full_tunnel()) == Some(true)
-        };
-        let protect = self.up && self.settings.protect && self.peers.values().any(|p| full(p));
+        let protect = self.up && self.settings.protect && self.peers.has_full_tunnel();
         if protect { [Family::V4, Family::V6].into() } else { Default::default() }
     }
 
