@@ -28,7 +28,9 @@
 //!
 //! | file | idea |
 //! |---|---|
-//! | `engine` | the task: what it waits for, and the peers |
+//! | `engine` | the task: what it waits for, and what follows |
+//! | `peers`, `peer`, `directory`, `due` | all peers: how they are found, and who is to be looked at |
+//! | `uplinks`, `choices` | the interfaces: what the system tells of them, and what the user chose |
 //! | `settle` | what contexts have to send and to tell |
 //! | `road`, `outward`, `inward`, `outbox`, `routing`, `icmp`, `inner` | the roads above |
 //! | `segment`, `coalesce` | frames of many datagrams: cut on the way out, put together on the way in |
@@ -41,7 +43,7 @@
 //! | `sockets` | one UDP socket per interface and family |
 //! | `sessions`, `wireguard` | WireGuard messages and sessions |
 //! | `eid_book` | IPv4 EIDs of all contexts together |
-//! | `invite`, `pairing`, `meet` | links, the pairing protocol, and the engine's side of it |
+//! | `invite`, `pairing`, `meet` | links, the two halves of a pairing, and all pairings of this host |
 //! | `drill`, `drill_steps` | taking paths away, to see what happens |
 //! | `commands`, `handle` | what the service asks |
 //! | `story`, `tidings`, `counters` | what is told of it all |
