@@ -81,7 +81,7 @@ pub struct Ends {
     pub remote: String,
 }
 
-/// What happened. The first twelve say why data moved.
+/// What happened. The first thirteen say why data moved.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(tag = "code", rename_all = "kebab-case")]
 pub enum What {
@@ -109,6 +109,18 @@ pub enum What {
     Restored,
     /// A drill took the path away.
     Drill,
+    /// The path worked, but lost or delayed too much, and another one was fit.
+    Unfit {
+        /// Of a hundred datagrams so many did not arrive.
+        #[serde(default)]
+        lost_percent: u8,
+        /// By how many milliseconds its round trip was longer than it can be.
+        #[serde(default)]
+        late_ms: u16,
+        /// Nothing came through for moments.
+        #[serde(default)]
+        stalled: bool,
+    },
     /// The peer's service started anew.
     Restarted,
     /// The peer switched MAST off.

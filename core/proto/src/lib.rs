@@ -121,7 +121,7 @@
 //!
 //! # Where to read
 //!
-//! [`wire`] (header and messages) and `crypto` (keys, windows) are leaves; `eid`, `estimate`, `hold`, `interface`, `recent`,
+//! [`wire`] (header and messages) and `crypto` (keys, windows) are leaves; `eid`, `estimate`, `fitness`, `hold`, `interface`, `recent`,
 //! `resequence`, `pacer`, `pmtu` and `policy` are one idea each. Then `context`: `mod` (what there is) and its parts that
 //! own their state, `peer` (the other end), `locals` (this end), `remotes`, `links`, `path`, `epoch`, `keys`, `outflow`;
 //! [`timing`] (every duration) and `timers` (everything that can be due); then what happens: `contact`, `control`,
@@ -130,6 +130,7 @@ mod context;
 mod crypto;
 mod eid;
 mod estimate;
+mod fitness;
 mod hold;
 mod interface;
 mod pacer;
@@ -142,6 +143,7 @@ pub mod wire;
 pub use context::*;
 pub use crypto::{Aead, EpochKeys, Random, Replay, ReplayWindow, Role, SealError, SequenceWindow, TAG_LEN};
 pub use eid::{EID_V6_PREFIX, EidBook, EidPool, eid_v6};
+pub use fitness::{Ailment, Fitness};
 pub use hold::{Hold, HoldLimits};
 pub use interface::{Interface, InterfaceId, InterfaceKind};
 pub use policy::{Advantage, Merit, Policy, Selector};

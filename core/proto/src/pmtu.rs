@@ -214,6 +214,11 @@ impl PathMtu {
         self.asked.iter().filter(among).count() as u64
     }
 
+    /// Whether it is being found out what still fits: what is large is lost until then.
+    pub fn is_sounding(&self) -> bool {
+        matches!(self.phase, Phase::Sound { .. })
+    }
+
     /// The path failed: what comes back may be another road.
     pub fn restart(&mut self) {
         self.phase = Phase::Rest;

@@ -135,13 +135,15 @@ impl Policy {
 /// What selection knows of a path. Compared field by field, in this order; lower is better.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Merit {
+    /// It loses or delays so much that any other is better: see [`Fitness::Unfit`](crate::Fitness).
+    pub unfit: bool,
     /// Place in the pin of this end.
     pub rank: usize,
     /// Place in the other end's wish: 255 less the priority in its SET; more where it is a backup.
     pub wish: u16,
     /// Whether either end pays for the traffic.
     pub metered: bool,
-    /// Loss in coarse steps, so that noise does not decide.
+    /// Loss in coarse steps, so that noise does not decide; or that it is strained.
     pub sickness: u8,
     /// Smoothed round trip.
     pub rtt: Duration,
@@ -150,6 +152,8 @@ pub struct Merit {
 /// Why one path is better than another.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Advantage {
+    /// It is fit, and the other is not.
+    Fitness,
     /// This end's policy says so.
     Policy,
     /// The other end wishes so.
@@ -172,6 +176,11 @@ impl Merit {
     /// a fifth and 5 ms quicker, or two alike would take turns.
     pub fn advantage_over(&self, other: &Self) -> Option<Advantage> {
         use std::cmp::Ordering::{Equal, Greater, Less};
+        match self.unfit.cmp(&other.unfit) {
+            Less => return Some(Advantage::Fitness),
+            Greater => return None,
+            Equal => {}
+        }
         match self.rank.cmp(&other.rank) {
             Less => return Some(Advantage::Policy),
             Greater => return None,
@@ -191,8 +200,8 @@ impl Merit {
     }
 
     /// A total order for choosing afresh, without regard for what carries the data now.
-    pub fn key(&self) -> (usize, u16, bool, u8, Duration) {
-        (self.rank, self.wish, self.metered, self.sickness, self.rtt)
+    pub fn key(&self) -> (bool, usize, u16, bool, u8, Duration) {
+        (self.unfit, self.rank, self.wish, self.metered, self.sickness, self.rtt)
     }
 }
 
@@ -236,8 +245,14 @@ mod tests {
 
     #[test]
     fn close_round_trips_do_not_decide() {
-        let merit =
-            |ms| Merit { rank: 0, wish: 0, metered: false, sickness: 0, rtt: Duration::from_millis(ms) };
+        let merit = |ms| Merit {
+            unfit: false,
+            rank: 0,
+            wish: 0,
+            metered: false,
+            sickness: 0,
+            rtt: Duration::from_millis(ms),
+        };
         assert_eq!(merit(40).advantage_over(&merit(60)), Some(Advantage::Quality));
         assert_eq!(merit(50).advantage_over(&merit(60)), None);
         assert_eq!(merit(1).advantage_over(&merit(5)), None);

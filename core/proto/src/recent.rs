@@ -78,6 +78,8 @@ impl Recent {
     pub const BYTES: usize = 2 * 1024 * 1024;
     /// A path that carries data is confirmed at least once a second, by the answer to a PROBE.
     pub const AGE: Duration = Duration::from_secs(3);
+    /// What was sent between two datagrams that are no further apart was sent when they were.
+    const CLOSE: Duration = Duration::from_millis(5);
     /// Where a datagram gives way so soon, more is on its way than fits.
     const OVERRUN: Duration = Duration::from_millis(100);
     /// For so long nothing is kept then. One attempt to keep up again takes a few milliseconds of this.
@@ -196,15 +198,24 @@ impl Recent {
 
     /// A report says that everything up to `highest` had its chance to arrive over a path. What is missing below that
     /// was lost on a path that lives, which is the transport's business.
-    pub fn confirm(&mut self, path: PathId, epoch: Epoch, highest: u64) {
+    ///
+    /// When what had that counter was sent, if that is known to within [`Self::CLOSE`]: it may have been no datagram.
+    pub fn confirm(&mut self, path: PathId, epoch: Epoch, highest: u64) -> Option<Instant> {
         let passed = |s: Sealed| s.path == path && s.epoch == epoch && s.counter <= highest;
         let done = |e: &Entry| {
             let first = Sealed { path: e.path, epoch: e.epoch, counter: e.counter };
             passed(first) || e.copy.is_some_and(passed)
         };
-        while self.entries.front().is_some_and(done) {
+        let mut sent = None;
+        while let Some(entry) = self.entries.front().filter(|e| done(e)) {
+            if (entry.path, entry.epoch) == (path, epoch) {
+                sent = Some((entry.at, entry.counter));
+            }
             self.forget_oldest();
         }
+        let (at, counter) = sent?;
+        let close = |next: &Entry| next.path == path && next.at.saturating_duration_since(at) <= Self::CLOSE;
+        (counter == highest || self.entries.front().is_some_and(close)).then_some(at)
     }
 
     /// Takes what was sent over these paths, oldest first.

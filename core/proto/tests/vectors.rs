@@ -492,6 +492,12 @@ fn the_timers_are_as_documented() {
                 s(of(3).1)
             )
         }),
+        ("PROBE of the active path in question", ms(timing::QUESTION_INTERVAL)),
+        (
+            "PROBE of an unfit path",
+            format!("{}; metered {}", ms(timing::RECOVERY_INTERVAL), s(timing::METERED_RECOVERY_INTERVAL)),
+        ),
+        ("a test holds", ms(timing::TESTED)),
         ("contact beside an outage", format!("after {}", s(timing::RECONTACT))),
         ("stagger of a race", ms(timing::STAGGER)),
         (
@@ -545,6 +551,7 @@ fn the_timers_are_as_documented() {
     let elsewhere = [
         "RTO before the first sample",
         "RTO bounds, longest sample",
+        "fitness",
         "hysteresis",
         "failures are forgiven",
         "policy without hysteresis",

@@ -13,7 +13,7 @@ use mast_engine::api::{
     self, EngineError, Happening, InterfaceChoice, PathSnapshot, PeerSnapshot, PlainPeer, Snapshot,
 };
 use mast_engine::os::Family;
-use mast_proto::{PeerLink, Policy, Reason};
+use mast_proto::{Ailment, PeerLink, Policy, Reason};
 
 use crate::notation::key_text;
 
@@ -207,6 +207,9 @@ fn what(what: api::What) -> What {
             Reason::Connected => What::Connected,
             Reason::Restored => What::Restored,
             Reason::Drill => What::Drill,
+            Reason::Unfit(Ailment { lost, late, stalled }) => {
+                What::Unfit { lost_percent: lost, late_ms: late, stalled }
+            }
         },
         api::What::Restarted => What::Restarted,
         api::What::PeerOff => What::PeerOff,
@@ -465,6 +468,14 @@ mod tests {
             let moved = api::Moved { from: None, to: None, reason, gap: None };
             assert_eq!(words::reason(&what(api::What::Moved(moved))), reason.as_str());
         }
+    }
+
+    #[test]
+    fn a_path_that_was_left_in_time_is_told_with_what_was_wrong() {
+        let reason = Reason::Unfit(Ailment { lost: 14, late: 20, stalled: true });
+        let told = what(api::What::Moved(api::Moved { from: None, to: None, reason, gap: None }));
+        assert_eq!(told, What::Unfit { lost_percent: 14, late_ms: 20, stalled: true });
+        assert!(words::reason(&told).starts_with("lost 14 % and stalled"), "{told:?}");
     }
 
     #[test]

@@ -13,6 +13,8 @@ pub enum Metric {
     Beyond,
     /// Echo requests without an answer.
     Lost,
+    /// The same in hundredths of those sent.
+    LostShare,
     /// The longest silence of the TCP stream from the laptop to the server, in milliseconds.
     Up,
     /// The longest silence of the TCP stream from the server to the laptop, in milliseconds.
@@ -27,10 +29,11 @@ pub enum Metric {
 
 impl Metric {
     /// All of them, in the order of the columns.
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 9] = [
         Self::Gap,
         Self::Beyond,
         Self::Lost,
+        Self::LostShare,
         Self::Up,
         Self::Down,
         Self::Resume,
@@ -44,6 +47,7 @@ impl Metric {
             Self::Gap => "gap_ms",
             Self::Beyond => "beyond_ms",
             Self::Lost => "lost",
+            Self::LostShare => "lost_percent",
             Self::Up => "tcp_up_ms",
             Self::Down => "tcp_down_ms",
             Self::Resume => "resume_ms",
@@ -57,6 +61,7 @@ impl Metric {
             Self::Gap => "gap",
             Self::Beyond => "beyond",
             Self::Lost => "lost",
+            Self::LostShare => "lost, %",
             Self::Up => "TCP up",
             Self::Down => "TCP down",
             Self::Resume => "echo after",

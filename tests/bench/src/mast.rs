@@ -7,6 +7,7 @@ use std::time::{Duration, Instant, SystemTime};
 
 use mast_control::{PathStatus, PolicyMode, PolicySet};
 use mast_netlab::traffic::{EchoClient, EchoServer, Mark};
+use mast_netlab::{Direction, LinkProfile};
 use mast_stage::{Addressing, Daemon, Program, StageError, Train, TrainProfile, Uplink};
 
 use crate::course::Course;
@@ -48,11 +49,58 @@ pub enum Step {
     Outage(Duration),
     /// Wi-Fi was down and comes back.
     Restored,
+    /// The Wi-Fi fades and then dies without a word: from 35 ms and 30 Mbit/s to 200 ms, a loss of 60 % and 1 Mbit/s, each
+    /// way or only one.
+    Fade(Faded),
+}
+
+/// In which direction a link fades.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Faded {
+    /// Both.
+    Both,
+    /// From the laptop to the server.
+    Up,
+    /// From the server to the laptop.
+    Down,
+}
+
+impl Faded {
+    /// For so long it fades.
+    const TIME: Duration = Duration::from_secs(6);
+    /// In so many steps.
+    const STEPS: u32 = 120;
+
+    /// The link after this share of its fading, from 0 to 1.
+    fn link(share: f64) -> LinkProfile {
+        let mix = |from: f64, to: f64| from + (to - from) * share;
+        let rate = mix(30e6, 1e6);
+        // A queue of 50 ms.
+        LinkProfile::delay(Duration::from_secs_f64(mix(0.0175, 0.1)))
+            .with_loss(mix(0.0, 0.6))
+            .with_rate(rate as u64, ((rate * 0.05 / 8.0) as usize).max(3_000))
+    }
+
+    fn carry_out(self, train: &Train) -> Result<()> {
+        let start = Instant::now();
+        for step in 1..=Self::STEPS {
+            let link = Self::link(f64::from(step) / f64::from(Self::STEPS));
+            if self != Self::Down {
+                train.wifi.link.set_profile_towards(Direction::AToB, &link);
+            }
+            if self != Self::Up {
+                train.wifi.link.set_profile_towards(Direction::BToA, &link);
+            }
+            thread::sleep((Self::TIME / Self::STEPS * step).saturating_sub(start.elapsed()));
+        }
+        train.blackhole_wifi(true)?;
+        Ok(())
+    }
 }
 
 impl Step {
     /// All of them.
-    pub const ALL: [Self; 11] = [
+    pub const ALL: [Self; 14] = [
         Self::Down,
         Self::Carrier,
         Self::Blackhole,
@@ -64,6 +112,9 @@ impl Step {
         Self::Outage(Duration::from_secs(5)),
         Self::Outage(Duration::from_secs(20)),
         Self::Restored,
+        Self::Fade(Faded::Both),
+        Self::Fade(Faded::Up),
+        Self::Fade(Faded::Down),
     ];
 
     /// As given to `--step`.
@@ -79,6 +130,9 @@ impl Step {
             Self::Renumber => "renumber".into(),
             Self::Outage(time) => format!("outage-{}", time.as_secs()),
             Self::Restored => "restored".into(),
+            Self::Fade(Faded::Both) => "fade".into(),
+            Self::Fade(Faded::Up) => "fade-up".into(),
+            Self::Fade(Faded::Down) => "fade-down".into(),
         }
     }
 
@@ -95,12 +149,15 @@ impl Step {
             Self::Renumber => "address renumbered, old one gone".into(),
             Self::Outage(time) => format!("no address for {} s", time.as_secs()),
             Self::Restored => "path restored".into(),
+            Self::Fade(Faded::Both) => "Wi-Fi fades over 6 s and dies".into(),
+            Self::Fade(Faded::Up) => "Wi-Fi fades towards the server only, and dies".into(),
+            Self::Fade(Faded::Down) => "Wi-Fi fades towards the laptop only, and dies".into(),
         }
     }
 
     /// What is aimed at. Silences depend on the round trips: other delays than the usual ones have fewer targets.
     pub fn targets(self, setting: &Setting) -> Vec<Target> {
-        use Metric::{Back, Beyond, Down, Gap, Lost, Resume, TcpResume, Up};
+        use Metric::{Back, Beyond, Down, Gap, Lost, LostShare, Resume, TcpResume, Up};
         use Statistic::{Median, P99};
         let most = Target::most;
         let both = |statistic, limit| [most(Up, statistic, limit), most(Down, statistic, limit)];
@@ -115,6 +172,9 @@ impl Step {
             }
             Self::Restored => {
                 vec![most(Lost, P99, 0.0), Target { least: 3000.0, ..most(Back, Median, 5000.0) }]
+            }
+            Self::Fade(_) => {
+                vec![most(LostShare, Median, 2.0), most(Up, Median, 300.0), most(Down, Median, 300.0)]
             }
         };
         if usual {
@@ -154,7 +214,7 @@ impl Step {
         match self {
             Self::PinWifi | Self::Restored => Some(EchoClient::INTERVAL),
             Self::PinCell => Some(difference),
-            Self::Outage(_) => None,
+            Self::Outage(_) | Self::Fade(_) => None,
             // The copy has been on its way over cellular all along.
             _ if mode == PolicyMode::Redundant => Some(difference),
             _ => Some(delays.cell),
@@ -319,7 +379,11 @@ fn resumes(streams: &[&Stream], after: Instant) {
 /// # Errors
 /// When the stage cannot be set, or a daemon does not answer.
 pub fn run(step: Step, options: &Options, logs: Option<(&Path, &str)>) -> Result<Outcome> {
-    let stage = Stage::new(options)?;
+    let mut profile = options.setting.profile();
+    if let Step::Fade(_) = step {
+        profile.wifi = Faded::link(0.0);
+    }
+    let stage = Stage::set_up(&profile, options, true)?;
     let train = &stage.train;
     let eid = stage.eid()?;
     let echoes = EchoServer::start(&train.server, SocketAddr::new(eid, 7))?;
@@ -366,6 +430,7 @@ pub fn run(step: Step, options: &Options, logs: Option<(&Path, &str)>) -> Result
             train.set_wifi(true)?;
         }
         Step::Restored => train.set_wifi(true)?,
+        Step::Fade(faded) => faded.carry_out(train)?,
     }
     match step {
         Step::Outage(_) => {
@@ -385,7 +450,8 @@ pub fn run(step: Step, options: &Options, logs: Option<(&Path, &str)>) -> Result
     thread::sleep(AFTER);
     let end = Instant::now();
     let gap = ms(echo.report(mark).longest_gap);
-    let lost = echo.finish(mark).lost;
+    let echoed = echo.finish(mark);
+    let lost = echoed.lost;
     let [up_gap, down_gap] = [&up, &down].map(|stream| ms(stream.longest_silence(since, end)));
     if let Some((directory, name)) = logs {
         let course = course.map(|course| course.tell(start, [&up, &down])).unwrap_or_default();
@@ -399,6 +465,9 @@ pub fn run(step: Step, options: &Options, logs: Option<(&Path, &str)>) -> Result
         .with(Metric::Lost, lost as f64)
         .with(Metric::Up, up_gap)
         .with(Metric::Down, down_gap);
+    if let Step::Fade(_) = step {
+        sample = sample.with(Metric::LostShare, lost as f64 * 100.0 / (echoed.sent as f64).max(1.0));
+    }
     if let Some(inevitable) = step.inevitable(options.mode, options.setting.delays) {
         sample = sample.with(Metric::Beyond, gap - ms(inevitable));
     }

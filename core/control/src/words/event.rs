@@ -20,6 +20,7 @@ pub fn reason(what: &What) -> String {
         What::Connected => "connected".to_owned(),
         What::Restored => "path back".to_owned(),
         What::Drill => "drill".to_owned(),
+        What::Unfit { lost_percent, late_ms, stalled } => unfit(*lost_percent, *late_ms, *stalled),
         What::Restarted => "the peer started anew".to_owned(),
         What::PeerOff => "the peer switched MAST off".to_owned(),
         What::RemovedByPeer => "the peer removed this machine".to_owned(),
@@ -47,6 +48,20 @@ pub fn reason(what: &What) -> String {
         What::Missed { count: 1 } => "one event was left out: too much happened at once".to_owned(),
         What::Missed { count } => format!("{count} events were left out: too much happened at once"),
         What::Other => String::new(),
+    }
+}
+
+/// What was wrong with a path that was left while it worked: "lost 14 % and stalled, left before it broke".
+fn unfit(lost: u8, late: u16, stalled: bool) -> String {
+    // Less is what every path does.
+    let lost = (lost >= 3).then(|| format!("lost {lost} %"));
+    let late = (late >= 50).then(|| format!("was {late} ms slower than it can be"));
+    let stalled = stalled.then(|| "stalled".to_owned());
+    let all: Vec<String> = [lost, late, stalled].into_iter().flatten().collect();
+    match all.as_slice() {
+        [] => "no longer fit, left before it broke".to_owned(),
+        [one] => format!("{one}, left before it broke"),
+        [others @ .., last] => format!("{} and {last}, left before it broke", others.join(", ")),
     }
 }
 
@@ -152,6 +167,18 @@ mod tests {
         let plain = Event::at(String::new(), "home", What::Restarted);
         assert_eq!(moved(&plain, true), "home: the peer started anew");
         assert_eq!(moved(&Event::told("", "something newer"), true), "something newer");
+    }
+
+    #[test]
+    fn a_path_that_was_left_in_time_says_what_was_wrong_with_it() {
+        let said = |lost_percent, late_ms, stalled| reason(&What::Unfit { lost_percent, late_ms, stalled });
+        assert_eq!(said(14, 20, true), "lost 14 % and stalled, left before it broke");
+        assert_eq!(said(0, 420, false), "was 420 ms slower than it can be, left before it broke");
+        assert_eq!(
+            said(30, 90, true),
+            "lost 30 %, was 90 ms slower than it can be and stalled, left before it broke"
+        );
+        assert_eq!(said(1, 0, false), "no longer fit, left before it broke");
     }
 
     #[test]

@@ -135,7 +135,7 @@ impl Context {
                     path.peer_address = Some(probe.address);
                     path.probed = Some(now);
                 }
-                self.handle_reports(now, &probe.reports);
+                self.handle_reports(now, at, &probe.reports);
                 if let Some(at) = at {
                     let ack = ProbeAck {
                         nonce: probe.nonce,
@@ -148,7 +148,7 @@ impl Context {
                 self.select(now, Reason::Better);
             }
             Message::ProbeAck(ack) => {
-                self.handle_reports(now, &ack.reports);
+                self.handle_reports(now, at, &ack.reports);
                 if let Some(at) = at {
                     self.handle_probe_ack(now, at, &ack);
                 }
@@ -161,7 +161,7 @@ impl Context {
                 }
             }
             Message::Report(report) => {
-                self.handle_reports(now, &report.reports);
+                self.handle_reports(now, at, &report.reports);
                 self.repair(&report.missing.unwrap_or_default());
             }
             Message::Shut(shut) => {
@@ -193,7 +193,11 @@ impl Context {
         }
         let Some(asked) = path.nonces.iter().position(|(nonce, _)| *nonce == ack.nonce) else { return };
         let Some((_, sent)) = path.nonces.remove(asked) else { return };
-        path.rtt.sample(now.saturating_duration_since(sent));
+        let rtt = now.saturating_duration_since(sent);
+        path.rtt.sample(rtt);
+        if let Some(watch) = &mut path.watch {
+            watch.round_trip(now, rtt);
+        }
         path.loss.sample(timing::probe_weight(active), 0);
         let (local, id) = (path.key.local, path.address);
         let mapped = ack.observed.ip() != local || ack.observed.port() != self.config.port;
@@ -207,7 +211,7 @@ impl Context {
         }
     }
 
-    fn handle_reports(&mut self, now: Instant, reports: &[PathReport]) {
+    fn handle_reports(&mut self, now: Instant, over: Option<usize>, reports: &[PathReport]) {
         let bonded = self.is_bonded();
         for report in reports {
             self.bond.note_report(now, report);
@@ -219,9 +223,18 @@ impl Context {
                 // What the other end will find to be missing is sent again, so it is kept a little longer.
                 let kept = if bonded { Bond::KEPT } else { 0 };
                 if let Some(highest) = report.highest.checked_sub(kept) {
-                    self.outflow.confirm(id, Epoch(report.epoch), highest);
+                    let sent = self
+                        .outflow
+                        .confirm(id, Epoch(report.epoch), highest)
+                        .filter(|_| kept == 0 && over == Some(at));
+                    if let (Some(sent), Some(path)) = (sent, self.paths.get_mut(at))
+                        && let Some(watch) = &mut path.watch
+                    {
+                        watch.round_trip(now, now.saturating_duration_since(sent));
+                    }
                 }
             }
+            self.assess(now, at);
             let used = self.active_at() == Some(at) || self.paths.get(at).is_some_and(|p| self.takes_part(p));
             if report.silent && used {
                 self.suspect(now, at, true);

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use super::outflow::Waited;
 use super::path::Path;
-use super::{Context, PathKey, PathState, Transmit, timing};
+use super::{Context, PathKey, PathState, SMALL_DATAGRAM, Transmit, timing};
 use crate::crypto::{Replay, SequenceWindow, TAG_LEN};
 use crate::policy::Policy;
 use crate::recent::Sealed;
@@ -382,7 +382,8 @@ impl Context {
         let plain = path.state == PathState::Validated
             && length <= path.mtu()
             && self.outflow.is_clear()
-            && !self.is_unproven(at);
+            && !self.is_unproven(at)
+            && !(length <= SMALL_DATAGRAM + DATA_OVERHEAD && self.wavers(at));
         plain.then_some(at)
     }
 
@@ -471,6 +472,7 @@ impl Context {
             let second = self.second(at);
             let copy = self.copy_over(now, second, (sequence, flags), frame);
             self.outflow.keep(now, id, next, (sequence, flags), content(frame));
+            let copy = copy.or_else(|| self.copy_of_small(now, at, frame, flags));
             if let Some(copy) = copy {
                 self.outflow.note_copy(sequence, copy);
             }
@@ -584,7 +586,7 @@ impl Context {
     }
 
     /// Sends a copy of a frame over the best standby path, if there is one.
-    fn copy(&mut self, now: Instant, frame: &[u8], flags: Flags) -> Option<Sealed> {
+    pub(super) fn copy(&mut self, now: Instant, frame: &[u8], flags: Flags) -> Option<Sealed> {
         let at = self.standby()?;
         let path = self.paths.get_mut(at)?;
         let copied = path.copied.saturating_add(u32::try_from(frame.len()).unwrap_or(u32::MAX));

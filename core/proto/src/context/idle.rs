@@ -34,6 +34,9 @@ impl Context {
                 // An answer that late would tell nothing of the path as it is now.
                 path.nonces = VecDeque::new();
             }
+            if path.watch.as_ref().is_some_and(|watch| watch.is_idle()) {
+                path.watch = None;
+            }
         }
         self.paths.shrink_to_fit();
         self.remotes.rest();

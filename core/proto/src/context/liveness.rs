@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 use super::path::{Outstanding, Path};
 use super::{Context, PathKey, PathState, Reason, Transmit, timing};
 use crate::estimate::RttEstimator;
+use crate::fitness::Fitness;
 use crate::wire::{Flags, Message, Probe};
 
 /// What the system said when a datagram was handed to it.
@@ -67,6 +68,9 @@ impl Context {
         if full {
             self.send_report(now, at);
         }
+        if data.is_some() {
+            self.assess(now, at);
+        }
     }
 
     /// The active path is not suspect after all.
@@ -75,6 +79,13 @@ impl Context {
         // Small things pass: it may have been the size of what was sent.
         if let Some(path) = self.active_at().and_then(|at| self.paths.get_mut(at)) {
             path.pmtu.doubt(now);
+            // One datagram that was lost is answered for by the first PROBE.
+            let answered = path.rtt.expected() + 2 * timing::SUSPECT_SPACING;
+            if since.is_some_and(|since| now.saturating_duration_since(since) > answered)
+                && let Some(watch) = &mut path.watch
+            {
+                watch.silent();
+            }
         }
         // After a real silence what went into it may be lost; after a false alarm it is not.
         if since.is_some_and(|since| now.saturating_duration_since(since) > timing::REAL_SILENCE) {
@@ -327,10 +338,17 @@ impl Context {
                 // it, and each costs as much.
                 let spared = if self.is_second_of_its_links(path) { timing::ALIKE_FACTOR } else { 1 };
                 if self.busy(now) && self.permitted(path) {
+                    let unfit = path.fitness() == Fitness::Unfit;
+                    let questionable = path.watch.as_ref().is_some_and(|watch| watch.is_questionable());
                     let interval = match (self.selection.is_active(path.id) || self.takes_part(path), metered)
                     {
+                        (true, _) if questionable => timing::QUESTION_INTERVAL,
                         (true, _) if path.rtt.is_young() => timing::YOUNG_INTERVAL,
                         (true, _) => timing::ACTIVE_INTERVAL,
+                        (false, false) if unfit => timing::RECOVERY_INTERVAL * spared,
+                        (false, true) if unfit => timing::METERED_RECOVERY_INTERVAL * spared,
+                        // It may be needed soon.
+                        (false, true) if self.is_strained() => timing::STANDBY_INTERVAL * spared,
                         (false, false) => timing::STANDBY_INTERVAL * spared,
                         (false, true) => timing::METERED_INTERVAL * spared,
                     };

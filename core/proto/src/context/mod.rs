@@ -15,6 +15,7 @@
 //! | `control` | SET, PROBE, REPORT, SHUT: what comes in, what goes out |
 //! | `liveness` | probing, suspicion, failure, retry |
 //! | `mtu` | asking paths what size they carry |
+//! | `fitness` | judging how fit paths are, and what follows |
 //! | `selection` | what is chosen, since when, and the silence that came with a move |
 //! | `select` | which path carries data, and when to move |
 //! | `data` | sealing and opening datagrams between EIDs |
@@ -28,6 +29,7 @@ mod contact;
 mod control;
 mod data;
 mod epoch;
+mod fitness;
 mod idle;
 mod keys;
 mod links;
@@ -464,6 +466,7 @@ impl Context {
             active: self.selection.is_active(p.id),
             srtt: p.rtt.smoothed(),
             loss: p.loss.share(),
+            fitness: p.fitness(),
             mtu: p.mtu().saturating_sub(DATA_OVERHEAD),
             rx_bytes: p.rx_bytes,
             tx_bytes: p.tx_bytes,

@@ -46,6 +46,10 @@ impl Context {
         if step.fell {
             // What was lost for its size is not what the path loses.
             path.note_retried(from);
+            if let Some(watch) = &mut path.watch {
+                watch.absolve();
+            }
+            path.good_since.get_or_insert(now);
             self.follow_down(at, packet);
         }
         for size in step.ask {

@@ -146,8 +146,9 @@ impl Outflow {
     }
 
     /// A report says that everything up to `highest` had its chance to arrive over a path.
-    pub fn confirm(&mut self, path: PathId, epoch: Epoch, highest: u64) {
-        self.recent.confirm(path, epoch, highest);
+    /// When the one of that counter was sent, if it was kept.
+    pub fn confirm(&mut self, path: PathId, epoch: Epoch, highest: u64) -> Option<Instant> {
+        self.recent.confirm(path, epoch, highest)
     }
 
     /// What was on its way over paths that do not work goes again, but for what has a copy over one that does.

@@ -19,6 +19,7 @@ use std::time::{Duration, Instant};
 use super::links::PeerLink;
 use super::steady::Steady;
 use crate::estimate::{LossEstimator, RttEstimator};
+use crate::fitness::{Fitness, Watch};
 use crate::interface::InterfaceId;
 use crate::pmtu::PathMtu;
 use crate::wire::{AddressId, Epoch, PathId, PathReport};
@@ -155,8 +156,8 @@ pub(super) struct Path {
     /// At how many ends (1 or 2) it shares a link with an active path that fell silent, while nothing was heard over
     /// it since: most likely it died together with that one.
     pub doubt: u8,
-    /// Since when [`super::Context::select`] saw it as better than the path chosen, for each of its two choices.
-    pub better_since: [Option<Instant>; 2],
+    /// How fit it is, while that is watched.
+    pub watch: Option<Box<Watch>>,
 }
 
 impl Path {
@@ -209,7 +210,24 @@ impl Path {
             report_from: None,
             copied: 0,
             doubt: 0,
-            better_since: [None; 2],
+            watch: None,
+        }
+    }
+
+    /// How fit it is to carry data.
+    pub fn fitness(&self) -> Fitness {
+        self.watch.as_ref().map_or(Fitness::Fit, |watch| watch.fitness())
+    }
+
+    /// Since when [`super::Context::select`] saw it as better than the path chosen, for each of its two choices.
+    pub fn better_since(&self) -> [Option<Instant>; 2] {
+        self.watch.as_ref().map_or([None; 2], |watch| watch.better_since)
+    }
+
+    /// It is not better than the path chosen.
+    pub fn forget_better(&mut self) {
+        if let Some(watch) = &mut self.watch {
+            watch.better_since = [None; 2];
         }
     }
 
@@ -297,19 +315,37 @@ impl Path {
         self.report_from = from;
         self.loss = LossEstimator::default();
         self.reported = None;
+        if let Some(watch) = &mut self.watch {
+            watch.restart();
+        }
+    }
+
+    /// It let its user down: it is trusted less for a while.
+    fn note_scar(&mut self, now: Instant) {
+        let again = self.failed_at.is_some_and(|at| now.saturating_duration_since(at) < Self::FORGIVEN);
+        self.failures = if again { self.failures.saturating_add(1) } else { 1 };
+        self.failed_at = Some(now);
+    }
+
+    /// It works, and is unfit to carry data.
+    pub fn note_unfit(&mut self, now: Instant) {
+        self.note_scar(now);
+        self.good_since = None;
+        self.forget_better();
     }
 
     pub fn note_failed(&mut self, now: Instant) {
-        if self.carries() {
-            let again = self.failed_at.is_some_and(|at| now.saturating_duration_since(at) < Self::FORGIVEN);
-            self.failures = if again { self.failures.saturating_add(1) } else { 1 };
-            self.failed_at = Some(now);
+        if self.carries() && self.fitness() != Fitness::Unfit {
+            self.note_scar(now);
         }
         self.state = PathState::Failed;
         self.rtt.restart();
         self.suspect_since = None;
         self.good_since = None;
-        self.better_since = [None; 2];
+        self.forget_better();
+        if let Some(watch) = &mut self.watch {
+            watch.restart();
+        }
         self.awaiting = None;
         self.steady = None;
         self.probe = None;
@@ -323,6 +359,11 @@ impl Path {
         let epoch = Epoch(report.epoch);
         if self.report_from.is_some_and(|(of, from)| of == epoch && report.highest < from) {
             return;
+        }
+        if let Some(watch) = &mut self.watch {
+            let excused =
+                watch.reported(epoch).map_or(0, |from| self.pmtu.excused(epoch, from, report.highest));
+            watch.sent((epoch, report.highest, report.received), excused, self.tx_bytes);
         }
         if let Some((old_epoch, highest, received)) = self.reported
             && old_epoch == epoch
@@ -358,6 +399,8 @@ pub struct PathView {
     pub srtt: Option<Duration>,
     /// Share of datagrams lost, from 0 to 1, once known.
     pub loss: Option<f64>,
+    /// How fit it is to carry data.
+    pub fitness: Fitness,
     /// The largest datagram between EIDs that fits, in bytes.
     pub mtu: usize,
     /// Bytes of UDP payload received.

@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 
 use super::path::Path;
 use super::{Context, Link, PathKey, PathState, timing};
+use crate::fitness::{Ailment, Fitness};
 use crate::policy::{Advantage, Merit};
 use crate::wire::{AddressFlags, PathId};
 
@@ -37,6 +38,8 @@ pub enum Reason {
     Restored,
     /// A drill took the path away.
     Drill,
+    /// It works, but loses or delays too much, and another one is fit.
+    Unfit(Ailment),
 }
 
 impl Reason {
@@ -55,6 +58,7 @@ impl Reason {
             Self::Connected => "connected",
             Self::Restored => "path back",
             Self::Drill => "drill",
+            Self::Unfit(_) => "unfit",
         }
     }
 }
@@ -87,12 +91,21 @@ impl Context {
     pub(super) fn merit(&self, path: &Path) -> Merit {
         let interface = self.locals.interface(path.key.interface);
         let (priority, flags, peer_metered) = self.peer.wish(path);
+        // What strains the active path strains the others of its links.
+        let alike = self.active_at().and_then(|at| self.paths.get(at)).filter(|a| self.shared(a, path) == 2);
+        let fitness = path.fitness().max(alike.map_or(Fitness::Fit, |a| a.fitness().min(Fitness::Strained)));
+        let rtt = |path: &Path| path.rtt.smoothed().unwrap_or(Duration::from_secs(1));
         Merit {
+            unfit: fitness == Fitness::Unfit,
             rank: interface.and_then(|i| self.config.policy.rank(i)).unwrap_or(usize::MAX),
             wish: u16::from(u8::MAX - priority) + if flags.contains(AddressFlags::BACKUP) { 256 } else { 0 },
             metered: peer_metered || self.is_metered_here(path),
-            sickness: Merit::sickness(path.loss.share()),
-            rtt: path.rtt.smoothed().unwrap_or(Duration::from_secs(1)),
+            sickness: Merit::sickness(path.loss.share()).max(u8::from(fitness != Fitness::Fit)),
+            rtt: match alike.filter(|a| a.watch.as_ref().is_some_and(|watch| watch.is_queued())) {
+                // Nor is it quicker there: data that fills a queue takes the queue along.
+                Some(active) => rtt(path).max(rtt(active)),
+                None => rtt(path),
+            },
         }
     }
 
@@ -160,15 +173,25 @@ impl Context {
 
     /// A path that there is reason to leave the current one for.
     fn better(&mut self, now: Instant, current: PathId, choice: Choice) -> Option<(PathId, Reason)> {
-        let merit = self.paths.iter().find(|p| p.id == current).map(|p| self.merit_for(p, choice))?;
         let forced = self.selection.is_forced(now);
+        // What the user just asked for is done, fit or not.
+        let merit_of = |context: &Self, path: &Path| {
+            let merit = context.merit_for(path, choice);
+            Merit { unfit: merit.unfit && !forced, ..merit }
+        };
+        let (merit, ailment) = self
+            .paths
+            .iter()
+            .find(|p| p.id == current)
+            .map(|p| (merit_of(self, p), p.watch.as_ref().map(|w| w.ailment()).unwrap_or_default()))?;
+        let mut untested = Vec::new();
         let mut best: Option<(Merit, PathId, Reason)> = None;
         for at in 0..self.paths.len() {
             let Some(path) = self.paths.get(at) else { break };
             if path.id == current {
                 continue;
             }
-            let candidate = self.merit_for(path, choice);
+            let candidate = merit_of(self, path);
             let eligible = path.state == PathState::Validated && path.doubt == 0 && self.permitted(path);
             let advantage = candidate.advantage_over(&merit).filter(|_| eligible);
             let long_enough = |since: Option<Instant>| {
@@ -176,28 +199,41 @@ impl Context {
             };
             let (move_now, reason) = match advantage {
                 None => (false, Reason::Better),
+                Some(Advantage::Fitness) => {
+                    let tested = path
+                        .acknowledged
+                        .is_some_and(|at| now.saturating_duration_since(at) <= timing::TESTED);
+                    if !tested && path.probe.is_none() {
+                        untested.push(at);
+                    }
+                    (tested, Reason::Unfit(ailment))
+                }
                 Some(Advantage::Policy) => {
                     (forced || path.failures == 0 || long_enough(path.good_since), Reason::Policy)
                 }
                 Some(Advantage::Wish) => (true, Reason::PeerWish),
                 Some(Advantage::Quality) => (
-                    long_enough(path.good_since) && long_enough(path.better_since[choice as usize]),
+                    long_enough(path.good_since) && long_enough(path.better_since()[choice as usize]),
                     Reason::Better,
                 ),
             };
             let id = path.id;
             if let Some(path) = self.paths.get_mut(at) {
-                let since = &mut path.better_since[choice as usize];
-                match advantage {
-                    None => *since = None,
-                    Some(_) => {
-                        since.get_or_insert(now);
+                match (advantage, &mut path.watch) {
+                    (None, None) => {}
+                    (None, Some(watch)) => watch.better_since[choice as usize] = None,
+                    (Some(_), watch) => {
+                        let watch = watch.get_or_insert_default();
+                        watch.better_since[choice as usize].get_or_insert(now);
                     }
                 }
             }
             if move_now && best.as_ref().is_none_or(|(m, ..)| candidate.key() < m.key()) {
                 best = Some((candidate, id, reason));
             }
+        }
+        for at in untested {
+            self.send_probe(now, at);
         }
         best.map(|(_, id, reason)| (id, reason))
     }
@@ -214,7 +250,9 @@ impl Context {
             // Where data no longer goes, silence says nothing.
             path.awaiting = None;
         }
-        let left = self.selection.active().filter(|_| why == Reason::PeerWish);
+        // Of what was on its way over a path that loses, part is lost.
+        let resend = matches!(why, Reason::PeerWish | Reason::Unfit(_));
+        let left = self.selection.active().filter(|_| resend);
         let (from, reason) = self.selection.move_to(now, (from, to), why, lead);
         // What went into the silence of the old path goes again; what it did carry is dropped as come before.
         self.rescue(left);
@@ -223,7 +261,7 @@ impl Context {
         let to_key = self.active_path();
         if let Some(at) = self.active_at() {
             let stale = self.paths.get_mut(at).is_some_and(|p| {
-                p.better_since = [None; 2];
+                p.forget_better();
                 p.copied = 0;
                 p.acknowledged.is_none_or(|a| now.saturating_duration_since(a) > timing::ACTIVE_INTERVAL)
             });
@@ -272,14 +310,14 @@ impl Context {
     pub(super) fn better_due(&self) -> Option<Instant> {
         let better = self.paths.iter().flat_map(|p| {
             let due = |since: Option<Instant>| Some(since?.max(p.good_since?) + p.hysteresis());
-            p.better_since.map(due).into_iter().flatten()
+            p.better_since().map(due).into_iter().flatten()
         });
         self.selection.next_look(better)
     }
 
     /// What was better must be so all the time until it is moved to: whenever the context wakes, it is looked at.
     pub(super) fn doubt_what_was_better(&mut self, now: Instant) {
-        if self.paths.iter().any(|p| p.better_since.iter().any(Option::is_some)) {
+        if self.paths.iter().any(|p| p.better_since().iter().any(Option::is_some)) {
             self.select(now, Reason::Better);
         }
     }

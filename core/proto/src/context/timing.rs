@@ -60,6 +60,14 @@ pub const ACTIVE_INTERVAL: Duration = Duration::from_secs(1);
 /// How often it is measured while it is young: until then its silence is judged by a guess of how much its round trip
 /// varies, which costs a path of 40 ms 16 ms more.
 pub const YOUNG_INTERVAL: Duration = Duration::from_millis(150);
+/// How often it is measured while there is a question of its fitness.
+pub const QUESTION_INTERVAL: Duration = Duration::from_millis(100);
+/// How often another path that data was taken from for being unfit is measured, until it is fit again.
+pub const RECOVERY_INTERVAL: Duration = Duration::from_millis(200);
+/// The same where it is metered.
+pub const METERED_RECOVERY_INTERVAL: Duration = Duration::from_secs(1);
+/// A path that answered so lately needs no test before data is moved to it from one that is unfit.
+pub const TESTED: Duration = Duration::from_millis(2500);
 /// How often a standby path of a busy context is measured.
 pub const STANDBY_INTERVAL: Duration = Duration::from_secs(2);
 /// How often a metered standby path of a busy context is measured: 9 bytes a second.

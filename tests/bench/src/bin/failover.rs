@@ -28,7 +28,7 @@ struct Arguments {
     #[arg(long, value_name = "N", default_value_t = 20)]
     runs: u32,
     /// Only these steps: down, carrier, blackhole, blackhole-up, blackhole-down, pin-cell, pin-wifi, renumber, outage-5, outage-20, restored,
-    /// redundant, mptcp, wireguard
+    /// fade, fade-up, fade-down, redundant, mptcp, wireguard
     #[arg(long, value_name = "NAME")]
     step: Vec<String>,
     /// Write everything to a file as JSON

@@ -101,6 +101,10 @@ export interface StoryEvent {
   gap_ms: number | null;
   /** How many sessions went over with it. */
   sessions?: number;
+  /** With the code `unfit`: what was wrong with the path that was left. */
+  lost_percent?: number;
+  late_ms?: number;
+  stalled?: boolean;
 }
 
 export interface Status {

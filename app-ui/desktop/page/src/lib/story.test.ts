@@ -12,6 +12,14 @@ const event = (more: Partial<StoryEvent>): StoryEvent => ({
 const bare = (text: string): string => text.replace(/[\u2066-\u2069]/g, '');
 
 describe('the story', () => {
+  it('says what was wrong with a path that was left in time', () => {
+    const unfit = (more: Partial<StoryEvent>): string =>
+      bare(sentence(event({ from: 'wlan0', to: 'wwan0', code: 'unfit', gap_ms: 30, ...more }), [train]));
+    expect(unfit({ lost_percent: 14, late_ms: 20, stalled: true })).toBe('Wi-Fi ‘Train’ lost 14 % and stalled → wwan0 before it broke');
+    expect(unfit({ lost_percent: 1, late_ms: 420 })).toBe('Wi-Fi ‘Train’ was 420 ms slower than it can be → wwan0 before it broke');
+    expect(unfit({})).toBe('Wi-Fi ‘Train’ was no longer fit → wwan0 before it broke');
+  });
+
   it('is told in plain words', () => {
     expect(bare(sentence(event({ from: 'wlan0', to: 'wwan0', gap_ms: 140 }), [train]))).toBe('Wi-Fi ‘Train’ went silent → wwan0 in 140 ms');
     expect(bare(sentence(event({ from: 'wwan0', to: 'wlan0', code: 'better', reason: 'better path' }), [train]))).toBe('wwan0 was no longer best → Wi-Fi ‘Train’');

@@ -7,8 +7,20 @@ import { family, spoken } from './names';
 
 /** Why, as what an interface did; a code without words of the page is told in the service's. */
 function told(event: StoryEvent): string {
+  if (event.code === 'unfit') return unfit(event);
   const key = `story.reason.${event.code ?? ''}`;
   return has(key) ? t(key) : event.reason;
+}
+
+/** What was wrong with a path that was left while it worked. Less than so much is what every path does. */
+function unfit({ lost_percent: lost = 0, late_ms: late = 0, stalled = false }: StoryEvent): string {
+  const all = [
+    lost >= 3 ? t('story.unfit.lost', { lost }) : '',
+    late >= 50 ? t('story.unfit.late', { late: millis(late) }) : '',
+    stalled ? t('story.unfit.stalled') : '',
+  ].filter(Boolean);
+  if (all.length === 0) return t('story.unfit');
+  return all.reduce((one, other) => t('story.unfit.and', { one, other }));
 }
 
 /** What tells two paths of one interface apart: the version of IP, or else the address. */
@@ -33,7 +45,7 @@ export function sentence(event: StoryEvent, interfaces: readonly InterfaceStatus
   const gap = event.gap_ms === null ? null : millis(event.gap_ms);
   if (from !== null && to !== null) {
     const params = { from, to, reason };
-    const moved = gap === null ? t('story.moved', params) : t('story.moved_gap', { ...params, gap });
+    const moved = event.code === 'unfit' ? t('story.before', params) : gap === null ? t('story.moved', params) : t('story.moved_gap', { ...params, gap });
     return event.sessions ? moved + t('story.sessions', { count: event.sessions }) : moved;
   }
   if (from !== null) return t('story.lost', { from, reason });
