@@ -1,9 +1,10 @@
 //! Why a command failed, and the exit code that tells scripts.
 
 use std::io::{self, ErrorKind};
+use std::path::Path;
 use std::process::ExitCode;
 
-use mast_control::{ClientError, ControlError, ErrorCode, words};
+use mast_control::{ClientError, ControlError, ErrorCode, Living, words};
 
 use crate::output::text::clean;
 
@@ -42,6 +43,21 @@ impl From<io::Error> for Failure {
 }
 
 impl Failure {
+    /// Nobody answers at `socket`, but a service lives.
+    pub fn elsewhere(socket: &Path, living: &Living) -> Self {
+        let (socket, process) = (socket.display(), living.process);
+        let text = if living.control.as_os_str().is_empty() {
+            format!("nobody answers at {socket}, but a service lives (process {process})")
+        } else {
+            let control = living.control.display();
+            format!(
+                "nobody answers at {socket}, but a service lives (process {process}), which listens at {control}: say \
+                 `--control {control}`. If that file is gone, it makes it again within two seconds"
+            )
+        };
+        Self::Other(NOT_RUNNING, text)
+    }
+
     /// Tells the user, and returns the exit code.
     pub fn report(self) -> ExitCode {
         match self {

@@ -50,7 +50,7 @@ pub use access::{Access, Caller, GROUP};
 pub use client::{Client, ClientError, Subscription};
 pub use error::{ControlError, ErrorCode, InviteProblem, Mismatch, Side, Why};
 pub use event::{Ends, Event, SocketCause, What};
-pub use native::{Socket, remove_stale_socket};
+pub use native::{Living, Socket, living, remove_stale_socket};
 pub use report::{Check, DoctorReport, DrillProgress, DrillReport, DrillStep, Finding, Verdict};
 pub use request::{
     BudgetSet, CheckPaths, Drill, Hello, InterfaceSet, Invite, KeyUnlock, Metered, Pause, PeerAdd, PeerFile,

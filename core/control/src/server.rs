@@ -82,6 +82,8 @@ pub struct ServerOptions {
     pub version: String,
     /// Who may change things.
     pub access: Access,
+    /// Whether it is found by whoever asks which service lives here ([`crate::living`]).
+    pub present: bool,
 }
 
 impl ServerOptions {
@@ -92,6 +94,7 @@ impl ServerOptions {
             name: name.into(),
             version: version.into(),
             access: Access::system(),
+            present: false,
         }
     }
 
@@ -99,6 +102,13 @@ impl ServerOptions {
     #[must_use]
     pub fn at(mut self, path: impl Into<PathBuf>) -> Self {
         self.path = path.into();
+        self
+    }
+
+    /// It is the service of this machine, or of this network namespace.
+    #[must_use]
+    pub fn present(mut self) -> Self {
+        self.present = true;
         self
     }
 
@@ -154,7 +164,7 @@ impl Server {
     /// # Errors
     /// When another service lives at the same place, or the system refuses.
     pub fn bind(options: ServerOptions) -> Result<Self, ServerError> {
-        let listener = Socket::bind(&options.path)?;
+        let listener = Socket::bind(&options.path, options.present)?;
         Ok(Self::on(listener, options))
     }
 }

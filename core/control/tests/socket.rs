@@ -75,3 +75,24 @@ async fn a_successors_socket_stays() {
     let _directory = stage.stop().await;
     assert!(path.exists());
 }
+
+/// What cleans up `/run` takes the file away; nobody could reach the service any more.
+#[tokio::test]
+async fn a_socket_that_was_removed_is_made_again() {
+    let stage = Stage::new();
+    for _ in 0..2 {
+        std::fs::remove_file(&stage.path).unwrap();
+        let there = async {
+            while !stage.path.exists() {
+                tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+            }
+        };
+        tokio::time::timeout(std::time::Duration::from_secs(10), there).await.expect("it comes back");
+        stage.greeted().await;
+    }
+    // Something else of that name is nobody's to remove.
+    std::fs::remove_file(&stage.path).unwrap();
+    std::fs::write(&stage.path, "precious").unwrap();
+    tokio::time::sleep(std::time::Duration::from_secs(3)).await;
+    assert_eq!(std::fs::read_to_string(&stage.path).unwrap(), "precious");
+}

@@ -55,7 +55,8 @@ pub struct Interface {
     pub network: Option<String>,
     /// Whether traffic over it costs the user money.
     pub metered: bool,
-    /// Its addresses that can source traffic: no loopback, multicast, IPv6 link-local, tentative or deprecated ones.
+    /// Its addresses that can source traffic: no loopback, multicast, IPv6 link-local or tentative ones; those
+    /// that new traffic should begin with come first, deprecated ones that are still in use last.
     pub addresses: Vec<IpAddr>,
     /// Its IPv6 link-local address: it leads to link-local addresses of the same link only.
     pub link_local: Option<Ipv6Addr>,

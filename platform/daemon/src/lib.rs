@@ -85,6 +85,15 @@ fn leftovers(args: &args::Args) -> std::io::Result<Vec<String>> {
     // A file that cannot be understood must not keep anything from being cleared.
     let interface = config.map_or_else(|_| config::DEFAULT_INTERFACE.to_owned(), |config| config.interface);
     let mut cleared = Vec::new();
+    // What a service that lives has set is not left over, wherever it listens.
+    if let Some(living) = mast_control::living() {
+        let control = living.control.display();
+        return Err(std::io::Error::other(format!(
+            "a service lives: process {}, which listens at {control} (if that file is gone, it makes it again within \
+             two seconds). Nothing was changed; say `mast --control {control} down`",
+            living.process
+        )));
+    }
     // First, since it keeps the whole machine from the world.
     let platform = mast_platform::Native::new(mast_platform::Overrides::default());
     let outcome = Reconciler::new(platform.host()?).apply(&Declared::default(), true);

@@ -126,7 +126,7 @@ async fn live(args: &Args, config: Config, facts: Facts, mut life: impl Life) ->
         up,
     };
     let platform = Native::new(overrides(&config));
-    let options = ServerOptions::new(name, VERSION).at(&args.control);
+    let options = ServerOptions::new(name, VERSION).at(&args.control).present();
     let start = async {
         let started = Engine::start(platform, engine_config).await;
         let (engine, changes) = started.map_err(|error| Failure::Engine(refusal(error)))?;

@@ -119,6 +119,37 @@ fn addresses_that_cannot_source_are_left_out() {
     });
 }
 
+/// A deprecated address is a last resort, and in use until it goes.
+#[test]
+fn deprecated_addresses_count_while_they_are_used_or_there_is_no_other() {
+    in_namespace("deprecated_addresses_count_while_they_are_used_or_there_is_no_other", || async {
+        pair("eth0", "peer0", "10.1.0.2/24");
+        ip("addr add 2001:db8::d/64 dev eth0 nodad preferred_lft 0");
+        let mut receiver = watch(ignoring(&["peer0"]));
+        wait_for(&mut receiver, "the last resort", |list| has(list, "eth0", "2001:db8::d")).await;
+        ip("addr add 2001:db8::a/64 dev eth0 nodad");
+        let list = wait_for(&mut receiver, "a better one", |list| has(list, "eth0", "2001:db8::a")).await;
+        assert!(!has(&list, "eth0", "2001:db8::d"), "it was never used but for want of another");
+
+        // Privacy addresses, one a day: the newest comes first, and what uses an older one goes on.
+        for (new, old) in [("b", "a"), ("c", "b"), ("e", "c")] {
+            ip(&format!("addr add 2001:db8::{new}/64 dev eth0 nodad"));
+            ip(&format!("addr change 2001:db8::{old}/64 dev eth0 preferred_lft 0"));
+            let both = |list: &InterfaceList| {
+                let addresses = &find(list, "eth0").unwrap().addresses;
+                let place = |a: &str| addresses.iter().position(|b| *b == a.parse::<IpAddr>().unwrap());
+                place(&format!("2001:db8::{new}")) < place(&format!("2001:db8::{old}"))
+                    && place(&format!("2001:db8::{new}")).is_some()
+            };
+            wait_for(&mut receiver, "the new one before the old one", both).await;
+        }
+        let list = receiver.borrow().clone();
+        assert!(!has(&list, "eth0", "2001:db8::a"), "not for ever: {list:#?}");
+        ip("addr del 2001:db8::c/64 dev eth0");
+        wait_for(&mut receiver, "an end", |list| !has(list, "eth0", "2001:db8::c")).await;
+    });
+}
+
 #[test]
 fn routes_are_counted() {
     in_namespace("routes_are_counted", || async {

@@ -15,7 +15,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::CommandFactory;
-use mast_control::Client;
+use mast_control::{Client, ClientError};
 
 use crate::args;
 use crate::args::{Cli, Command, PeerCommand};
@@ -39,7 +39,14 @@ impl Context {
     /// Connects to the service.
     pub async fn client(&self) -> Result<Client, Failure> {
         let name = concat!("mast ", env!("CARGO_PKG_VERSION"));
-        Ok(Client::connect_as(&self.socket, name).await?)
+        match Client::connect_as(&self.socket, name).await {
+            Ok(client) => Ok(client),
+            Err(error @ ClientError::NotRunning { .. }) => Err(match mast_control::living() {
+                Some(living) => Failure::elsewhere(&self.socket, &living),
+                None => error.into(),
+            }),
+            Err(error) => Err(error.into()),
+        }
     }
 }
 

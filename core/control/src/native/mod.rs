@@ -4,10 +4,14 @@
 #[cfg(unix)]
 mod access;
 #[cfg(unix)]
+mod presence;
+#[cfg(unix)]
 mod socket;
 
 #[cfg(unix)]
 pub(crate) use access::{Account, may_change, remedy};
+#[cfg(unix)]
+pub use presence::{Living, living};
 #[cfg(unix)]
 pub(crate) use socket::connect;
 #[cfg(unix)]

@@ -10,12 +10,15 @@ use std::time::Duration;
 use tokio::net::UnixListener;
 
 use super::access;
+use super::presence::Presence;
 use crate::server::ServerError;
 use crate::transport::{Accepted, Listener, Reader, Writer};
 
 /// How often, and after what pause, the directory's lock is asked for while another start holds it.
 const LOCK_ATTEMPTS: u32 = 100;
 const LOCK_PAUSE: Duration = Duration::from_millis(20);
+/// How often it is looked whether the file is there.
+const LOOK: Duration = Duration::from_millis(1500);
 
 /// What tells the file from one that later has the same name.
 struct Identity {
@@ -48,37 +51,51 @@ impl Identity {
 }
 
 /// A listening Unix socket that removes its file when dropped.
+///
+/// What cleans up `/run` may take the file from a service that lives, which nobody could reach any more: so it is looked
+/// at, and made again.
 pub struct Socket {
     listener: UnixListener,
     path: PathBuf,
     identity: Identity,
+    look: tokio::time::Interval,
+    /// What was last said of a file that cannot be made again.
+    complaint: Option<String>,
+    presence: Option<Presence>,
 }
 
 impl Socket {
     /// Listens at `path`. The file appears complete, with its mode, or not at all.
-    pub(crate) fn bind(path: &Path) -> Result<Self, ServerError> {
-        let io = |source: io::Error| ServerError::Bind { path: path.to_owned(), source };
-        let directory = match path.parent() {
-            Some(parent) if !parent.as_os_str().is_empty() => parent,
-            _ => Path::new("."),
-        };
-        fs::create_dir_all(directory).map_err(io)?;
-        // Held until the file is in place: two services that start together must not remove each other's.
-        let _lock = lock(directory).map_err(io)?;
-        clear_stale(path)?;
+    pub(crate) fn bind(path: &Path, present: bool) -> Result<Self, ServerError> {
+        let (listener, identity) = place(path)?;
+        let mut look = tokio::time::interval(LOOK);
+        look.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        Ok(Self {
+            listener,
+            path: path.to_owned(),
+            identity,
+            look,
+            complaint: None,
+            presence: present.then(Presence::new).flatten(),
+        })
+    }
 
-        let draft = directory.join(format!(".mast-{}", std::process::id()));
-        remove_if_there(&draft).map_err(io)?;
-        let listener = UnixListener::bind(&draft).map_err(io)?;
-        let placed = fs::set_permissions(&draft, Permissions::from_mode(0o666))
-            .and_then(|()| Identity::of(&draft))
-            .and_then(|identity| fs::rename(&draft, path).map(|()| identity));
-        match placed {
-            Ok(identity) => Ok(Self { listener, path: path.to_owned(), identity }),
+    /// Makes the file again if it is not there any more.
+    fn keep(&mut self) {
+        if self.identity.is(&self.path) {
+            return;
+        }
+        match place(&self.path) {
+            Ok((listener, identity)) => {
+                tracing::warn!(path = %self.path.display(), "somebody removed the control socket; it is there again");
+                (self.listener, self.identity, self.complaint) = (listener, identity, None);
+            }
             Err(error) => {
-                // The first error is the one to tell.
-                let _ = fs::remove_file(&draft);
-                Err(io(error))
+                let text = error.to_string();
+                if self.complaint.as_ref() != Some(&text) {
+                    tracing::error!(error = text, "the control socket is gone, and cannot be made again yet");
+                    self.complaint = Some(text);
+                }
             }
         }
     }
@@ -86,7 +103,20 @@ impl Socket {
 
 impl Listener for Socket {
     async fn accept(&mut self) -> io::Result<Accepted> {
-        let (stream, _) = self.listener.accept().await?;
+        let stream = loop {
+            let Self { listener, path, look, presence, .. } = self;
+            let asked = async {
+                match presence {
+                    Some(presence) => presence.answer(path).await,
+                    None => std::future::pending().await,
+                }
+            };
+            tokio::select! {
+                accepted = listener.accept() => break accepted?.0,
+                () = asked => {}
+                _ = look.tick() => self.keep(),
+            }
+        };
         let caller = access::caller(&stream)?;
         let (reader, writer) = stream.into_split();
         Ok(Accepted { reader: Box::new(reader), writer: Box::new(writer), caller })
@@ -106,6 +136,34 @@ impl Drop for Socket {
             && let Err(error) = fs::remove_file(&self.path)
         {
             tracing::warn!(%error, "the control socket could not be removed");
+        }
+    }
+}
+
+/// Makes a listening socket with its file.
+fn place(path: &Path) -> Result<(UnixListener, Identity), ServerError> {
+    let io = |source: io::Error| ServerError::Bind { path: path.to_owned(), source };
+    let directory = match path.parent() {
+        Some(parent) if !parent.as_os_str().is_empty() => parent,
+        _ => Path::new("."),
+    };
+    fs::create_dir_all(directory).map_err(io)?;
+    // Held until the file is in place: two services that start together must not remove each other's.
+    let _lock = lock(directory).map_err(io)?;
+    clear_stale(path)?;
+
+    let draft = directory.join(format!(".mast-{}", std::process::id()));
+    remove_if_there(&draft).map_err(io)?;
+    let listener = UnixListener::bind(&draft).map_err(io)?;
+    let placed = fs::set_permissions(&draft, Permissions::from_mode(0o666))
+        .and_then(|()| Identity::of(&draft))
+        .and_then(|identity| fs::rename(&draft, path).map(|()| identity));
+    match placed {
+        Ok(identity) => Ok((listener, identity)),
+        Err(error) => {
+            // The first error is the one to tell.
+            let _ = fs::remove_file(&draft);
+            Err(io(error))
         }
     }
 }

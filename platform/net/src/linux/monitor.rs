@@ -7,6 +7,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
+use std::net::IpAddr;
 use std::os::fd::AsFd;
 use std::path::Path;
 use std::thread;
@@ -186,6 +187,50 @@ struct Reader {
     asleep: TimeSpec,
     resumed: u64,
     wifi: Wifi,
+    /// By interface.
+    aging: BTreeMap<u32, Aging>,
+}
+
+/// Which addresses of an interface may be used: preferred ones, and deprecated ones as a last resort, or as long as they
+/// are there if they were in use before. A deprecated address works; what uses it should end in its own time.
+#[derive(Debug, Default)]
+struct Aging {
+    preferred: BTreeSet<IpAddr>,
+    /// Those that were preferred once, the latest last.
+    deprecated: Vec<IpAddr>,
+}
+
+impl Aging {
+    /// So many of each version of IP are kept: hosts that make a new address every day have a week of old ones.
+    const KEPT: usize = 2;
+
+    fn usable(&mut self, here: &[Assigned]) -> Vec<IpAddr> {
+        let of = |deprecated: bool| {
+            here.iter().filter(move |a| a.is_deprecated() == deprecated).map(|a| a.address)
+        };
+        self.deprecated.retain(|old| of(true).any(|a| a == *old));
+        let aged = of(true).filter(|a| self.preferred.contains(a) && !self.deprecated.contains(a));
+        let aged: Vec<IpAddr> = aged.collect();
+        self.deprecated.extend(aged);
+        self.preferred = of(false).collect();
+        let mut usable: Vec<IpAddr> = Vec::new();
+        for address in of(false) {
+            if !usable.contains(&address) {
+                usable.push(address);
+            }
+        }
+        for v6 in [false, true] {
+            let old: Vec<IpAddr> = self.deprecated.iter().copied().filter(|a| a.is_ipv6() == v6).collect();
+            let kept = old.len().saturating_sub(Self::KEPT);
+            let (gone, kept) = old.split_at(kept);
+            self.deprecated.retain(|a| !gone.contains(a));
+            usable.extend(kept.iter().rev());
+            if !usable.iter().any(|a| a.is_ipv6() == v6) {
+                usable.extend(of(true).find(|a| a.is_ipv6() == v6));
+            }
+        }
+        usable
+    }
 }
 
 impl Reader {
@@ -200,6 +245,7 @@ impl Reader {
             asleep: asleep()?,
             resumed: 0,
             wifi: Wifi::default(),
+            aging: BTreeMap::new(),
         })
     }
 
@@ -216,16 +262,15 @@ impl Reader {
         let mut interfaces: BTreeMap<u32, Interface> = BTreeMap::new();
         for link in links.iter().filter(|l| uplinks.contains(&l.index)) {
             let mut interface = describe(link, &self.overrides);
-            for assigned in addresses.iter().filter(|a| a.index == link.index && a.can_source()) {
-                if !interface.addresses.contains(&assigned.address) {
-                    interface.addresses.push(assigned.address);
-                }
-            }
+            let here: Vec<Assigned> =
+                addresses.iter().filter(|a| a.index == link.index && a.can_source()).copied().collect();
+            interface.addresses = self.aging.entry(link.index).or_default().usable(&here);
             let here = addresses.iter().filter(|a| a.index == link.index);
             interface.link_local = here.filter_map(Assigned::link_local).next();
             interface.usable = link.can_carry() && !interface.addresses.is_empty();
             interfaces.insert(link.index, interface);
         }
+        self.aging.retain(|index, _| interfaces.contains_key(index));
         self.wifi.name_networks(interfaces.values_mut());
 
         routes.retain(|r| uplinks.contains(&r.index) && !is_link_local(r));

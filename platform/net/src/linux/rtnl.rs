@@ -40,7 +40,10 @@ const EXT_MASK_SKIP_STATS: u32 = 1 << 3;
 
 const IFA_ADDRESS: u16 = 1;
 const IFA_LOCAL: u16 = 2;
+const IFA_CACHEINFO: u16 = 6;
 const IFA_FLAGS: u16 = 8;
+/// A lifetime without end (`INFINITY_LIFE_TIME`).
+const INFINITE: u32 = u32::MAX;
 const IFA_F_NODAD: u32 = 0x02;
 const IFA_F_OPTIMISTIC: u32 = 0x04;
 const IFA_F_DADFAILED: u32 = 0x08;
@@ -159,9 +162,13 @@ impl Assigned {
 
     /// Whether nothing keeps it from being a source.
     fn is_assigned(&self) -> bool {
-        let blocked = IFA_F_DADFAILED | IFA_F_DEPRECATED;
         let tentative = self.flags & (IFA_F_TENTATIVE | IFA_F_OPTIMISTIC) == IFA_F_TENTATIVE;
-        self.flags & blocked == 0 && !tentative
+        self.flags & IFA_F_DADFAILED == 0 && !tentative
+    }
+
+    /// Whether nothing new should begin with it, though what uses it goes on (RFC 4862, 5.5.4).
+    pub(super) fn is_deprecated(&self) -> bool {
+        self.flags & IFA_F_DEPRECATED != 0
     }
 
     /// The address, if it is link-local, of IPv6, and datagrams on its link may have it as their source now.
@@ -483,8 +490,15 @@ pub(super) fn delete_link(index: u32) -> Request {
 /// Gives a device a host address that is usable at once and brings no route.
 pub(super) fn add_address(index: u32, address: IpAddr) -> Request {
     let flags = IFA_F_NOPREFIXROUTE | if address.is_ipv6() { IFA_F_NODAD } else { 0 };
-    address_request(NEW_ADDRESS, CREATE | EXCLUSIVE, index, address)
-        .attribute(IFA_FLAGS, &flags.to_ne_bytes())
+    let request = address_request(NEW_ADDRESS, CREATE | EXCLUSIVE, index, address)
+        .attribute(IFA_FLAGS, &flags.to_ne_bytes());
+    if address.is_ipv4() {
+        return request;
+    }
+    // `struct ifa_cacheinfo`: seconds for which it is preferred, and valid. The routes of the tunnel name it as their
+    // source; for nothing else shall the kernel choose it, as it does where other addresses are deprecated.
+    let cache: [u32; 4] = [0, INFINITE, 0, 0];
+    request.attribute(IFA_CACHEINFO, &cache.map(u32::to_ne_bytes).concat())
 }
 
 /// Takes a host address from a device.
