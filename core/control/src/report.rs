@@ -81,6 +81,13 @@ pub enum Finding {
         /// What the system says.
         error: String,
     },
+    /// A rule of this machine itself forbids to send.
+    Forbidden {
+        /// So many seconds ago it did last.
+        seconds: u64,
+        /// So many times in all.
+        count: u64,
+    },
     /// The clock is years behind.
     ClockYears,
     /// The clock was set back.
@@ -117,7 +124,9 @@ impl Finding {
             Self::Up { .. } | Self::Uplinks { .. } | Self::Saved | Self::ClockFine | Self::Other => true,
             Self::Peer { state, unwanted, .. } => *unwanted || *state == PeerState::Connected,
             Self::Down | Self::NoInterface | Self::Unconnected { .. } => false,
-            Self::Unsaved { .. } | Self::ClockYears | Self::ClockBack { .. } => false,
+            Self::Forbidden { .. } | Self::Unsaved { .. } | Self::ClockYears | Self::ClockBack { .. } => {
+                false
+            }
         }
     }
 }

@@ -60,6 +60,7 @@ impl Trouble {
         let layer = match cause {
             TroubleCause::NoInterface | TroubleCause::Excluded { .. } => Layer::Link,
             TroubleCause::NameUnknown { .. } => Layer::Dns,
+            TroubleCause::Forbidden => Layer::Link,
             TroubleCause::NoAnswer => Layer::Peer,
             TroubleCause::Portal => Layer::Portal,
             TroubleCause::KeyLocked => Layer::Service,
@@ -85,6 +86,8 @@ pub enum TroubleCause {
         /// The name.
         host: String,
     },
+    /// A rule of this machine itself forbids to send.
+    Forbidden,
     /// Nothing comes back from the peers.
     NoAnswer,
     /// The network wants a login first.

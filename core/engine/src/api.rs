@@ -181,6 +181,8 @@ pub struct Snapshot {
     pub peers: Vec<PeerSnapshot>,
     /// Datagrams dropped, by reason, and other counters, for `mast doctor`.
     pub counters: Vec<(&'static str, u64)>,
+    /// How long ago a rule of this host last forbade to send, if one did.
+    pub forbidden: Option<Duration>,
 }
 
 /// What costs little to tell, however many peers there are.

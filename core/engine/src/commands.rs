@@ -88,6 +88,7 @@ impl<P: Platform> Engine<P> {
             interfaces: self.uplinks.choices().all(),
             peers: Vec::new(),
             counters,
+            forbidden: self.net.counters.ago(Instant::now(), "send_not_permitted"),
         }
     }
 

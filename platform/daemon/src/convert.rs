@@ -365,6 +365,7 @@ mod tests {
                 }],
             }],
             counters: vec![],
+            forbidden: None,
         }
     }
 

@@ -12,6 +12,8 @@ use crate::daemon::Daemon;
 
 /// No clock that is right shows less: this was written in 2026.
 const EARLIEST: Duration = Duration::from_secs(1_767_225_600);
+/// What was refused so lately is refused most likely still: a path that fails is tried again as often.
+const LATELY: Duration = Duration::from_secs(90);
 /// A clock that was set back by less is no harm.
 const TOLERANCE: Duration = Duration::from_secs(60);
 
@@ -32,6 +34,7 @@ pub(crate) async fn report(daemon: &Daemon) -> Result<DoctorReport, ControlError
         .collect();
     checks.push(tunnel(&snapshot, daemon));
     checks.push(uplinks(&snapshot));
+    checks.extend(firewall(&snapshot));
     checks.push(match daemon.unsaved() {
         None => Check::new("state", Finding::Saved),
         Some(error) => Check::new("state", Finding::Unsaved { error }),
@@ -59,6 +62,19 @@ fn uplinks(snapshot: &Snapshot) -> Check {
         Finding::Unconnected { interfaces: all().map(|(i, _)| i.name.clone()).collect() }
     };
     Check::new("uplinks", finding)
+}
+
+/// Whether a rule of this host forbade lately to send.
+pub(crate) fn is_forbidden(snapshot: &Snapshot) -> bool {
+    snapshot.forbidden.is_some_and(|ago| ago < LATELY)
+}
+
+/// What the system says for certain comes before any guess about the peers.
+fn firewall(snapshot: &Snapshot) -> Option<Check> {
+    let ago = snapshot.forbidden.filter(|ago| *ago < LATELY)?;
+    let count =
+        snapshot.counters.iter().find(|(name, _)| *name == "send_not_permitted").map_or(1, |(_, n)| *n);
+    Some(Check::new("firewall", Finding::Forbidden { seconds: ago.as_secs(), count }))
 }
 
 fn peer(peer: PeerSnapshot, up: bool) -> Check {

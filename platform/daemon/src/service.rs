@@ -115,13 +115,14 @@ impl Service for MastService {
 impl MastService {
     async fn status(&self) -> Result<Response, ControlError> {
         let snapshot = self.0.engine.snapshot().await.map_err(refusal)?;
+        let forbidden = doctor::is_forbidden(&snapshot);
         let mut status = convert::status(snapshot, VERSION, self.0.events(EVENTS));
         status.key = self.0.key.lock().await.place();
         let store = self.0.store();
         status.paused_until = store.paused_until().filter(|_| !status.up).map(timestamp::rfc3339);
         status.settings.at_start = store.at_start();
         status.settings.leak_protection = store.leak_protection();
-        status.trouble = trouble::of(&status, &store.unknown_hosts());
+        status.trouble = trouble::of(&status, &store.unknown_hosts(), forbidden);
         Ok(status.into())
     }
 

@@ -4,7 +4,8 @@ use mast_control::{PeerState, Status, Trouble, TroubleCause};
 
 /// The lowest layer that fails, while MAST is up and no peer answers. `unknown` are the host names of peers of which no
 /// address is known.
-pub(crate) fn of(status: &Status, unknown: &[String]) -> Option<Trouble> {
+/// `forbidden`: a rule of this host forbade lately to send.
+pub(crate) fn of(status: &Status, unknown: &[String], forbidden: bool) -> Option<Trouble> {
     let states: Vec<_> = status.peers.iter().map(|p| p.state).collect();
     if !status.up || states.is_empty() || states.contains(&PeerState::Connected) {
         return None;
@@ -18,6 +19,10 @@ pub(crate) fn of(status: &Status, unknown: &[String]) -> Option<Trouble> {
     }
     if let [name, ..] = unknown {
         return trouble(TroubleCause::NameUnknown { host: name.clone() });
+    }
+    // That is certain, whatever the peers may be.
+    if forbidden {
+        return trouble(TroubleCause::Forbidden);
     }
     if !states.contains(&PeerState::Unreachable) {
         return None;
@@ -33,11 +38,15 @@ mod tests {
     use super::*;
 
     fn layer(interface: Value, state: &str, unknown: &[&str]) -> Option<Layer> {
+        layer_if(interface, state, unknown, false)
+    }
+
+    fn layer_if(interface: Value, state: &str, unknown: &[&str], forbidden: bool) -> Option<Layer> {
         let status = json!({"up": true, "name": "", "version": "", "public_key": "", "interfaces": [interface],
             "peers": [{"name": "nas", "public_key": "", "state": state, "kind": "mast", "eid": {},
                        "policy": {"mode": "auto"}}]});
         let unknown: Vec<_> = unknown.iter().map(|&n| n.to_owned()).collect();
-        of(&from_value(status).unwrap(), &unknown).map(|t| t.layer)
+        of(&from_value(status).unwrap(), &unknown, forbidden).map(|t| t.layer)
     }
 
     #[test]
@@ -48,6 +57,8 @@ mod tests {
         assert_eq!(layer(wifi(true, false), "down", &["nas.example"]), Some(Layer::Dns));
         assert_eq!(layer(wifi(true, false), "unreachable", &[]), Some(Layer::Peer));
         assert_eq!(layer(wifi(true, false), "connecting", &[]), None);
+        assert_eq!(layer_if(wifi(true, false), "connecting", &[], true), Some(Layer::Link));
+        assert_eq!(layer_if(wifi(true, false), "connected", &[], true), None);
         assert_eq!(layer(wifi(true, false), "connected", &["nas.example"]), None);
     }
 }

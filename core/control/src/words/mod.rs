@@ -169,6 +169,10 @@ pub fn trouble(cause: &TroubleCause) -> String {
         TroubleCause::NameUnknown { host } => format!(
             "The name {host} cannot be looked up. It is tried again; is it spelled right, and does DNS work?"
         ),
+        TroubleCause::Forbidden => {
+            "This machine's own firewall holds back what MAST sends (not permitted). Let its UDP out, and the answers in."
+                .to_owned()
+        }
         TroubleCause::NoAnswer => {
             "This machine has a network, and nothing comes back. The other machine may be \
                                    off, or a firewall keeps UDP from it."

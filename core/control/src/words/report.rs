@@ -67,6 +67,9 @@ pub fn finding(finding: &Finding) -> String {
         },
         Finding::Saved => "the state is saved".to_owned(),
         Finding::Unsaved { error } => error.clone(),
+        Finding::Forbidden { seconds, count } => format!(
+            "this machine's own firewall holds back what MAST sends: not permitted {count} times, last {seconds} s ago"
+        ),
         Finding::ClockYears => {
             "the clock is years behind: peers refuse what seems older than before".to_owned()
         }
@@ -106,6 +109,9 @@ pub fn remedy(finding: &Finding) -> Option<&'static str> {
         }
         Finding::Unconnected { .. } => Some("connect to a network"),
         Finding::Unsaved { .. } => Some("mend it, or a restart forgets what was changed"),
+        Finding::Forbidden { .. } => {
+            Some("let MAST's UDP out, and the answers in: see `nft list ruleset` and `iptables-save`")
+        }
         Finding::ClockYears | Finding::ClockBack { .. } => Some(CLOCK),
         Finding::Peer { unwanted: true, .. } => None,
         Finding::Peer { state, paths, .. } => match state {
