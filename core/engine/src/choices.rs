@@ -1,6 +1,6 @@
 //! What the user chose for interfaces, while MAST runs: it wins over what the system says of them.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use mast_proto::Interface;
 
@@ -12,11 +12,13 @@ pub(crate) struct Choices {
     by_name: BTreeMap<String, InterfaceChoice>,
     /// Every interface as the system has it.
     seen: Vec<Interface>,
+    /// Uplinks that carried all that the user means to spend: an interface's name, or `network:` and that of a network.
+    spent: BTreeSet<String>,
 }
 
 impl Choices {
     pub fn new(by_name: BTreeMap<String, InterfaceChoice>) -> Self {
-        Self { by_name, seen: Vec::new() }
+        Self { by_name, ..Self::default() }
     }
 
     /// The interfaces that may be used, as the user wants them seen, out of those that the system has.
@@ -40,6 +42,11 @@ impl Choices {
         seen.map(|mut interface| {
             let choice = self.by_name.get(&interface.name).copied().unwrap_or_default();
             interface.metered = choice.metered.unwrap_or(interface.metered);
+            let uplink = match &interface.network {
+                Some(network) => format!("network:{network}"),
+                None => interface.name.clone(),
+            };
+            interface.outlook.spent = self.spent.contains(&uplink);
             (interface, choice)
         })
         .collect()
@@ -48,6 +55,13 @@ impl Choices {
     /// Whether there is such an interface, or was when something was chosen for it.
     pub fn knows(&self, name: &str) -> bool {
         self.by_name.contains_key(name) || self.seen.iter().any(|i| i.name == name)
+    }
+
+    /// These uplinks have carried all that the user means to spend. Whether that is new.
+    pub fn spend(&mut self, uplinks: BTreeSet<String>) -> bool {
+        let new = self.spent != uplinks;
+        self.spent = uplinks;
+        new
     }
 
     /// What is chosen for an interface.
@@ -82,7 +96,21 @@ pub(crate) mod tests {
             addresses: vec![],
             link_local: None,
             usable: true,
+            outlook: Default::default(),
         }
+    }
+
+    #[test]
+    fn what_is_spent_is_of_the_network_where_there_is_one() {
+        let mut choices = Choices::default();
+        let train = Interface { network: Some("Train".into()), ..interface(1, "wifi") };
+        choices.apply(vec![train, interface(2, "cell")]);
+        let spent = |choices: &Choices| choices.usable().iter().map(|i| i.outlook.spent).collect::<Vec<_>>();
+        assert!(choices.spend(["network:Train".to_owned()].into()));
+        assert_eq!(spent(&choices), [true, false]);
+        assert!(!choices.spend(["network:Train".to_owned()].into()), "nothing new");
+        assert!(choices.spend(["cell".to_owned(), "wifi".to_owned()].into()));
+        assert_eq!(spent(&choices), [false, true]);
     }
 
     #[test]

@@ -37,6 +37,12 @@ impl<P: Platform> Engine<P> {
             Command::SetAddresses { peer, source, list, reply } => {
                 drop(reply.send(self.set_addresses(now, &peer, source, list)));
             }
+            Command::Spend(uplinks, reply) => {
+                if self.uplinks.spend(uplinks) {
+                    self.tell_interfaces(now);
+                }
+                drop(reply.send(Ok(())));
+            }
             Command::Choose { interface, choice, reply } => {
                 drop(reply.send(self.choose(now, &interface, choice)));
             }

@@ -1,5 +1,6 @@
 //! How the service talks to the engine.
 
+use std::collections::BTreeSet;
 use std::net::{Ipv6Addr, SocketAddr};
 use std::time::{Duration, SystemTime};
 
@@ -31,6 +32,7 @@ pub(crate) enum Command {
     SetPolicy { peer: Option<String>, policy: Option<Policy>, reply: Reply<()> },
     SetAddresses { peer: String, source: AddressSource, list: Vec<SocketAddr>, reply: Reply<()> },
     Choose { interface: String, choice: Choose, reply: Reply<()> },
+    Spend(BTreeSet<String>, Reply<()>),
     FullTunnel { peer: String, on: bool, reply: Reply<()> },
     Protect { on: bool, reply: Reply<()> },
     Applied(Reply<()>),
@@ -180,6 +182,16 @@ impl EngineHandle {
     /// When the engine has stopped.
     pub async fn glance(&self, paths: usize) -> Result<Glance, EngineError> {
         self.ask(|reply| Command::Glance(paths, reply)).await
+    }
+
+    /// These uplinks have carried all that the user means to spend on them; others have not. They still carry where
+    /// nothing else works, but nothing that works is left for them. An uplink is an interface's name, or `network:` and
+    /// that of the network that it is attached to.
+    ///
+    /// # Errors
+    /// When the engine has stopped.
+    pub async fn spend(&self, uplinks: BTreeSet<String>) -> Result<(), EngineError> {
+        self.ask(|reply| Command::Spend(uplinks, reply)).await
     }
 
     /// Sets the policy of a peer, or of all: then none keeps one of its own. Where that of all uses several paths

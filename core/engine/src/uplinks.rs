@@ -1,6 +1,6 @@
 //! The interfaces that traffic may leave by: as the system has them, and as the user wants them seen.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -140,6 +140,18 @@ impl Uplinks {
         self.list.interfaces = usable;
         self.share();
         (all, changed)
+    }
+
+    /// These uplinks have carried all that the user means to spend. Whether that changed the interfaces.
+    pub fn spend(&mut self, uplinks: BTreeSet<String>) -> bool {
+        if !self.choices.spend(uplinks) {
+            return false;
+        }
+        let usable = self.choices.usable();
+        let changed = usable != self.list.interfaces;
+        self.list.interfaces = usable;
+        self.share();
+        changed
     }
 
     /// When every path is to be tried anew, because routes changed a moment ago.

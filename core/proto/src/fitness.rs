@@ -222,6 +222,8 @@ pub struct Watch {
     present: Shortest,
     latest: Duration,
     silences: f32,
+    /// The radio says that it is about to fail.
+    weak: bool,
     copied: f32,
     fitness: Fitness,
 }
@@ -298,7 +300,13 @@ impl Watch {
     pub fn weight(&self) -> f32 {
         let late = self.late();
         let fading = 1.0 - 0.5 * (late.as_secs_f32() / FADING.as_secs_f32()).min(1.0);
-        let fading = if self.is_loaded() { 1.0 } else { fading };
+        let fading = if self.weak {
+            0.5
+        } else if self.is_loaded() {
+            1.0
+        } else {
+            fading
+        };
         (self.out.evidence + self.inward.evidence + self.silences) / (ENOUGH * fading)
     }
 
@@ -315,7 +323,9 @@ impl Watch {
 
     /// Judges the path anew. What it was before. While it is asked what size it carries (`sounding`), what is missing of
     /// what was sent may be missing for its size.
-    pub fn judge(&mut self, now: Instant, sounding: bool) -> Fitness {
+    /// `weak` where the radio says that it is about to fail: then half as much evidence is enough.
+    pub fn judge(&mut self, now: Instant, sounding: bool, weak: bool) -> Fitness {
+        self.weak = weak;
         let lasted = now.saturating_duration_since(self.began.replace(now).unwrap_or(now)).max(MOMENT);
         let before = self.fitness;
         let waits = |direction: &Direction, time: Duration| direction.offered * time.as_secs_f64() > LOADED;
@@ -450,7 +460,7 @@ mod tests {
                 self.watch.sent((EPOCH, self.highest, self.received[0]), 0, self.bytes);
                 if self.watch.is_due(self.now) {
                     self.watch.arrived((EPOCH, self.highest, self.received[1]), self.bytes);
-                    self.watch.judge(self.now, false);
+                    self.watch.judge(self.now, false, false);
                 }
                 if left.is_none() && self.watch.fitness() == Fitness::Unfit {
                     left = Some(self.now - start);

@@ -62,6 +62,18 @@ pub struct Interface {
     pub link_local: Option<Ipv6Addr>,
     /// Whether it can carry datagrams: administratively up, carrier present, at least one address.
     pub usable: bool,
+    /// What else is known of it.
+    pub outlook: Outlook,
+}
+
+/// What is known of an interface beside whether it works: it speaks for or against moving data to it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Outlook {
+    /// Its radio says that it hears little, or must send most things again: it is about to fail. Never without a radio.
+    pub weak: bool,
+    /// It carried all that the user means to spend on it: it still takes over where nothing else works, but from
+    /// nothing that does.
+    pub spent: bool,
 }
 
 impl Interface {

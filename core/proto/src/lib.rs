@@ -145,5 +145,5 @@ pub use crypto::{Aead, EpochKeys, Random, Replay, ReplayWindow, Role, SealError,
 pub use eid::{EID_V6_PREFIX, EidBook, EidPool, eid_v6};
 pub use fitness::{Ailment, Fitness};
 pub use hold::{Hold, HoldLimits};
-pub use interface::{Interface, InterfaceId, InterfaceKind};
+pub use interface::{Interface, InterfaceId, InterfaceKind, Outlook};
 pub use policy::{Advantage, Merit, Policy, Selector};

@@ -220,6 +220,7 @@ mod tests {
             addresses: vec![],
             link_local: None,
             usable: true,
+            outlook: Default::default(),
         }
     }
 

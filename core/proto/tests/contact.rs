@@ -31,6 +31,7 @@ fn interface(id: u8, usable: bool) -> Interface {
         addresses: vec![IpAddr::from([198, 51, 100, id])],
         link_local: None,
         usable,
+        outlook: Default::default(),
     }
 }
 

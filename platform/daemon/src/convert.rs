@@ -331,6 +331,7 @@ mod tests {
                     addresses: vec!["192.0.2.7".parse().unwrap()],
                     link_local: None,
                     usable: true,
+                    outlook: Default::default(),
                 },
                 InterfaceChoice { metered: Some(true), excluded: false },
             )],

@@ -130,6 +130,13 @@ impl Daemon {
         true
     }
 
+    /// Tells the engine which uplinks have carried all of their budgets: nothing that works is left for them.
+    pub async fn tell_spent(&self) {
+        let spent = self.store().accounts.spent(&usage::month());
+        // It fails only where the engine has ended.
+        let _ = self.engine.spend(spent).await;
+    }
+
     /// The last events, oldest first.
     pub fn events(&self, limit: usize) -> Vec<Event> {
         self.chronicle().last(limit)

@@ -78,6 +78,7 @@ pub(crate) async fn run(daemon: Arc<Daemon>) {
     let mut ticks = tokio::time::interval(INTERVAL);
     ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     let mut count = 0_u32;
+    daemon.tell_spent().await;
     loop {
         ticks.tick().await;
         let Ok(glance) = daemon.engine.glance(LOOKED_AT).await else { return };
@@ -86,6 +87,7 @@ pub(crate) async fn run(daemon: Arc<Daemon>) {
         }
         count = count.wrapping_add(1);
         if count.is_multiple_of(FOLD) && daemon.fold(glance.traffic) {
+            daemon.tell_spent().await;
             daemon.save().await;
         }
     }

@@ -241,6 +241,7 @@ impl MastService {
             known.dedup();
             return Err(ControlError::of(Why::NoUplink { name: set.uplink }).with_known(known));
         }
+        self.0.tell_spent().await;
         self.0.save().await;
         Ok(Response::DONE)
     }

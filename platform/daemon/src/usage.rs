@@ -1,6 +1,6 @@
 //! What each uplink carried, by month, and the budgets that the user set.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 
 use mast_control::{InterfaceKind, MonthUsage, UplinkUsage, UsageReport, What};
 use mast_engine::api::{Bytes, InterfaceTraffic};
@@ -124,6 +124,15 @@ impl Accounts {
         true
     }
 
+    /// The uplinks that have carried all of this month's budget.
+    pub fn spent(&self, month: &str) -> BTreeSet<String> {
+        let spent = |a: &&Account| {
+            let used = a.months.first().filter(|m| m.month == month).map_or(0, |m| m.rx + m.tx);
+            a.budget.is_some_and(|budget| used >= budget)
+        };
+        self.uplinks.iter().filter(spent).map(|a| a.uplink.clone()).collect()
+    }
+
     /// The uplinks by name.
     pub fn names(&self) -> Vec<String> {
         self.uplinks.iter().map(|a| a.uplink.clone()).collect()
@@ -186,6 +195,7 @@ mod tests {
             addresses: vec![],
             link_local: None,
             usable: true,
+            outlook: Default::default(),
         };
         let bytes = Bytes { rx, tx, rx_carried: rx / 2, tx_carried: tx };
         InterfaceTraffic { interface: Ok(interface), id, bytes }
@@ -228,7 +238,10 @@ mod tests {
         let warned = |percent| What::Budget { uplink: "if1".into(), percent, bytes: 1000 };
         assert_eq!(carry(&mut accounts, 800, "2026-11"), [warned(80)]);
         assert!(carry(&mut accounts, 900, "2026-11").is_empty());
+        assert!(accounts.spent("2026-11").is_empty());
         assert_eq!(carry(&mut accounts, 2_000, "2026-11"), [warned(100)]);
+        assert_eq!(Vec::from_iter(accounts.spent("2026-11")), ["if1"]);
+        assert!(accounts.spent("2026-12").is_empty(), "a new month, a new budget");
         assert!(carry(&mut accounts, 3_000, "2026-11").is_empty());
         assert!(carry(&mut accounts, 3_001, "2026-12").is_empty());
         assert_eq!(carry(&mut accounts, 4_100, "2026-12").len(), 1);

@@ -186,6 +186,7 @@ async fn run(seen: &Arc<Seen>, count: usize, gateway: PublicKey, at: SocketAddr)
             addresses: vec![IpAddr::V4(address(peer))],
             link_local: None,
             usable: true,
+            outlook: Default::default(),
         };
         let list = InterfaceList { interfaces: vec![interface], ..InterfaceList::default() };
         let (sender, interfaces) = watch::channel(list);

@@ -6,9 +6,9 @@ use std::thread;
 use std::time::{Duration, Instant, SystemTime};
 
 use mast_control::{PathStatus, PolicyMode, PolicySet};
+use mast_netlab::Direction;
 use mast_netlab::traffic::{EchoClient, EchoServer, Mark};
-use mast_netlab::{Direction, LinkProfile};
-use mast_stage::{Addressing, Daemon, Program, StageError, Train, TrainProfile, Uplink};
+use mast_stage::{Addressing, Daemon, Fade, Program, StageError, Train, TrainProfile, Uplink};
 
 use crate::course::Course;
 use crate::figures::{Metric, Sample, Statistic, Target};
@@ -66,33 +66,20 @@ pub enum Faded {
 }
 
 impl Faded {
-    /// For so long it fades.
-    const TIME: Duration = Duration::from_secs(6);
-    /// In so many steps.
-    const STEPS: u32 = 120;
-
-    /// The link after this share of its fading, from 0 to 1.
-    fn link(share: f64) -> LinkProfile {
-        let mix = |from: f64, to: f64| from + (to - from) * share;
-        let rate = mix(30e6, 1e6);
-        // A queue of 50 ms.
-        LinkProfile::delay(Duration::from_secs_f64(mix(0.0175, 0.1)))
-            .with_loss(mix(0.0, 0.6))
-            .with_rate(rate as u64, ((rate * 0.05 / 8.0) as usize).max(3_000))
+    fn fade() -> Fade {
+        Fade::away(Duration::from_micros(17_500), 30_000_000)
     }
 
     fn carry_out(self, train: &Train) -> Result<()> {
-        let start = Instant::now();
-        for step in 1..=Self::STEPS {
-            let link = Self::link(f64::from(step) / f64::from(Self::STEPS));
-            if self != Self::Down {
-                train.wifi.link.set_profile_towards(Direction::AToB, &link);
-            }
-            if self != Self::Up {
-                train.wifi.link.set_profile_towards(Direction::BToA, &link);
-            }
-            thread::sleep((Self::TIME / Self::STEPS * step).saturating_sub(start.elapsed()));
-        }
+        let directions: &[Direction] = match self {
+            Self::Both => &[Direction::AToB, Direction::BToA],
+            Self::Up => &[Direction::AToB],
+            Self::Down => &[Direction::BToA],
+        };
+        Self::fade().carry_out(&train.wifi.link, directions, |time| {
+            thread::sleep(time);
+            Ok::<_, StageError>(())
+        })?;
         train.blackhole_wifi(true)?;
         Ok(())
     }
@@ -381,7 +368,7 @@ fn resumes(streams: &[&Stream], after: Instant) {
 pub fn run(step: Step, options: &Options, logs: Option<(&Path, &str)>) -> Result<Outcome> {
     let mut profile = options.setting.profile();
     if let Step::Fade(_) = step {
-        profile.wifi = Faded::link(0.0);
+        profile.wifi = Faded::fade().at(0.0);
     }
     let stage = Stage::set_up(&profile, options, true)?;
     let train = &stage.train;

@@ -209,6 +209,7 @@ fn context(now: Instant, aead: Aead, number: u8, address: IpAddr) -> Context {
         addresses: vec![address],
         link_local: None,
         usable: true,
+        outlook: Default::default(),
     };
     context.handle_interfaces(now, [interface].into());
     context

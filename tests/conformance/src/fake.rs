@@ -347,6 +347,7 @@ pub fn uplink(id: u32, name: &str, addresses: &[IpAddr]) -> Interface {
         addresses: addresses.to_vec(),
         link_local: None,
         usable: !addresses.is_empty(),
+        outlook: Default::default(),
     }
 }
 

@@ -78,6 +78,7 @@ fn interfaces(count: u8, host: u8) -> Arc<[Interface]> {
         addresses: vec![[10, n, 0, host].into()],
         link_local: None,
         usable: true,
+        outlook: Default::default(),
     };
     (1..=count).map(interface).collect()
 }

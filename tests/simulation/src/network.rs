@@ -92,6 +92,8 @@ pub struct Access {
     pub too_large: u64,
     /// Whether it costs money.
     pub metered: bool,
+    /// What its system says of it beside that.
+    pub outlook: mast_proto::Outlook,
     /// Whether a NAT stands before its IPv4.
     pub nat: bool,
     /// How many addresses of IPv4 it has.
@@ -125,6 +127,7 @@ impl Access {
             mtu_in: 1500,
             too_large: 0,
             metered: false,
+            outlook: mast_proto::Outlook::default(),
             nat: false,
             v4: 1,
             v6: 1,

@@ -334,6 +334,12 @@ impl World {
         self.tell(host);
     }
 
+    /// The system says something else of the interface; the host is told.
+    pub fn set_outlook(&mut self, host: HostId, name: &str, outlook: mast_proto::Outlook) {
+        self.access(host, name).outlook = outlook;
+        self.tell(host);
+    }
+
     /// The interface moves to another subnet; the host is told.
     pub fn renumber(&mut self, host: HostId, name: &str) {
         self.numbers += 1;
@@ -905,6 +911,7 @@ impl World {
                 addresses: a.ips.clone(),
                 link_local: None,
                 usable: a.up,
+                outlook: a.outlook,
             })
             .collect()
     }

@@ -11,7 +11,7 @@
 
 use std::time::Duration;
 
-use mast_proto::{Event, Reason};
+use mast_proto::{Event, Fitness, Outlook, Reason};
 use mast_simulation::{Access, HostId, Rng, World, ms};
 
 const MBIT: u64 = 1_000_000;
@@ -32,6 +32,8 @@ enum Weather {
     Fade,
     /// It fades the same way, and comes back the same way.
     Valley,
+    /// It does so again and again, every twelve seconds.
+    Waves,
     /// For 20 ms about once a second it loses nearly everything: it looks for other stations, or another radio speaks.
     Bursts,
     /// It loses so many of a thousand, evenly.
@@ -51,6 +53,12 @@ struct Story {
     /// Between two echoes.
     pace: Duration,
     metered: bool,
+    /// The user's pin, with fallback.
+    pin: Option<&'static str>,
+    /// The Wi-Fi's radio says that it is weak.
+    weak: bool,
+    /// What was to be spent on cellular is spent.
+    spent: bool,
     lasts: Duration,
 }
 
@@ -69,6 +77,8 @@ struct Outcome {
     /// And those of the other end.
     others: Vec<(Duration, Reason)>,
     end: Option<String>,
+    /// How fit the path is that carries data in the end.
+    fitness: Option<Fitness>,
 }
 
 const STEP: Duration = Duration::from_millis(20);
@@ -76,7 +86,7 @@ const STEP: Duration = Duration::from_millis(20);
 impl Story {
     fn new(weather: Weather, load: Load) -> Self {
         let lasts = if weather == Weather::Fade { ms(8_000) } else { ms(14_000) };
-        Self { weather, load, pace: ms(10), metered: true, lasts }
+        Self { weather, load, pace: ms(10), metered: true, pin: None, weak: false, spent: false, lasts }
     }
 
     fn tell(self, seed: u64, stay: bool) -> Outcome {
@@ -91,6 +101,9 @@ impl Story {
         world.run(ms(300));
         if stay {
             world.pin(laptop, server, &["wifi"], true);
+        } else if let Some(pinned) = self.pin {
+            world.pin(laptop, server, &[pinned], false);
+            world.run(ms(5_500));
         }
         world.echo(laptop, server, self.pace);
         world.run(ms(1_500 + seed * 7 % 500));
@@ -115,6 +128,8 @@ impl Story {
         }
         world.echo(laptop, server, self.pace);
         let first = world.echo_number(laptop, server);
+        world.set_outlook(laptop, "wifi", Outlook { weak: self.weak, spent: false });
+        world.set_outlook(laptop, "cell", Outlook { weak: false, spent: self.spent });
         let mut passed = Duration::ZERO;
         while passed < self.lasts {
             self.change(&mut world, &mut rng, laptop, passed);
@@ -160,6 +175,7 @@ impl Story {
             moves: moves(laptop, server),
             others: moves(server, laptop),
             end: world.active(laptop, server),
+            fitness: world.context(laptop, server).paths().find(|p| p.active).map(|p| p.fitness),
         }
     }
 
@@ -178,6 +194,7 @@ impl Story {
             Weather::Fade if seconds < 6.0 => fade(world, seconds / 6.0),
             Weather::Fade => world.blackhole(laptop, "wifi", true),
             Weather::Valley => fade(world, (1.0 - (seconds / 4.0 - 1.0).abs()).max(0.0)),
+            Weather::Waves => fade(world, (1.0 - (seconds % 12.0 / 4.0 - 1.0).abs()).max(0.0)),
             Weather::Bursts => {
                 let burst = rng.chance(STEP.as_secs_f64());
                 world.access(laptop, "wifi").loss = if burst { 0.9 } else { 0.002 };
@@ -272,6 +289,7 @@ fn never_worse(story: Story, all: &[(u64, Outcome, Option<Outcome>)]) {
             outcome.lost,
             stayed.lost
         );
+        assert_eq!(stayed.crossings, 0, "{story:?}, seed {seed}: what is pinned alone is obeyed");
         let gap = stayed.gap.max(ms(300)) + ms(200);
         assert!(outcome.gap <= gap, "{story:?}, seed {seed}: {:?}, staying {:?}", outcome.gap, stayed.gap);
     }
@@ -360,5 +378,62 @@ fn a_queue_that_the_host_fills_itself_is_no_failure() {
                 outcome.bytes
             );
         }
+    }
+}
+
+/// A pin with fallback is left as an automatic choice is, and gone back to; and whoever relapses waits longer each time.
+#[test]
+fn a_path_that_is_fit_again_is_gone_back_to_with_growing_patience() {
+    for pin in [None, Some("wifi")] {
+        let story = Story { pin, lasts: ms(28_000), ..Story::new(Weather::Valley, Load::None) };
+        let all = tell(story, 30);
+        never_worse(story, &all);
+        for (seed, outcome, _) in &all {
+            let said = format!("{story:?}, seed {seed}: {outcome:?}");
+            assert_eq!(outcome.end.as_deref(), Some("wifi"), "{said}");
+            assert!(outcome.crossings <= 4, "{said}");
+            let back = outcome.moves.last().map(|(at, _)| *at).unwrap_or_default();
+            // Good again 8.5 s after the beginning; it may have failed meanwhile, and is then tried every 8 s at most.
+            assert!((ms(9_000)..ms(25_000)).contains(&back), "{said}");
+        }
+    }
+    let story = Story { lasts: ms(180_000), ..Story::new(Weather::Waves, Load::None) };
+    let all = tell(story, 6);
+    for (seed, outcome, stayed) in &all {
+        // Fifteen waves.
+        assert!(outcome.crossings <= 14, "{story:?}, seed {seed}: {:?}", outcome.moves);
+        let stayed = stayed.as_ref().map_or(0.0, |stayed| stayed.lost);
+        assert!(outcome.lost <= stayed / 4.0, "{story:?}, seed {seed}: {} of {stayed}", outcome.lost);
+    }
+}
+
+/// A radio that says so is believed: less evidence is enough, and what would take over is tested; but nothing that the
+/// user pays for carries a datagram for that alone.
+#[test]
+fn a_weak_radio_is_left_sooner_and_for_nothing_that_costs() {
+    let lost = |weak: bool| {
+        let story = Story { weak, ..Story::new(Weather::Fade, Load::None) };
+        let all = tell(story, 60);
+        for (seed, outcome, _) in &all {
+            assert_eq!(outcome.end.as_deref(), Some("cell"), "{story:?}, seed {seed}: {outcome:?}");
+        }
+        median(all.iter().map(|(_, o, _)| o.lost))
+    };
+    let (told, untold) = (lost(true), lost(false));
+    assert!(told < untold, "{told:.4} with the radio's word, {untold:.4} without");
+    let quiet = Story { weak: true, ..Story::new(Weather::Loss(0), Load::None) };
+    let all = tell(quiet, 20);
+    assert_eq!(most_moves(&all), 0, "{quiet:?}");
+    assert!(all.iter().all(|(_, o, _)| o.fitness == Some(Fitness::Strained)), "{quiet:?}");
+}
+
+/// A budget that is spent ends the rescue, and not the session.
+#[test]
+fn what_is_spent_takes_over_from_the_dead_alone() {
+    let story = Story { spent: true, ..Story::new(Weather::Fade, Load::None) };
+    for (seed, outcome, _) in tell(story, 30) {
+        let said = format!("{story:?}, seed {seed}: {outcome:?}");
+        assert_eq!(outcome.end.as_deref(), Some("cell"), "{said}");
+        assert!(outcome.moves.iter().all(|(_, why)| !matches!(why, Reason::Unfit(_))), "{said}");
     }
 }

@@ -12,11 +12,13 @@
 
 mod addressing;
 mod daemon;
+mod fade;
 mod train;
 mod uplink;
 
 pub use addressing::{Addressing, Net};
 pub use daemon::{Daemon, Program};
+pub use fade::Fade;
 pub use train::{Train, TrainProfile};
 pub use uplink::{Uplink, UplinkProfile};
 

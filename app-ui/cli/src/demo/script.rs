@@ -4,15 +4,16 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use mast_netlab::LinkProfile;
 use mast_netlab::traffic::{Download, EchoClient, EchoServer, FileServer};
-use mast_stage::{Daemon, Program, StageError, Train, TrainProfile};
+use mast_netlab::{Direction, LinkProfile};
+use mast_stage::{Daemon, Fade, Program, StageError, Train, TrainProfile};
 
 use super::screen::Screen;
 use super::verdict::{Step, Verdict};
+use crate::output::events::sentence;
 
 /// Bytes to download.
-const SIZE: u64 = 200_000_000;
+const SIZE: u64 = 300_000_000;
 /// Nothing of the script may take longer than this.
 const LIMIT: Duration = Duration::from_secs(240);
 
@@ -30,12 +31,16 @@ impl<E: Into<StageError>> From<E> for Ended {
     }
 }
 
+fn wifi() -> LinkProfile {
+    LinkProfile::delay(Duration::from_millis(20)).with_rate(60_000_000, 300_000)
+}
+
 /// Plays it.
 pub fn play(screen: &Screen, stop: &AtomicBool) -> Result<Verdict, Ended> {
     screen.say("MAST: one download, two uplinks, and everything that can go wrong with them.\n");
     screen.say("  building a laptop (Wi-Fi 40 ms, cellular 60 ms), a server, and routers between them, all dual-stack");
     let profile = TrainProfile {
-        wifi: LinkProfile::delay(Duration::from_millis(20)).with_rate(60_000_000, 300_000),
+        wifi: wifi(),
         cell: LinkProfile::delay(Duration::from_millis(30)).with_rate(40_000_000, 300_000),
         ..TrainProfile::default()
     };
@@ -82,7 +87,7 @@ struct Play<'a> {
     end: Instant,
 }
 
-const STEPS: usize = 7;
+const STEPS: usize = 8;
 
 impl Play<'_> {
     fn steps(&mut self) -> Result<(), Ended> {
@@ -106,6 +111,23 @@ impl Play<'_> {
             p.until("wifi")?;
             p.wait(Duration::from_secs(1))
         })?;
+        self.step("let the Wi-Fi fade for 6 s, and die", |p| {
+            let link = p.train.wifi.link.clone();
+            Fade::away(wifi().delay, 60_000_000).carry_out(
+                &link,
+                &[Direction::AToB, Direction::BToA],
+                |time| p.wait(time),
+            )?;
+            p.train.blackhole_wifi(true)?;
+            p.until("cell")?;
+            p.wait(Duration::from_secs(1))
+        })?;
+        self.tell_last();
+        self.train.wifi.link.set_profile(&wifi());
+        self.train.blackhole_wifi(false)?;
+        self.screen.say("        the Wi-Fi is as it was; waiting until it has been so for a while");
+        self.until("wifi")?;
+        self.wait(Duration::from_secs(1))?;
         self.step("blackhole the Wi-Fi path silently in a router", |p| {
             p.train.blackhole_wifi(true)?;
             p.until("cell")?;
@@ -134,6 +156,14 @@ impl Play<'_> {
             last.outage = outage;
         }
         Ok(())
+    }
+
+    /// What the service says of the latest move.
+    fn tell_last(&self) {
+        let Ok(status) = self.laptop.status() else { return };
+        if let Some(event) = status.events.iter().rev().find(|event| event.is_move()) {
+            self.screen.say(&format!("        {}", sentence(event, false)));
+        }
     }
 
     fn step(

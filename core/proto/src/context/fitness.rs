@@ -5,6 +5,7 @@
 
 use std::time::Instant;
 
+use super::path::Path;
 use super::{Context, DATA_OVERHEAD, PathState, Reason, SMALL_DATAGRAM};
 use crate::fitness::Fitness;
 use crate::recent::Sealed;
@@ -15,6 +16,7 @@ impl Context {
     pub(super) fn assess(&mut self, now: Instant, at: usize) {
         let watched = self.busy(now) && self.peer.is_mast();
         let epoch = self.keys.heard();
+        let weak = self.paths.get(at).is_some_and(|p| self.is_weak(p));
         let Some(path) = self.paths.get_mut(at) else { return };
         if path.watch.is_none() && !watched || path.state != PathState::Validated {
             return;
@@ -29,7 +31,7 @@ impl Context {
         {
             missing = watch.arrived((epoch.id, report.highest, report.received), path.rx_bytes);
         }
-        let before = watch.judge(now, path.pmtu.is_sounding());
+        let before = watch.judge(now, path.pmtu.is_sounding(), weak);
         let fitness = watch.fitness();
         if missing && path.owed.is_some() {
             // The other end must hear of it, or it judges too late.
@@ -40,9 +42,33 @@ impl Context {
         }
     }
 
+    /// Whether the radio of a path's interface says that it is about to fail.
+    fn is_weak(&self, path: &Path) -> bool {
+        self.locals.interface(path.key.interface).is_some_and(|i| i.outlook.weak)
+    }
+
+    /// Whether what the user means to spend on a path's interface is spent.
+    pub(super) fn is_spent(&self, path: &Path) -> bool {
+        self.locals.interface(path.key.interface).is_some_and(|i| i.outlook.spent)
+    }
+
+    /// How fit a path is to carry data. One whose radio is weak is strained before anything is lost.
+    pub(super) fn fitness_of(&self, path: &Path) -> Fitness {
+        path.fitness().max(if self.is_weak(path) { Fitness::Strained } else { Fitness::Fit })
+    }
+
     /// Whether the active path is worse than it can be.
     pub(super) fn is_strained(&self) -> bool {
-        self.active_at().and_then(|at| self.paths.get(at)).is_some_and(|p| p.fitness() != Fitness::Fit)
+        self.active_at().and_then(|at| self.paths.get(at)).is_some_and(|p| self.fitness_of(p) != Fitness::Fit)
+    }
+
+    /// The interfaces are not as they were: where the active path has become strained by it, others may be needed soon.
+    pub(super) fn heed_radio(&mut self, now: Instant) {
+        if let Some(at) = self.active_at().filter(|_| self.busy(now))
+            && self.paths.get(at).is_some_and(|p| self.is_weak(p))
+        {
+            self.test_others(now, at);
+        }
     }
 
     /// Whether small datagrams over a path are copied for what speaks against it.

@@ -132,6 +132,7 @@ mod tests {
             addresses: vec![[10, n, 0, 2].into(), [0x2001, 0xdb8, 0, n.into(), 0, 0, 0, 2].into()],
             link_local: None,
             usable: true,
+            outlook: Default::default(),
         };
         context.handle_interfaces(now, [interface(1), interface(2)].into());
         let all = [far(1, false), far(1, true), far(2, false), far(2, true)];

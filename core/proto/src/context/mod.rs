@@ -366,6 +366,7 @@ impl Context {
             self.remove_path(now, at);
         }
         self.locals.update(interfaces);
+        self.heed_radio(now);
         let before = self.paths.len();
         self.make_paths(now);
         self.select(now, lost_active.unwrap_or(Reason::Better));
@@ -466,7 +467,7 @@ impl Context {
             active: self.selection.is_active(p.id),
             srtt: p.rtt.smoothed(),
             loss: p.loss.share(),
-            fitness: p.fitness(),
+            fitness: self.fitness_of(p),
             mtu: p.mtu().saturating_sub(DATA_OVERHEAD),
             rx_bytes: p.rx_bytes,
             tx_bytes: p.tx_bytes,

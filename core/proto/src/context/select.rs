@@ -93,7 +93,8 @@ impl Context {
         let (priority, flags, peer_metered) = self.peer.wish(path);
         // What strains the active path strains the others of its links.
         let alike = self.active_at().and_then(|at| self.paths.get(at)).filter(|a| self.shared(a, path) == 2);
-        let fitness = path.fitness().max(alike.map_or(Fitness::Fit, |a| a.fitness().min(Fitness::Strained)));
+        let strained = |a: &Path| self.fitness_of(a).min(Fitness::Strained);
+        let fitness = self.fitness_of(path).max(alike.map_or(Fitness::Fit, strained));
         let rtt = |path: &Path| path.rtt.smoothed().unwrap_or(Duration::from_secs(1));
         Merit {
             unfit: fitness == Fitness::Unfit,
@@ -199,6 +200,8 @@ impl Context {
             };
             let (move_now, reason) = match advantage {
                 None => (false, Reason::Better),
+                // What still works is not left for what would cost more than was meant to be spent.
+                Some(Advantage::Fitness) if self.is_spent(path) => (false, Reason::Better),
                 Some(Advantage::Fitness) => {
                     let tested = path
                         .acknowledged

@@ -32,6 +32,7 @@ mod netlink;
 mod nl80211;
 mod probe;
 mod protection;
+mod radio;
 mod readiness;
 mod rtnl;
 mod sessions;

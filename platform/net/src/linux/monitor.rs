@@ -22,7 +22,8 @@ use tokio::io::unix::AsyncFd;
 use tokio::sync::watch;
 
 use super::netlink::{self, Announced, Events, NetlinkError};
-use super::nl80211::Nl80211;
+use super::nl80211::{self, Nl80211};
+use super::radio::Radios;
 use super::readiness::{self, Stable};
 use super::rtnl::{self, Assigned, Concern, Link, Route, Rtnl};
 use super::{classify, sysfs};
@@ -32,10 +33,14 @@ use crate::Overrides;
 const POLL: Duration = Duration::from_secs(10);
 /// How soon reading is tried again after it failed.
 const RETRY: Duration = Duration::from_millis(200);
+/// How often it is read while a Wi-Fi radio hears its station badly.
+const CLOSELY: Duration = Duration::from_secs(1);
 /// A time asleep shorter than this is a rounding error of two clocks.
 const ASLEEP: TimeSpec = TimeSpec::new(1, 0);
 /// Seconds from now at which the timer would fire that only serves to be told when the clock is set.
 const FAR_FUTURE_SECONDS: i64 = 10 * 365 * 86_400;
+/// Bytes of what a radio announces at once; what does not fit is answered by looking.
+const RADIO_BUFFER: usize = 4 * 1024;
 /// Announcements read before the interfaces are read; the rest are answered by the next round.
 const BATCH: u32 = 1_000;
 
@@ -63,6 +68,7 @@ pub(super) fn watch(overrides: Overrides) -> io::Result<watch::Receiver<Interfac
 async fn run(events: Events, mut reader: Reader, publisher: watch::Sender<InterfaceList>) -> io::Result<()> {
     let events = readiness::register(events)?;
     let mut buffer = vec![0; netlink::BUFFER];
+    let mut radio_buffer = vec![0; RADIO_BUFFER];
     let clock = match ClockSet::open() {
         Ok(clock) => Some(clock),
         Err(error) => {
@@ -71,7 +77,11 @@ async fn run(events: Events, mut reader: Reader, publisher: watch::Sender<Interf
         }
     };
     let mut pause = POLL;
+    let mut quality = None;
     loop {
+        if quality.is_none() {
+            quality = reader.wifi.quality();
+        }
         tokio::select! {
             () = publisher.closed() => return Ok(()),
             ready = events.readable() => {
@@ -88,6 +98,11 @@ async fn run(events: Events, mut reader: Reader, publisher: watch::Sender<Interf
                     continue;
                 }
             }
+            told = quality_told(quality.as_ref(), &mut radio_buffer) => {
+                if !told {
+                    continue;
+                }
+            }
             () = clock_set(clock.as_ref()) => {}
             () = tokio::time::sleep(pause) => {}
         }
@@ -100,7 +115,7 @@ async fn run(events: Events, mut reader: Reader, publisher: watch::Sender<Interf
                     }
                     changed
                 });
-                POLL
+                if reader.wifi.radios.are_middling() { CLOSELY } else { POLL }
             }
             Err(error) => {
                 tracing::warn!(%error, "cannot read the network interfaces; trying again");
@@ -124,6 +139,22 @@ fn drain(events: &Events, buffer: &mut [u8], tuns: &BTreeSet<u32>) -> (bool, Con
         }
     }
     (true, concern)
+}
+
+/// Whether the kernel told of a connection that got better or worse; it tells of much else.
+async fn quality_told(events: Option<&AsyncFd<Stable<Events>>>, buffer: &mut [u8]) -> bool {
+    let Some(events) = events else { return std::future::pending().await };
+    let Ok(mut ready) = events.readable().await else { return std::future::pending().await };
+    let mut told = false;
+    loop {
+        match ready.get_inner().get().receive(buffer) {
+            Ok(Announced::Nothing) => break,
+            Ok(announced) => told |= nl80211::tells_of_quality(&announced),
+            Err(_) => return std::future::pending().await,
+        }
+    }
+    ready.clear_ready();
+    told
 }
 
 async fn clock_set(clock: Option<&ClockSet>) {
@@ -272,6 +303,7 @@ impl Reader {
         }
         self.aging.retain(|index, _| interfaces.contains_key(index));
         self.wifi.name_networks(interfaces.values_mut());
+        self.wifi.heed_radios(interfaces.values_mut());
 
         routes.retain(|r| uplinks.contains(&r.index) && !is_link_local(r));
         if self.routes.as_ref().is_some_and(|before| *before != routes) {
@@ -318,6 +350,7 @@ fn describe(link: &Link, overrides: &Overrides) -> Interface {
         addresses: Vec::new(),
         link_local: None,
         usable: false,
+        outlook: Default::default(),
     }
 }
 
@@ -328,9 +361,32 @@ struct Wifi {
     /// The interfaces for which no connection could be had. Asking makes the kernel look for a module, so it is not
     /// asked again until there are other interfaces.
     refused: BTreeSet<InterfaceId>,
+    radios: Radios,
+    /// What it announces cannot be heard.
+    deaf: bool,
 }
 
 impl Wifi {
+    /// Where it is announced that a connection gets better or worse, once there is a connection.
+    fn quality(&mut self) -> Option<AsyncFd<Stable<Events>>> {
+        let connection = self.connection.as_ref().filter(|_| !self.deaf)?;
+        let events = connection.quality().and_then(readiness::register);
+        self.deaf = events.is_err();
+        events.ok()
+    }
+
+    /// Which radios are about to fail.
+    fn heed_radios<'a>(&mut self, interfaces: impl Iterator<Item = &'a mut Interface>) {
+        let mut known = BTreeSet::new();
+        for interface in interfaces.filter(|i| i.kind == InterfaceKind::Wifi) {
+            let Some(connection) = &mut self.connection else { break };
+            let station = connection.station(interface.id.0).unwrap_or_default();
+            interface.outlook.weak = self.radios.look(interface.id.0, station);
+            known.insert(interface.id.0);
+        }
+        self.radios.retain(|index| known.contains(&index));
+    }
+
     fn name_networks<'a>(&mut self, interfaces: impl Iterator<Item = &'a mut Interface>) {
         let unnamed: Vec<&mut Interface> =
             interfaces.filter(|i| i.kind == InterfaceKind::Wifi && i.network.is_none()).collect();

@@ -315,6 +315,15 @@ impl Events {
         Ok(Self { socket })
     }
 
+    /// Subscribes to a multicast group of another family, by its number.
+    pub(super) fn of_group(protocol: isize, group: u32) -> io::Result<Self> {
+        let mut socket = Socket::new(protocol)?;
+        socket.set_non_blocking(true)?;
+        socket.bind(&SocketAddr::new(0, 0))?;
+        socket.add_membership(group)?;
+        Ok(Self { socket })
+    }
+
     /// Takes what was announced, by way of a buffer of [`BUFFER`] bytes.
     pub(super) fn receive(&self, buffer: &mut [u8]) -> io::Result<Announced> {
         let most = buffer.len();

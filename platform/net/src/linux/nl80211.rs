@@ -1,15 +1,28 @@
-//! The name of the Wi-Fi network, from nl80211.
+//! What nl80211 knows of Wi-Fi: the network's name, the station, and when the connection gets better or worse.
 
 use std::io;
 
-use super::netlink::{Message, NETLINK_GENERIC, NetlinkError, Request, Requests, attributes, text, u16_at};
+use super::netlink::{
+    Announced, Events, Message, NETLINK_GENERIC, NetlinkError, Request, Requests, attributes, text, u16_at,
+    u32_at,
+};
+use super::radio::Station;
 
 /// The generic netlink family that knows the other families.
 const CONTROL: u16 = 16;
 const CONTROL_GET_FAMILY: u8 = 3;
 const CONTROL_FAMILY_ID: u16 = 1;
 const CONTROL_FAMILY_NAME: u16 = 2;
+const CONTROL_MULTICAST_GROUPS: u16 = 7;
+const GROUP_NAME: u16 = 1;
+const GROUP_ID: u16 = 2;
+/// The multicast group that tells of connections.
+const MLME: &[u8] = b"mlme\0";
 const GET_INTERFACE: u8 = 5;
+const GET_STATION: u8 = 17;
+/// The connection crossed a threshold, lost many frames in a row, or hears no beacons.
+const NOTIFY_QUALITY: u8 = 64;
+const ATTRIBUTE_STATION: u16 = 21;
 const ATTRIBUTE_INDEX: u16 = 3;
 const ATTRIBUTE_SSID: u16 = 52;
 
@@ -18,6 +31,7 @@ const ATTRIBUTE_SSID: u16 = 52;
 pub(super) struct Nl80211 {
     requests: Requests,
     family: u16,
+    mlme: Option<u32>,
 }
 
 impl Nl80211 {
@@ -32,7 +46,22 @@ impl Nl80211 {
             .and_then(|message| find(message, CONTROL_FAMILY_ID))
             .and_then(|value| u16_at(value, 0))
             .ok_or(io::ErrorKind::NotFound)?;
-        Ok(Self { requests, family })
+        let mlme = reply.as_ref().and_then(|message| find(message, CONTROL_MULTICAST_GROUPS)).and_then(mlme);
+        Ok(Self { requests, family, mlme })
+    }
+
+    /// What is known of the station that an interface is associated with, if any.
+    pub(super) fn station(&mut self, index: u32) -> Result<Option<Station>, NetlinkError> {
+        let request = Request::new(self.family, 0, &[GET_STATION, 0, 0, 0])
+            .attribute(ATTRIBUTE_INDEX, &index.to_ne_bytes());
+        let all = self.requests.dump(&request)?;
+        // One, unless others are associated with this host.
+        Ok(all.first().and_then(|message| find(message, ATTRIBUTE_STATION)).map(Station::read))
+    }
+
+    /// Where the kernel tells of better and worse connections, as the program that manages the Wi-Fi asked it to.
+    pub(super) fn quality(&self) -> io::Result<Events> {
+        Events::of_group(NETLINK_GENERIC, self.mlme.ok_or(io::ErrorKind::NotFound)?)
     }
 
     /// The SSID of the network that an interface is associated with, if any.
@@ -51,4 +80,20 @@ fn find(message: &Message, kind: u16) -> Option<&[u8]> {
 fn ssid(message: &Message) -> Option<String> {
     let value = find(message, ATTRIBUTE_SSID)?;
     (!text(value).is_empty()).then(|| String::from_utf8_lossy(value).into_owned())
+}
+
+/// Whether a connection got better or worse among what was announced.
+pub(super) fn tells_of_quality(announced: &Announced) -> bool {
+    match announced {
+        Announced::Messages(messages) => messages.iter().any(|m| m.payload.first() == Some(&NOTIFY_QUALITY)),
+        Announced::Lost => true,
+        Announced::Nothing => false,
+    }
+}
+
+/// The number of the group that tells of connections.
+fn mlme(groups: &[u8]) -> Option<u32> {
+    let value = |group: &[u8], kind| attributes(group).find(|a| a.0 == kind).map(|a| a.1.to_vec());
+    let group = attributes(groups).map(|a| a.1).find(|g| value(g, GROUP_NAME).as_deref() == Some(MLME))?;
+    u32_at(&value(group, GROUP_ID)?, 0)
 }
