@@ -285,6 +285,8 @@ impl<P: Platform> Engine<P> {
     }
 
     fn finish_closing(&mut self) -> bool {
+        // The last of what the peers are told leaves before the sockets go.
+        self.net.lane.stop();
         self.net.sockets.clear();
         let leaving: Vec<_> =
             self.peers.iter().filter(|(_, p)| p.leaving.is_some()).map(|(id, _)| id).collect();

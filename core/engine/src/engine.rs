@@ -20,6 +20,7 @@ use crate::eid_book::Book;
 use crate::handle::{Command, EngineHandle};
 use crate::icmp;
 use crate::inward::{Inward, Step};
+use crate::lane::{Clock, Lane};
 use crate::measuring::{Measure, switched};
 use crate::meet::Pairing;
 use crate::name;
@@ -28,7 +29,7 @@ use crate::outward::{Outward, Pumped};
 use crate::peer::{self, Peer, PeerId};
 use crate::peers::{Lent, Peers};
 use crate::reconcile::{Outcome, Reconciler};
-use crate::road::{Net, Parts};
+use crate::road::{Net, Parts, Returned};
 use crate::routing::Routing;
 use crate::settle::tick;
 use crate::sockets::{Failure, Sockets, is_plausible};
@@ -102,6 +103,8 @@ enum Wake<T, H> {
     Data,
     /// A socket has room again.
     Room,
+    /// Something came back from the lane.
+    Lane,
     /// The virtual interface was made, or could not be.
     Made(std::io::Result<T>),
     /// What is declared was set, or refused.
@@ -151,10 +154,21 @@ impl<P: Platform> Engine<P> {
             .map_err(|_| std::io::Error::other("the system has no random numbers"))?;
         let mut random = Random::new(seed);
         let identity = Identity::new(&config.private_key);
+        let platform = Arc::new(platform);
         let now = Instant::now();
         Ok(Self {
+            net: Net {
+                sockets: Sockets::new(config.port)?,
+                indices: Indices::new(),
+                counters: Counters::default(),
+                traffic: Traffic::default(),
+                full: None,
+                too_big: icmp::Allowance::new(now),
+                lane: lane(&platform),
+                returned: Vec::new(),
+            },
             upkeep: Upkeep::new(platform.host()?),
-            platform: Arc::new(platform),
+            platform,
             settings: Settings {
                 name: name::clean(&config.name).unwrap_or_else(|| "mast".into()),
                 tun_name: config.tun_name.clone(),
@@ -169,14 +183,6 @@ impl<P: Platform> Engine<P> {
             random,
             peers: Peers::new(identity),
             routing: Routing::default(),
-            net: Net {
-                sockets: Sockets::new(config.port)?,
-                indices: Indices::new(),
-                counters: Counters::default(),
-                traffic: Traffic::default(),
-                full: None,
-                too_big: icmp::Allowance::new(now),
-            },
             tunnel: Tunnel::default(),
             uplinks: Uplinks::new(watch, config.choices.clone(), now),
             commands,
@@ -210,9 +216,10 @@ impl<P: Platform> Engine<P> {
             let wake = {
                 let Self { uplinks, commands, listening, net, tunnel, upkeep, .. } = &mut self;
                 let full = net.full.map(|(path, _)| path);
+                let stuck = full.is_some() || net.lane.is_waiting();
                 let tunnel = async {
                     match &tunnel.tun {
-                        Some(tun) if full.is_none() => {
+                        Some(tun) if !stuck => {
                             // An error shows when it is read.
                             let _ = tun.readable().await;
                             Wake::Data
@@ -233,12 +240,15 @@ impl<P: Platform> Engine<P> {
                     () = &mut sleep => Wake::Timer,
                     () = poll_fn(|cx| net.sockets.poll_readable(cx)) => Wake::Data,
                     () = room => Wake::Room,
+                    () = net.lane.back() => Wake::Lane,
                     wake = tunnel => wake,
                     done = upkeep.done() => Wake::Kept(done),
                 }
             };
             let now = Instant::now();
+            self.take_back(now);
             match wake {
+                Wake::Lane => {}
                 Wake::Interfaces => self.interfaces_changed(now),
                 Wake::Command(Some(command)) => self.command(now, command).await,
                 // Nobody is left who could ask for anything.
@@ -329,6 +339,30 @@ impl<P: Platform> Engine<P> {
     fn retry_full(&mut self, now: Instant) {
         let (outward, _, mut parts) = self.roads(now);
         outward.retry(&mut parts);
+        if self.net.full.is_none() {
+            // What waited in the engine: the virtual interface does not tell of it.
+            self.pump_tun(now);
+        }
+    }
+
+    /// Takes back what went through the lane, and goes on where something waited for it.
+    fn take_back(&mut self, now: Instant) {
+        if !self.net.lane.is_empty() {
+            self.net.take_back();
+        }
+        let Lent { all, by_index, touched } = self.peers.lend();
+        for Returned { peer, path, bytes, error } in self.net.returned.drain(..) {
+            let Some(&id) = by_index.get(&peer) else { continue };
+            let Some(peer) = all.get_mut(&id) else { continue };
+            peer.tx_bytes += bytes;
+            if let Some(error) = error {
+                peer.context.handle_send_error(now, path, error);
+                touched.add(id);
+            }
+        }
+        if self.net.lane.resume() {
+            self.pump_tun(now);
+        }
     }
 
     /// When something is due that no event brings.
@@ -502,6 +536,22 @@ impl<P: Platform> Engine<P> {
             self.reroute(id);
         }
     }
+}
+
+/// A second thread, where that can bring something.
+fn lane<P: Platform>(platform: &Arc<P>) -> Lane<P::Udp> {
+    let clock: Clock = match switched() {
+        // One that is always busy.
+        Some(Measure::Lane) => {
+            let start = Instant::now();
+            Arc::new(move || Some(start.elapsed()))
+        }
+        _ => {
+            let platform = Arc::clone(platform);
+            Arc::new(move || platform.processor_time())
+        }
+    };
+    Lane::new(platform.processors(), clock)
 }
 
 /// AEADs in order of preference: AES where the processor has instructions for it and for GHASH.

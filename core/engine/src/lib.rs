@@ -71,6 +71,7 @@ mod icmp;
 mod inner;
 mod invite;
 mod inward;
+mod lane;
 mod measuring;
 mod meet;
 mod name;

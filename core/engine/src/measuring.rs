@@ -14,6 +14,8 @@ pub enum Measure {
     Aes,
     /// ChaCha20-Poly1305, whatever suits the processor.
     ChaCha20,
+    /// A second thread under load, whether it is worth it or not.
+    Lane,
 }
 
 #[cfg(feature = "measuring")]
@@ -21,13 +23,14 @@ static MEASURE: OnceLock<Measure> = OnceLock::new();
 
 #[cfg(feature = "measuring")]
 impl Measure {
-    /// By its name: `plain`, `aes`, `chacha20`.
+    /// By its name: `plain`, `aes`, `chacha20`, `lane`.
     #[must_use]
     pub fn named(name: &str) -> Option<Self> {
         match name {
             "plain" => Some(Self::Plain),
             "aes" => Some(Self::Aes),
             "chacha20" => Some(Self::ChaCha20),
+            "lane" => Some(Self::Lane),
             _ => None,
         }
     }

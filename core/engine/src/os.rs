@@ -7,6 +7,7 @@ use std::future::Future;
 use std::io::{self, IoSlice};
 use std::net::{IpAddr, SocketAddr};
 use std::task::{Context, Poll};
+use std::time::Duration;
 
 use mast_proto::{Interface, InterfaceId};
 use socket2::SockRef;
@@ -356,6 +357,17 @@ pub trait Platform: Send + Sync + 'static {
     /// # Errors
     /// When the system's event source cannot be opened.
     fn watch_interfaces(&self) -> io::Result<watch::Receiver<InterfaceList>>;
+
+    /// How many threads can work at the same time, for this program. With one, the engine starts none.
+    fn processors(&self) -> usize {
+        std::thread::available_parallelism().map_or(1, std::num::NonZero::get)
+    }
+
+    /// The processor time that the thread which asks has used. With `None`, the engine cannot tell whether a second thread
+    /// is worth it, and starts none.
+    fn processor_time(&self) -> Option<Duration> {
+        None
+    }
 
     /// The name of an interface, for messages.
     fn interface_name(list: &InterfaceList, id: InterfaceId) -> Option<&str> {

@@ -123,6 +123,33 @@ impl Outbox {
         Run { path, class, stride, payload, carried }
     }
 
+    /// The same, to be sealed.
+    pub fn sealed_mut(&mut self) -> &mut [u8] {
+        self.bytes.get_mut(self.sent..self.sealed).unwrap_or_default()
+    }
+
+    /// Whether there is hardly room for more.
+    pub fn is_full(&self) -> bool {
+        self.count >= MOST / 2 || self.end >= LONGEST / 2
+    }
+
+    /// Moves what is sealed for a path to another outbox, which is empty. Nearly always that is everything, and the two
+    /// change places.
+    pub fn part(&mut self, other: &mut Self) {
+        if self.sent == 0 && self.sealed == self.end {
+            std::mem::swap(self, other);
+            return;
+        }
+        let (from, to) =
+            (self.bytes.get(self.sent..self.sealed), other.bytes.get_mut(..self.sealed - self.sent));
+        if let (Some(from), Some(to)) = (from, to) {
+            to.copy_from_slice(from);
+            other.end = to.len();
+        }
+        (other.common, other.sent, other.sealed) = (self.common, 0, other.end);
+        self.sent();
+    }
+
     /// They were sent, or are lost.
     pub fn sent(&mut self) {
         self.sent = self.sealed;

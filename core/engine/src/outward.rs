@@ -1,13 +1,14 @@
 //! The road out: from the virtual interface to the network.
 
 use std::io;
+use std::sync::Arc;
 use std::time::Instant;
 
 use mast_proto::wire::Flags;
 use mast_proto::{DATA_HEADROOM, DATA_TAILROOM, Outgoing};
 
 use crate::ecn::class_of;
-use crate::os::{Tun, Udp};
+use crate::os::{Offload, Tun, Udp};
 use crate::outbox::Outbox;
 use crate::peer::{Peer, PeerId};
 use crate::road::{MAX_DATAGRAM, Net, PATIENCE, Parts, READS, Run, Seldom, TURN, hand_over};
@@ -25,10 +26,21 @@ pub(crate) enum Pumped {
     Failed(io::Error),
 }
 
+/// The frame of which there was no room for all datagrams.
+#[derive(Clone, Copy)]
+struct Rest {
+    length: usize,
+    offload: Offload,
+    /// The first datagram that there was no room for.
+    at: usize,
+}
+
 /// The road out, and what is on it.
 pub(crate) struct Outward {
     /// A frame of the virtual interface.
     frame: Box<[u8]>,
+    /// What of it waits for room.
+    rest: Option<Rest>,
     /// What leaves together.
     outbox: Outbox,
     /// Where there was no more than one frame each time, it leaves before it is looked for more.
@@ -39,6 +51,7 @@ impl Outward {
     pub fn new() -> Self {
         Self {
             frame: vec![0; MAX_DATAGRAM].into_boxed_slice(),
+            rest: None,
             outbox: Outbox::new(),
             seldom: Seldom::default(),
         }
@@ -47,12 +60,19 @@ impl Outward {
     /// Moves what the host has, for one turn.
     pub fn pump<T: Tun, U: Udp>(&mut self, parts: &mut Parts<'_, T, U>) -> Pumped {
         let (mut reads, mut taken) = (0, 0);
+        if !self.outbox.is_empty() {
+            flush(&mut self.outbox, parts);
+        }
         let pumped = loop {
+            if parts.net.full.is_some() || parts.net.lane.is_waiting() {
+                break Pumped::Done;
+            }
+            if let Some(Rest { length, offload, at }) = self.rest.take() {
+                self.take(parts, length, offload, at);
+                continue;
+            }
             if reads == READS || taken >= TURN {
                 break Pumped::More;
-            }
-            if parts.net.full.is_some() {
-                break Pumped::Done;
             }
             let Some(tun) = parts.tun else { break Pumped::Done };
             let (length, offload) = match tun.try_recv(&mut self.frame) {
@@ -62,16 +82,7 @@ impl Outward {
             };
             reads += 1;
             taken += length;
-            let frame = self.frame.get_mut(..length).and_then(|bytes| Frame::read(bytes, offload));
-            let Some((frame, (_, destination))) = frame.and_then(|f| Some((f, inner::addresses(f.bytes())?)))
-            else {
-                parts.net.counters.add("host_malformed");
-                continue;
-            };
-            match parts.routing.peer(destination) {
-                Some(peer) => put(&mut self.outbox, parts, peer, &frame),
-                None => parts.net.counters.add("no_route"),
-            }
+            self.take(parts, length, offload, 0);
             if reads == 1 && self.seldom.is() {
                 flush(&mut self.outbox, parts);
             }
@@ -81,10 +92,37 @@ impl Outward {
         pumped
     }
 
+    /// Puts the datagrams of a frame that was read, from one on, to those that leave together.
+    fn take<T: Tun, U: Udp>(
+        &mut self,
+        parts: &mut Parts<'_, T, U>,
+        length: usize,
+        offload: Offload,
+        at: usize,
+    ) {
+        let frame = self.frame.get_mut(..length).and_then(|bytes| Frame::read(bytes, offload));
+        let Some((frame, (_, destination))) = frame.and_then(|f| Some((f, inner::addresses(f.bytes())?)))
+        else {
+            parts.net.counters.add("host_malformed");
+            return;
+        };
+        let Some(peer) = parts.routing.peer(destination) else {
+            parts.net.counters.add("no_route");
+            return;
+        };
+        if let Err(at) = put(&mut self.outbox, parts, peer, &frame, at) {
+            // A checksum that was completed is not partial any more.
+            let offload = if frame.partial { offload } else { Offload::default() };
+            self.rest = Some(Rest { length, offload, at });
+        }
+    }
+
     /// Sends a datagram of the engine's own to a peer, as if it came from the host.
     pub fn forward<T: Tun, U: Udp>(&mut self, parts: &mut Parts<'_, T, U>, id: PeerId, datagram: &mut [u8]) {
         if let Some(frame) = Frame::read(datagram, Default::default()) {
-            put(&mut self.outbox, parts, id, &frame);
+            if put(&mut self.outbox, parts, id, &frame, 0).is_err() {
+                parts.net.counters.add("send_queue_full");
+            }
             flush(&mut self.outbox, parts);
         }
     }
@@ -105,18 +143,23 @@ impl Outward {
     }
 }
 
-/// Puts the datagrams of a frame to those that leave together; what does not fit to them is sent before.
-fn put<T: Tun, U: Udp>(outbox: &mut Outbox, parts: &mut Parts<'_, T, U>, id: PeerId, frame: &Frame<'_>) {
+/// Puts the datagrams of a frame, from one on, to those that leave together; what does not fit to them is sent before.
+/// The error is the first that waits until there is room.
+fn put<T: Tun, U: Udp>(
+    outbox: &mut Outbox,
+    parts: &mut Parts<'_, T, U>,
+    id: PeerId,
+    frame: &Frame<'_>,
+    from: usize,
+) -> Result<(), usize> {
     let class = class_of(frame.bytes());
     let flags = if frame.partial { Flags::PARTIAL } else { Flags::NONE };
-    for at in 0..frame.count() {
+    for at in from..frame.count() {
         let length = frame.length(at);
         if !outbox.suits(id, class, flags, length) {
             flush(outbox, parts);
             if !outbox.suits(id, class, flags, length) {
-                // The system has no room: as on any link, what comes on top of the queue is lost.
-                parts.net.counters.add("send_queue_full");
-                continue;
+                return Err(at);
             }
         }
         let Some(room) = outbox.room(id, class, flags, length) else { continue };
@@ -127,6 +170,7 @@ fn put<T: Tun, U: Udp>(outbox: &mut Outbox, parts: &mut Parts<'_, T, U>, id: Pee
             clamp::mss(room, mtu, frame.partial);
         }
     }
+    Ok(())
 }
 
 /// Seals and sends what was put together.
@@ -143,6 +187,8 @@ fn flush<T: Tun, U: Udp>(outbox: &mut Outbox, parts: &mut Parts<'_, T, U>) {
         return;
     }
     let (class, flags, stride) = (outbox.class(), outbox.flags(), outbox.stride());
+    parts.net.take_back();
+    let through = parts.net.lane.takes(now, outbox.is_full());
     while !outbox.is_empty() {
         if let Some(path) = outbox.sealed() {
             let run = outbox.run(path, class);
@@ -154,10 +200,33 @@ fn flush<T: Tun, U: Udp>(outbox: &mut Outbox, parts: &mut Parts<'_, T, U>) {
             outbox.sent();
             continue;
         }
+        if through && !parts.net.lane.has_room() {
+            // Not even prepared: by the time that there is room it may be for another path.
+            return;
+        }
         let frames = outbox.unsealed();
-        let (count, outcome) = peer.context.seal_run(now, frames, stride, flags);
+        let (count, outcome, unsealed) = if through {
+            peer.context.prepare_run(now, frames, stride, flags)
+        } else {
+            let (count, outcome) = peer.context.seal_run(now, frames, stride, flags);
+            (count, outcome, None)
+        };
         match outcome {
-            Outgoing::Send(path) => outbox.note_sealed(count, path),
+            Outgoing::Send(path) => {
+                outbox.note_sealed(count, path);
+                if through {
+                    match parts.net.sockets.socket(path).map(Arc::clone) {
+                        Ok(socket) => {
+                            let index = peer.context.index().0;
+                            parts.net.lane.run(outbox, unsealed, index, (path, socket));
+                        }
+                        Err(reason) => {
+                            parts.net.counters.add(reason);
+                            outbox.sent();
+                        }
+                    }
+                }
+            }
             Outgoing::Held => outbox.skip(count),
             Outgoing::TooBig { mtu } => {
                 parts.net.counters.add("too_big");

@@ -6,14 +6,16 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::io;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use mast_proto::PathKey;
+use mast_proto::{PathKey, SendError};
 
 use crate::counters::Counters;
 use crate::drill::Drill;
 use crate::due::Touched;
 use crate::icmp;
+use crate::lane::Lane;
 use crate::os::{Tun, Udp};
 use crate::peer::{Peer, PeerId};
 use crate::routing::Routing;
@@ -41,6 +43,20 @@ pub(crate) struct Net<U> {
     pub too_big: icmp::Allowance,
     /// A socket that had no room, and since when. Nothing is read from the virtual interface meanwhile.
     pub full: Option<(PathKey, Instant)>,
+    /// The second thread, for load.
+    pub lane: Lane<U>,
+    /// What came of what it sent, for the peers.
+    pub returned: Vec<Returned>,
+}
+
+/// What came of a run that went through the lane.
+pub(crate) struct Returned {
+    /// The index of the context that it was of.
+    pub peer: u32,
+    pub path: PathKey,
+    /// Bytes that left.
+    pub bytes: u64,
+    pub error: Option<SendError>,
 }
 
 /// Datagrams that leave together: of one length, the last may be shorter.
@@ -58,27 +74,58 @@ pub(crate) struct Run<'a> {
 impl<U: Udp> Net<U> {
     /// Sends UDP payloads to a peer. `false` when the system has no room for them: they may be sent again.
     pub fn send_run(&mut self, now: Instant, peer: &mut Peer, run: Run<'_>) -> bool {
-        match self.sockets.send_run(run.path, run.class, run.stride, run.payload) {
+        let sent = self.sockets.send_run(run.path, run.class, run.stride, run.payload);
+        let Ok((bytes, error)) = self.note_sent(run, sent) else { return false };
+        peer.tx_bytes += bytes;
+        if let Some(error) = error {
+            peer.context.handle_send_error(now, run.path, error);
+        }
+        true
+    }
+
+    /// Counts what was handed to the system. Tells how many bytes left, and what the context must know; the error is that
+    /// there was no room.
+    fn note_sent(&mut self, run: Run<'_>, sent: Sent) -> Result<(u64, Option<SendError>), ()> {
+        match sent {
             Sent::Yes => {
-                peer.tx_bytes += run.payload.len() as u64;
                 let count = run.payload.len().div_ceil(run.stride.max(1));
                 self.traffic.sent(run.path, count, run.payload.len(), run.carried);
+                return Ok((run.payload.len() as u64, None));
             }
-            Sent::Full => return false,
+            Sent::Full => return Err(()),
             Sent::Partly(count) => {
                 let bytes = run.payload.len().min(count * run.stride);
-                peer.tx_bytes += bytes as u64;
                 let carried = run.carried * bytes / run.payload.len().max(1);
                 self.traffic.sent(run.path, count, bytes, carried);
                 self.counters.add("send_queue_full");
+                return Ok((bytes as u64, None));
             }
             Sent::Lost(reason) => self.counters.add(reason),
             Sent::Failed(error) => {
                 self.counters.add("send_error");
-                peer.context.handle_send_error(now, run.path, error);
+                return Ok((0, Some(error)));
             }
         }
-        true
+        Ok((0, None))
+    }
+
+    /// Takes back what went through the lane.
+    pub fn take_back(&mut self) {
+        while let Some(done) = self.lane.next_done() {
+            let run = done.run();
+            let sent = match done.result {
+                Ok(()) => Sent::Yes,
+                Err(not_sent) => {
+                    self.sockets.refused(done.socket(), run.stride.min(run.payload.len()), not_sent)
+                }
+            };
+            let (bytes, error) = self.note_sent(run, sent).unwrap_or_else(|()| {
+                self.counters.add("send_queue_full");
+                (0, None)
+            });
+            self.returned.push(Returned { peer: done.peer(), path: run.path, bytes, error });
+            self.lane.give_back(done);
+        }
     }
 
     /// When what waits for room has waited long enough.
@@ -88,6 +135,16 @@ impl<U: Udp> Net<U> {
 
     /// Sends one UDP payload to a peer. Without room it is lost.
     pub fn send(&mut self, now: Instant, peer: &mut Peer, path: PathKey, payload: &[u8], carried: usize) {
+        if !self.lane.is_empty() {
+            // It overtakes nothing that goes the same way: the other end tells from the order what is lost.
+            self.take_back();
+            if self.lane.carries(path)
+                && let Ok(socket) = self.sockets.socket(path)
+            {
+                self.lane.single(payload, peer.context.index().0, (path, Arc::clone(socket)));
+                return;
+            }
+        }
         let run = Run { path, class: 0, stride: payload.len(), payload, carried };
         if !self.send_run(now, peer, run) {
             self.counters.add("send_queue_full");

@@ -5,6 +5,7 @@
 
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, SocketAddrV6};
+use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
@@ -25,7 +26,8 @@ struct Bound<U> {
     family: Family,
     /// The interface's first address of the family, where the system does not tell what datagrams come to.
     first: IpAddr,
-    socket: U,
+    /// Shared with what is on its way through it.
+    socket: Arc<U>,
     /// The interface failed underneath it.
     broken: bool,
 }
@@ -128,7 +130,7 @@ impl<U: Udp> Sockets<U> {
                         name: interface.name.clone(),
                         family,
                         first,
-                        socket,
+                        socket: Arc::new(socket),
                         broken: false,
                     }),
                     Err(error) => {
@@ -197,27 +199,42 @@ impl<U: Udp> Sockets<U> {
 
     /// Sends datagrams of `stride` bytes each, the last of which may be shorter, over a path.
     pub fn send_run(&mut self, path: PathKey, class: u8, stride: usize, payload: &[u8]) -> Sent {
-        let family = Family::of(path.remote.ip());
-        let Some(bound) = self.bound.iter_mut().find(|b| b.interface == path.interface && b.family == family)
-        else {
-            return Sent::Lost("no_socket");
+        let socket = match self.socket(path) {
+            Ok(socket) => socket,
+            Err(reason) => return Sent::Lost(reason),
         };
-        if path.via != Via::Direct {
-            return Sent::Lost("no_relay");
+        match socket.try_send(path.local, path.remote, class, stride, payload) {
+            Ok(()) => Sent::Yes,
+            Err(not_sent) => {
+                let socket = Arc::clone(socket);
+                self.refused(&socket, stride.min(payload.len()), not_sent)
+            }
         }
-        let NotSent { sent, why } =
-            match bound.socket.try_send(path.local, path.remote, class, stride, payload) {
-                Ok(()) => return Sent::Yes,
-                Err(not_sent) => not_sent,
-            };
+    }
+
+    /// The socket of a path. The error is the name of a counter.
+    pub fn socket(&self, path: PathKey) -> Result<&Arc<U>, &'static str> {
+        let family = Family::of(path.remote.ip());
+        let Some(bound) = self.bound.iter().find(|b| b.interface == path.interface && b.family == family)
+        else {
+            return Err("no_socket");
+        };
+        if path.via == Via::Direct { Ok(&bound.socket) } else { Err("no_relay") }
+    }
+
+    /// What it means that a socket refused a run of datagrams, the longest of `size` bytes. It may be one that is no
+    /// longer there.
+    pub fn refused(&mut self, socket: &Arc<U>, size: usize, NotSent { sent, why }: NotSent) -> Sent {
         match why {
             // Those that left would be doubled if the whole were sent again.
             SendRefused::Full if sent > 0 => Sent::Partly(sent),
             SendRefused::Full => Sent::Full,
-            SendRefused::TooBig => Sent::Failed(SendError::TooBig { size: stride.min(payload.len()) }),
+            SendRefused::TooBig => Sent::Failed(SendError::TooBig { size }),
             SendRefused::Unreachable => Sent::Failed(SendError::Unreachable),
             SendRefused::Gone => {
-                bound.broken = true;
+                for bound in self.bound.iter_mut().filter(|b| Arc::ptr_eq(&b.socket, socket)) {
+                    bound.broken = true;
+                }
                 Sent::Failed(SendError::Unreachable)
             }
             SendRefused::Refused => Sent::Lost("send_refused_port"),
@@ -324,7 +341,7 @@ mod tests {
             name: "eth0".into(),
             family: Family::V4,
             first: local,
-            socket: Refusing(NotSent { sent, why }),
+            socket: Arc::new(Refusing(NotSent { sent, why })),
             broken: false,
         };
         let mut sockets = Sockets { port: 1, bound: vec![bound], missing: Vec::new() };

@@ -43,7 +43,7 @@ pub struct Args {
     /// Take back what a service that no longer runs left on the system, say what that was, and end
     #[arg(long)]
     pub clear: bool,
-    /// For benchmarks: plain (WireGuard with everybody), aes, chacha20
+    /// For benchmarks: plain (WireGuard with everybody), aes, chacha20, lane
     #[cfg(feature = "measuring")]
     #[arg(long, hide = true, value_name = "WORD", value_parser = measure)]
     pub measure: Option<mast_engine::Measure>,

@@ -289,4 +289,31 @@ mod tests {
             }
         }
     }
+
+    /// Runs that are prepared one after the other and sealed later are what they would have been.
+    #[test]
+    fn what_is_sealed_later_is_sealed_alike() {
+        for (name, aead) in CIPHERS {
+            // Both pairs have the same keys, as they draw the same numbers.
+            let (mut sealer, mut opener) = pair(aead).unwrap();
+            let (mut later, _) = pair(aead).unwrap();
+            let mut waiting = Vec::new();
+            for turn in 0..30 {
+                let mut frames = Operation::SealRun.frames();
+                frames.truncate(LONG * (turn % 4 + 1) - turn);
+                let mut prepared = frames.clone();
+                assert!(sealer.seal(&mut frames, LONG));
+                let (count, outgoing, unsealed) =
+                    later.context.prepare_run(later.now, &mut prepared, LONG, Flags::NONE);
+                assert_eq!(count, turn % 4 + 1);
+                assert!(matches!(outgoing, Outgoing::Send(_)) && prepared != frames);
+                waiting.push((frames, prepared, unsealed.unwrap()));
+            }
+            for (mut frames, mut prepared, unsealed) in waiting {
+                unsealed.seal(&mut prepared, LONG);
+                assert!(prepared == frames, "{name}");
+                assert!(opener.open(&mut frames, LONG), "{name}");
+            }
+        }
+    }
 }

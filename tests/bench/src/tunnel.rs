@@ -17,7 +17,7 @@ const LAPTOP: &str = "10.1.0.1";
 const SERVER: &str = "10.1.0.2";
 const PORT: u16 = 6278;
 /// Of a `mastd` that is built with the feature `measuring`: the cipher that it shall use instead of the one that suits
-/// the processor, or that it shall speak plain WireGuard with everybody.
+/// the processor, that it shall use its second thread under load, worth it or not, or speak plain WireGuard with everybody.
 const MEASURE: &str = "--measure";
 
 /// Debian's, to which all are compared.
@@ -34,6 +34,8 @@ pub enum Tunnel {
     BareByTurns,
     /// MAST, with the cipher that suits the processor (AES-256-GCM where it has instructions for it).
     Mast,
+    /// MAST with its second thread under load, whether it is worth it or not.
+    MastLane,
     /// MAST, with ChaCha20-Poly1305.
     MastChaCha,
     /// The service of MAST at both ends, each a plain WireGuard peer to the other.
@@ -50,7 +52,8 @@ impl Tunnel {
         let named =
             |variable: &str, program: &str| std::env::var(variable).unwrap_or_else(|_| program.into());
         let newer = std::env::var("WIREGUARD_GO").ok().map(Self::WireGuard);
-        let own = [Self::Mast, Self::MastChaCha, Self::MastPlain, Self::MastTo(REFERENCE.into())];
+        let own =
+            [Self::Mast, Self::MastLane, Self::MastChaCha, Self::MastPlain, Self::MastTo(REFERENCE.into())];
         let all = [Self::None, Self::Bare, Self::BareByTurns]
             .into_iter()
             .chain(own)
@@ -62,7 +65,7 @@ impl Tunnel {
             ]);
         let (there, missing): (Vec<_>, Vec<_>) = all.partition(Self::is_there);
         let words = |tunnel: &Self| match tunnel {
-            Self::MastChaCha | Self::MastPlain => {
+            Self::MastLane | Self::MastChaCha | Self::MastPlain => {
                 format!("{}: `mast` is built without the feature `measuring`", tunnel.name())
             }
             _ => format!("{}: a program is missing", tunnel.name()),
@@ -77,6 +80,7 @@ impl Tunnel {
             Self::Bare => "bare loop".into(),
             Self::BareByTurns => "bare loop, one thread".into(),
             Self::Mast => "MAST".into(),
+            Self::MastLane => "MAST, two threads".into(),
             Self::MastChaCha => "MAST, ChaCha20".into(),
             Self::MastPlain => "MAST, plain WireGuard".into(),
             Self::MastTo(program) => format!("MAST to {}", file_name(program)),
@@ -112,6 +116,7 @@ impl Tunnel {
         };
         let measures = |word| measuring(word).is_ok_and(|program| program.takes_its_arguments());
         match self {
+            Self::MastLane => measures("lane"),
             Self::MastChaCha => measures("chacha20"),
             Self::MastPlain => measures("plain"),
             _ => self.program().is_none_or(|program| runs(program) && runs("wg")),
@@ -162,6 +167,7 @@ impl Bed {
                 (Ends::Bare(pair), Keys::SERVER.to_owned())
             }
             Tunnel::Mast => mast(&Program::built()?, &laptop, &server)?,
+            Tunnel::MastLane => mast(&measuring("lane")?, &laptop, &server)?,
             Tunnel::MastChaCha => mast(&measuring("chacha20")?, &laptop, &server)?,
             Tunnel::MastPlain => mast_plain(&laptop, &server)?,
             Tunnel::MastTo(program) => mast_to(program, &laptop, &server)?,

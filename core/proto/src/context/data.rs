@@ -8,9 +8,8 @@ use std::time::{Duration, Instant};
 
 use super::outflow::Waited;
 use super::path::Path;
-use super::{Context, PathKey, PathState, SMALL_DATAGRAM, Transmit, timing};
+use super::{Context, PathKey, PathState, Transmit, timing};
 use crate::crypto::{Replay, SequenceWindow, TAG_LEN};
-use crate::policy::Policy;
 use crate::recent::Sealed;
 use crate::resequence::{Early, Order, Resequencer};
 use crate::wire::{Flags, HEADER_LEN, Header, Kind, PathId};
@@ -342,102 +341,6 @@ impl Context {
         order.pop(now, window).map(|early| (early.datagram, early.flags, early.origin))
     }
 
-    /// Seals datagrams of the host in place, for the path that carries data now.
-    ///
-    /// `frames` are `stride` bytes each, only the last may be shorter; each is [`DATA_HEADROOM`] bytes of room, the IP
-    /// datagram, and [`DATA_TAILROOM`] bytes of room. The outcome holds for as many frames from the front as the first
-    /// value says, at least one: call again with the rest. Copies for another path come from
-    /// [`Context::poll_transmit`].
-    pub fn seal_run(
-        &mut self,
-        now: Instant,
-        frames: &mut [u8],
-        stride: usize,
-        flags: Flags,
-    ) -> (usize, Outgoing) {
-        let length = stride.min(frames.len());
-        if self.is_bonded() {
-            return self.seal_bonded(now, frames, stride, flags);
-        }
-        let flags = self.selection.ordered(now, flags);
-        match self.lane(length) {
-            Some(at) => {
-                if let Policy::Redundant { .. } = self.sending_policy() {
-                    self.copy_run(now, at, frames, stride, flags);
-                }
-                self.seal_lane(now, at, frames, stride, flags)
-            }
-            None => {
-                let frame = frames.get_mut(..length).unwrap_or_default();
-                (1, self.seal_data(now, frame, flags))
-            }
-        }
-    }
-
-    /// The path that carries data, where nothing is to be done but to seal: it works, and nothing waits.
-    fn lane(&self, length: usize) -> Option<usize> {
-        // A path may answer a handshake before there is a key for data.
-        let at = self.active_at().filter(|_| self.keys.can_seal())?;
-        let path = self.paths.get(at)?;
-        let plain = path.state == PathState::Validated
-            && length <= path.mtu()
-            && self.outflow.is_clear()
-            && !self.is_unproven(at)
-            && !(length <= SMALL_DATAGRAM + DATA_OVERHEAD && self.wavers(at));
-        plain.then_some(at)
-    }
-
-    fn seal_lane(
-        &mut self,
-        now: Instant,
-        at: usize,
-        frames: &mut [u8],
-        stride: usize,
-        flags: Flags,
-    ) -> (usize, Outgoing) {
-        let count = frames.len().div_ceil(stride.max(1)).max(1);
-        let (Some(path), Some(epoch)) = (self.paths.get_mut(at), self.keys.sealing_mut()) else {
-            return (count, Outgoing::Held);
-        };
-        let Some(first) = epoch.next_counters(path.id, count as u64) else {
-            // Only at the end of a key's counters, a moment before the next epoch.
-            for frame in frames.chunks(stride.max(1)) {
-                self.outflow.hold(now, flags, content(frame));
-            }
-            return (count, Outgoing::Held);
-        };
-        epoch.used = true;
-        let mut header = Header {
-            kind: Kind::Data,
-            flags,
-            path: path.id,
-            epoch: epoch.id,
-            index: self.peer.index(),
-            counter: first,
-        };
-        for frame in frames.chunks_mut(stride.max(1)) {
-            let sequence = self.outflow.next_sequence();
-            if let Some(room) = frame.get_mut(HEADER_LEN..DATA_HEADROOM) {
-                room.copy_from_slice(&sequence.to_be_bytes());
-            }
-            let sealed = (epoch.id, header.counter);
-            self.outflow.keep(now, path.id, sealed, (sequence, flags), content(frame));
-            // It fails only where the room is missing, and then the other end drops the frame.
-            let _ = epoch.keys.seal(&header, frame);
-            header.counter += 1;
-        }
-        if let Some(copied) = &mut self.spare.copied {
-            for (sequence, copy) in copied.drain(..) {
-                self.outflow.note_copy(sequence, copy);
-            }
-        }
-        path.note_sealed(frames.len());
-        path.pmtu.want(now, stride.min(frames.len()));
-        path.note_data(now);
-        self.last_data = Some(now);
-        (count, Outgoing::Send(path.key))
-    }
-
     /// [`Context::seal_run`] of one frame.
     pub fn seal_data(&mut self, now: Instant, frame: &mut [u8], flags: Flags) -> Outgoing {
         if self.is_bonded() {
@@ -498,7 +401,7 @@ impl Context {
     }
 
     /// Whether nothing was heard over a path since data moved to it: it may have died together with the one before.
-    fn is_unproven(&self, at: usize) -> bool {
+    pub(super) fn is_unproven(&self, at: usize) -> bool {
         self.paths.get(at).is_some_and(|p| p.heard < self.selection.moved())
     }
 

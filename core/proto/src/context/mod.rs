@@ -41,6 +41,7 @@ mod path;
 mod peer;
 mod redundant;
 mod remotes;
+mod run;
 mod select;
 mod selection;
 mod steady;
@@ -64,6 +65,7 @@ pub use liveness::SendError;
 pub use path::{PathKey, PathState, PathView, Via};
 pub use redundant::SMALL_DATAGRAM;
 pub use remotes::AddressSource;
+pub use run::Unsealed;
 pub use select::Reason;
 
 use bonded::Bond;

@@ -44,10 +44,12 @@ mod vnet;
 
 use std::io;
 use std::net::IpAddr;
+use std::time::Duration;
 
 use mast_engine::os::{Family, InterfaceList, Platform, TunWish};
 use mast_engine::surroundings::{Check, Surroundings};
 use mast_proto::Interface;
+use nix::time::{ClockId, clock_gettime};
 use tokio::sync::watch;
 
 use crate::Overrides;
@@ -92,6 +94,10 @@ impl Platform for Linux {
     /// is busy, and that must not hold up datagrams. The first list is there when this returns.
     fn watch_interfaces(&self) -> io::Result<watch::Receiver<InterfaceList>> {
         monitor::watch(self.overrides.clone())
+    }
+
+    fn processor_time(&self) -> Option<Duration> {
+        clock_gettime(ClockId::CLOCK_THREAD_CPUTIME_ID).ok().map(Duration::from)
     }
 }
 
