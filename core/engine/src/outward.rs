@@ -254,6 +254,10 @@ fn flush_plain<U: Udp>(now: Instant, id: PeerId, peer: &mut Peer, net: &mut Net<
             net.counters.add("host_malformed");
             continue;
         }
+        if !peer.context.take_plain(now, Flags::NONE, datagram) {
+            continue;
+        }
+        peer.context.note_plain_datagram(now, datagram);
         let (message, index) = peer.session.seal_or_queue(datagram);
         if index.is_some() {
             net.indices.claim(index, Owner::Peer(id));

@@ -9,6 +9,7 @@ use std::io;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use mast_proto::wire::Flags;
 use mast_proto::{PathKey, SendError};
 
 use crate::counters::Counters;
@@ -163,6 +164,10 @@ impl<U: Udp> Net<U> {
 
     /// Sends a datagram of the host to a plain WireGuard peer.
     pub fn seal_plain(&mut self, now: Instant, id: PeerId, peer: &mut Peer, datagram: &[u8]) {
+        if !peer.context.take_plain(now, Flags::NONE, datagram) {
+            return;
+        }
+        peer.context.note_plain_datagram(now, datagram);
         let (message, index) = peer.session.seal_or_queue(datagram);
         self.indices.claim(index, Owner::Peer(id));
         if let Some(message) = message {

@@ -148,7 +148,8 @@ impl<P: Platform> Engine<P> {
         }
         if outcome.authentic {
             peer.rx_bytes += length as u64;
-            if peer.is_plain() {
+            // An answer to a handshake is no answer to what the host sent.
+            if peer.is_plain() && outcome.complete != Some(mast_proto::Role::Initiator) {
                 peer.context.note_plain_received(now, path, length);
             }
         }

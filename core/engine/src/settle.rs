@@ -28,6 +28,15 @@ impl<P: Platform> Engine<P> {
             let Some(peer) = self.peers.get_mut(id) else { continue };
             let mut left = TRANSMITS;
             while left > 0
+                && let Some((mut datagram, flags)) = peer.context.poll_plain(now)
+            {
+                left -= 1;
+                if flags.contains(Flags::PARTIAL) {
+                    checksum::complete(&mut datagram);
+                }
+                self.net.seal_plain(now, id, peer, &datagram);
+            }
+            while left > 0
                 && let Some(transmit) = peer.context.poll_transmit(now)
             {
                 left -= 1;
@@ -93,6 +102,11 @@ fn send<U: Udp>(now: Instant, id: PeerId, peer: &mut Peer, net: &mut Net<U>, tra
             let initiation = initiation.to_vec();
             net.indices.claim(index, Owner::Peer(id));
             net.send(now, peer, path, &initiation, 0);
+        }
+        Transmit::Keepalive { path } => {
+            if let Some(message) = peer.session.seal(&[]) {
+                net.send(now, peer, path, &message, 0);
+            }
         }
         Transmit::Secure { path, payload } => match peer.session.seal(&inner::wrap(&payload)) {
             Some(message) => net.send(now, peer, path, &message, 0),

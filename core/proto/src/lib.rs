@@ -101,6 +101,7 @@
 //!                 hosts[to].secure_up(now, path(from), Role::Target);
 //!                 hosts[from].secure_up(now, path(to), Role::Initiator);
 //!             }
+//!             Transmit::Keepalive { .. } => {}
 //!             Transmit::Secure { payload, .. } => hosts[to].handle_secure(now, path(from), &payload, &mut Free),
 //!             Transmit::Datagram { mut payload, .. } => {
 //!                 if let Received::Data(range, _) = hosts[to].handle_datagram(now, path(from), &mut payload) {

@@ -218,6 +218,13 @@ impl Recent {
         (counter == highest || self.entries.front().is_some_and(close)).then_some(at)
     }
 
+    /// Whatever was sent before had its chance to arrive.
+    pub fn confirm_before(&mut self, at: Instant) {
+        while self.entries.front().is_some_and(|e| e.at < at) {
+            self.forget_oldest();
+        }
+    }
+
     /// Takes what was sent over these paths, oldest first.
     pub fn take(&mut self, mut lost: impl FnMut(&Entry) -> bool) -> Vec<Sent> {
         let (block, bytes) = (&self.block, &mut self.bytes);

@@ -122,19 +122,47 @@ fn senseless_answers_change_nothing() {
     assert!(sent.iter().any(|t| matches!(t, Transmit::Contact { fresh: true, .. })), "and a new handshake");
 }
 
+/// An echo request.
+const ECHO: [u8; 28] =
+    [0x45, 0, 0, 28, 0, 0, 0, 0, 64, 1, 0, 0, 10, 0, 0, 1, 10, 0, 0, 2, 8, 0, 0, 0, 0, 0, 0, 0];
+
 #[test]
-fn a_plain_peer_may_be_silent_for_two_seconds() {
+fn a_silent_path_to_a_plain_peer_has_its_own_round_trip_before_others_are_asked() {
     let start = Instant::now();
     let mut context = wanting(start, PeerKind::WireGuard);
-    context.secure_up(start, key(1, 1), Role::Initiator);
-    context.note_plain_sent(start, key(1, 1), 100);
+    let ms = Duration::from_millis;
+    let mut sent = until(&mut context, start, start);
+    assert!(matches!(sent[..], [Transmit::Contact { path, fresh: true }] if path == key(1, 1)), "{sent:?}");
+    let mut now = start + ms(40);
+    context.secure_up(now, key(1, 1), Role::Initiator);
+    until(&mut context, start, now + ms(3_000));
+    now += ms(3_000);
+    for _ in 0..5 {
+        context.note_plain_datagram(now, &ECHO);
+        sent = until(&mut context, now, now + ms(40));
+        assert!(sent.is_empty(), "{sent:?}");
+        now += ms(40);
+        context.note_plain_received(now, key(1, 1), 60);
+    }
+    context.note_plain_datagram(now, &ECHO);
     let state = |c: &Context| c.paths().find(|p| p.active).map(|p| (p.key, p.state));
-    let soon = start + Duration::from_millis(1_990);
-    until(&mut context, start, soon);
+    sent = until(&mut context, now, now + ms(199));
+    assert!(sent.is_empty(), "{sent:?}");
     assert_eq!(state(&context), Some((key(1, 1), PathState::Validated)));
-    let sent = until(&mut context, soon, start + Duration::from_millis(2_100));
+    let silent = now;
+    sent = until(&mut context, silent, silent + ms(390));
     assert_eq!(state(&context), Some((key(1, 1), PathState::Suspect)));
-    assert_eq!(sent.len(), 2, "a race over both paths: {sent:?}");
+    let over = |t: &Transmit| match t {
+        Transmit::Contact { path, fresh: true } => Some(*path),
+        _ => None,
+    };
+    assert_eq!(sent.iter().map(over).collect::<Vec<_>>(), [Some(key(1, 1)), Some(key(1, 1))], "by itself");
+    sent = until(&mut context, silent + ms(390), silent + ms(450));
+    assert_eq!(sent.iter().map(over).collect::<Vec<_>>(), [Some(key(2, 1))], "then the other");
+    context.secure_up(silent + ms(480), key(2, 1), Role::Initiator);
+    assert_eq!(state(&context), Some((key(2, 1), PathState::Validated)));
+    let again = context.poll_plain(silent + ms(480)).map(|(datagram, _)| datagram);
+    assert_eq!(again.as_deref(), Some(&ECHO[..]), "what went into the silence");
 }
 
 proptest! {
@@ -149,6 +177,7 @@ proptest! {
         for (what, interface_id, host, pause) in story.iter().copied() {
             let path = key(interface_id, host);
             match what {
+                0 if host == 1 => context.note_plain_datagram(now, &ECHO),
                 0 => context.note_plain_sent(now, path, 100),
                 1 => context.note_plain_received(now, path, 100),
                 2 => context.secure_up(now, path, Role::Initiator),

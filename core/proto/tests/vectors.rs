@@ -526,7 +526,31 @@ fn the_timers_are_as_documented() {
         ),
         ("epoch overlap", s(timing::EPOCH_OVERLAP)),
         ("SET and SHUT without an RTO", ms(timing::CONTROL_RETRY)),
-        ("plain WireGuard silence", s(timing::PLAIN_SILENCE)),
+        (
+            "own initiations, from the second round on",
+            format!("{} between interfaces", ms(timing::OWN_STAGGER)),
+        ),
+        (
+            "plain WireGuard: silence",
+            format!("{} to {}", ms(timing::PLAIN_SILENCE), ms(timing::PLAIN_LAWFUL)),
+        ),
+        (
+            "plain WireGuard: after a false alarm",
+            format!("{} to {}", s(timing::PLAIN_LENIENCE), s(timing::PLAIN_LENIENCE * 4)),
+        ),
+        (
+            "plain WireGuard: a try",
+            format!(
+                "{} at least, {} without a round trip; {} of a silent path",
+                ms(timing::PLAIN_WAIT.0),
+                ms(timing::PLAIN_WAIT.1),
+                timing::PLAIN_TRIES
+            ),
+        ),
+        ("plain WireGuard: called back after a try", ms(timing::PLAIN_RECALL)),
+        ("plain WireGuard: asked before a move to it", format!("after {}", s(timing::PLAIN_FRESH))),
+        ("plain WireGuard: first pause of a race", ms(timing::PLAIN_ROUND)),
+        ("plain WireGuard: unreachable", format!("after {}", s(timing::PLAIN_UNREACHABLE))),
         ("fresh", s(timing::FRESH)),
         (
             "padded PROBE",

@@ -135,6 +135,8 @@ pub fn pair(aead: Aead) -> Result<(Sealer, Opener)> {
                         own.secure_up(now, path, Role::Initiator);
                         other.secure_up(now, back, Role::Target);
                     }
+                    // To plain WireGuard peers only.
+                    Transmit::Keepalive { .. } => {}
                     Transmit::Secure { payload, .. } => other.handle_secure(now, back, &payload, &mut NoBook),
                     Transmit::Datagram { mut payload, .. } => {
                         other.handle_datagram(now, back, &mut payload);

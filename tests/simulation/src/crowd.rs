@@ -235,6 +235,8 @@ impl Crowd {
             match transmit {
                 Transmit::Datagram { path, payload } => self.send(at, path, Frame::Mast(payload)),
                 Transmit::Contact { path, .. } => self.send(at, path, Frame::Initiation),
+                // To plain WireGuard peers only.
+                Transmit::Keepalive { .. } => {}
                 Transmit::Secure { path, payload } => self.send(at, path, Frame::Secure(payload)),
             }
         }

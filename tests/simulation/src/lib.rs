@@ -22,6 +22,7 @@ mod bulk;
 mod crowd;
 mod network;
 mod traffic;
+pub mod wireguard;
 mod world;
 
 pub use bulk::BulkReport;

@@ -634,6 +634,8 @@ impl World {
                                 self.transmit(own, other, path, Frame::Initiation(id));
                             }
                         }
+                        // To plain WireGuard peers only.
+                        Transmit::Keepalive { .. } => {}
                         Transmit::Secure { path, payload } => {
                             if let Some(&session) = peer.sessions.last() {
                                 self.transmit(own, other, path, Frame::Secure(session, payload));

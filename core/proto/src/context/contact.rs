@@ -16,11 +16,13 @@ use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 use super::epoch::EpochState;
+use super::path::Path;
 use super::peer::Meeting;
 use super::{Context, Event, PathKey, PeerKind, Transmit, timing};
 use crate::crypto::{Aead, EpochKeys, Role};
 use crate::eid::EidBook;
-use crate::wire::{Capabilities, ContextIndex, EidPair, Epoch, Init, InitAck, Message, VERSION};
+use crate::interface::InterfaceId;
+use crate::wire::{Capabilities, ContextIndex, EidPair, Epoch, Init, InitAck, Message, PathId, VERSION};
 
 /// The race for first contact, and an INIT under way.
 #[derive(Default)]
@@ -29,12 +31,15 @@ pub(super) struct Contact {
     queue: VecDeque<PathKey>,
     next: Option<Instant>,
     round: u32,
+    /// The interface of the latest initiation.
+    over: Option<InterfaceId>,
     /// The next message begins a new handshake.
     fresh: bool,
     last_fresh: Option<Instant>,
     /// Where the WireGuard session answers.
     secure: Option<PathKey>,
-    init: Option<PendingInit>,
+    /// In a place of its own: it is there for a round trip.
+    init: Option<Box<PendingInit>>,
     /// When to send an INIT although the other end began.
     init_due: Option<Instant>,
     /// Answers given lately, to be repeated when their INITs are.
@@ -68,6 +73,14 @@ impl Drop for Answer {
 }
 
 impl Contact {
+    /// Asks these, in this order but for one thing: those of one interface come together.
+    fn order(&mut self, paths: &[PathKey]) {
+        let first = |key: &PathKey| paths.iter().position(|p| p.interface == key.interface);
+        let mut order = paths.to_vec();
+        order.sort_by_key(first);
+        self.queue = order.into();
+    }
+
     pub(super) fn stop(&mut self) {
         self.queue.clear();
         self.next = None;
@@ -84,6 +97,17 @@ impl Contact {
 
     fn running(&self) -> bool {
         self.next.is_some() || self.init.is_some()
+    }
+
+    /// The race is over.
+    pub(super) fn call_off(&mut self) {
+        self.queue.clear();
+        self.next = None;
+    }
+
+    /// When another handshake may be begun.
+    pub(super) fn fresh_from(&self) -> Option<Instant> {
+        self.last_fresh.map(|at| at + timing::CONTACT_MIN)
     }
 
     /// When the next handshake of the race is due.
@@ -142,26 +166,42 @@ impl Context {
         }
     }
 
+    /// Begins a race over all paths but one, which had its chance; the next round has that one, too.
+    pub(super) fn contact_elsewhere(&mut self, now: Instant, silent: PathId) {
+        self.contact.round = 0;
+        self.contact.order(&self.order(Some(silent)));
+        if self.contact.queue.is_empty() {
+            self.begin_round(now);
+        } else {
+            self.contact.fresh = true;
+            self.race(now);
+        }
+    }
+
     fn begin_round(&mut self, now: Instant) {
+        self.contact.order(&self.order(None));
+        self.start_round(now);
+    }
+
+    /// The paths to ask, in the order in which they are asked.
+    fn order(&self, but: Option<PathId>) -> Vec<PathKey> {
         let mut order: Vec<_> = self.paths.iter().collect();
         // What worked last comes first, then what the policy prefers, then the rest.
         order.sort_by_key(|p| {
             let rank = self.locals.interface(p.key.interface).and_then(|i| self.config.policy.rank(i));
             (!self.selection.is_active(p.id), rank.is_none(), p.heard.is_none(), rank, !p.remote_known)
         });
-        self.contact.queue =
-            order.iter().filter(|p| self.permitted(p)).map(|p| p.key).take(Self::MAX_PATHS).collect();
+        order.retain(|p| Some(p.id) != but && self.permitted(p));
+        order.iter().map(|p| p.key).take(Self::MAX_PATHS).collect()
+    }
+
+    fn start_round(&mut self, now: Instant) {
         self.contact.fresh = true;
         let earliest = self.contact.last_fresh.map_or(now, |at| at + timing::CONTACT_MIN);
         self.contact.next = (!self.contact.queue.is_empty()).then_some(now.max(earliest));
         if self.contact.race_at().is_some_and(|at| at <= now) {
             self.race(now);
         }
-    }
-
-    /// Whether a handshake was begun so lately that another must wait.
-    pub(super) fn too_soon(&self, now: Instant) -> bool {
-        self.contact.last_fresh.is_some_and(|at| now.saturating_duration_since(at) < timing::CONTACT_MIN)
     }
 
     pub(super) fn note_fresh(&mut self, now: Instant) {
@@ -177,18 +217,40 @@ impl Context {
             self.begin_round(now);
             return;
         };
-        let fresh = std::mem::take(&mut self.contact.fresh);
+        // The other end answers the first copy that it gets and takes the others for replays. Where that answer is lost on
+        // its way back, the first round brings nothing, nor would any other: so then each interface has its own.
+        let later = self.contact.round > 0;
+        let own = later && self.contact.over != Some(path.interface);
+        let fresh = std::mem::take(&mut self.contact.fresh) || own;
         if fresh {
             self.contact.last_fresh = Some(now);
         }
+        self.contact.over = Some(path.interface);
+        if self.peer.is_plain()
+            && let Some(at) = self.paths.iter().position(|p| p.key == path)
+            && let Some(path) = self.paths.get_mut(at)
+        {
+            path.probed = Some(now);
+        }
         self.transmits.push_back(Transmit::Contact { path, fresh });
-        let pause = if self.contact.queue.is_empty() { self.round_pause() } else { timing::STAGGER };
+        let pause = match self.contact.queue.front() {
+            None => self.round_pause(),
+            Some(next) if later && next.interface != path.interface => timing::OWN_STAGGER,
+            Some(_) => timing::STAGGER,
+        };
         self.contact.next = Some(now + pause);
     }
 
     /// The pause after a round without an answer.
     fn round_pause(&mut self) -> Duration {
-        let (first, most) = timing::CONTACT_RETRY;
+        let (mut first, most) = timing::CONTACT_RETRY;
+        if self
+            .active_at()
+            .is_some_and(|at| self.peer.is_plain() && self.paths.get(at).is_some_and(Path::carries))
+        {
+            let slowest = self.paths.iter().map(|p| p.rtt.expected()).max();
+            first = first.min(slowest.unwrap_or_default().max(timing::PLAIN_ROUND));
+        }
         let most = if self.contact.round > timing::PATIENT_ROUNDS { timing::CONTACT_PATIENT } else { most };
         let pause = (first * (1 << self.contact.round.min(6))).min(most);
         self.contact.round = self.contact.round.saturating_add(1);
@@ -216,6 +278,9 @@ impl Context {
         self.contact.secure = Some(path);
         if let Some(at) = self.add_path(path) {
             self.note_heard(now, at, 0, None);
+            if self.peer.is_plain() {
+                self.plain_secure(now, at, role == Role::Initiator);
+            }
             self.note_answer(now, at);
             self.plain_answer(now, path);
         }
@@ -232,6 +297,7 @@ impl Context {
             }
         }
         self.select(now, super::Reason::Better);
+        self.plain_recall(path);
     }
 
     /// A peer that spoke plain WireGuard is asked again on each connect only: it would say INIT itself.
@@ -265,14 +331,14 @@ impl Context {
         let bytes = Message::Init(init).encode();
         self.transmits.push_back(Transmit::Secure { path, payload: bytes.clone() });
         self.contact.init_due = None;
-        self.contact.init = Some(PendingInit {
+        self.contact.init = Some(Box::new(PendingInit {
             bytes,
             random,
             epoch: Epoch(number),
             eid_v4,
             tries: 1,
             next: now + timing::INIT_RETRY[0],
-        });
+        }));
     }
 
     pub(super) fn retry_init(&mut self, now: Instant) {

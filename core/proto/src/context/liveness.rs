@@ -9,7 +9,7 @@
 use std::time::{Duration, Instant};
 
 use super::path::{Outstanding, Path};
-use super::{Context, PathKey, PathState, Reason, Transmit, timing};
+use super::{Context, PathKey, PathState, Reason, timing};
 use crate::estimate::RttEstimator;
 use crate::fitness::Fitness;
 use crate::wire::{Flags, Message, Probe};
@@ -142,19 +142,7 @@ impl Context {
     /// Sends a PROBE over a path.
     pub(super) fn send_probe(&mut self, now: Instant, at: usize) {
         if self.peer.is_plain() {
-            let too_soon = self.too_soon(now);
-            if let Some(path) = self.paths.get_mut(at)
-                && path.state == PathState::Failed
-            {
-                if too_soon {
-                    path.retry = Some(now + timing::CONTACT_MIN);
-                    return;
-                }
-                path.probe = Some(Outstanding { sent: now, timeout: RttEstimator::MAX_RTO, tries: 1 });
-                let path = path.key;
-                self.note_fresh(now);
-                self.transmits.push_back(Transmit::Contact { path, fresh: true });
-            }
+            self.plain_ask(now, at);
             return;
         }
         if !self.keys.can_seal() {
@@ -242,6 +230,9 @@ impl Context {
     /// When the suspect active path has had its time, if another path has answered since it fell silent: the last PROBE of
     /// the burst, too, might have been answered by then.
     pub(super) fn verdict_due(&self) -> Option<Instant> {
+        if self.peer.is_plain() {
+            return None;
+        }
         let path = self.paths.get(self.active_at()?)?;
         let since = path.suspect_since?;
         let answered = self.paths.iter().any(|p| {
@@ -265,7 +256,7 @@ impl Context {
         self.fail(now, at, if peer_silent { Reason::PeerSilent } else { Reason::Silent });
     }
 
-    fn fail(&mut self, now: Instant, at: usize, reason: Reason) {
+    pub(super) fn fail(&mut self, now: Instant, at: usize, reason: Reason) {
         let active = self.active_at() == Some(at);
         let Some(path) = self.paths.get_mut(at) else { return };
         let (heard, key) = (path.heard, path.key);
@@ -319,14 +310,12 @@ impl Context {
     }
 
     pub(super) fn probe_due(&self, now: Instant, path: &Path) -> Option<Instant> {
-        if !self.keys.can_seal() && !self.peer.is_plain() || self.is_silenced(path) {
+        // With a plain WireGuard peer handshakes take their place: `plain_due`.
+        if !self.keys.can_seal() || self.peer.is_plain() || self.is_silenced(path) {
             return None;
         }
         if let Some(outstanding) = path.probe {
             return Some(outstanding.sent + outstanding.timeout);
-        }
-        if self.peer.is_plain() {
-            return if path.state == PathState::Failed { path.retry } else { None };
         }
         match path.state {
             PathState::Candidate | PathState::Validating => Some(now),
@@ -425,81 +414,6 @@ impl Context {
                     self.fail(now, at, Reason::Unreachable);
                 }
             }
-        }
-    }
-
-    // Plain WireGuard peers: a handshake takes the place of a PROBE.
-
-    /// Where data for a plain WireGuard peer shall go.
-    pub fn plain_path(&mut self, now: Instant) -> Option<PathKey> {
-        if self.selection.active().is_none() {
-            self.select(now, Reason::Better);
-        }
-        self.active_path()
-    }
-
-    /// Notes that data went to a plain WireGuard peer.
-    pub fn note_plain_sent(&mut self, now: Instant, key: PathKey, bytes: usize) {
-        self.last_data = Some(now);
-        if let Some(path) = self.paths.iter_mut().find(|p| p.key == key) {
-            path.tx_bytes += bytes as u64;
-            path.awaiting.get_or_insert(now);
-        }
-    }
-
-    /// Notes that an authentic WireGuard message came from the peer.
-    pub fn note_plain_received(&mut self, now: Instant, key: PathKey, bytes: usize) {
-        let Some(at) = self.add_path(key) else { return };
-        self.note_heard(now, at, bytes, None);
-        self.close_gap(now, Some(key));
-        if self.peer.is_plain()
-            && let Some(path) = self.paths.get_mut(at)
-        {
-            path.note_validated(now);
-            let paths = &self.paths;
-            let used = |at| paths.iter().any(|p| p.key.remote == at && p.carries());
-            self.remotes.note_answer(key.remote, used);
-            if self.selection.active().is_none() {
-                self.select(now, Reason::Restored);
-            }
-        }
-    }
-
-    pub(super) fn plain_silent(&self, now: Instant) -> bool {
-        let waiting = self.active_at().and_then(|at| self.paths.get(at)).and_then(|p| p.awaiting);
-        self.selection.active().is_none()
-            || waiting.is_some_and(|at| now.saturating_duration_since(at) > 2 * timing::PLAIN_SILENCE)
-    }
-
-    pub(super) fn plain_due(&self) -> Option<Instant> {
-        if !self.peer.is_plain() || self.contact_running() {
-            return None;
-        }
-        let path = self.paths.get(self.active_at()?).filter(|p| self.permitted(p))?;
-        Some(path.awaiting? + timing::PLAIN_SILENCE)
-    }
-
-    pub(super) fn plain_suspect(&mut self, now: Instant) {
-        if let Some(at) = self.active_at()
-            && let Some(path) = self.paths.get_mut(at)
-        {
-            let heard = path.heard;
-            path.state = PathState::Suspect;
-            path.suspect_since = Some(now);
-            self.selection.open_gap(heard);
-        }
-        self.start_contact(now);
-    }
-
-    /// A handshake over `key` was answered: a suspect path, which had its chance in the same race, has failed.
-    pub(super) fn plain_answer(&mut self, now: Instant, key: PathKey) {
-        let Some(at) = self.active_at() else { return };
-        let failed = self
-            .paths
-            .get(at)
-            .is_some_and(|p| p.key != key && matches!(p.state, PathState::Suspect | PathState::Candidate));
-        if self.peer.is_plain() && failed {
-            self.fail(now, at, Reason::Silent);
         }
     }
 }

@@ -14,6 +14,7 @@
 //! | `contact` | first contact, INIT, new epochs |
 //! | `control` | SET, PROBE, REPORT, SHUT: what comes in, what goes out |
 //! | `liveness` | probing, suspicion, failure, retry |
+//! | `plain` | plain WireGuard peers: silence, tries, what is to be expected |
 //! | `mtu` | asking paths what size they carry |
 //! | `fitness` | judging how fit paths are, and what follows |
 //! | `selection` | what is chosen, since when, and the silence that came with a move |
@@ -39,6 +40,7 @@ mod mtu;
 mod outflow;
 mod path;
 mod peer;
+mod plain;
 mod redundant;
 mod remotes;
 mod run;
@@ -77,6 +79,7 @@ use locals::Locals;
 use outflow::Outflow;
 use path::Path;
 use peer::Peer;
+use plain::Plain;
 use redundant::Spare;
 use remotes::{Remotes, reaches, zone};
 use selection::Selection;
@@ -150,6 +153,12 @@ pub enum Transmit {
         /// first, and takes the others for replays.
         fresh: bool,
     },
+    /// An empty message in the WireGuard session, where there is one: a plain WireGuard peer sends to where the latest came
+    /// from.
+    Keepalive {
+        /// Over this path.
+        path: PathKey,
+    },
     /// A message inside the WireGuard session.
     Secure {
         /// Over this path.
@@ -210,6 +219,8 @@ pub struct Context {
     selection: Selection,
 
     contact: Contact,
+    /// What is known of a plain WireGuard peer; made when first needed.
+    plain: Option<Box<Plain>>,
     keys: Keys,
     set: OwnSet,
     shutting: Option<(Instant, u32, ShutReason)>,
@@ -245,6 +256,7 @@ impl Context {
             paths: Vec::new(),
             selection: Selection::default(),
             contact: Contact::default(),
+            plain: None,
             keys: Keys::default(),
             set: OwnSet::default(),
             shutting: None,
@@ -399,7 +411,9 @@ impl Context {
     pub fn check(&mut self, now: Instant) {
         let stale =
             self.last_heard.is_none_or(|at| now.saturating_duration_since(at) > Duration::from_secs(3));
+        // A handshake of a plain WireGuard peer for each look would be too many.
         if stale
+            && !self.peer.is_plain()
             && let Some(at) = self.active_at()
             && self.paths.get(at).is_some_and(|p| p.probe.is_none())
         {
@@ -620,6 +634,7 @@ impl Context {
         self.last_heard = None;
         self.last_data = None;
         self.selection = Selection::default();
+        self.plain = None;
         // A drill ends with the context.
         self.silenced = None;
         self.contact.stop();

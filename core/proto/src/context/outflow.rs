@@ -151,6 +151,11 @@ impl Outflow {
         self.recent.confirm(path, epoch, highest)
     }
 
+    /// Whatever was sent before had its chance to arrive.
+    pub fn confirm_before(&mut self, at: Instant) {
+        self.recent.confirm_before(at);
+    }
+
     /// What was on its way over paths that do not work goes again, but for what has a copy over one that does.
     pub fn rescue(&mut self, works: impl Fn(PathId) -> bool) {
         self.resend(|e| !works(e.path) && !e.copy.is_some_and(|copy| works(copy.path)));

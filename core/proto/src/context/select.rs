@@ -6,7 +6,7 @@
 use std::time::{Duration, Instant};
 
 use super::path::Path;
-use super::{Context, Link, PathKey, PathState, timing};
+use super::{Context, Link, PathKey, PathState, Transmit, timing};
 use crate::fitness::{Ailment, Fitness};
 use crate::policy::{Advantage, Merit};
 use crate::wire::{AddressFlags, PathId};
@@ -145,6 +145,7 @@ impl Context {
             None => {
                 let next = self.afresh(Choice::Active);
                 self.move_to(now, next, why);
+                self.plain_lost(now);
             }
         }
         self.announce(now);
@@ -231,6 +232,11 @@ impl Context {
                     }
                 }
             }
+            if move_now && self.paths.get(at).is_some_and(|p| self.plain_stale(now, p)) {
+                // It is asked first.
+                self.plain_ask(now, at);
+                continue;
+            }
             if move_now && best.as_ref().is_none_or(|(m, ..)| candidate.key() < m.key()) {
                 best = Some((candidate, id, reason));
             }
@@ -270,6 +276,9 @@ impl Context {
             });
             if stale {
                 self.send_probe(now, at);
+            } else if let Some(path) = to_key.filter(|_| self.peer.is_plain()) {
+                // It sends to where it heard this end last.
+                self.transmits.push_back(Transmit::Keepalive { path });
             }
         }
         self.note_outage(now);
@@ -356,14 +365,5 @@ impl Context {
         }
         self.select(now, Reason::Drill);
         self.announce(now);
-    }
-
-    /// With a plain WireGuard peer no PROBE can validate a path, so one that was not tried is as good as any.
-    fn plain_candidate(&self) -> Option<PathId> {
-        if !self.peer.is_plain() {
-            return None;
-        }
-        let untried = self.paths.iter().filter(|p| p.state != PathState::Failed && self.permitted(p));
-        untried.min_by_key(|p| (self.merit(p).key(), p.id)).map(|p| p.id)
     }
 }

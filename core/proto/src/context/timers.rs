@@ -35,8 +35,8 @@ enum Timer {
     Verdict,
     /// No path works: the other end may have restarted.
     Recontact,
-    /// A plain WireGuard peer does not answer.
-    PlainSilence,
+    /// A plain WireGuard peer is silent, or a path to it is to be tried.
+    Plain,
     /// The next handshake of first contact.
     Race,
     /// INIT again.
@@ -68,7 +68,7 @@ impl Timer {
     const OTHERS: [Self; 15] = [
         Self::Verdict,
         Self::Recontact,
-        Self::PlainSilence,
+        Self::Plain,
         Self::Race,
         Self::Init,
         Self::OwnInit,
@@ -104,7 +104,7 @@ impl Context {
             }
             Timer::Verdict => self.verdict_due(),
             Timer::Recontact => self.recontact_due(),
-            Timer::PlainSilence => self.plain_due(),
+            Timer::Plain => self.plain_due(),
             Timer::Race => self.contact.race_at(),
             Timer::Init => self.contact.init_at(),
             Timer::OwnInit => self.contact.own_init_at(),
@@ -134,7 +134,7 @@ impl Context {
             }
             Timer::Verdict => self.judge(now),
             Timer::Recontact => self.start_contact(now),
-            Timer::PlainSilence => self.plain_suspect(now),
+            Timer::Plain => self.plain_drive(now),
             Timer::Race => self.race(now),
             Timer::Init => self.retry_init(now),
             Timer::OwnInit => self.send_init(now),
@@ -186,6 +186,10 @@ impl Context {
             }
         }
         self.doubt_what_was_better(now);
+        // What was found to be better may have to be asked first.
+        if self.due(now, Timer::Plain).is_some_and(|at| at <= now) {
+            self.plain_drive(now);
+        }
         self.keys.forget_unused(now);
         self.rest(now);
     }

@@ -135,9 +135,31 @@ pub const EPOCH_OVERLAP: Duration = Duration::from_secs(60);
 pub const CONTROL_RETRY: Duration = Duration::from_millis(250);
 /// SHUT is sent this many times at most.
 pub const SHUT_TRIES: u32 = 3;
-/// With WireGuard peers: data out and nothing in for this long starts a handshake over all paths. WireGuard's own
-/// keepalive answers only after 10 s, so a handshake, which is answered at once, takes the place of a PROBE.
-pub const PLAIN_SILENCE: Duration = Duration::from_secs(2);
+/// Between two initiations of their own over different interfaces, from the second round of first contact on: a
+/// WireGuard host holds one unconfirmed session, that of the latest.
+pub const OWN_STAGGER: Duration = Duration::from_millis(250);
+/// With plain WireGuard peers: no shorter silence means anything. Hosts pause, radios sleep, an acknowledgement may be
+/// delayed by 40 ms or more.
+pub const PLAIN_SILENCE: Duration = Duration::from_millis(200);
+/// No longer silence is lawful, whatever was sent: WireGuard sends a keepalive 10 s after it received data and sent none
+/// (its KEEPALIVE-TIMEOUT), and some look at their clock once a second only.
+pub const PLAIN_LAWFUL: Duration = Duration::from_millis(12_500);
+/// After a false alarm what was missed is not missed for so long; doubled with each in a row, up to four times.
+pub const PLAIN_LENIENCE: Duration = Duration::from_secs(60);
+/// A path that is silent is tried so often before others are: one answer may be lost.
+pub const PLAIN_TRIES: u32 = 2;
+/// No try waits for less (crypto, scheduling, a radio that wakes); and for so long where the round trip is not known.
+pub const PLAIN_WAIT: (Duration, Duration) = (Duration::from_millis(100), Duration::from_millis(500));
+/// After the try of another path the peer is called back to the active one: whatever it sends goes there until then. No
+/// sooner, and not before the try has come to it.
+pub const PLAIN_RECALL: Duration = Duration::from_millis(50);
+/// A path beside the active one that answered no longer ago is moved to without asking again.
+pub const PLAIN_FRESH: Duration = Duration::from_secs(10);
+/// The least pause after the first round over other paths when the active one to a plain WireGuard peer fell silent:
+/// somebody is waiting.
+pub const PLAIN_ROUND: Duration = Duration::from_millis(300);
+/// A plain WireGuard peer counts as unreachable when handshakes went without an answer for so long.
+pub const PLAIN_UNREACHABLE: Duration = Duration::from_secs(2);
 /// A size does not fit a path when so many PROBEs of it were not answered (RFC 8899's MAX_PROBES).
 pub const MTU_TRIES: u32 = 3;
 /// How long an answer to a padded PROBE may take beyond the path's timeout: a full-size packet takes 50 ms on a link of
