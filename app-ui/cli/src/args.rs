@@ -60,6 +60,8 @@ pub enum Command {
     Pin(PinArgs),
     /// Let the service choose again
     Unpin(UnpinArgs),
+    /// Refuse, rather than send around it, what belongs into a full tunnel that cannot carry it; or show whether
+    Protect(ProtectArgs),
     /// Show what happened
     Events(EventsArgs),
     /// Silence each path in turn, for a moment, and measure what traffic notices
@@ -92,6 +94,13 @@ pub enum PeerCommand {
         /// How to print the result.
         #[command(flatten)]
         format: Format,
+    },
+    /// Let everything go to a WireGuard server whose AllowedIPs are a default route, or only the rest of them
+    FullTunnel {
+        /// Its name
+        name: String,
+        /// Whether everything goes to it
+        switch: Switch,
     },
     /// Forget a peer
     Remove {
@@ -204,6 +213,25 @@ pub struct UnpinArgs {
     /// Only for this peer; otherwise for all, and for those to come
     #[arg(long)]
     pub peer: Option<String>,
+}
+
+/// On or off.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub enum Switch {
+    /// On
+    On,
+    /// Off
+    Off,
+}
+
+/// Arguments of `protect`.
+#[derive(Debug, Args)]
+pub struct ProtectArgs {
+    /// Switches it; without, shows what is set
+    pub switch: Option<Switch>,
+    /// How to print what is set.
+    #[command(flatten)]
+    pub format: Format,
 }
 
 /// Arguments of `events`.

@@ -90,7 +90,7 @@ fn peers_come_and_go() {
 
     assert_eq!(
         stage.run(&["peer", "add", "mast://x", "--name", "home"]).out,
-        "Added home. It is at 100.64.0.1.\nNote: `DNS` is left out.\n"
+        "Added home. It is at 100.64.0.1.\nNote: `DNS = 10.0.0.1` (line 4) is not set: the system's own name servers stay.\n"
     );
     assert_eq!(
         stage.run(&["peer", "add", file.to_str().unwrap(), "--json"]).json()["eid"]["remote_v4"],

@@ -15,7 +15,10 @@ use crate::error::{ControlError, ErrorCode, Mismatch, Why};
 use crate::event::Event;
 use crate::native;
 use crate::report::{DoctorReport, DrillProgress, DrillReport};
-use crate::request::{CheckPaths, Drill, Hello, Invite, PeerAdd, PeerNamed, PeerRemove, PolicySet, Request};
+use crate::request::{
+    CheckPaths, Drill, Hello, Invite, PeerAdd, PeerNamed, PeerRemove, PeerSet, PolicySet, Request,
+    SettingsSet,
+};
 use crate::response::{HelloReply, Invited, Notice, PeerAdded, PeerView};
 use crate::status::Status;
 use crate::transport::{Reader, Writer};
@@ -226,6 +229,22 @@ impl Client {
     /// As [`Client::call`].
     pub async fn policy_set(&mut self, policy: PolicySet) -> Result<(), ClientError> {
         self.done(&Request::PolicySet(policy)).await
+    }
+
+    /// Changes settings.
+    ///
+    /// # Errors
+    /// As [`Client::call`].
+    pub async fn settings_set(&mut self, set: SettingsSet) -> Result<(), ClientError> {
+        self.done(&Request::SettingsSet(set)).await
+    }
+
+    /// Changes what is chosen for one peer.
+    ///
+    /// # Errors
+    /// As [`Client::call`].
+    pub async fn peer_set(&mut self, set: PeerSet) -> Result<(), ClientError> {
+        self.done(&Request::PeerSet(set)).await
     }
 
     /// Looks for what is wrong.

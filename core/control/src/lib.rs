@@ -36,6 +36,7 @@ mod connection;
 mod error;
 mod event;
 mod native;
+mod note;
 mod report;
 mod request;
 mod response;
@@ -51,6 +52,7 @@ pub use client::{Client, ClientError, Subscription};
 pub use error::{ControlError, ErrorCode, InviteProblem, Mismatch, Side, Why};
 pub use event::{Ends, Event, SocketCause, What};
 pub use native::{Living, Socket, living, remove_stale_socket};
+pub use note::{Note, Noted};
 pub use report::{Check, DoctorReport, DrillProgress, DrillReport, DrillStep, Finding, Verdict};
 pub use request::{
     BudgetSet, CheckPaths, Drill, Hello, InterfaceSet, Invite, KeyUnlock, Metered, Pause, PeerAdd, PeerFile,

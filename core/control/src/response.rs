@@ -6,6 +6,7 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 
 use crate::event::Event;
+use crate::note::Note;
 use crate::report::DoctorReport;
 use crate::status::{Eids, InterfaceKind, InterfaceStatus, PeerStatus, Status};
 
@@ -173,9 +174,9 @@ pub struct PeerAdded {
     pub name: String,
     /// The endpoint identifiers, as far as they are known yet.
     pub eid: Eids,
-    /// What of it is not used, or not yet, and why: sentences for the user.
+    /// What of it is not used, or not yet, and why.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub notes: Vec<String>,
+    pub notes: Vec<Note>,
 }
 
 /// An invite was made.

@@ -107,21 +107,28 @@ pub struct PlainPeer {
     pub allowed: Vec<Prefix>,
     /// The user does not want everything to go to it: the ranges that together are a default route are left out.
     pub split: bool,
+    /// Its file wants no routes (`Table = off`): none is set on the host, and everything does not go to it.
+    pub unrouted: bool,
     /// `PersistentKeepalive` in seconds.
     pub keepalive: Option<u16>,
     /// `PrivateKey` of the interface section, where it differs from this host's own key.
     pub private_key: Option<zeroize::Zeroizing<[u8; 32]>>,
+    /// `MTU` of the interface section: no larger datagram goes to it, in bytes.
+    pub mtu: Option<u16>,
 }
 
 impl PlainPeer {
     /// The ranges in force.
     pub fn ranges(&self) -> impl Iterator<Item = Prefix> + '_ {
-        self.allowed.iter().copied().filter(|range| !(self.split && self.is_default(*range)))
+        self.allowed
+            .iter()
+            .copied()
+            .filter(|range| !((self.split || self.unrouted) && self.is_default(*range)))
     }
 
     /// Whether everything goes to it; none where its ranges are no default route.
     pub fn full_tunnel(&self) -> Option<bool> {
-        self.allowed.iter().any(|range| self.is_default(*range)).then_some(!self.split)
+        self.allowed.iter().any(|range| self.is_default(*range)).then_some(!self.split && !self.unrouted)
     }
 
     /// A default route, or one of the two halves as which such routes are often written; a half alone is none.

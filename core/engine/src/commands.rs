@@ -200,7 +200,9 @@ impl<P: Platform> Engine<P> {
         let Some(plain) = peer.config.plain.as_mut().filter(|p| p.full_tunnel().is_some()) else {
             return Err(EngineError::NoFullTunnel { peer: name.to_owned() });
         };
-        if std::mem::replace(&mut plain.split, !on) == on {
+        // Whoever switches it on wants its routes.
+        let routed = on && std::mem::replace(&mut plain.unrouted, false);
+        if std::mem::replace(&mut plain.split, !on) == on || routed {
             let config = peer.config.clone();
             self.reroute(id);
             self.tell_change(Change::Peer(config));

@@ -316,7 +316,7 @@ impl Inward {
             return;
         }
         if clamp::is_candidate(datagram)
-            && let Some(mtu) = parts.peers.get(&from).and_then(|p| p.context.inner_mtu())
+            && let Some(mtu) = parts.peers.get(&from).and_then(|p| p.inner_mtu())
         {
             clamp::mss(datagram, mtu, partial);
         }

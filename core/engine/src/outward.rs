@@ -165,7 +165,7 @@ fn put<T: Tun, U: Udp>(
         let Some(room) = outbox.room(id, class, flags, length) else { continue };
         frame.write(at, room);
         if clamp::is_candidate(room)
-            && let Some(mtu) = parts.peers.get(&id).and_then(|p| p.context.inner_mtu())
+            && let Some(mtu) = parts.peers.get(&id).and_then(|p| p.inner_mtu())
         {
             clamp::mss(room, mtu, frame.partial);
         }
@@ -183,7 +183,7 @@ fn flush<T: Tun, U: Udp>(outbox: &mut Outbox, parts: &mut Parts<'_, T, U>) {
     };
     parts.touched.add(id);
     if peer.is_plain() {
-        flush_plain(now, id, peer, parts.net, outbox);
+        flush_plain(now, id, peer, parts.net, parts.tun, outbox);
         return;
     }
     let (class, flags, stride) = (outbox.class(), outbox.flags(), outbox.stride());
@@ -229,13 +229,8 @@ fn flush<T: Tun, U: Udp>(outbox: &mut Outbox, parts: &mut Parts<'_, T, U>) {
             }
             Outgoing::Held => outbox.skip(count),
             Outgoing::TooBig { mtu } => {
-                parts.net.counters.add("too_big");
-                let first = outbox.first();
-                let answer = if parts.net.too_big.take(now) { icmp::too_big(first, mtu) } else { None };
+                refuse(now, parts.net, parts.tun, outbox.first(), mtu);
                 outbox.skip(count);
-                if let (Some(answer), Some(tun)) = (answer, parts.tun) {
-                    hand_over(tun, &mut parts.net.counters, &answer);
-                }
             }
         }
     }
@@ -243,13 +238,27 @@ fn flush<T: Tun, U: Udp>(outbox: &mut Outbox, parts: &mut Parts<'_, T, U>) {
 }
 
 /// Seals and sends what was put together for a plain WireGuard peer, again as datagrams of one length.
-fn flush_plain<U: Udp>(now: Instant, id: PeerId, peer: &mut Peer, net: &mut Net<U>, outbox: &mut Outbox) {
+///
+/// Without PROBEs no more is known of sizes than the file's MTU and what the interfaces refuse; the host is told of both.
+fn flush_plain<T: Tun, U: Udp>(
+    now: Instant,
+    id: PeerId,
+    peer: &mut Peer,
+    net: &mut Net<U>,
+    tun: Option<&T>,
+    outbox: &mut Outbox,
+) {
     let (class, partial) = (outbox.class(), outbox.flags().contains(Flags::PARTIAL));
     let (frames, messages) = outbox.plain();
     let mut run = PlainRun { class, ..PlainRun::default() };
+    let before = peer.inner_mtu();
     for frame in frames {
         let end = frame.len().saturating_sub(DATA_TAILROOM);
         let Some(datagram) = frame.get_mut(DATA_HEADROOM..end) else { continue };
+        if let Some(mtu) = before.filter(|mtu| datagram.len() > *mtu) {
+            refuse(now, net, tun, datagram, mtu);
+            continue;
+        }
         if partial && !checksum::complete(datagram) {
             net.counters.add("host_malformed");
             continue;
@@ -284,7 +293,27 @@ fn flush_plain<U: Udp>(now: Instant, id: PeerId, peer: &mut Peer, net: &mut Net<
         }
     }
     run.send(now, peer, net, messages);
+    if let Some(mtu) = peer.inner_mtu().filter(|mtu| before.is_some_and(|before| *mtu < before)) {
+        // The interface refused them just now.
+        for frame in outbox.plain().0 {
+            let end = frame.len().saturating_sub(DATA_TAILROOM);
+            let datagram = frame.get(DATA_HEADROOM..end);
+            if let Some(datagram) = datagram.filter(|d| d.len() > mtu && before.is_some_and(|b| d.len() <= b))
+            {
+                refuse(now, net, tun, datagram, mtu);
+            }
+        }
+    }
     outbox.clear();
+}
+
+/// Tells the host that a datagram of its own does not fit.
+fn refuse<T: Tun, U: Udp>(now: Instant, net: &mut Net<U>, tun: Option<&T>, datagram: &[u8], mtu: usize) {
+    net.counters.add("too_big");
+    let answer = if net.too_big.take(now) { icmp::too_big(datagram, mtu) } else { None };
+    if let (Some(answer), Some(tun)) = (answer, tun) {
+        hand_over(tun, &mut net.counters, &answer);
+    }
 }
 
 /// Sealed datagrams for a plain WireGuard peer that leave together.

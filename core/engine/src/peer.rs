@@ -57,6 +57,13 @@ impl Peer {
         self.context.kind() == Some(PeerKind::WireGuard)
     }
 
+    /// The largest datagram of the host that goes to it now, in bytes: what the paths in use take, and what its file
+    /// allows.
+    pub fn inner_mtu(&self) -> Option<usize> {
+        let file = self.config.plain.as_ref().and_then(|p| p.mtu).map(usize::from);
+        [self.context.inner_mtu(), file].into_iter().flatten().min()
+    }
+
     /// This host's IPv6 EID and the peer's; a plain WireGuard peer has none. The peer's follows from its key,
     /// whatever it claims.
     pub fn eid_v6(&self) -> Option<(Ipv6Addr, Ipv6Addr)> {

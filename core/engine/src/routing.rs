@@ -128,6 +128,8 @@ pub(crate) struct Claim {
     pub own: Vec<IpAddr>,
     /// Its addresses, each with the preferred source.
     pub ranges: Vec<(Prefix, Option<IpAddr>)>,
+    /// The host has no routes to them of this service's making.
+    pub unrouted: bool,
 }
 
 impl Claim {
@@ -147,6 +149,7 @@ impl Claim {
                 claim.ranges.push((range, source));
             }
             claim.own.extend(addresses);
+            claim.unrouted = plain.unrouted;
         }
         claim
     }
@@ -219,7 +222,8 @@ impl Routing {
         for (id, claim) in &self.claims {
             let has = |claimants: Option<&Claimants>| claimants.is_some_and(|c| c.first == *id);
             network.addresses.extend(claim.own.iter().filter(|own| has(self.own.get(own))));
-            network.routes.extend(claim.ranges.iter().filter(|(range, _)| {
+            let routed = claim.ranges.iter().filter(|_| !claim.unrouted);
+            network.routes.extend(routed.filter(|(range, _)| {
                 if is_host(*range) {
                     has(self.exact.get(&range.address))
                 } else {
@@ -284,7 +288,8 @@ mod tests {
 
     fn claim(own: &[&str], ranges: &[&str]) -> Claim {
         let own: Vec<_> = own.iter().map(|a| ip(a)).collect();
-        Claim { ranges: ranges.iter().map(|r| (prefix(r), own.first().copied())).collect(), own }
+        let ranges = ranges.iter().map(|r| (prefix(r), own.first().copied())).collect();
+        Claim { ranges, own, unrouted: false }
     }
 
     fn datagram(source: &str, destination: &str) -> Vec<u8> {
@@ -366,7 +371,7 @@ mod tests {
         for number in 0..10_000_u32 {
             let site = IpAddr::from(Ipv4Addr::from_bits(0x0a00_0000 | number << 8));
             let range = Prefix { address: site, length: 24 };
-            let claim = Claim { own: vec![ip("fd4d::1")], ranges: vec![(range, None)] };
+            let claim = Claim { own: vec![ip("fd4d::1")], ranges: vec![(range, None)], unrouted: false };
             routing.update(PeerId(number + 1), claim);
         }
         routing.update(PeerId(0), claim(&["fd4d::1"], &["0.0.0.0/0", "::/0"]));

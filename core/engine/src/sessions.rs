@@ -154,7 +154,11 @@ impl<P: Platform> Engine<P> {
             }
         }
         if let Some(role) = outcome.complete {
-            peer.context.secure_up(now, path, role);
+            if outcome.superseded {
+                peer.context.secure_superseded(now, path);
+            } else {
+                peer.context.secure_up(now, path, role);
+            }
             if peer.is_plain() {
                 for message in peer.session.queued() {
                     self.net.send_plain(now, peer, &message, 0);

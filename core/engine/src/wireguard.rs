@@ -133,6 +133,8 @@ pub(crate) struct Outcome {
     pub index: Option<u32>,
     /// A handshake is complete.
     pub complete: Option<Role>,
+    /// It is not the latest that this end began.
+    pub superseded: bool,
     /// An IP datagram from inside the session.
     pub inner: Option<Packet>,
 }
@@ -143,6 +145,8 @@ pub(crate) struct Session {
     pub identity: Arc<Identity>,
     /// The latest initiation, to be sent again over other paths.
     initiation: Option<Packet>,
+    /// This host's index of the latest initiation, whoever wanted it.
+    latest: Option<u32>,
     /// The session that this end's response began: the other end must use it first.
     unconfirmed: Option<u32>,
     complete_at: Option<Instant>,
@@ -166,7 +170,15 @@ impl Session {
             indices.table.clone(),
             Arc::clone(&identity.limiter),
         );
-        Self { tunn, identity, initiation: None, unconfirmed: None, complete_at: None, ticking: false }
+        Self {
+            tunn,
+            identity,
+            initiation: None,
+            latest: None,
+            unconfirmed: None,
+            complete_at: None,
+            ticking: false,
+        }
     }
 
     pub fn set_preshared_key(&mut self, key: Option<[u8; 32]>) {
@@ -180,6 +192,7 @@ impl Session {
             self.keep_time();
             let initiation = self.tunn.format_handshake_initiation(true);
             index = initiation.as_ref().map(|i| i.sender_idx.get());
+            self.latest = index.or(self.latest);
             self.initiation = initiation.map(Packet::into_bytes);
         }
         (self.initiation.as_deref().unwrap_or_default(), index)
@@ -190,7 +203,10 @@ impl Session {
         let mut outcome = Outcome::default();
         match &message {
             WgKind::HandshakeInit(_) => self.keep_time(),
-            WgKind::HandshakeResp(_) => outcome.complete = Some(Role::Initiator),
+            WgKind::HandshakeResp(response) => {
+                outcome.complete = Some(Role::Initiator);
+                outcome.superseded = self.latest.is_some_and(|latest| latest != response.receiver_idx.get());
+            }
             WgKind::CookieReply(_) => {}
             WgKind::Data(data) => {
                 if self.unconfirmed == Some(data.header.receiver_idx.get()) {
@@ -228,7 +244,9 @@ impl Session {
 
     /// Seals an IP datagram; without a session it waits for one, and a handshake may begin.
     pub fn seal_or_queue(&mut self, inner: &[u8]) -> (Option<Packet>, Option<u32>) {
-        tagged(self.tunn.handle_outgoing_packet(Packet::copy_from(inner), None))
+        let (message, index) = tagged(self.tunn.handle_outgoing_packet(Packet::copy_from(inner), None));
+        self.latest = index.or(self.latest);
+        (message, index)
     }
 
     /// Seals what waited for the session.
@@ -239,7 +257,9 @@ impl Session {
 
     /// WireGuard's own timers, about once a second, where WireGuard carries the data.
     pub fn tick(&mut self) -> (Option<Packet>, Option<u32>) {
-        tagged(self.tunn.update_timers().ok().flatten())
+        let (message, index) = tagged(self.tunn.update_timers().ok().flatten());
+        self.latest = index.or(self.latest);
+        (message, index)
     }
 
     /// Forgets the keys of a session that is no longer needed. Tells when to be called again.

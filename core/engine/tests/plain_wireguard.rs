@@ -80,6 +80,8 @@ impl Server {
             eid_v4: None,
             plain: Some(PlainPeer {
                 split: false,
+                unrouted: false,
+                mtu: None,
                 addresses: vec![Prefix { address: OWN.into(), length: 24 }],
                 allowed: vec![Prefix { address: SERVER.into(), length: 24 }],
                 keepalive: None,

@@ -145,6 +145,10 @@ fn a_silent_path_to_a_plain_peer_has_its_own_round_trip_before_others_are_asked(
         context.note_plain_received(now, key(1, 1), 60);
     }
     context.note_plain_datagram(now, &ECHO);
+    let mut segment = [0_u8; 48];
+    segment[..12].copy_from_slice(&[0x45, 0, 0, 48, 0, 0, 0, 0, 64, 6, 0, 0]);
+    segment[32] = 0x50;
+    context.note_plain_datagram(now, &segment);
     let state = |c: &Context| c.paths().find(|p| p.active).map(|p| (p.key, p.state));
     sent = until(&mut context, now, now + ms(199));
     assert!(sent.is_empty(), "{sent:?}");
@@ -152,6 +156,8 @@ fn a_silent_path_to_a_plain_peer_has_its_own_round_trip_before_others_are_asked(
     let silent = now;
     sent = until(&mut context, silent, silent + ms(390));
     assert_eq!(state(&context), Some((key(1, 1), PathState::Suspect)));
+    assert!(!context.take_plain(silent + ms(390), Flags::NONE, &ECHO), "it waits");
+    assert!(context.take_plain(silent + ms(390), Flags::NONE, &segment), "a copy of this does no harm");
     let over = |t: &Transmit| match t {
         Transmit::Contact { path, fresh: true } => Some(*path),
         _ => None,
@@ -161,8 +167,10 @@ fn a_silent_path_to_a_plain_peer_has_its_own_round_trip_before_others_are_asked(
     assert_eq!(sent.iter().map(over).collect::<Vec<_>>(), [Some(key(2, 1))], "then the other");
     context.secure_up(silent + ms(480), key(2, 1), Role::Initiator);
     assert_eq!(state(&context), Some((key(2, 1), PathState::Validated)));
-    let again = context.poll_plain(silent + ms(480)).map(|(datagram, _)| datagram);
-    assert_eq!(again.as_deref(), Some(&ECHO[..]), "what went into the silence");
+    let next = |context: &mut Context| context.poll_plain(silent + ms(480)).map(|(datagram, _)| datagram);
+    assert_eq!(next(&mut context).as_deref(), Some(&segment[..]), "TCP that went into the silence");
+    assert_eq!(next(&mut context).as_deref(), Some(&ECHO[..]), "what waited for the verdict");
+    assert_eq!(next(&mut context), None, "and nothing that may have arrived");
 }
 
 proptest! {

@@ -9,6 +9,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use mast_control::{Note, Noted};
 use mast_engine::api::{Happening, Moved, PublicKey, What};
 use mast_engine::reach::why_unreachable;
 use mast_engine::{Heard, Reader};
@@ -189,7 +190,7 @@ async fn attend(daemon: &Daemon, watches: &mut Watches, key: PublicKey, answers:
         LOST
     };
     let Some(name) = daemon.store().peer(&key).map(|peer| peer.name) else { return true };
-    for note in found.notes {
+    for note in found.notes.into_iter().map(|note| Note::from(note).text) {
         if watch.told.insert(note.clone()) {
             daemon.note_text(&name, note);
         }
@@ -263,7 +264,7 @@ async fn look_up(names: Vec<Endpoint>) -> Vec<Answer> {
 pub(crate) struct Found {
     pub addresses: Vec<SocketAddr>,
     /// What of it is not used, and why.
-    pub notes: Vec<String>,
+    pub notes: Vec<Noted>,
 }
 
 impl Found {
@@ -288,7 +289,7 @@ impl Found {
                 }
             }
             if let Some(why) = useless {
-                found.notes.push(format!("{name} leads to an address that is of no use: {why}"));
+                found.notes.push(Noted::UselessAddress { name: name.to_string(), problem: why.to_string() });
             }
             lists.push((name, useful));
         }
@@ -303,11 +304,11 @@ impl Found {
         for (name, list) in lists {
             let used = list.iter().filter(|at| found.addresses.contains(at)).count();
             if used < list.len() {
-                found.notes.push(format!(
-                    "{name} has {} addresses, of which {used} are tried: a peer is given no more than {MOST} by its \
-                     names, so that its other addresses have their turn",
-                    list.len()
-                ));
+                found.notes.push(Noted::ManyAddresses {
+                    name: name.to_string(),
+                    count: list.len(),
+                    tried: used,
+                });
             }
         }
         found
@@ -339,7 +340,7 @@ mod tests {
         let found = Found::look_up(&name("localhost:7")).await;
         assert!(found.addresses.is_empty(), "{found:?}");
         assert!(
-            found.notes[0].contains("localhost:7") && found.notes[0].contains("this machine itself"),
+            matches!(&found.notes[0], Noted::UselessAddress { name, problem } if name == "localhost:7" && problem.contains("this machine itself")),
             "{found:?}"
         );
     }
@@ -353,7 +354,10 @@ mod tests {
         assert_eq!(found.addresses.len(), MOST);
         assert!(few.iter().all(|a| found.addresses.contains(a)), "{found:?}");
         assert_eq!(found.notes.len(), 1, "{found:?}");
-        assert!(found.notes[0].contains("big.example:7 has 40 addresses, of which 6 are tried"), "{found:?}");
+        assert!(
+            matches!(&found.notes[0], Noted::ManyAddresses { name, count: 40, tried: 6 } if name == "big.example:7"),
+            "{found:?}"
+        );
     }
 
     #[test]

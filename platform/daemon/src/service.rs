@@ -7,8 +7,8 @@ use std::time::{Duration, SystemTime};
 
 use mast_control::{
     BudgetSet, Caller, ControlError, Drill, DrillProgress, DrillReport, DrillStep, Eids, InterfaceSet,
-    Invite, Invited, KeyPlace, KeyUnlock, Logs, Metered, Notices, PeerAdd, PeerAdded, PeerFile, PeerView,
-    PolicyMode, PolicySet, Request, Response, Service, SettingsSet, Story, What, Why, timestamp,
+    Invite, Invited, KeyPlace, KeyUnlock, Logs, Metered, Note, Noted, Notices, PeerAdd, PeerAdded, PeerFile,
+    PeerView, PolicyMode, PolicySet, Request, Response, Service, SettingsSet, Story, What, Why, timestamp,
     words as say,
 };
 use mast_engine::Choose;
@@ -65,7 +65,12 @@ impl Service for MastService {
             Request::History => Ok(Response::History(self.0.samples().report())),
             Request::Logs => Ok(Response::Logs(Logs { lines: log_ring::lines() })),
             Request::PeerSet(set) => match set.full_tunnel {
-                Some(on) => done(self.0.engine.set_full_tunnel(&set.name, on).await),
+                Some(on) => {
+                    if on {
+                        self.check_full_tunnel(&set.name)?;
+                    }
+                    done(self.0.engine.set_full_tunnel(&set.name, on).await)
+                }
                 None => Ok(Response::DONE),
             },
             Request::KeyHandOver => Ok(Response::Key(self.0.key.lock().await.hand_over())),
@@ -281,18 +286,10 @@ impl MastService {
             let mut peer = wg.peer;
             peer.name = if several { format!("{name}-{}", index + 1) } else { name.clone() };
             let earlier = known.iter().chain(peers.iter().map(|(p, _)| p));
-            for other in earlier.filter(|p| p.public_key != peer.public_key) {
-                if let Some(range) = shared_range(other, &peer) {
-                    return Err(ControlError::of(Why::RangeTaken {
-                        peer: peer.name,
-                        range: range.to_string(),
-                        other: other.name.clone(),
-                    }));
-                }
-            }
+            free(&peer, earlier)?;
             peers.push((peer, wg.endpoint.filter(|e| e.address().is_none())));
         }
-        let (mut added, mut notes): (Vec<PeerAdded>, Vec<String>) = (Vec::new(), Vec::new());
+        let (mut added, mut notes): (Vec<PeerAdded>, Vec<Noted>) = (Vec::new(), Vec::new());
         for (mut peer, host) in peers {
             if let Some(host) = &host {
                 if let Some(at) = host.zoned() {
@@ -320,11 +317,21 @@ impl MastService {
         let mut first =
             added.into_iter().next().ok_or_else(|| ControlError::invalid("the file has no peer"))?;
         notes.extend(read.notes);
-        for note in &notes {
-            self.0.note_text(&first.name, note);
+        first.notes = notes.into_iter().map(Note::from).collect();
+        for note in &first.notes {
+            self.0.note_text(&first.name, note.text.clone());
         }
-        first.notes = notes;
         Ok(first)
+    }
+
+    /// Whether everything may go to a peer: not while it goes to another.
+    fn check_full_tunnel(&self, name: &str) -> Result<(), ControlError> {
+        let known = self.0.store().peers();
+        let Some(mut peer) = known.iter().find(|p| p.name == name).cloned() else { return Ok(()) };
+        if let Some(plain) = &mut peer.plain {
+            (plain.split, plain.unrouted) = (false, false);
+        }
+        free(&peer, known.iter())
     }
 
     /// Whether every zone is an interface that is used: no other ever leads to the peer.
@@ -398,6 +405,17 @@ impl MastService {
         };
         done(self.0.engine.set_policy(set.peer.as_deref(), policy).await)
     }
+}
+
+/// Whether no range of a peer leads to one of the others already.
+fn free<'a>(peer: &PeerConfig, others: impl Iterator<Item = &'a PeerConfig>) -> Result<(), ControlError> {
+    for other in others.filter(|p| p.public_key != peer.public_key) {
+        if let Some(range) = shared_range(other, peer) {
+            let (peer, range, other) = (peer.name.clone(), range.to_string(), other.name.clone());
+            return Err(ControlError::of(Why::RangeTaken { peer, range, other }));
+        }
+    }
+    Ok(())
 }
 
 fn done(result: Result<(), EngineError>) -> Result<Response, ControlError> {

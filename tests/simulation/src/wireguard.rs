@@ -198,6 +198,16 @@ impl Plain {
         plain
     }
 
+    /// The number of what the host said last.
+    pub fn said(&self) -> u32 {
+        self.numbers
+    }
+
+    /// The client's session, and those that the server takes: not confirmed, current, before that.
+    pub fn sessions(&self) -> (Option<u64>, [Option<u64>; 3]) {
+        (self.session, [self.offered, self.current, self.previous])
+    }
+
     /// Virtual time since the start.
     pub fn now(&self) -> Duration {
         self.now
@@ -378,7 +388,11 @@ impl Plain {
                 self.session = Some(id);
                 // It must use the session at once.
                 self.fly(true, link, Frame::Data(id, None));
-                self.context.secure_up(now, key, Role::Initiator);
+                if id + 1 == self.next_initiation {
+                    self.context.secure_up(now, key, Role::Initiator);
+                } else {
+                    self.context.secure_superseded(now, key);
+                }
             }
             Frame::Data(_, inside) => {
                 self.context.note_plain_received(now, key, 100);
@@ -426,12 +440,15 @@ impl Plain {
                     self.fly(false, link, Frame::Data(session, None));
                 }
             }
-            for talk in 0..next.len() {
-                let (at, says, every) = next[talk];
-                if at <= self.now {
-                    next[talk].0 = at + every;
-                    if says == Says::Down { self.say_down() } else { self.say(says) }
+            let mut said = Vec::new();
+            for (at, says, every) in &mut next {
+                if *at <= self.now {
+                    *at += *every;
+                    said.push(*says);
                 }
+            }
+            for says in said {
+                if says == Says::Down { self.say_down() } else { self.say(says) }
             }
         }
     }

@@ -8,6 +8,7 @@ mod paths;
 mod peers;
 mod pin;
 mod power;
+mod protect;
 mod status;
 mod version;
 
@@ -79,10 +80,14 @@ async fn dispatch(command: Command, mut context: Context) -> Outcome {
             peers::add(context, &source, name, format).await
         }
         Command::Peer(PeerCommand::Remove { name }) => peers::remove(context, &name).await,
+        Command::Peer(PeerCommand::FullTunnel { name, switch }) => {
+            protect::full_tunnel(context, name, switch).await
+        }
         Command::Invite(args) => invite::make(context, args).await,
         Command::Mode(args) => mode::run(context, args).await,
         Command::Pin(args) => pin::pin(context, args).await,
         Command::Unpin(args) => pin::unpin(context, args).await,
+        Command::Protect(args) => protect::run(context, args).await,
         Command::Events(args) => events::show(context, &args).await,
         Command::Drill(args) => diagnose::drill(context, args).await,
         Command::Doctor(format) => diagnose::doctor(context, format).await,

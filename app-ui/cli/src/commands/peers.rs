@@ -5,7 +5,7 @@ use std::io::{self, Read};
 use std::path::Path;
 use std::process::ExitCode;
 
-use mast_control::{PeerAdd, PeerFile, words};
+use mast_control::{MAX_LINE, PeerAdd, PeerFile, words};
 
 use super::{Context, Outcome};
 use crate::args::Format;
@@ -14,8 +14,8 @@ use crate::output::table::Table;
 use crate::output::text::{clean, cleaned};
 use crate::output::units;
 
-/// The longest file that is sent; a WireGuard file with hundreds of peers fits.
-const MAX_FILE: u64 = 128 * 1024;
+/// More is not even read: the service takes no longer request, whatever is in it.
+const MAX_FILE: u64 = MAX_LINE as u64;
 
 pub async fn list(context: &mut Context, format: Format) -> Outcome {
     let status = context.client().await?.status().await?;
@@ -60,7 +60,7 @@ pub async fn add(context: &mut Context, source: &str, name: Option<String>, form
     let place = if eids.is_empty() { String::new() } else { format!(" It is at {}.", eids.join(", ")) };
     context.out.line(format!("Added {}.{place}", added.name))?;
     for note in added.notes {
-        context.out.line(format!("Note: {note}."))?;
+        context.out.line(format!("Note: {}.", words::note(&note)))?;
     }
     Ok(ExitCode::SUCCESS)
 }
@@ -100,10 +100,14 @@ fn unreadable(source: &str, why: &io::Error) -> Failure {
 }
 
 fn read(stream: impl Read) -> io::Result<String> {
-    let mut contents = String::new();
-    stream.take(MAX_FILE + 1).read_to_string(&mut contents)?;
+    let mut contents = Vec::new();
+    stream.take(MAX_FILE + 1).read_to_end(&mut contents)?;
     if contents.len() as u64 > MAX_FILE {
-        return Err(io::Error::other("it is too long for a WireGuard file"));
+        return Err(io::Error::other(format!(
+            "it is longer than {} KiB, which is what mastd takes: split it, or put wider ranges for many narrow ones",
+            MAX_FILE / 1024
+        )));
     }
-    Ok(contents)
+    // Comments may be in any encoding: what counts is ASCII.
+    Ok(String::from_utf8(contents).unwrap_or_else(|e| String::from_utf8_lossy(e.as_bytes()).into_owned()))
 }

@@ -33,7 +33,7 @@ impl Service for Script {
             Request::PeerAdd(_) => Ok(Response::PeerAdded(PeerAdded {
                 name: "home".into(),
                 eid: Eids { remote_v4: Some("100.64.0.1".into()), ..Eids::default() },
-                notes: vec!["`DNS` is left out".into()],
+                notes: vec![mast_control::Noted::NameServers { servers: "10.0.0.1".into(), line: 4 }.into()],
             })),
             Request::PeerRemove(peer) if peer.name == "home" => Ok(Response::DONE),
             Request::PeerRemove(peer) => {

@@ -5,6 +5,7 @@
 
 mod event;
 mod link;
+mod note;
 mod now;
 mod report;
 mod summary;
@@ -12,6 +13,8 @@ pub mod units;
 
 pub use event::{moved, reason};
 pub use link::{Link, called, links, standing};
+pub use note::note;
+pub(crate) use note::noted;
 pub use now::{Light, Now};
 pub use report::{drill_progress, drill_verdict, finding, remedy, silenced};
 pub use summary::{Tone, missing, of_all, of_peer, policy};
@@ -37,15 +40,24 @@ pub fn refusal(why: &Why) -> String {
             "`{}` cannot be the name of a peer: up to 64 bytes, without control characters",
             name.escape_debug()
         ),
-        Why::PeerExists { name } => format!("there is a peer `{name}` already"),
-        Why::KeyExists { name } => format!("that key is the peer `{name}` already"),
-        Why::OwnKey => "that is this machine's own key".to_owned(),
+        Why::PeerExists { name } => {
+            format!("there is a peer `{name}` already: give the new one another name, or remove the old one")
+        }
+        Why::KeyExists { name } => {
+            format!("that key is the peer `{name}` already: remove it first, if this shall take its place")
+        }
+        Why::OwnKey => "that is this machine's own key: a peer has the other machine's".to_owned(),
         Why::Configured { name, file } => format!(
             "`{name}` stands in {file}, from where it would come back: remove it there, then restart mastd"
         ),
         Why::RangeTaken { peer, range, other } => format!(
-            "AllowedIPs of `{peer}` holds {range}, which leads to `{other}` already: remove one of the two, or make \
-             the range narrower"
+            "AllowedIPs of `{peer}` holds {range}, which leads to `{other}` already: {}, remove one of the two, or make \
+             the range narrower",
+            if range.ends_with("/0") || range.ends_with("/1") {
+                format!("switch its full tunnel off (`mast peer full-tunnel {other} off`)")
+            } else {
+                "take the range out of one of the two files".to_owned()
+            }
         ),
         Why::BadFile { file, problem } => format!("{file} is not usable: {problem}"),
         Why::PlainMode { peer, mode } => format!(

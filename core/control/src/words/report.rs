@@ -2,7 +2,7 @@
 
 use super::{list, units};
 use crate::report::{DrillReport, DrillStep, Finding, Verdict};
-use crate::status::PeerState;
+use crate::status::{PeerKind, PeerState};
 
 /// How a drill begins.
 pub fn drill_progress(peer: &str, links: usize) -> String {
@@ -78,6 +78,9 @@ pub fn finding(finding: &Finding) -> String {
         }
         Finding::ClockFine => "the clock goes forward".to_owned(),
         Finding::Peer { unwanted: true, .. } => "not wanted: MAST is down".to_owned(),
+        Finding::Peer { state: PeerState::Down, kind: PeerKind::Wireguard, paths: 0, .. } => {
+            "no address of the server can be tried".to_owned()
+        }
         Finding::Peer { state, paths, heard_s, .. } => {
             let heard = match heard_s {
                 Some(ago) => format!("last heard {ago} s ago"),
@@ -114,6 +117,22 @@ pub fn remedy(finding: &Finding) -> Option<&'static str> {
         }
         Finding::ClockYears | Finding::ClockBack { .. } => Some(CLOCK),
         Finding::Peer { unwanted: true, .. } => None,
+        // Nobody installs MAST there, nor pairs with it.
+        Finding::Peer { state, kind: PeerKind::Wireguard, paths, .. } => match state {
+            PeerState::Connected => None,
+            PeerState::Connecting | PeerState::Down if *paths == 0 => Some(
+                "see that `Endpoint` in its file names an address that a network of this machine leads to",
+            ),
+            PeerState::Connecting | PeerState::Down => Some(
+                "see that the server runs, that `Endpoint` has its UDP port and nothing on the way holds that back, that \
+                 `PublicKey` is the server's, and that the server knows this machine's key (a WireGuard server answers \
+                 nobody else)",
+            ),
+            PeerState::Unreachable | PeerState::Unknown => Some(
+                "see that the server runs and still knows this machine's key, and that a firewall or portal here does \
+                 not hold back UDP",
+            ),
+        },
         Finding::Peer { state, paths, .. } => match state {
             PeerState::Connected => None,
             PeerState::Down if *paths == 0 => {
@@ -129,5 +148,27 @@ pub fn remedy(finding: &Finding) -> Option<&'static str> {
             }
         },
         _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn advice_suits_the_kind_of_peer() {
+        for state in [PeerState::Down, PeerState::Connecting, PeerState::Unreachable, PeerState::Unknown] {
+            for paths in [0, 2] {
+                let of = |kind| {
+                    let peer = "nas".to_owned();
+                    let found = Finding::Peer { peer, state, kind, paths, heard_s: None, unwanted: false };
+                    remedy(&found).unwrap_or_default()
+                };
+                let plain = of(PeerKind::Wireguard);
+                assert!(!plain.contains("mast") && !plain.contains("pair"), "{state:?} {plain}");
+                assert!(plain.contains("server") || plain.contains("Endpoint"), "{state:?} {plain}");
+                assert!(!of(PeerKind::Mast).contains("server"), "{state:?}");
+            }
+        }
     }
 }

@@ -6,19 +6,24 @@
 //! - *silence* is judged by what this peer answered so far, for each kind of datagram by itself: what was answered within
 //!   a round trip is missed soon, what never was is not missed before WireGuard's own keepalive would have come;
 //! - a silent path is *tried* by a handshake over it, and given its own round trip for the answer, twice. Only then
-//!   handshakes race over the others, and the first that is answered takes over. What went into the silence goes again;
+//!   handshakes race over the others, and the first that is answered takes over;
+//! - *what went into the silence* goes again, as far as that is TCP, which drops what it has. Nobody else may get a datagram
+//!   twice, and whether it arrived is not known: so from the suspicion on it waits for the verdict, for a moment;
 //! - a path that nobody tried is a *candidate*: where it would be better than the one that carries data, by the user's
 //!   policy or by cost, a handshake goes over it, when it appears and now and then. Any other is left in peace: it is
 //!   tried when it is needed.
 //!
 //! A server sends to where the latest authentic message came from, a handshake among them. So after each try of another
 //! path it is called back by a message over the one that carries data. And it holds one unconfirmed session, that of the
-//! latest handshake: so there is one try at a time.
+//! latest handshake: so there is one try at a time, and where an earlier handshake is answered after a later one left, as
+//! in a race, another one follows at once.
 
 use std::time::{Duration, Instant};
 
 use super::path::{Outstanding, Path};
 use super::{Context, PathKey, PathState, Reason, Transmit, timing};
+use crate::crypto::Role;
+use crate::estimate::RttEstimator;
 use crate::policy::Merit;
 use crate::wire::{Epoch, Flags, PathId};
 
@@ -63,6 +68,14 @@ impl Expects {
             _ => Some(Self::Unknown),
         }
     }
+}
+
+fn is_tcp(datagram: &[u8]) -> bool {
+    let protocol = match datagram.first().map(|b| b >> 4) {
+        Some(4) => datagram.get(9),
+        _ => datagram.get(6),
+    };
+    protocol == Some(&6)
 }
 
 /// How soon one kind of datagram was answered lately.
@@ -113,8 +126,11 @@ impl Tempo {
 
     /// When its silence is a reason to doubt the path, if `habit` tells how soon this kind is answered.
     fn due(&self, habit: &Self, rtt: Duration) -> Option<Instant> {
-        let due = self.awaiting? + habit.patience(rtt);
-        Some(self.lenient.map_or(due, |until| due.max(until)))
+        let awaiting = self.awaiting?;
+        let due = awaiting + habit.patience(rtt);
+        // A keepalive comes from any peer that gets data.
+        let lawful = awaiting + timing::PLAIN_LAWFUL.max(rtt * 2);
+        Some(self.lenient.map_or(due, |until| due.max(until)).min(lawful))
     }
 
     /// The path works, and what it waits for does not come all the same.
@@ -133,6 +149,8 @@ pub(super) struct Plain {
     trial: Option<Trial>,
     /// When the peer is called back to the path that carries data.
     recall: Option<Instant>,
+    /// The peer may not hold the session that this end seals with.
+    unsure: bool,
 }
 
 impl Plain {
@@ -169,8 +187,8 @@ impl Context {
         self.active_path()
     }
 
-    /// A datagram of the host is about to go to a plain WireGuard peer. Where no path works it is held, for
-    /// [`Context::poll_plain`], and `false` comes back.
+    /// A datagram of the host is about to go to a plain WireGuard peer. Where no path works, or it is better not sent into
+    /// a silence, it is held for [`Context::poll_plain`], and `false` comes back.
     pub fn take_plain(&mut self, now: Instant, flags: Flags, datagram: &[u8]) -> bool {
         self.last_data = Some(now);
         if self.plain_path(now).is_none() {
@@ -178,7 +196,18 @@ impl Context {
             self.hurry(now);
             return false;
         }
+        if self.plain_waits(now) && !is_tcp(datagram) {
+            self.outflow.hold(now, flags, datagram);
+            return false;
+        }
         true
+    }
+
+    /// Whether a verdict on the active path is about to come.
+    fn plain_waits(&self, now: Instant) -> bool {
+        let active = self.active_at().and_then(|at| self.paths.get(at));
+        let suspect = active.filter(|p| p.state == PathState::Suspect).and_then(|p| p.suspect_since);
+        suspect.is_some_and(|since| now.saturating_duration_since(since) < timing::PLAIN_UNREACHABLE)
     }
 
     /// Notes what was inside a message to a plain WireGuard peer: what is to be expected, and what goes again should the
@@ -191,12 +220,17 @@ impl Context {
                 tempo.awaiting.get_or_insert(now);
             }
         }
-        self.outflow.keep(now, id, (Epoch(0), 0), (0, Flags::NONE), datagram);
+        if is_tcp(datagram) {
+            self.outflow.keep(now, id, (Epoch(0), 0), (0, Flags::NONE), datagram);
+        }
     }
 
     /// A datagram of the host for a plain WireGuard peer that was held, or goes again, if a path works.
     pub fn poll_plain(&mut self, now: Instant) -> Option<(Vec<u8>, Flags)> {
         if !self.peer.is_plain() || self.outflow.is_clear() || self.selection.active().is_none() {
+            return None;
+        }
+        if self.plain_waits(now) {
             return None;
         }
         self.outflow.next_length(now)?;
@@ -241,6 +275,7 @@ impl Context {
         let rtt = path.rtt.expected();
         if let Some(plain) = &mut self.plain {
             plain.trial.take_if(|trial| trial.path == id);
+            plain.unsure = false;
             if active {
                 let due = plain.due(rtt);
                 for (tempo, due) in plain.tempo.iter_mut().zip(due) {
@@ -270,10 +305,38 @@ impl Context {
         let once = path.probe.is_none_or(|o| o.tries == 1);
         // When a handshake was last sent over it, if that was not answered before.
         let sent = path.probed.filter(|sent| began && once && path.acknowledged.is_none_or(|a| a < *sent));
-        if let Some(sent) = sent {
-            path.rtt.sample(now.saturating_duration_since(sent));
+        let took = sent.map(|sent| now.saturating_duration_since(sent));
+        // A longer one is that of a handshake which WireGuard's own timers began.
+        if let Some(took) = took.filter(|took| *took < RttEstimator::MAX_RTO) {
+            path.rtt.sample(took);
         }
         self.plain_heard(now, at, false);
+    }
+
+    /// [`Context::secure_up`] as the initiator, by a handshake that was not the latest that left. A plain WireGuard peer may
+    /// hold the session of the latest alone, so that whatever is sent in this one is lost: once more, over the path that
+    /// answers, and with all the time that it needs.
+    pub fn secure_superseded(&mut self, now: Instant, key: PathKey) {
+        if self.peer.is_plain()
+            && let Some(path) = self.paths.iter_mut().find(|p| p.key == key)
+        {
+            // When that handshake left is not known any more.
+            path.probed = None;
+        }
+        let under_way = self.plain.as_ref().and_then(|p| p.trial);
+        self.secure_up(now, key, Role::Initiator);
+        let Some(at) = self.paths.iter().position(|p| p.key == key && self.peer.is_plain()) else { return };
+        let id = self.paths.get(at).map(|p| p.id);
+        if under_way.is_none() {
+            self.plain_try(now, at, 1);
+        }
+        let plain = self.plain.get_or_insert_default();
+        // Another handshake for each such answer would supersede the next one: the latest is waited for.
+        plain.unsure = under_way.is_some();
+        plain.trial = under_way.or(plain.trial);
+        if let Some(trial) = plain.trial.as_mut().filter(|trial| Some(trial.path) == id) {
+            trial.until = now + RttEstimator::MAX_RTO;
+        }
     }
 
     /// A handshake over a path was answered: the active one, if that is another and did not answer in its own time, has
@@ -367,7 +430,8 @@ impl Context {
         let rtt = active.rtt.expected();
         let silence = plain.and_then(|p| p.due(rtt).into_iter().flatten().min());
         let tries = self.paths.iter().filter_map(|p| self.plain_try_due(p)).min();
-        let next = [silence, tries].into_iter().flatten().min();
+        let unsure = plain.filter(|p| p.unsure).map(|_| self.started);
+        let next = [silence, tries, unsure].into_iter().flatten().min();
         let next = next.map(|at| self.contact.fresh_from().map_or(at, |from| at.max(from)));
         [next, recall].into_iter().flatten().min()
     }
@@ -443,6 +507,10 @@ impl Context {
                 path.suspect_since = Some(now);
             }
             self.selection.open_gap(heard);
+            self.plain_try(now, active, 1);
+            return;
+        }
+        if std::mem::take(&mut plain.unsure) {
             self.plain_try(now, active, 1);
             return;
         }

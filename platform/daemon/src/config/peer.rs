@@ -108,6 +108,8 @@ fn read(section: &mut Section<'_, '_, '_>, line: usize) -> Option<Found> {
         eid_v4,
         plain: plain.then(|| PlainPeer {
             split: false,
+            unrouted: false,
+            mtu: None,
             addresses: addresses.map(|a| a.value).unwrap_or_default(),
             allowed: allowed.map(|a| a.value.into_iter().map(masked).collect()).unwrap_or_default(),
             keepalive: keepalive.map(|k| k.value).filter(|k| *k != 0),
@@ -137,8 +139,10 @@ fn eid_v4(section: &mut Section<'_, '_, '_>) -> Option<EidPair> {
     Some(pair)
 }
 
-/// A range that both claim. Ranges inside one another are fine: the narrower wins, as with WireGuard.
+/// A range that both claim as things are in effect. Ranges inside one another are fine: the narrower wins, as with
+/// WireGuard.
 pub(crate) fn shared_range(a: &PeerConfig, b: &PeerConfig) -> Option<Prefix> {
     let (a, b) = (a.plain.as_ref()?, b.plain.as_ref()?);
-    b.allowed.iter().copied().find(|range| a.allowed.iter().any(|other| masked(*other) == masked(*range)))
+    let taken: std::collections::BTreeSet<_> = a.ranges().map(masked).collect();
+    b.ranges().find(|range| taken.contains(&masked(*range)))
 }

@@ -226,6 +226,8 @@ impl StoredPeer {
                 addresses: plain.addresses.iter().copied().map(Range).collect(),
                 allowed_ips: plain.allowed.iter().copied().map(Range).collect(),
                 split: plain.split,
+                unrouted: plain.unrouted,
+                mtu: plain.mtu,
                 keepalive: plain.keepalive,
                 private_key: plain.private_key.as_deref().map(Key::of),
             }),
@@ -291,6 +293,8 @@ impl StoredPeer {
                 addresses: plain.addresses.iter().map(|r| r.0).collect(),
                 allowed: plain.allowed_ips.iter().map(|r| r.0).collect(),
                 split: plain.split,
+                unrouted: plain.unrouted,
+                mtu: plain.mtu,
                 keepalive: plain.keepalive,
                 private_key: plain.private_key.as_ref().map(|k| k.0.clone()),
             }),
@@ -326,6 +330,11 @@ pub(super) struct Plain {
     /// Its default route is left out.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub split: bool,
+    /// Its file wants no routes.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub unrouted: bool,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub mtu: Option<u16>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub keepalive: Option<u16>,
     #[serde(default, skip_serializing_if = "Option::is_none")]

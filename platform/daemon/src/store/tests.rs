@@ -58,6 +58,8 @@ fn everything_survives_a_restart() {
         eid_v4: None,
         plain: Some(PlainPeer {
             split: true,
+            unrouted: true,
+            mtu: Some(1280),
             addresses: vec![prefix("10.8.0.2/24")],
             allowed: vec![prefix("0.0.0.0/0"), prefix("::/0")],
             keepalive: Some(25),
