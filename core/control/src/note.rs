@@ -92,6 +92,11 @@ pub enum Noted {
         /// Where the peer begins.
         line: usize,
     },
+    /// Everything of one version of IP goes to the peer, and nothing of the other.
+    OneVersion {
+        /// `IPv4` or `IPv6`: what goes to it.
+        tunnel: String,
+    },
     /// Two sections have one key, and are one peer.
     OnePeer {
         /// Where the later begins.

@@ -131,6 +131,13 @@ impl PlainPeer {
         self.allowed.iter().any(|range| self.is_default(*range)).then_some(!self.split && !self.unrouted)
     }
 
+    /// Whether everything of this version of IP goes to it.
+    pub fn is_full_for(&self, family: Family) -> bool {
+        let of =
+            |range: &Prefix| range.address.is_ipv4() == (family == Family::V4) && self.is_default(*range);
+        self.full_tunnel() == Some(true) && self.allowed.iter().any(of)
+    }
+
     /// A default route, or one of the two halves as which such routes are often written; a half alone is none.
     fn is_default(&self, range: Prefix) -> bool {
         let is_other_half = |other: &Prefix| {

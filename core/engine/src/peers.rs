@@ -10,6 +10,7 @@ use mast_proto::Random;
 use crate::api::{PeerConfig, PlainPeer, PublicKey};
 use crate::directory::Directory;
 use crate::due::{Alarms, Touched};
+use crate::os::Family;
 use crate::peer::{Peer, PeerId};
 use crate::wireguard::Identity;
 
@@ -98,6 +99,12 @@ impl Peers {
     /// Whether one is a full tunnel.
     pub fn has_full_tunnel(&self) -> bool {
         let full = |peer: &Peer| peer.config.plain.as_ref().and_then(PlainPeer::full_tunnel) == Some(true);
+        self.present().any(full)
+    }
+
+    /// Whether one is, for this version of IP.
+    pub fn has_full_tunnel_for(&self, family: Family) -> bool {
+        let full = |peer: &Peer| peer.config.plain.as_ref().is_some_and(|plain| plain.is_full_for(family));
         self.present().any(full)
     }
 

@@ -204,10 +204,15 @@ impl<P: Platform> Engine<P> {
         }
     }
 
-    /// Both versions of IP, also where the tunnel is for one only: the other would be a way around it.
+    /// What a full tunnel takes; and IPv6 beside one for IPv4, for it would be a way around it that few think of. A tunnel
+    /// for IPv6 alone is there to have IPv6 at all, mostly over IPv4: that is left alone.
     fn protection(&self) -> std::collections::BTreeSet<Family> {
-        let protect = self.up && self.settings.protect && self.peers.has_full_tunnel();
-        if protect { [Family::V4, Family::V6].into() } else { Default::default() }
+        let full = |family| self.up && self.settings.protect && self.peers.has_full_tunnel_for(family);
+        let (v4, v6) = (full(Family::V4), full(Family::V6));
+        [(v4, Family::V4), (v4 || v6, Family::V6)]
+            .into_iter()
+            .filter_map(|(yes, f)| yes.then_some(f))
+            .collect()
     }
 
     /// The service ends.

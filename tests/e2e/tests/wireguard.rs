@@ -140,7 +140,45 @@ fn a_plain_peer_follows_out_of_a_silent_blackhole() {
         let mark = session.mark();
         net.train.blackhole_wifi(true).unwrap();
         net.moves_to("cell");
-        session.with_gap("WireGuard peer: blackhole", mark, Duration::from_secs(12));
+        session.with_gap("WireGuard peer: blackhole", mark, Duration::from_millis(1_500));
+        session.survives();
+    });
+}
+
+/// Each handshake arrives, and no answer comes back.
+#[test]
+fn a_plain_peer_leaves_a_link_that_loses_the_way_back() {
+    lab(|| {
+        let net = net();
+        let session = net.session();
+        let mark = session.mark();
+        net.train.deafen_wifi(true).unwrap();
+        net.moves_to("cell");
+        session.with_gap("WireGuard peer: way back lost", mark, Duration::from_millis(2_000));
+        session.survives();
+    });
+}
+
+#[test]
+fn a_plain_peer_is_pinned_and_comes_back_to_the_wifi() {
+    lab(|| {
+        let net = net();
+        let session = net.session();
+        for link in ["cell", "wifi", "cell"] {
+            let since = std::time::Instant::now();
+            mast(&net.laptop, &["pin", link]).good();
+            net.moves_to(link);
+            println!("WireGuard peer: pinned to {link} after {:?}", since.elapsed());
+        }
+        mast(&net.laptop, &["unpin"]).good();
+        net.moves_to("wifi");
+        net.train.set_wifi(false).unwrap();
+        net.moves_to("cell");
+        net.train.set_wifi(true).unwrap();
+        let since = std::time::Instant::now();
+        net.moves_to("wifi");
+        println!("WireGuard peer: back on the Wi-Fi after {:?}", since.elapsed());
+        assert!(since.elapsed() < Duration::from_secs(12));
         session.survives();
     });
 }

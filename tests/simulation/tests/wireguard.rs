@@ -199,6 +199,34 @@ fn back_on_the_wifi_after_its_return() {
     });
 }
 
+/// Two links that cost nothing: the quicker carries, as with MAST peers, and again after its return.
+#[test]
+fn of_two_free_links_the_quicker_carries() {
+    for v6 in [false, true] {
+        for (one, other) in [(10, 60), (40, 60), (150, 20), (600, 60)] {
+            let mut all = links(v6, one, other);
+            all[1].interface.metered = false;
+            let quick = usize::from(other < one);
+            let mut net = Plain::new(all, one);
+            net.run(15 * SECOND, &[(Says::Echo, ms(100))]);
+            assert_eq!(net.active(), Some(quick), "{one} {other}");
+            net.set_up(quick, false);
+            net.run(25 * SECOND, &[(Says::Echo, ms(100))]);
+            assert_eq!(net.active(), Some(1 - quick), "{one} {other}");
+            net.set_up(quick, true);
+            net.run(35 * SECOND, &[(Says::Echo, ms(100))]);
+            assert_eq!(net.active(), Some(quick), "{one} {other}");
+            (net.links[quick].deaf_in, net.links[quick].deaf_out) = (true, true);
+            net.run(50 * SECOND, &[(Says::Echo, ms(100))]);
+            (net.links[quick].deaf_in, net.links[quick].deaf_out) = (false, false);
+            net.run(85 * SECOND, &[(Says::Echo, ms(100))]);
+            assert_eq!(net.active(), Some(quick), "{one} {other}");
+            let begun = net.handshakes.len();
+            assert!(begun < 40, "{one} {other}: {:?}", net.handshakes);
+        }
+    }
+}
+
 /// A blackhole that heals without a sign from the system.
 #[test]
 fn back_on_the_wifi_when_it_answers_again() {

@@ -122,6 +122,14 @@ impl Train {
         self.wifi.blackhole(on, on)
     }
 
+    /// Discards silently in the routers what comes down to the laptop over the Wi-Fi, or no longer; what it sends arrives.
+    ///
+    /// # Errors
+    /// When the system refuses.
+    pub fn deafen_wifi(&self, on: bool) -> Result<()> {
+        self.wifi.blackhole(false, on)
+    }
+
     /// The Wi-Fi gets another network, `Net(1, to)`; the old addresses are taken away first.
     ///
     /// # Errors

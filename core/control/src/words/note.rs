@@ -49,6 +49,15 @@ pub(crate) fn noted(what: &Noted) -> String {
         Noted::NothingAllowed { line } => {
             format!("the [Peer] in line {line} has no `AllowedIPs`: nothing goes to it")
         }
+        Noted::OneVersion { tunnel } if tunnel == "IPv6" => {
+            "all IPv6 goes to it and no IPv4, which goes its usual way; leak protection leaves that alone"
+                .to_owned()
+        }
+        Noted::OneVersion { .. } => {
+            "all IPv4 goes to it and no IPv6, which goes around it if this machine has any; \
+             `mast protect on` refuses that"
+                .to_owned()
+        }
         Noted::OnePeer { line, first } => {
             format!(
                 "the [Peer] in line {line} has the key of the one in line {first}: they are taken as one peer"

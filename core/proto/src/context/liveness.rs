@@ -142,7 +142,7 @@ impl Context {
     /// Sends a PROBE over a path.
     pub(super) fn send_probe(&mut self, now: Instant, at: usize) {
         if self.peer.is_plain() {
-            self.plain_ask(now, at);
+            self.plain_probe(now, at);
             return;
         }
         if !self.keys.can_seal() {

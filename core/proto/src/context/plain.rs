@@ -369,18 +369,31 @@ impl Context {
     }
 
     /// A path is to be tried, if there is any use in that.
+    pub(super) fn plain_probe(&mut self, now: Instant, at: usize) {
+        let useful = |p: &Path| self.selection.is_active(p.id) || self.plain_attractive(p);
+        if self.paths.get(at).is_some_and(useful) {
+            self.plain_ask(now, at);
+        }
+    }
+
+    /// A path is to be tried.
     pub(super) fn plain_ask(&mut self, now: Instant, at: usize) {
         if let Some(path) = self.paths.get_mut(at) {
             path.retry = Some(now);
         }
     }
 
-    /// Whether a path would be better than the active one, by the user's policy or by cost; how quick it is and how much
-    /// it loses is known only of those in use.
+    /// Whether a path would be better than the active one: by the user's policy, by cost, or by its round trip, which is to be
+    /// found out where that costs nothing.
     fn plain_attractive(&self, path: &Path) -> bool {
         let Some(active) = self.active_at().and_then(|at| self.paths.get(at)) else { return true };
         let (merit, now) = (self.merit(path), self.merit(active));
-        let like = Merit { rank: merit.rank, wish: merit.wish, metered: merit.metered, ..now };
+        let rtt = match path.rtt.smoothed() {
+            Some(rtt) => rtt,
+            None if merit.metered => now.rtt,
+            None => Duration::ZERO,
+        };
+        let like = Merit { rank: merit.rank, wish: merit.wish, metered: merit.metered, rtt, ..now };
         like.advantage_over(&now).is_some()
     }
 
@@ -399,11 +412,11 @@ impl Context {
         if self.selection.is_active(path.id) {
             return path.retry;
         }
-        if !self.plain_attractive(path) {
-            return None;
-        }
         if path.state == PathState::Validated {
             return path.retry;
+        }
+        if !self.plain_attractive(path) {
+            return None;
         }
         // Of several addresses of the peer, one that answers over the interface is enough.
         let enough = self.paths.iter().any(|p| {

@@ -17,7 +17,7 @@ use std::fmt;
 use mast_control::Noted;
 
 use mast_engine::api::{AddressSource, Addresses, PeerConfig, PlainPeer};
-use mast_engine::os::Prefix;
+use mast_engine::os::{Family, Prefix};
 use mast_proto::PeerKind;
 use zeroize::Zeroizing;
 
@@ -364,7 +364,14 @@ impl Parser {
             notes.push(Noted::NoAddress);
         }
         let drafts = sole(drafts, &mut notes);
-        let peers = drafts.into_iter().filter_map(|draft| self.of(draft)).collect();
+        let peers: Vec<WgPeer> = drafts.into_iter().filter_map(|draft| self.of(draft)).collect();
+        for plain in peers.iter().filter_map(|p| p.peer.plain.as_ref()) {
+            match [Family::V4, Family::V6].map(|family| plain.is_full_for(family)) {
+                [true, false] => notes.push(Noted::OneVersion { tunnel: "IPv4".to_owned() }),
+                [false, true] => notes.push(Noted::OneVersion { tunnel: "IPv6".to_owned() }),
+                _ => {}
+            }
+        }
         Ok(WgFile { peers, notes })
     }
 

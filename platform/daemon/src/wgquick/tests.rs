@@ -155,6 +155,18 @@ fn what_forbids_is_obeyed_or_told() {
 }
 
 #[test]
+fn a_tunnel_for_one_version_of_ip_is_told() {
+    for (allowed, expected) in
+        [("0.0.0.0/0", Some("IPv4")), ("::/0, 10.0.0.0/8", Some("IPv6")), ("::/0, 0.0.0.0/0", None)]
+    {
+        let (plain, notes) = one(&format!("{HEAD}[Peer]\nPublicKey = KEY_B\nAllowedIPs = {allowed}\n"));
+        let expected = expected.map(|tunnel: &str| Noted::OneVersion { tunnel: tunnel.to_owned() });
+        assert_eq!(notes, Vec::from_iter(expected), "{allowed}");
+        assert_eq!(plain.full_tunnel(), Some(true));
+    }
+}
+
+#[test]
 fn keys_that_commands_set_are_not_this_hosts_own() {
     let refused = |text: &str| {
         let error = read(text).unwrap_err();
