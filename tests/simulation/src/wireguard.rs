@@ -110,6 +110,7 @@ pub fn interface(id: u8, v6: bool, metered: bool) -> Interface {
         metered,
         addresses: vec![address],
         link_local: None,
+        outlook: Default::default(),
         usable: true,
     }
 }
