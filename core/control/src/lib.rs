@@ -64,7 +64,7 @@ pub use response::{
 };
 pub use server::{Notices, Server, ServerError, ServerOptions, Service};
 pub use status::{
-    AtStart, Eids, InterfaceKind, InterfaceStatus, KeyPlace, Layer, PathState, PathStatus, PeerKind,
+    AtStart, Eids, Fitness, InterfaceKind, InterfaceStatus, KeyPlace, Layer, PathState, PathStatus, PeerKind,
     PeerState, PeerStatus, PolicyMode, PolicyStatus, Settings, Status, Trouble, TroubleCause, Via,
 };
 

@@ -234,6 +234,9 @@ pub struct PathStatus {
     pub state: PathState,
     /// Whether the context sends over it now.
     pub active: bool,
+    /// How fit it is to carry data, where it works.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub fitness: Option<Fitness>,
     /// Smoothed round-trip time in milliseconds, once measured.
     #[serde(default)]
     pub srtt_ms: Option<f64>,
@@ -395,10 +398,22 @@ words! {
 }
 
 words! {
+    /// How fit a path is to carry data.
+    Fitness {
+        /// Nothing speaks against it.
+        Fit = "fit",
+        /// It carries, but worse than it can.
+        Strained = "strained",
+        /// It loses or delays too much: any other is better.
+        Unfit = "unfit",
+    } else Unknown = "unknown"
+}
+
+words! {
     /// Who chooses the path, and whether one carries data or several.
     #[derive(Default)]
     PolicyMode {
-        /// The service: unmetered first, then health, then round-trip time.
+        /// The service: the cheapest path that is fit, then the quickest.
         #[default]
         Auto = "auto",
         /// The user, by a list.

@@ -5,7 +5,9 @@ use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 use std::time::{Duration, SystemTime};
 
 use mast_proto::wire::EidPair;
-use mast_proto::{EidPool, Interface, PathState, PeerKind, PeerLink, PeerState, Policy, Reason, Via};
+use mast_proto::{
+    EidPool, Fitness, Interface, PathState, PeerKind, PeerLink, PeerState, Policy, Reason, Via,
+};
 
 pub use crate::addresses::Addresses;
 use crate::os::{Family, Prefix};
@@ -262,6 +264,8 @@ pub struct PathSnapshot {
     pub state: PathState,
     /// Whether it carries data now.
     pub active: bool,
+    /// How fit it is to carry data.
+    pub fitness: Fitness,
     /// Smoothed round trip.
     pub srtt: Option<Duration>,
     /// Share of datagrams lost, from 0 to 1.

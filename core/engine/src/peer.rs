@@ -104,6 +104,7 @@ impl Peer {
             peer_link: path.peer_link,
             state: path.state,
             active: path.active,
+            fitness: path.fitness,
             srtt: path.srtt,
             loss: path.loss,
             mtu: path.mtu,

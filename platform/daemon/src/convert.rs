@@ -5,9 +5,9 @@ use std::net::IpAddr;
 use std::time::Duration;
 
 use mast_control::{
-    ControlError, Eids, Ends, Event, InterfaceKind, InterfaceStatus, InviteProblem, PathState, PathStatus,
-    PeerKind, PeerState, PeerStatus, PolicyMode, PolicyStatus, SocketCause, Status, Via, What, Why,
-    timestamp,
+    ControlError, Eids, Ends, Event, Fitness, InterfaceKind, InterfaceStatus, InviteProblem, PathState,
+    PathStatus, PeerKind, PeerState, PeerStatus, PolicyMode, PolicyStatus, SocketCause, Status, Via, What,
+    Why, timestamp,
 };
 use mast_engine::api::{
     self, EngineError, Happening, InterfaceChoice, PathSnapshot, PeerSnapshot, PlainPeer, Snapshot,
@@ -145,6 +145,11 @@ fn path(path: PathSnapshot) -> PathStatus {
             mast_proto::PathState::Failed => PathState::Failed,
         },
         active: path.active,
+        fitness: (path.state == mast_proto::PathState::Validated).then_some(match path.fitness {
+            mast_proto::Fitness::Fit => Fitness::Fit,
+            mast_proto::Fitness::Strained => Fitness::Strained,
+            mast_proto::Fitness::Unfit => Fitness::Unfit,
+        }),
         srtt_ms: path.srtt.map(millis),
         loss: path.loss,
         mtu: u16::try_from(path.mtu).unwrap_or(u16::MAX),
@@ -358,6 +363,7 @@ mod tests {
                     peer_link: PeerLink::Number(2),
                     state: mast_proto::PathState::Suspect,
                     active: true,
+                    fitness: mast_proto::Fitness::Unfit,
                     srtt: Some(Duration::from_nanos(40_250_499)),
                     loss: Some(0.25),
                     mtu: 1400,

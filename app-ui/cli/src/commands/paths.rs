@@ -2,7 +2,7 @@
 
 use std::process::ExitCode;
 
-use mast_control::{PathState, PathStatus, PeerStatus, Status, Via, words};
+use mast_control::{Fitness, PathState, PathStatus, PeerStatus, Status, Via, words};
 use serde_json::json;
 
 use super::{Context, Outcome};
@@ -40,7 +40,7 @@ pub fn brief(peer: &PeerStatus, status: &Status) -> Table {
             network(best, status),
             link.families(),
             best.remote.clone(),
-            best.state.to_string(),
+            state(best),
             best.srtt_ms.map(units::millis).unwrap_or_default(),
             best.loss.map(units::percent).unwrap_or_default(),
         ];
@@ -80,7 +80,7 @@ fn full(status: &Status) -> Table {
                 path.remote.clone(),
                 path.peer_link.map(|number| number.to_string()).unwrap_or_default(),
                 if path.via == Via::Direct { String::new() } else { path.via.to_string() },
-                path.state.to_string(),
+                state(path),
                 path.srtt_ms.map(units::millis).unwrap_or_default(),
                 path.loss.map(units::percent).unwrap_or_default(),
                 path.mtu.to_string(),
@@ -91,6 +91,14 @@ fn full(status: &Status) -> Table {
         }
     }
     table
+}
+
+/// What is known of a path; with what is wrong with it though it works.
+fn state(path: &PathStatus) -> String {
+    match path.fitness {
+        Some(fitness @ (Fitness::Strained | Fitness::Unfit)) => format!("{}, {fitness}", path.state),
+        _ => path.state.to_string(),
+    }
 }
 
 fn mark(path: &PathStatus) -> String {

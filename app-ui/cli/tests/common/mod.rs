@@ -164,6 +164,7 @@ pub fn peer(name: &str, state: PeerState) -> PeerStatus {
         peer_link: None,
         state: if up { PathState::Validated } else { PathState::Failed },
         active,
+        fitness: None,
         srtt_ms: up.then_some(41.3),
         loss: up.then_some(0.0),
         mtu: 1420,
