@@ -185,7 +185,7 @@ impl<P: Platform> Engine<P> {
     /// What a peer claims may have changed.
     pub(crate) fn reroute(&mut self, id: PeerId) {
         let peer = self.peers.get(id).filter(|p| p.leaving.is_none());
-        let claim = peer.map(|p| Claim::of(p)).unwrap_or_default();
+        let claim = peer.map(Claim::of).unwrap_or_default();
         if self.routing.update(id, claim) {
             self.upkeep.note_change();
         }
