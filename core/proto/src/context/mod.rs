@@ -14,12 +14,14 @@
 //! | `contact` | first contact, INIT, new epochs |
 //! | `control` | SET, PROBE, REPORT, SHUT: what comes in, what goes out |
 //! | `liveness` | probing, suspicion, failure, retry |
+//! | `steady` | the rhythm of what answers data that is sent without a pause |
 //! | `plain` | plain WireGuard peers: silence, tries, what is to be expected |
 //! | `mtu` | asking paths what size they carry |
 //! | `fitness` | judging how fit paths are, and what follows |
 //! | `selection` | what is chosen, since when, and the silence that came with a move |
 //! | `select` | which path carries data, and when to move |
 //! | `data` | sealing and opening datagrams between EIDs |
+//! | `run` | many at once: what changes the context first, and what may be sealed elsewhere |
 //! | `outflow` | what leaves: numbers, what is held, what is not confirmed, what goes again |
 //! | `redundant` | copies over a second path |
 //! | `bonded` | data over all paths at once |
