@@ -4,6 +4,8 @@
 #[cfg(unix)]
 mod access;
 #[cfg(unix)]
+mod look;
+#[cfg(unix)]
 mod presence;
 #[cfg(unix)]
 mod socket;

@@ -10,6 +10,7 @@ use std::time::Duration;
 use tokio::net::UnixListener;
 
 use super::access;
+use super::look::Look;
 use super::presence::Presence;
 use crate::server::ServerError;
 use crate::transport::{Accepted, Listener, Reader, Writer};
@@ -17,8 +18,6 @@ use crate::transport::{Accepted, Listener, Reader, Writer};
 /// How often, and after what pause, the directory's lock is asked for while another start holds it.
 const LOCK_ATTEMPTS: u32 = 100;
 const LOCK_PAUSE: Duration = Duration::from_millis(20);
-/// How often it is looked whether the file is there.
-const LOOK: Duration = Duration::from_millis(1500);
 
 /// What tells the file from one that later has the same name.
 struct Identity {
@@ -58,7 +57,7 @@ pub struct Socket {
     listener: UnixListener,
     path: PathBuf,
     identity: Identity,
-    look: tokio::time::Interval,
+    look: Look,
     /// What was last said of a file that cannot be made again.
     complaint: Option<String>,
     presence: Option<Presence>,
@@ -68,13 +67,11 @@ impl Socket {
     /// Listens at `path`. The file appears complete, with its mode, or not at all.
     pub(crate) fn bind(path: &Path, present: bool) -> Result<Self, ServerError> {
         let (listener, identity) = place(path)?;
-        let mut look = tokio::time::interval(LOOK);
-        look.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         Ok(Self {
             listener,
             path: path.to_owned(),
             identity,
-            look,
+            look: Look::new(directory_of(path)),
             complaint: None,
             presence: present.then(Presence::new).flatten(),
         })
@@ -89,6 +86,8 @@ impl Socket {
             Ok((listener, identity)) => {
                 tracing::warn!(path = %self.path.display(), "somebody removed the control socket; it is there again");
                 (self.listener, self.identity, self.complaint) = (listener, identity, None);
+                // The directory may be another one by now.
+                self.look = Look::new(directory_of(&self.path));
             }
             Err(error) => {
                 let text = error.to_string();
@@ -104,7 +103,7 @@ impl Socket {
 impl Listener for Socket {
     async fn accept(&mut self) -> io::Result<Accepted> {
         let stream = loop {
-            let Self { listener, path, look, presence, .. } = self;
+            let Self { listener, path, look, presence, complaint, .. } = self;
             let asked = async {
                 match presence {
                     Some(presence) => presence.answer(path).await,
@@ -114,7 +113,7 @@ impl Listener for Socket {
             tokio::select! {
                 accepted = listener.accept() => break accepted?.0,
                 () = asked => {}
-                _ = look.tick() => self.keep(),
+                () = look.due(complaint.is_some()) => self.keep(),
             }
         };
         let caller = access::caller(&stream)?;
@@ -140,13 +139,17 @@ impl Drop for Socket {
     }
 }
 
+fn directory_of(path: &Path) -> &Path {
+    match path.parent() {
+        Some(parent) if !parent.as_os_str().is_empty() => parent,
+        _ => Path::new("."),
+    }
+}
+
 /// Makes a listening socket with its file.
 fn place(path: &Path) -> Result<(UnixListener, Identity), ServerError> {
     let io = |source: io::Error| ServerError::Bind { path: path.to_owned(), source };
-    let directory = match path.parent() {
-        Some(parent) if !parent.as_os_str().is_empty() => parent,
-        _ => Path::new("."),
-    };
+    let directory = directory_of(path);
     fs::create_dir_all(directory).map_err(io)?;
     // Held until the file is in place: two services that start together must not remove each other's.
     let _lock = lock(directory).map_err(io)?;
