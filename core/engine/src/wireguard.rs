@@ -6,7 +6,7 @@
 use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use gotatun::noise::index_table::IndexTable;
 use gotatun::noise::rate_limiter::RateLimiter;
@@ -49,6 +49,17 @@ impl Identity {
         *self.public.as_bytes()
     }
 
+    fn tunn(
+        &self,
+        other: Public,
+        preshared_key: Option<[u8; 32]>,
+        keepalive: Option<u16>,
+        table: &IndexTable,
+    ) -> Tunn {
+        let limiter = Arc::clone(&self.limiter);
+        Tunn::new(self.private.clone(), other, preshared_key, keepalive, table.clone(), limiter)
+    }
+
     /// The secret shared with the holder of another key.
     pub fn shared(&self, other: &PublicKey) -> Zeroizing<[u8; 32]> {
         Zeroizing::new(*self.private.diffie_hellman(&Public::from(*other)).as_bytes())
@@ -68,6 +79,28 @@ impl Identity {
     pub fn sender(&self, initiation: &WgHandshakeInit) -> Option<PublicKey> {
         let half = handshake::parse_handshake_anon(&self.private, &self.public, initiation).ok()?;
         Some(half.peer_static_public)
+    }
+}
+
+/// The wall clock, which people and programs set, and the one that only ever goes on.
+#[derive(Debug, Clone, Copy)]
+struct Clocks {
+    wall: SystemTime,
+    steady: Instant,
+}
+
+impl Clocks {
+    /// What the two differ by of themselves.
+    const DRIFT: Duration = Duration::from_secs(2);
+
+    fn now() -> Self {
+        Self { wall: SystemTime::now(), steady: Instant::now() }
+    }
+
+    /// Whether the wall clock was put forward since `then`, or the machine slept.
+    fn is_ahead_of(self, then: Self) -> bool {
+        let expected = then.wall.checked_add(self.steady.saturating_duration_since(then.steady));
+        expected.and_then(|at| self.wall.duration_since(at).ok()).is_some_and(|ahead| ahead > Self::DRIFT)
     }
 }
 
@@ -142,6 +175,12 @@ pub(crate) struct Outcome {
 /// The WireGuard state shared with one other host.
 pub(crate) struct Session {
     tunn: Tunn,
+    /// The clocks when that was made: it dates its handshakes by the first and what has passed since.
+    made: Clocks,
+    other: Public,
+    preshared_key: Option<[u8; 32]>,
+    keepalive: Option<u16>,
+    table: IndexTable,
     pub identity: Arc<Identity>,
     /// The latest initiation, to be sent again over other paths.
     initiation: Option<Packet>,
@@ -162,16 +201,15 @@ impl Session {
         keepalive: Option<u16>,
         indices: &Indices,
     ) -> Self {
-        let tunn = Tunn::new(
-            identity.private.clone(),
-            Public::from(*other),
-            preshared_key,
-            keepalive,
-            indices.table.clone(),
-            Arc::clone(&identity.limiter),
-        );
+        let (other, table) = (Public::from(*other), indices.table.clone());
+        let tunn = identity.tunn(other, preshared_key, keepalive, &table);
         Self {
             tunn,
+            made: Clocks::now(),
+            other,
+            preshared_key,
+            keepalive,
+            table,
             identity,
             initiation: None,
             latest: None,
@@ -182,6 +220,7 @@ impl Session {
     }
 
     pub fn set_preshared_key(&mut self, key: Option<[u8; 32]>) {
+        self.preshared_key = key;
         self.tunn.set_preshared_key(key);
     }
 
@@ -189,6 +228,7 @@ impl Session {
     pub fn initiate(&mut self, fresh: bool) -> (&[u8], Option<u32>) {
         let mut index = None;
         if fresh || self.initiation.is_none() {
+            self.follow_clock();
             self.keep_time();
             let initiation = self.tunn.format_handshake_initiation(true);
             index = initiation.as_ref().map(|i| i.sender_idx.get());
@@ -278,6 +318,19 @@ impl Session {
         None
     }
 
+    /// Where the wall clock was put forward meanwhile, the other end may take every handshake for an old one, and would
+    /// until a restart. There is no session to lose then, since none can begin.
+    fn follow_clock(&mut self) {
+        let now = Clocks::now();
+        let refused = self.initiation.is_some();
+        let alive = self.complete_at.is_some_and(|at| now.steady.saturating_duration_since(at) < FORGET);
+        if refused && !alive && now.is_ahead_of(self.made) {
+            tracing::info!("the clock was put forward: handshakes follow it");
+            self.tunn = self.identity.tunn(self.other, self.preshared_key, self.keepalive, &self.table);
+            self.made = now;
+        }
+    }
+
     /// gotatun's clock stands still unless its timers are run. What they would send is the context's business here.
     fn keep_time(&mut self) {
         if !self.ticking {
@@ -310,6 +363,20 @@ fn counter(error: &gotatun::noise::errors::WireGuardError) -> &'static str {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_clock_that_is_put_forward_is_told_from_one_that_goes() {
+        let then = Clocks::now();
+        let later = |wall, steady| Clocks {
+            wall: then.wall + Duration::from_secs(wall),
+            steady: then.steady + Duration::from_secs(steady),
+        };
+        assert!(!later(3_600, 3_600).is_ahead_of(then));
+        assert!(later(31_536_000, 30).is_ahead_of(then));
+        let back = Clocks { wall: then.wall - Duration::from_secs(3_600), steady: then.steady };
+        assert!(!back.is_ahead_of(then));
+        assert!(then.is_ahead_of(back));
+    }
 
     #[test]
     fn indices_that_are_no_longer_in_use_are_forgotten() {

@@ -47,6 +47,8 @@ pub(crate) struct Daemon {
     store: Mutex<Store>,
     /// A pause began, or was ended by hand.
     pub pause_changed: Notify,
+    /// When the pause that was asked of this process ends, by a clock that nobody sets.
+    pub pause_ends: std::sync::Mutex<Option<std::time::Instant>>,
     notices: Tidings<Notice>,
     chronicle: Mutex<Chronicle>,
     samples: Mutex<Samples>,
@@ -68,6 +70,7 @@ impl Daemon {
             store: Mutex::new(store),
             notices: Tidings::new(NOTICES),
             pause_changed: Notify::new(),
+            pause_ends: std::sync::Mutex::new(None),
             chronicle: Mutex::new(chronicle),
             samples: Mutex::default(),
             meter: Mutex::default(),

@@ -141,7 +141,7 @@ impl MastService {
 
     async fn up(&self) -> Result<Response, ControlError> {
         self.0.store().set_paused_until(None);
-        self.0.pause_changed.notify_one();
+        self.0.pause(None);
         done(self.0.engine.up().await)
     }
 
@@ -149,7 +149,7 @@ impl MastService {
     async fn down(&self, pause: Option<Duration>) -> Result<Response, ControlError> {
         self.0.engine.down().await.map_err(refusal)?;
         self.0.store().set_paused_until(pause.map(|pause| SystemTime::now() + pause));
-        self.0.pause_changed.notify_one();
+        self.0.pause(pause);
         self.0.save().await;
         self.0.status_changed();
         Ok(Response::DONE)
