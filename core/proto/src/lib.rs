@@ -85,6 +85,7 @@
 //!     context.handle_interfaces(now, [Interface {
 //!         id: InterfaceId(1), name: "eth0".into(), kind: InterfaceKind::Ethernet, network: None,
 //!         metered: false, addresses: vec![address(host).ip()], link_local: None, usable: true,
+//!         outlook: Default::default(),
 //!     }].into());
 //!     context
 //! }).collect();

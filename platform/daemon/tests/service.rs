@@ -222,7 +222,11 @@ async fn what_was_told_survives_a_kill() {
     };
     client.policy_set(set).await.unwrap();
     let status = client.status().await.unwrap();
-    assert!(status.events.iter().any(|e| e.reason.contains("`DNS` (line 4)")), "{:?}", status.events);
+    assert!(
+        status.events.iter().any(|e| e.reason.contains("`DNS = 10.8.0.1` (line 4)")),
+        "{:?}",
+        status.events
+    );
     // What was acknowledged is on its way to the disk; a kill in that moment may lose it.
     tokio::time::sleep(Duration::from_millis(300)).await;
     daemon.signal(Signal::SIGKILL);

@@ -114,6 +114,10 @@ fn a_network_that_is_never_to_be_used_is_left() {
         trip.go("preference");
         trip.page.find("never-wifi").click();
         trip.scene.wait_active("cell");
+        // The traffic may be there before the page has heard of it: a click then would ask for the same once more.
+        trip.page.wait("the page knows it, too", PATIENCE, |page| {
+            page.find("never-wifi").attribute("aria-pressed").as_deref() == Some("true")
+        });
         trip.page.find("never-wifi").click();
         trip.scene.wait_active("wifi");
         trip.session.survives();
