@@ -3,30 +3,44 @@
 use std::path::Path;
 use std::time::Duration;
 
-use tokio::time::{Interval, MissedTickBehavior};
+use tokio::time::{Instant, Interval, MissedTickBehavior};
 
 /// How often it is looked where the system does not tell, and while the file cannot be made again.
 const PAUSE: Duration = Duration::from_millis(1500);
+/// Whoever cleans up or replaces files may not be done with it yet.
+const SETTLE: Duration = Duration::from_millis(1000);
 
 /// Says when to look.
 pub(super) struct Look {
     watch: Option<Watch>,
     pause: Interval,
+    /// Something happened, and it is looked then.
+    until: Option<Instant>,
 }
 
 impl Look {
     /// At a file of this directory.
     pub fn new(directory: &Path) -> Self {
-        let mut pause = tokio::time::interval_at(tokio::time::Instant::now() + PAUSE, PAUSE);
+        let mut pause = tokio::time::interval_at(Instant::now() + PAUSE, PAUSE);
         pause.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        Self { watch: Watch::new(directory), pause }
+        Self { watch: Watch::new(directory), pause, until: None }
     }
 
     /// Waits until it is time. `missing`: the file is known to be gone. May be cancelled.
     pub async fn due(&mut self, missing: bool) {
-        match &self.watch {
-            Some(watch) if !missing => watch.changed().await,
-            _ => drop(self.pause.tick().await),
+        if self.until.is_none() {
+            match &self.watch {
+                Some(watch) if !missing => watch.changed().await,
+                _ => {
+                    self.pause.tick().await;
+                    return;
+                }
+            }
+            self.until = Some(Instant::now() + SETTLE);
+        }
+        if let Some(until) = self.until {
+            tokio::time::sleep_until(until).await;
+            self.until = None;
         }
     }
 }
