@@ -56,6 +56,7 @@
 //! differently. Hosts of a lab default to cubic if the kernel permits it; where the algorithm matters,
 //! choose it for each socket with [`set_congestion`], as [`traffic`] does.
 
+mod calm;
 mod emulator;
 mod error;
 mod ethtool;
@@ -75,6 +76,7 @@ mod sockopt;
 pub mod traffic;
 mod wake;
 
+pub use calm::when_calm;
 pub use error::{Error, Result};
 pub use host::Host;
 pub use isolate::{enter, isolated_test, reexec_isolated};

