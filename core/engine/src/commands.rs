@@ -276,17 +276,14 @@ impl<P: Platform> Engine<P> {
         }
     }
 
-    /// Ends what [`Engine::close`] began, once all peers have answered or time is up. True ends the engine.
-    pub(crate) fn end_closing(&mut self, now: Instant) -> bool {
+    /// Whether leave was taken, as [`Engine::close`] began: all peers have answered, or time is up.
+    pub(crate) fn has_left(&self, now: Instant) -> bool {
         let Some(closing) = &self.closing else { return false };
-        let waiting = self.peers.iter().any(|(_, p)| p.context.state(now) != PeerState::Down);
-        if waiting && now < closing.deadline {
-            return false;
-        }
-        self.finish_closing()
+        now >= closing.deadline || self.peers.iter().all(|(_, p)| p.context.state(now) == PeerState::Down)
     }
 
-    fn finish_closing(&mut self) -> bool {
+    /// Ends what [`Engine::close`] began. True ends the engine.
+    pub(crate) fn finish_closing(&mut self) -> bool {
         // The last of what the peers are told leaves before the sockets go.
         self.net.lane.stop();
         self.net.sockets.clear();

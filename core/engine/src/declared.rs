@@ -8,6 +8,8 @@ use std::fmt;
 use std::io;
 use std::net::IpAddr;
 
+use mast_proto::InterfaceId;
+
 use crate::os::{Family, Prefix};
 
 /// Everything that shall be set on the host. What MAST set before and is not declared any more is taken away.
@@ -23,8 +25,23 @@ pub struct Declared {
     /// The versions of IP of which nothing may leave by a default route but the virtual interface's. Protection
     /// outlives the service: that is its purpose.
     pub protection: BTreeSet<Family>,
+    /// What peers answer is taken, whatever the routes say.
+    pub answers: Option<Answers>,
     /// How names are resolved, if not as the host does.
     pub dns: Option<Dns>,
+}
+
+/// What peers answer. Hosts that look up the way back to whoever sent a datagram, and drop it if that is another than
+/// the way by which it came, must take it all the same.
+#[derive(Debug, Clone, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Answers {
+    /// The UDP port of the service's sockets.
+    pub port: u16,
+    /// The uplinks by which answers may come, with their names.
+    pub uplinks: BTreeMap<InterfaceId, String>,
+    /// Routes of the tunnel may cover the addresses of peers, or protection refuses the way back to them. Otherwise the
+    /// way back leads over some uplink, if perhaps another.
+    pub covered: bool,
 }
 
 /// How names are resolved.
@@ -47,9 +64,11 @@ pub struct Present {
     pub routes: BTreeMap<Prefix, Option<IpAddr>>,
     /// The versions of IP that are protected.
     pub protection: BTreeSet<Family>,
+    /// Which answers are taken: what was set last, if all of it is there.
+    pub answers: Option<Answers>,
     /// How names are resolved because of MAST.
     pub dns: Option<Dns>,
-    /// Routes and protection of which only a part is there, as after a crash.
+    /// What takes away that of which only a part is there, as after a crash: routes, protection, ways for answers.
     pub remnants: Vec<Step>,
 }
 
@@ -72,6 +91,10 @@ pub enum Step {
     Protect(Family),
     /// Ends that, or what there is of it.
     Unprotect(Family),
+    /// Has answers be taken, in the place of what was set before.
+    SetAnswers(Answers),
+    /// Ends that, or what there is of it.
+    ClearAnswers,
     /// Has names resolved so.
     SetDns(Dns),
     /// Has names resolved as before.
@@ -93,6 +116,10 @@ impl fmt::Display for Step {
             Self::RemoveRoute(prefix, _) => write!(f, "remove the route to {prefix}"),
             Self::Protect(family) => write!(f, "set leak protection for {}", version(family)),
             Self::Unprotect(family) => write!(f, "end leak protection for {}", version(family)),
+            Self::SetAnswers(_) => f.write_str("have answers of peers pass strict reverse-path filters"),
+            Self::ClearAnswers => {
+                f.write_str("end what has answers of peers pass strict reverse-path filters")
+            }
             Self::SetDns(_) => f.write_str("set the name servers"),
             Self::ClearDns => f.write_str("give the name servers back"),
         }

@@ -204,8 +204,13 @@ impl<P: Platform> Engine<P> {
         loop {
             let now = Instant::now();
             self.settle(now);
-            if self.end_closing(now) {
-                return;
+            if self.has_left(now) {
+                if self.ending() {
+                    self.leave_host().await;
+                }
+                if self.finish_closing() {
+                    return;
+                }
             }
             self.keep_up(now);
             let due = self.timeout(now).unwrap_or(now + FOREVER);
@@ -421,6 +426,8 @@ impl<P: Platform> Engine<P> {
             self.upkeep.note_disturbance(now);
         }
         if news.interfaces {
+            // Answers come by the uplinks that there are.
+            self.upkeep.note_change();
             self.tell_interfaces(now);
         }
         if news.revalidate {

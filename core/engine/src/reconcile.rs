@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::net::IpAddr;
 
-use crate::declared::{Declared, Dns, Host, Present, Step};
+use crate::declared::{Answers, Declared, Dns, Host, Present, Step};
 use crate::os::{Family, Prefix};
 
 /// What became of a declaration.
@@ -40,6 +40,8 @@ pub enum Part {
     Network(Family),
     /// Leak protection of one version of IP.
     Protection(Family),
+    /// That answers of peers pass strict filters.
+    Answers,
     /// Name servers.
     Dns,
 }
@@ -53,6 +55,7 @@ impl Part {
                 Self::Network(Family::of(prefix.address))
             }
             Step::Protect(family) | Step::Unprotect(family) => Self::Protection(*family),
+            Step::SetAnswers(_) | Step::ClearAnswers => Self::Answers,
             Step::SetDns(_) | Step::ClearDns => Self::Dns,
         }
     }
@@ -84,13 +87,18 @@ struct State {
     addresses: BTreeSet<IpAddr>,
     routes: BTreeMap<Prefix, Option<IpAddr>>,
     protection: BTreeSet<Family>,
+    answers: Option<Answers>,
     dns: Option<Dns>,
 }
 
 impl State {
     fn of(declared: &Declared) -> Self {
-        let mut state =
-            Self { protection: declared.protection.clone(), dns: declared.dns.clone(), ..Self::default() };
+        let mut state = Self {
+            protection: declared.protection.clone(),
+            answers: declared.answers.clone(),
+            dns: declared.dns.clone(),
+            ..Self::default()
+        };
         if declared.interface.is_some() {
             state.addresses.extend(&declared.addresses);
             for (prefix, source) in &declared.routes {
@@ -113,6 +121,8 @@ impl State {
             Step::RemoveRoute(prefix, _) => drop(self.routes.remove(&prefix)),
             Step::Protect(family) => drop(self.protection.insert(family)),
             Step::Unprotect(family) => drop(self.protection.remove(&family)),
+            Step::SetAnswers(answers) => self.answers = Some(answers),
+            Step::ClearAnswers => self.answers = None,
             Step::SetDns(dns) => self.dns = Some(dns),
             Step::ClearDns => self.dns = None,
         }
@@ -168,6 +178,9 @@ impl<H: Host> Reconciler<H> {
         // reverse when they go. Protection comes before what it protects, and goes last.
         let mut steps: Vec<Step> =
             wanted.addresses.difference(&self.set.addresses).map(|a| Step::AddAddress(*a)).collect();
+        // What answers come by is there before anything can lead them astray.
+        let answers = wanted.answers.as_ref().filter(|a| self.set.answers.as_ref() != Some(a));
+        steps.extend(answers.map(|a| Step::SetAnswers(a.clone())));
         steps.extend(wanted.protection.difference(&self.set.protection).map(|f| Step::Protect(*f)));
         self.take(steps, &mut outcome);
 
@@ -200,14 +213,26 @@ impl<H: Host> Reconciler<H> {
         let gone = self.set.addresses.difference(&wanted.addresses).filter(|a| !preferred.contains(a));
         let mut steps: Vec<Step> = gone.map(|a| Step::RemoveAddress(*a)).collect();
         steps.extend(self.set.protection.difference(&wanted.protection).map(|f| Step::Unprotect(*f)));
+        if wanted.answers.is_none() && self.set.answers.is_some() {
+            steps.push(Step::ClearAnswers);
+        }
         self.take(steps, &mut outcome);
         self.certain = outcome.refused.is_empty();
         outcome
     }
 
+    /// Takes away what does not go with the virtual interface and is no protection: the service ends.
+    pub fn leave(&mut self) {
+        let mut outcome = Outcome::default();
+        self.take(self.set.answers.iter().map(|_| Step::ClearAnswers).collect(), &mut outcome);
+        for refusal in outcome.refused {
+            tracing::warn!(error = refusal.text, "something is left on the host");
+        }
+    }
+
     /// Takes over what is there: what was set here, protection, and remnants, which go.
     fn adopt(&mut self, present: Present, wanted: &State, outcome: &mut Outcome) {
-        let Present { down, addresses, routes, protection, dns, remnants } = present;
+        let Present { down, addresses, routes, protection, answers, dns, remnants } = present;
         self.set.addresses.retain(|a| addresses.contains(a));
         let ours = |prefix: &Prefix| self.set.routes.contains_key(prefix);
         let remnants: Vec<Step> = remnants
@@ -219,6 +244,7 @@ impl<H: Host> Reconciler<H> {
             .collect();
         self.set.routes = routes.into_iter().filter(|(prefix, _)| ours(prefix)).collect();
         self.set.protection = protection;
+        self.set.answers = answers;
         self.set.dns = dns;
         let raise = down.then_some(Step::Raise);
         self.take(raise.into_iter().chain(remnants).collect(), outcome);

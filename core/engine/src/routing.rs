@@ -16,6 +16,8 @@ pub(crate) struct Routing {
     exact: HashMap<IpAddr, Claimants>,
     /// Longest first.
     levels: Vec<Level>,
+    /// How many peers claim more than what was agreed with them.
+    ranged: usize,
     /// This host's addresses, and the peers that each is for; the IPv6 EID is for all.
     own: HashMap<IpAddr, Claimants>,
 }
@@ -130,6 +132,8 @@ pub(crate) struct Claim {
     pub ranges: Vec<(Prefix, Option<IpAddr>)>,
     /// The host has no routes to them of this service's making.
     pub unrouted: bool,
+    /// There are routes to what a file says, which may be anything.
+    pub ranged: bool,
 }
 
 impl Claim {
@@ -150,6 +154,7 @@ impl Claim {
             }
             claim.own.extend(addresses);
             claim.unrouted = plain.unrouted;
+            claim.ranged = !plain.unrouted && plain.ranges().next().is_some();
         }
         claim
     }
@@ -165,6 +170,7 @@ impl Routing {
         if let Some(before) = self.claims.remove(&id) {
             self.withdraw(id, &before);
         }
+        self.ranged += usize::from(claim.ranged);
         for &own in &claim.own {
             enter(&mut self.own, own, id);
         }
@@ -182,6 +188,7 @@ impl Routing {
     }
 
     fn withdraw(&mut self, id: PeerId, claim: &Claim) {
+        self.ranged -= usize::from(claim.ranged);
         for own in &claim.own {
             leave(&mut self.own, own, id);
         }
@@ -232,6 +239,11 @@ impl Routing {
             }));
         }
         network
+    }
+
+    /// Whether routes may lead to more than addresses that were agreed.
+    pub fn has_ranges(&self) -> bool {
+        self.ranged > 0
     }
 
     /// The peer that an address belongs to.
@@ -289,7 +301,7 @@ mod tests {
     fn claim(own: &[&str], ranges: &[&str]) -> Claim {
         let own: Vec<_> = own.iter().map(|a| ip(a)).collect();
         let ranges = ranges.iter().map(|r| (prefix(r), own.first().copied())).collect();
-        Claim { ranges, own, unrouted: false }
+        Claim { ranges, own, unrouted: false, ranged: false }
     }
 
     fn datagram(source: &str, destination: &str) -> Vec<u8> {
@@ -371,7 +383,12 @@ mod tests {
         for number in 0..10_000_u32 {
             let site = IpAddr::from(Ipv4Addr::from_bits(0x0a00_0000 | number << 8));
             let range = Prefix { address: site, length: 24 };
-            let claim = Claim { own: vec![ip("fd4d::1")], ranges: vec![(range, None)], unrouted: false };
+            let claim = Claim {
+                own: vec![ip("fd4d::1")],
+                ranges: vec![(range, None)],
+                unrouted: false,
+                ranged: false,
+            };
             routing.update(PeerId(number + 1), claim);
         }
         routing.update(PeerId(0), claim(&["fd4d::1"], &["0.0.0.0/0", "::/0"]));

@@ -10,7 +10,7 @@ use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 
 use crate::api::{EngineError, What};
-use crate::declared::{Declared, Host};
+use crate::declared::{Answers, Declared, Host};
 use crate::engine::Engine;
 use crate::os::{Family, Platform, Tun};
 use crate::peer::PeerId;
@@ -28,6 +28,9 @@ const GATHER: u32 = 2;
 /// So long after something was set, others' changes are left alone: its own changes are told of, too, and where another
 /// program takes away what is set as soon as it is there, neither shall keep the machine busy.
 const CALM: Duration = Duration::from_millis(500);
+
+/// So long the end of the service waits for the system.
+const LEAVE: Duration = Duration::from_millis(500);
 
 type Reply = oneshot::Sender<Result<(), EngineError>>;
 
@@ -195,12 +198,49 @@ impl<P: Platform> Engine<P> {
     fn declared(&self) -> Declared {
         let Some(tun) = self.tunnel.tun.as_ref().filter(|_| self.up) else {
             // A tunnel that is being made again leaks nothing meanwhile.
-            return Declared { protection: self.protection(), ..Declared::default() };
+            return Declared {
+                protection: self.protection(),
+                answers: self.answers(),
+                ..Declared::default()
+            };
         };
         Declared {
             interface: Some(tun.name().to_owned()),
             protection: self.protection(),
+            answers: self.answers(),
             ..self.routing.network()
+        }
+    }
+
+    /// What peers answer comes by the uplinks, wherever routes lead. Those of agreed EIDs cover the address of nobody;
+    /// those of a file may.
+    fn answers(&self) -> Option<Answers> {
+        self.up.then(|| Answers {
+            port: self.net.sockets.port(),
+            uplinks: self
+                .uplinks
+                .interfaces()
+                .iter()
+                .filter(|i| i.usable)
+                .map(|i| (i.id, i.name.clone()))
+                .collect(),
+            covered: self.routing.has_ranges() || !self.protection().is_empty(),
+        })
+    }
+
+    /// The service ends: what does not go with the virtual interface is taken away, protection excepted.
+    pub(crate) async fn leave_host(&mut self) {
+        let leave = async {
+            if self.upkeep.work.is_some() {
+                let done = self.upkeep.done().await;
+                self.kept_up(Instant::now(), done);
+            }
+            let Some(mut reconciler) = self.upkeep.reconciler.take() else { return };
+            // Should it break down, the next start takes away what is left.
+            drop(tokio::task::spawn_blocking(move || reconciler.leave()).await);
+        };
+        if tokio::time::timeout(LEAVE, leave).await.is_err() {
+            tracing::warn!("the system takes long to give back what was set");
         }
     }
 

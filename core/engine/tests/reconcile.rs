@@ -49,7 +49,7 @@ prop_compose! {
                     .collect(),
                 addresses: addresses.into_iter().map(own).collect(),
                 protection: protection.into_iter().filter(|(on, _)| *on).map(|(_, f)| f).collect(),
-                dns: None,
+                ..Declared::default()
             },
             refuse,
             taken,

@@ -30,7 +30,7 @@ use std::process::ExitCode;
 
 use clap::Parser;
 use mast_engine::Reconciler;
-use mast_engine::declared::Declared;
+use mast_engine::declared::{Declared, Host, Step};
 use mast_engine::os::Platform;
 use mast_engine::surroundings::Surroundings;
 
@@ -96,12 +96,18 @@ fn leftovers(args: &args::Args) -> std::io::Result<Vec<String>> {
     }
     // First, since it keeps the whole machine from the world.
     let platform = mast_platform::Native::new(mast_platform::Overrides::default());
-    let outcome = Reconciler::new(platform.host()?).apply(&Declared::default(), true);
+    let mut host = platform.host()?;
+    let there = host.present(None)?;
+    let outcome = Reconciler::new(host).apply(&Declared::default(), true);
     if let Some(refusal) = outcome.refused.into_iter().next() {
         return Err(std::io::Error::new(refusal.kind, refusal.text));
     }
-    if outcome.taken > 0 {
+    let rest = |of: fn(&Step) -> bool| there.remnants.iter().any(of);
+    if !there.protection.is_empty() || rest(|step| matches!(step, Step::Unprotect(_))) {
         cleared.push("the rules of leak protection".to_owned());
+    }
+    if rest(|step| *step == Step::ClearAnswers) {
+        cleared.push("the rules by which answers of peers pass strict filters".to_owned());
     }
     cleared.extend(platform.clear_leftovers(&interface)?);
     if mast_control::remove_stale_socket(&args.control)? {

@@ -8,7 +8,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
-use mast_engine::declared::{Dns, Host, Present, Step};
+use mast_engine::declared::{Answers, Dns, Host, Present, Step};
 use mast_engine::os::{Family, InterfaceList, Offload, Offloads, PlainUdp, Platform, Prefix, Tun, TunWish};
 use mast_engine::surroundings::{Check, Surroundings};
 use mast_proto::{Interface, InterfaceId, InterfaceKind};
@@ -38,6 +38,7 @@ struct State {
     /// The virtual interface failed underneath.
     lost: bool,
     protection: BTreeSet<Family>,
+    answers: Option<Answers>,
     dns: Option<Dns>,
     /// Ranges to which other interfaces have routes.
     taken: BTreeSet<Prefix>,
@@ -101,6 +102,11 @@ impl FakeSystem {
     /// The versions of IP that are protected.
     pub fn protection(&self) -> BTreeSet<Family> {
         self.state().protection.clone()
+    }
+
+    /// Which answers are taken.
+    pub fn answers(&self) -> Option<Answers> {
+        self.state().answers.clone()
     }
 
     /// Has the call of this number from now on be refused, once; the first is 0.
@@ -226,11 +232,13 @@ impl FakeHost {
     fn step(&self, interface: Option<&str>, step: &Step) -> io::Result<()> {
         self.0.call(step)?;
         let mut state = self.0.state();
-        let State { interface: there, protection, dns, taken, refuse_v6, .. } = &mut *state;
+        let State { interface: there, protection, answers, dns, taken, refuse_v6, .. } = &mut *state;
         let exists = |kind: io::ErrorKind, text: &str| io::Error::new(kind, text.to_owned());
         match step {
             Step::Protect(family) => drop(protection.insert(*family)),
             Step::Unprotect(family) => drop(protection.remove(family)),
+            Step::SetAnswers(wanted) => *answers = Some(wanted.clone()),
+            Step::ClearAnswers => *answers = None,
             Step::SetDns(wanted) => *dns = Some(wanted.clone()),
             Step::ClearDns => *dns = None,
             step => {
@@ -270,8 +278,12 @@ impl Host for FakeHost {
     fn present(&mut self, interface: Option<&str>) -> io::Result<Present> {
         self.0.call("tell what is set")?;
         let state = self.0.state();
-        let mut present =
-            Present { protection: state.protection.clone(), dns: state.dns.clone(), ..Present::default() };
+        let mut present = Present {
+            protection: state.protection.clone(),
+            answers: state.answers.clone(),
+            dns: state.dns.clone(),
+            ..Present::default()
+        };
         if interface.is_some() {
             let there = state.interface.clone().filter(|_| interface == Some(NAME));
             let there =

@@ -10,6 +10,7 @@ use mast_engine::declared::{Host, Present, Step};
 use mast_engine::os::{Family, Prefix};
 use nix::errno::Errno;
 
+use super::answers::Way;
 use super::netlink::{NetlinkError, Request};
 use super::protection;
 use super::rtnl::{self, Link, Rtnl};
@@ -51,6 +52,8 @@ pub struct LinuxHost {
     rtnl: Rtnl,
     /// Versions of IP that were to be protected and that the kernel does not have.
     mute: BTreeSet<Family>,
+    /// What peers answer, and how it is taken.
+    answers: Way,
     /// How many IPv4 addresses the device has.
     listed: usize,
     /// The own addresses beyond those.
@@ -59,7 +62,13 @@ pub struct LinuxHost {
 
 impl LinuxHost {
     pub(super) fn open() -> io::Result<Self> {
-        Ok(Self { rtnl: Rtnl::open()?, mute: BTreeSet::new(), listed: 0, unlisted: BTreeSet::new() })
+        Ok(Self {
+            rtnl: Rtnl::open()?,
+            mute: BTreeSet::new(),
+            answers: Way::default(),
+            listed: 0,
+            unlisted: BTreeSet::new(),
+        })
     }
 
     fn link(&mut self, interface: &str) -> io::Result<Link> {
@@ -136,6 +145,8 @@ impl LinuxHost {
                 let undo = protection::protect(family).into_iter().rev();
                 both(protection::unprotect(family).into_iter().zip(undo).collect(), &[Errno::ENOENT])
             }
+            // These take more than a list of requests.
+            Step::SetAnswers(_) | Step::ClearAnswers => Work::default(),
             Step::Protect(_) | Step::Unprotect(_) | Step::SetDns(_) | Step::ClearDns => Work::default(),
         }
     }
@@ -158,7 +169,9 @@ impl LinuxHost {
 
 fn explain(step: &Step, error: &NetlinkError) -> io::Error {
     let remedy = match (step, error.errno) {
-        (Step::Protect(_) | Step::Unprotect(_), _) => protection::remedy(error),
+        (Step::Protect(_) | Step::Unprotect(_) | Step::SetAnswers(_) | Step::ClearAnswers, _) => {
+            protection::remedy(error)
+        }
         (_, Errno::EPERM) => "; run as root or with the capability CAP_NET_ADMIN",
         (Step::AddRoute(..), Errno::EEXIST) => {
             "; the host has a route to the same range already, such as another VPN's: see `ip route` and \
@@ -184,6 +197,11 @@ impl Host for LinuxHost {
                 None => {}
             }
         }
+        let (answers, some) = self.answers.present(&mut self.rtnl).map_err(io::Error::from)?;
+        if some && answers.is_none() {
+            present.remnants.push(Step::ClearAnswers);
+        }
+        present.answers = answers;
         let Some(interface) = interface else { return Ok(present) };
         let link = self.link(interface)?;
         present.down = !link.is_up();
@@ -236,6 +254,12 @@ impl Host for LinuxHost {
                     io::ErrorKind::Unsupported,
                     "MAST does not change how this system resolves names",
                 )),
+                (None, Step::SetAnswers(answers)) => {
+                    self.answers.set(&mut self.rtnl, answers).map_err(|error| explain(step, &error))
+                }
+                (None, Step::ClearAnswers) => {
+                    self.answers.clear(&mut self.rtnl).map_err(|error| explain(step, &error))
+                }
                 (None, Step::Protect(family)) if requests.is_empty() => {
                     self.mute.insert(*family);
                     Ok(())

@@ -23,12 +23,14 @@
 //! The SSID comes from nl80211 and is missing on drivers that do not report it; the names of mobile operators and
 //! NetworkManager's idea of what is metered are not read.
 
+mod answers;
 mod batch;
 mod classify;
 mod host;
 mod leftovers;
 mod monitor;
 mod netlink;
+mod nftables;
 mod nl80211;
 mod probe;
 mod protection;

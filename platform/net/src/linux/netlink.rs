@@ -220,6 +220,41 @@ impl Requests {
         Ok(())
     }
 
+    /// Sends requests of nfnetlink that are carried out together or not at all.
+    pub(super) fn transaction(&mut self, requests: Vec<Request>) -> Result<(), NetlinkError> {
+        let subsystem = (libc::NFNL_SUBSYS_NFTABLES as u16).to_be_bytes();
+        let edge = |kind: i32| Request::new(kind as u16, 0, &[0, 0, subsystem[0], subsystem[1]]);
+        let begin = self.sequence.wrapping_add(1);
+        let mut bytes = edge(libc::NFNL_MSG_BATCH_BEGIN).finish(begin, 0);
+        self.sequence = begin;
+        let mut open = requests.len();
+        for request in requests {
+            self.sequence = self.sequence.wrapping_add(1);
+            bytes.extend(request.finish(self.sequence, NLM_F_ACK));
+        }
+        self.sequence = self.sequence.wrapping_add(1);
+        bytes.extend(edge(libc::NFNL_MSG_BATCH_END).finish(self.sequence, 0));
+        self.socket.send(&bytes, 0)?;
+        let mut done = Ok(());
+        while open > 0 {
+            self.receive()?;
+            for message in messages(&self.buffer).iter().filter(|m| m.kind == NLMSG_ERROR) {
+                match message.sequence.wrapping_sub(begin) {
+                    // It was not even begun.
+                    0 => return outcome(message),
+                    at if at <= self.sequence.wrapping_sub(begin) => {
+                        open = open.saturating_sub(1);
+                        done = done.and(outcome(message));
+                    }
+                    _ => {}
+                }
+            }
+            // What else is said of it is passed over later, by its number.
+            done.clone()?;
+        }
+        done
+    }
+
     /// Sends a request for one object and waits for it.
     pub(super) fn get(&mut self, request: Request) -> Result<Option<Message>, NetlinkError> {
         Ok(self.exchange(request, NLM_F_ACK)?.0.into_iter().next())

@@ -9,7 +9,7 @@ use mast_engine::surroundings::Check;
 use socket2::{Domain, Protocol, Socket, Type};
 
 use super::rtnl::{self, Rtnl};
-use super::{batch, netlink, tun};
+use super::{answers, batch, netlink, tun};
 
 /// Checks whether the host, as seen by this process, has what MAST needs. Changes nothing that lasts: to know whether
 /// a TUN device can be made, one is made and dropped.
@@ -129,15 +129,21 @@ fn reverse_path() -> Option<Check> {
         .filter(|name| setting(&format!("ipv4/conf/{name}/rp_filter")).is_some_and(|own| own.max(all) == 1))
         .collect();
     strict.sort();
+    let strict = strict.join(", ");
     Some(if strict.is_empty() {
         Check::pass(NAME, "packets may arrive over any uplink")
+    } else if answers::are_possible() {
+        Check::pass(
+            NAME,
+            format!("strict on {strict}; rules of MAST's own have what peers answer pass while it is up"),
+        )
     } else {
         Check::fail(
             NAME,
             format!(
-                "packets that arrive over another than the best uplink are dropped on {}: loosen it with \
-                 `sysctl net.ipv4.conf.all.rp_filter=2`",
-                strict.join(", ")
+                "packets that arrive over another than the best uplink are dropped on {strict}, and the kernel has no \
+                 policy routing by which MAST could have them pass: loosen it with \
+                 `sysctl net.ipv4.conf.all.rp_filter=2`"
             ),
         )
     })

@@ -22,19 +22,20 @@ const PROTOCOL: u8 = b'm';
 const LOOK: u32 = 27_800;
 const REFUSE: u32 = 27_801;
 
-const NEW_RULE: u16 = 32;
+pub(super) const NEW_RULE: u16 = 32;
 pub(super) const DEL_RULE: u16 = 33;
 const GET_RULE: u16 = 34;
-const FRA_PRIORITY: u16 = 6;
-const FRA_FWMARK: u16 = 10;
+pub(super) const FRA_PRIORITY: u16 = 6;
+pub(super) const FRA_FWMARK: u16 = 10;
 const FRA_SUPPRESS_PREFIXLEN: u16 = 14;
-const FRA_FWMASK: u16 = 16;
-const FRA_PROTOCOL: u16 = 21;
+pub(super) const FRA_FWMASK: u16 = 16;
+pub(super) const FRA_PROTOCOL: u16 = 21;
 const TABLE_MAIN: u8 = 254;
-const ACTION_TABLE: u8 = 1;
+pub(super) const ACTION_TABLE: u8 = 1;
 const ACTION_UNREACHABLE: u8 = 7;
 const INVERT: u32 = 2;
-const HEADER: usize = 12;
+/// The length of what every message of a rule begins with, in bytes.
+pub(super) const RULE_HEADER: usize = 12;
 
 /// A rule of ours: version of IP and priority say which.
 type Rule = (Family, u32);
@@ -57,16 +58,20 @@ pub(super) fn speaks(family: Family) -> bool {
 
 /// Whether all, some (`Some(false)`) or none of the rules of a version of IP are there.
 pub(super) fn present(requests: &mut Requests, family: Family) -> Result<Option<bool>, NetlinkError> {
-    let mut header = [0; HEADER];
-    header[0] = number(family);
-    let found = match requests.dump(&Request::new(GET_RULE, 0, &header)) {
-        Ok(found) => found,
-        // The kernel has no such rules: there are none to be taken away, and adding some will say so.
-        Err(error) if matches!(error.errno, Errno::EAFNOSUPPORT | Errno::EOPNOTSUPP) => return Ok(None),
-        Err(error) => return Err(error),
-    };
+    let found = rules(requests, family)?;
     let rules: BTreeSet<Rule> = found.iter().filter_map(|message| ours(message, family)).collect();
     Ok((!rules.is_empty()).then_some(rules.len() == 2))
+}
+
+/// All rules of a version of IP.
+pub(super) fn rules(requests: &mut Requests, family: Family) -> Result<Vec<Message>, NetlinkError> {
+    let mut header = [0; RULE_HEADER];
+    header[0] = number(family);
+    match requests.dump(&Request::new(GET_RULE, 0, &header)) {
+        // The kernel has no such rules: there are none to be taken away, and adding some will say so.
+        Err(error) if matches!(error.errno, Errno::EAFNOSUPPORT | Errno::EOPNOTSUPP) => Ok(Vec::new()),
+        found => found,
+    }
 }
 
 /// Whether a message is about a rule of ours.
@@ -85,7 +90,7 @@ pub(super) fn remedy(error: &NetlinkError) -> &'static str {
     }
 }
 
-fn number(family: Family) -> u8 {
+pub(super) fn number(family: Family) -> u8 {
     match family {
         Family::V4 => libc::AF_INET as u8,
         Family::V6 => libc::AF_INET6 as u8,
@@ -98,7 +103,7 @@ fn ours(message: &Message, family: Family) -> Option<Rule> {
     }
     let mut priority = 0;
     let mut own = false;
-    for (kind, value) in attributes(message.payload.get(HEADER..)?) {
+    for (kind, value) in attributes(message.payload.get(RULE_HEADER..)?) {
         match kind {
             FRA_PRIORITY => priority = u32_at(value, 0)?,
             FRA_PROTOCOL => own = value.first() == Some(&PROTOCOL),
@@ -110,7 +115,7 @@ fn ours(message: &Message, family: Family) -> Option<Rule> {
 
 fn request(kind: u16, flags: u16, (family, priority): Rule) -> Request {
     // `struct fib_rule_hdr`
-    let mut header = [0; HEADER];
+    let mut header = [0; RULE_HEADER];
     header[0] = number(family);
     let look = priority == LOOK;
     (header[4], header[7]) = if look { (TABLE_MAIN, ACTION_TABLE) } else { (0, ACTION_UNREACHABLE) };

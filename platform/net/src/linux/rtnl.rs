@@ -7,6 +7,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use mast_engine::os::Prefix;
 use nix::errno::Errno;
 
+use super::answers;
 use super::netlink::{
     Announced, CREATE, EXCLUSIVE, Message, NETLINK_ROUTE, NetlinkError, REPLACE, Request, Requests,
     attributes, text, u16_at, u32_at,
@@ -76,8 +77,9 @@ const AF_INET: u8 = libc::AF_INET as u8;
 const AF_INET6: u8 = libc::AF_INET6 as u8;
 const AF_BRIDGE: u8 = libc::AF_BRIDGE as u8;
 
-/// The multicast groups that announce links, addresses, routes and rules.
-pub(super) const GROUPS: [u32; 7] = [1, 5, 7, 8, 9, 11, 19];
+/// The multicast groups that announce links, addresses, routes, rules, and settings of IPv4 such as its filters.
+pub(super) const GROUPS: [u32; 8] = [1, 5, 7, 8, 9, 11, 19, 24];
+const NEW_NETCONF: u16 = 80;
 
 /// A network device.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -335,8 +337,9 @@ impl Concern {
                 NEW_LINK | DEL_LINK if message.payload.first() != Some(&AF_BRIDGE) => {
                     self.uplinks = true;
                     let own = u32_at(&message.payload, 4).is_some_and(|index| tuns.contains(&index));
-                    let up = Link::parse(message).is_some_and(|link| link.is_up());
-                    self.declared |= own && !up;
+                    // What goes down takes routes along that nobody tells of.
+                    let flags_changed = u32_at(&message.payload, 12).is_some_and(|change| change != 0);
+                    self.declared |= own || flags_changed;
                 }
                 NEW_ADDRESS | DEL_ADDRESS => {
                     let own = u32_at(&message.payload, 4).is_some_and(|index| tuns.contains(&index));
@@ -348,9 +351,11 @@ impl Concern {
                     Route::parse(message, &mut routes);
                     self.uplinks |= routes.iter().any(|r| !tuns.contains(&r.index));
                     let own = routes.iter().any(|r| tuns.contains(&r.index));
-                    self.declared |= own && message.kind == DEL_ROUTE;
+                    let ours = table_of(message).is_some_and(answers::owns);
+                    self.declared |= (own || ours) && message.kind == DEL_ROUTE;
                 }
-                DEL_RULE => self.declared |= protection::concerns(message),
+                DEL_RULE => self.declared |= protection::concerns(message) || answers::concerns(message),
+                NEW_NETCONF => self.declared = true,
                 _ => {}
             }
         }
@@ -438,6 +443,29 @@ impl Rtnl {
         let request = Request::new(GET_ROUTE, 0, &header).attribute(RTA_OIF, &index.to_ne_bytes());
         let list = self.requests.dump(&request)?;
         Ok(list.iter().filter_map(|message| local(message, index)).collect())
+    }
+
+    /// The devices, by number, over which the default route of a table of ours leads.
+    pub(super) fn uplinks_of_table(&mut self, family: u8, table: u32) -> Result<Vec<u32>, NetlinkError> {
+        let request = Request::new(GET_ROUTE, 0, &[family, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0])
+            .attribute(RTA_TABLE, &table.to_ne_bytes());
+        let list = match self.requests.dump(&request) {
+            Err(error) if error.errno == Errno::ENOENT => Vec::new(),
+            list => list?,
+        };
+        let mut uplinks = BTreeSet::new();
+        for message in list.iter().filter(|m| table_of(m) == Some(table)) {
+            for (kind, value) in attributes(message.payload.get(12..).unwrap_or_default()) {
+                match kind {
+                    RTA_OIF => uplinks.extend(u32_at(value, 0)),
+                    RTA_MULTIPATH => {
+                        uplinks.extend(next_hops(family, value).into_iter().map(|(index, _)| index))
+                    }
+                    _ => {}
+                }
+            }
+        }
+        Ok(uplinks.into_iter().collect())
     }
 
     /// Carries out a request.
@@ -553,6 +581,32 @@ pub(super) fn put_route(index: u32, prefix: Prefix, source: Option<IpAddr>, repl
 /// Removes a route to a device.
 pub(super) fn delete_route(index: u32, prefix: Prefix, source: Option<IpAddr>) -> Request {
     route_request(DEL_ROUTE, 0, index, prefix, source)
+}
+
+/// Has everything that is looked up in a table lead to one of these devices.
+pub(super) fn table_route(family: u8, table: u32, devices: &[u32], flags: u16) -> Request {
+    let scope = if family == AF_INET { SCOPE_LINK } else { SCOPE_UNIVERSE };
+    let header = [family, 0, 0, 0, 0, PROTOCOL_OURS, scope, TYPE_UNICAST, 0, 0, 0, 0];
+    let request = Request::new(NEW_ROUTE, flags, &header).attribute(RTA_TABLE, &table.to_ne_bytes());
+    if let [device] = devices {
+        return request.attribute(RTA_OIF, &device.to_ne_bytes());
+    }
+    // `struct rtnexthop`
+    let hop = |device: &u32| [&8_u16.to_ne_bytes()[..], &[0, 0], &device.to_ne_bytes()].concat();
+    request.attribute(RTA_MULTIPATH, &devices.iter().flat_map(hop).collect::<Vec<_>>())
+}
+
+/// Ends that.
+pub(super) fn no_table_route(family: u8, table: u32) -> Request {
+    let scope = if family == AF_INET { SCOPE_LINK } else { SCOPE_UNIVERSE };
+    let header = [family, 0, 0, 0, 0, PROTOCOL_OURS, scope, TYPE_UNICAST, 0, 0, 0, 0];
+    Request::new(DEL_ROUTE, 0, &header).attribute(RTA_TABLE, &table.to_ne_bytes())
+}
+
+/// The table that a message about a route is about.
+fn table_of(message: &Message) -> Option<u32> {
+    let wide = attributes(message.payload.get(12..)?).find(|(kind, _)| *kind == RTA_TABLE);
+    wide.and_then(|(_, value)| u32_at(value, 0)).or_else(|| message.payload.get(4).map(|t| (*t).into()))
 }
 
 fn terminated(name: &str) -> Vec<u8> {
