@@ -150,7 +150,7 @@ impl<P: Platform> Engine<P> {
             peer.rx_bytes += length as u64;
             // An answer to a handshake is no answer to what the host sent.
             if peer.is_plain() && outcome.complete != Some(mast_proto::Role::Initiator) {
-                peer.context.note_plain_received(now, path, length);
+                peer.context.note_plain_received(now, path, length, outcome.inner.as_deref());
             }
         }
         if let Some(role) = outcome.complete {

@@ -126,6 +126,10 @@ fn senseless_answers_change_nothing() {
 const ECHO: [u8; 28] =
     [0x45, 0, 0, 28, 0, 0, 0, 0, 64, 1, 0, 0, 10, 0, 0, 1, 10, 0, 0, 2, 8, 0, 0, 0, 0, 0, 0, 0];
 
+/// Its answer.
+const ECHO_REPLY: [u8; 28] =
+    [0x45, 0, 0, 28, 0, 0, 0, 0, 64, 1, 0, 0, 10, 0, 0, 2, 10, 0, 0, 1, 0, 0, 0, 0, 0, 0, 0, 0];
+
 #[test]
 fn a_silent_path_to_a_plain_peer_has_its_own_round_trip_before_others_are_asked() {
     let start = Instant::now();
@@ -142,7 +146,7 @@ fn a_silent_path_to_a_plain_peer_has_its_own_round_trip_before_others_are_asked(
         sent = until(&mut context, now, now + ms(40));
         assert!(sent.is_empty(), "{sent:?}");
         now += ms(40);
-        context.note_plain_received(now, key(1, 1), 60);
+        context.note_plain_received(now, key(1, 1), 60, Some(&ECHO_REPLY));
     }
     context.note_plain_datagram(now, &ECHO);
     let mut segment = [0_u8; 48];
@@ -187,7 +191,7 @@ proptest! {
             match what {
                 0 if host == 1 => context.note_plain_datagram(now, &ECHO),
                 0 => context.note_plain_sent(now, path, 100),
-                1 => context.note_plain_received(now, path, 100),
+                1 => context.note_plain_received(now, path, 100, [None, Some(&ECHO_REPLY[..])][usize::from(host % 2)]),
                 2 => context.secure_up(now, path, Role::Initiator),
                 3 => context.secure_up(now, path, Role::Target),
                 4 => {

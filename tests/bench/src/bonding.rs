@@ -188,7 +188,7 @@ impl Net {
     fn new(case: &Case, way: Way, program: &Program, addressing: Addressing) -> Result<Self> {
         let mast = |mode| {
             let setting = Setting { addressing, ..Setting::default() };
-            let options = Options { program: program.clone(), metered: false, mode, setting };
+            let options = Options { program: program.clone(), metered: false, mode, setting, plain: false };
             Ok(Self::Mast(Box::new(Stage::with(&case.profile(addressing), &options)?)))
         };
         match way {

@@ -14,6 +14,8 @@ use crate::course::Course;
 use crate::figures::{Metric, Sample, Statistic, Target};
 use crate::setting::{Delays, Setting};
 use crate::stream::{Stream, Transport};
+use crate::tunnel::{REFERENCE, import};
+use crate::wireguard::{End, Keys, serve};
 use crate::{Result, drift, io, ms, overruns};
 
 /// And is watched this long after data has moved.
@@ -194,6 +196,24 @@ impl Step {
         ]
     }
 
+    /// What is aimed at where the server has a plain WireGuard, which answers handshakes and says nothing else: data and
+    /// silence are all that this end has to judge by.
+    pub fn plain_targets(self, setting: &Setting) -> Vec<Target> {
+        use Metric::{Back, Down, Gap, Up};
+        let most = |metric, limit| Target::most(metric, Statistic::Median, limit);
+        let each = |limit| [Up, Down].map(|metric| most(metric, limit)).to_vec();
+        match self {
+            Self::Down | Self::Carrier => each(400.0),
+            Self::Blackhole => each(900.0),
+            Self::BlackholeUp | Self::BlackholeDown => each(1500.0),
+            Self::PinCell | Self::PinWifi => {
+                vec![most(Gap, ms(setting.delays.wifi.max(setting.delays.cell)) * 2.0 + 100.0)]
+            }
+            Self::Restored => vec![most(Back, 10_000.0)],
+            _ => Vec::new(),
+        }
+    }
+
     /// What even an instant switch would cost: the round trip over the new path, or with both paths at hand the
     /// echo's own interval and the difference of the round trips.
     fn inevitable(self, mode: PolicyMode, delays: Delays) -> Option<Duration> {
@@ -220,6 +240,8 @@ pub struct Options {
     pub mode: PolicyMode,
     /// The network.
     pub setting: Setting,
+    /// The server has a plain WireGuard instead of MAST.
+    pub plain: bool,
 }
 
 impl Options {
@@ -234,8 +256,13 @@ pub struct Stage {
     pub train: Train,
     /// The daemon on the laptop.
     pub laptop: Daemon,
-    /// The daemon on the server.
-    pub server: Daemon,
+    far: Far,
+}
+
+/// What the server has.
+enum Far {
+    Mast(Box<Daemon>),
+    WireGuard { _end: End },
 }
 
 impl Stage {
@@ -257,18 +284,39 @@ impl Stage {
 
     fn set_up(profile: &TrainProfile, options: &Options, over_wifi: bool) -> Result<Self> {
         let train = Train::new(profile)?;
-        let server = Daemon::start(&options.program, &train.server, "")?;
-        let laptop = Daemon::start(&options.program, &train.laptop, &options.laptop())?;
-        server.pair(&laptop)?;
-        let stage = Self { train, laptop, server };
-        stage.settled(over_wifi)?;
+        let (laptop, far) = if options.plain {
+            let keys = Keys::draw()?;
+            let end = serve(&train.server, REFERENCE, &keys)?;
+            let laptop = Daemon::start(&options.program, &train.laptop, &options.laptop())?;
+            import(&laptop, keys.laptop(Train::SERVER, true)?)?;
+            (laptop, Far::WireGuard { _end: end })
+        } else {
+            let server = Daemon::start(&options.program, &train.server, "")?;
+            let laptop = Daemon::start(&options.program, &train.laptop, &options.laptop())?;
+            server.pair(&laptop)?;
+            (laptop, Far::Mast(Box::new(server)))
+        };
+        let stage = Self { train, laptop, far };
+        if options.plain {
+            stage.laptop.wait_active("wifi", PATIENCE)?;
+        } else {
+            stage.settled(over_wifi)?;
+        }
         if options.mode != PolicyMode::Auto {
-            for daemon in [&stage.laptop, &stage.server] {
+            for daemon in stage.daemons() {
                 let policy = PolicySet { mode: options.mode, ..PolicySet::default() };
                 daemon.ask(async |c| c.policy_set(policy).await)?;
             }
         }
         Ok(stage)
+    }
+
+    /// The laptop's daemon, and the server's if it has one.
+    pub fn daemons(&self) -> Vec<&Daemon> {
+        match &self.far {
+            Far::Mast(server) => vec![&self.laptop, server],
+            Far::WireGuard { .. } => vec![&self.laptop],
+        }
     }
 
     /// Waits until both ends have measured every path between addresses of theirs, and send over the Wi-Fi where
@@ -277,7 +325,7 @@ impl Stage {
         let uplinks = [&self.train.wifi, &self.train.cell];
         let known = uplinks.map(|uplink| seen_as(uplink, self.train.addressing));
         let [wifi, _] = &known;
-        for daemon in [&self.laptop, &self.server] {
+        for daemon in self.daemons() {
             daemon.wait("data over one link, with the other at hand", PATIENCE, |status| {
                 status.peers.first().is_some_and(|peer| {
                     let works = |addresses: &Vec<IpAddr>| {
@@ -319,12 +367,11 @@ impl Stage {
     fn keep_logs(&self, directory: &Path, run: &str, event: SystemTime, course: &str) -> Result<()> {
         let since = event.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
         let events = self.laptop.status()?.events;
-        for (name, text) in [
-            ("laptop", self.laptop.log()),
-            ("server", self.server.log()),
+        let logs = ["laptop", "server"].into_iter().zip(self.daemons().into_iter().map(Daemon::log));
+        for (name, text) in logs.chain([
             ("event", format!("{:.6}\n{events:#?}\n", since.as_secs_f64())),
             ("course", course.to_owned()),
-        ] {
+        ]) {
             let path = directory.join(format!("{run}-{name}.log"));
             std::fs::write(&path, text).map_err(io(format!("write {}", path.display())))?;
         }

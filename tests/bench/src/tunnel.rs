@@ -215,7 +215,7 @@ fn mast(program: &Program, laptop: &Host, server: &Host) -> Result<(Ends, String
 }
 
 /// `mast peer add` of a configuration file of wg-quick.
-fn import(daemon: &Daemon, contents: String) -> Result<()> {
+pub(crate) fn import(daemon: &Daemon, contents: String) -> Result<()> {
     let file = PeerFile { name: "other.conf".into(), contents };
     daemon.ask(async |c| c.peer_add(PeerAdd { file: Some(file), ..PeerAdd::default() }).await)?;
     Ok(())

@@ -159,6 +159,23 @@ fn a_plain_peer_leaves_a_link_that_loses_the_way_back() {
     });
 }
 
+/// Nothing arrives at the server, which goes on sending.
+#[test]
+fn a_plain_peer_leaves_a_link_that_loses_the_way_there() {
+    lab(|| {
+        let net = net();
+        let session = net.session();
+        let mark = session.mark();
+        net.train.wifi.blackhole(true, false).unwrap();
+        net.moves_to("cell");
+        session.with_gap("WireGuard peer: way there lost", mark, Duration::from_millis(2_000));
+        // What it had sent before it heard of the move came over the Wi-Fi still, and that was no reason to go back.
+        mast_e2e::sleep(3_000);
+        assert_eq!(active(&net.laptop).as_deref(), Some("cell"));
+        session.survives();
+    });
+}
+
 #[test]
 fn a_plain_peer_is_pinned_and_comes_back_to_the_wifi() {
     lab(|| {

@@ -46,6 +46,8 @@ pub enum Says {
     Segment,
     /// UDP of the server's own.
     Down,
+    /// A download: segments of the server's own, each sent again until it is acknowledged.
+    Stream,
 }
 
 #[derive(Debug, Clone)]
@@ -57,6 +59,41 @@ enum Frame {
 }
 
 type Flight = (Duration, u64, bool, usize, Frame);
+
+/// The server's end of a download: it has ten segments on their way at most, and sends the latest again when nothing is
+/// acknowledged, as the tail loss probe of RFC 8985 does, then the first that is missing, ever more seldom.
+#[derive(Default)]
+struct Stream {
+    sent: u32,
+    acknowledged: u32,
+    again: Duration,
+    tries: u32,
+}
+
+impl Stream {
+    const WINDOW: u32 = 10;
+
+    /// The number of the segment to be sent now, if any.
+    fn next(&mut self, now: Duration, rtt: Duration) -> Option<u32> {
+        if self.sent - self.acknowledged < Self::WINDOW {
+            self.sent += 1;
+            self.again = now + (rtt * 2).max(Duration::from_millis(100));
+            return Some(self.sent);
+        }
+        if now < self.again {
+            return None;
+        }
+        self.tries += 1;
+        self.again = now + (rtt + Duration::from_millis(100)) * (1 << self.tries.min(8));
+        Some(if self.tries == 1 { self.sent } else { self.acknowledged + 1 })
+    }
+
+    fn note_acknowledged(&mut self, number: u32) {
+        if number > self.acknowledged {
+            (self.acknowledged, self.tries) = (number, 0);
+        }
+    }
+}
 
 /// The client, the server, and what is between them.
 pub struct Plain {
@@ -82,6 +119,7 @@ pub struct Plain {
     previous: Option<u64>,
     endpoint: Option<usize>,
     owes: Option<Duration>,
+    stream: Stream,
     /// Handshakes that left, by link.
     pub handshakes: Vec<(Duration, usize)>,
     /// Datagrams of the host that left, by link.
@@ -115,22 +153,42 @@ pub fn interface(id: u8, v6: bool, metered: bool) -> Interface {
     }
 }
 
-fn datagram(says: Says, number: u32) -> Vec<u8> {
-    let mut bytes = vec![0; 28];
+/// Between the hosts inside the tunnel; the number at its end is as long as TCP counts it.
+fn datagram(says: Says, number: u32, back: bool) -> Vec<u8> {
+    let mut bytes = vec![0; 20];
     bytes[0] = 0x45;
-    bytes[9] = match says {
-        Says::Echo => 1,
-        Says::Segment => 6,
-        Says::OneWay | Says::Down => 17,
-    };
-    if says == Says::Segment {
-        bytes.resize(20 + 20, 0);
-        bytes[32] = 0x50;
-    } else {
-        bytes[20] = 8;
+    let (near, far) = if back { (2, 1) } else { (1, 2) };
+    (bytes[15], bytes[19]) = (near, far);
+    match says {
+        Says::Echo => {
+            bytes[9] = 1;
+            bytes.extend([if back { 0 } else { 8 }, 0, 0, 0, 0, 7]);
+            bytes.extend((number as u16).to_be_bytes());
+        }
+        Says::Segment | Says::Stream => {
+            bytes[9] = 6;
+            let ports = if says == Says::Stream { [0, 81] } else { [0, 80] };
+            bytes.extend(if back { [ports[0], ports[1], 9, 9] } else { [9, 9, ports[0], ports[1]] });
+            // Each segment has five bytes of data, which end at five times its number.
+            let (seq, ack) = match (says, back) {
+                (Says::Stream, true) => (number * 5, 0),
+                (_, false) => (number * 5, 1),
+                (_, true) => (1, number * 5 + 5),
+            };
+            bytes.extend(seq.to_be_bytes());
+            bytes.extend(ack.to_be_bytes());
+            bytes.extend([0x50, 16, 0, 0, 0, 0, 0, 0]);
+        }
+        Says::OneWay | Says::Down => {
+            bytes[9] = 17;
+            bytes.extend([0; 8]);
+        }
     }
-    bytes.push(says as u8);
-    bytes.extend(number.to_be_bytes());
+    // An acknowledgement has no data of its own.
+    if (says, back) != (Says::Segment, true) {
+        bytes.push(says as u8);
+        bytes.extend(number.to_be_bytes());
+    }
     let length = bytes.len() as u16;
     bytes[2..4].copy_from_slice(&length.to_be_bytes());
     bytes
@@ -139,8 +197,9 @@ fn datagram(says: Says, number: u32) -> Vec<u8> {
 fn read(bytes: &[u8]) -> (Says, u32) {
     let at = bytes.len() - 5;
     let number = u32::from_be_bytes([bytes[at + 1], bytes[at + 2], bytes[at + 3], bytes[at + 4]]);
-    let says =
-        [Says::Echo, Says::OneWay, Says::Segment, Says::Down].into_iter().find(|s| *s as u8 == bytes[at]);
+    let says = [Says::Echo, Says::OneWay, Says::Segment, Says::Down, Says::Stream]
+        .into_iter()
+        .find(|s| *s as u8 == bytes[at]);
     (says.unwrap_or(Says::OneWay), number)
 }
 
@@ -185,6 +244,7 @@ impl Plain {
             previous: None,
             endpoint: None,
             owes: None,
+            stream: Stream::default(),
             handshakes: Vec::new(),
             data: Vec::new(),
             heard: Vec::new(),
@@ -276,7 +336,7 @@ impl Plain {
     /// The host sends something.
     pub fn say(&mut self, says: Says) {
         self.numbers += 1;
-        let bytes = datagram(says, self.numbers);
+        let bytes = datagram(says, self.numbers, false);
         let now = self.instant();
         if self.context.take_plain(now, Flags::NONE, &bytes) {
             self.send(&bytes);
@@ -290,6 +350,34 @@ impl Plain {
             self.owes = None;
             self.fly(false, link, Frame::Data(session, Some((Says::Down, 0))));
         }
+    }
+
+    /// The server goes on with its download.
+    fn say_stream(&mut self) {
+        if let (Some(link), Some(session)) = (self.endpoint, self.current)
+            && let Some(rtt) = self.links.get(link).map(|l| l.delay * 2)
+            && let Some(number) = self.stream.next(self.now, rtt)
+        {
+            self.owes = None;
+            self.fly(false, link, Frame::Data(session, Some((Says::Stream, number))));
+        }
+    }
+
+    /// The host acknowledges a segment of the download.
+    fn acknowledge(&mut self, number: u32) {
+        let now = self.instant();
+        let mut bytes = datagram(Says::Stream, number, false);
+        bytes.truncate(40);
+        bytes[3] = 40;
+        if !self.context.take_plain(now, Flags::NONE, &bytes) {
+            return;
+        }
+        self.context.note_plain_datagram(now, &bytes);
+        let (Some(key), Some(session)) = (self.context.plain_path(now), self.session) else { return };
+        self.context.note_plain_sent(now, key, bytes.len() + 32);
+        let Some(link) = self.link_of(key) else { return };
+        self.data.push((self.now, link));
+        self.fly(true, link, Frame::Data(session, Some((Says::Stream, number))));
     }
 
     fn send(&mut self, bytes: &[u8]) {
@@ -364,6 +452,10 @@ impl Plain {
                 }
                 self.endpoint = Some(link);
                 let Some((says, number)) = inside else { return };
+                if says == Says::Stream {
+                    self.stream.note_acknowledged(number);
+                    return;
+                }
                 self.arrived.push(number);
                 match (says, self.current) {
                     (Says::Echo | Says::Segment, Some(session)) => {
@@ -396,9 +488,13 @@ impl Plain {
                 }
             }
             Frame::Data(_, inside) => {
-                self.context.note_plain_received(now, key, 100);
-                if let Some((says, _)) = inside {
+                let inner = inside.map(|(says, number)| datagram(says, number, true));
+                self.context.note_plain_received(now, key, 100, inner.as_deref());
+                if let Some((says, number)) = inside {
                     self.heard.push((self.now, says));
+                    if says == Says::Stream {
+                        self.acknowledge(number);
+                    }
                 }
             }
             Frame::Initiation(_) => {}
@@ -449,7 +545,11 @@ impl Plain {
                 }
             }
             for says in said {
-                if says == Says::Down { self.say_down() } else { self.say(says) }
+                match says {
+                    Says::Down => self.say_down(),
+                    Says::Stream => self.say_stream(),
+                    _ => self.say(says),
+                }
             }
         }
     }

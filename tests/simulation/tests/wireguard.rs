@@ -101,6 +101,48 @@ fn a_way_back_that_is_lost_is_left_soon() {
     });
 }
 
+/// What the peer sends of its own comes all the same: an upload, a call, a download.
+#[test]
+fn a_way_there_that_is_lost_is_left_soon() {
+    let loads: [(&str, &[(Says, Duration)]); 4] = [
+        ("upload beside a call", &[(Says::Segment, ms(50)), (Says::Down, ms(20))]),
+        ("echoes beside a call", &[(Says::Echo, ms(50)), (Says::Down, ms(20))]),
+        ("upload beside a download", &[(Says::Segment, ms(50)), (Says::Stream, ms(20))]),
+        ("download", &[(Says::Stream, ms(20))]),
+    ];
+    for (name, load) in loads {
+        each(|mut net, rtt, case| {
+            let begun = net.now();
+            net.run(begun + 5 * SECOND, load);
+            net.links[0].deaf_out = true;
+            let since = net.now();
+            net.run(since + 30 * SECOND, load);
+            assert_eq!(net.active(), Some(1), "{name}, {case}");
+            let moved =
+                net.data.iter().find(|(at, link)| *at > since && *link == 1).map(|(at, _)| *at - since);
+            assert!(moved.is_some_and(|took| took < ms(900) + ms(rtt) * 6), "{name}, {case}: {moved:?}");
+            // What still came over it was no reason to go back.
+            let back = net.data.iter().filter(|(at, link)| *at > since + 6 * SECOND && *link == 0).count();
+            assert_eq!(back, 0, "{name}, {case}");
+        });
+    }
+}
+
+/// Acknowledgements that are lost now and then make segments come twice, and that is all.
+#[test]
+fn a_download_over_a_lossy_path_stays() {
+    for seed in 0..20 {
+        let mut all = links(false, 40, 60);
+        all[0].loss = 0.03;
+        let mut net = Plain::new(all, seed);
+        net.run(5 * SECOND, &[(Says::Echo, ms(50))]);
+        let since = net.now();
+        net.run(since + 60 * SECOND, &[(Says::Stream, ms(20)), (Says::Segment, ms(100))]);
+        assert_eq!(net.active(), Some(0), "seed {seed}");
+        assert!(handshakes(&net, 60 * SECOND) < 12, "seed {seed}: {:?}", net.handshakes);
+    }
+}
+
 /// Also where the path that is asked first takes messages and brings no answer.
 #[test]
 fn first_contact_passes_a_way_back_that_is_lost() {

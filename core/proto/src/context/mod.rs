@@ -15,6 +15,7 @@
 //! | `control` | SET, PROBE, REPORT, SHUT: what comes in, what goes out |
 //! | `liveness` | probing, suspicion, failure, retry |
 //! | `steady` | the rhythm of what answers data that is sent without a pause |
+//! | `answers` | which datagram answers which, where the peer reports nothing |
 //! | `plain` | plain WireGuard peers: silence, tries, what is to be expected |
 //! | `mtu` | asking paths what size they carry |
 //! | `fitness` | judging how fit paths are, and what follows |
@@ -27,6 +28,7 @@
 //! | `bonded` | data over all paths at once |
 //! | `idle` | giving memory back when idle |
 
+mod answers;
 mod bonded;
 mod contact;
 mod control;

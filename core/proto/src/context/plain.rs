@@ -4,7 +4,8 @@
 //! once, over the path that it came over, and whoever receives data and sends none says so after 10 s. So
 //!
 //! - *silence* is judged by what this peer answered so far, for each kind of datagram by itself: what was answered within
-//!   a round trip is missed soon, what never was is not missed before WireGuard's own keepalive would have come;
+//!   a round trip is missed soon, what never was is not missed before WireGuard's own keepalive would have come. An answer
+//!   is what [`super::answers`] takes for one: what the peer sends of its own tells of its direction alone;
 //! - a silent path is *tried* by a handshake over it, and given its own round trip for the answer, twice. Only then
 //!   handshakes race over the others, and the first that is answered takes over;
 //! - *what went into the silence* goes again, as far as that is TCP, which drops what it has. Nobody else may get a datagram
@@ -20,63 +21,13 @@
 
 use std::time::{Duration, Instant};
 
+use super::answers::{Answer, Expects, Question, is_tcp, segment};
 use super::path::{Outstanding, Path};
 use super::{Context, PathKey, PathState, Reason, Transmit, timing};
 use crate::crypto::Role;
 use crate::estimate::RttEstimator;
 use crate::policy::Merit;
 use crate::wire::{Epoch, Flags, PathId};
-
-/// What a datagram of the host lets one expect.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Expects {
-    /// A segment that the other host acknowledges: with data, or one that opens or closes a connection.
-    Acknowledgement,
-    /// The answer to an echo request.
-    Echo,
-    /// Nobody knows: UDP, fragments, and the rest.
-    Unknown,
-}
-
-impl Expects {
-    const KINDS: usize = 3;
-
-    /// What this IP datagram lets one expect; nothing of an acknowledgement alone, or of an answer.
-    fn of(datagram: &[u8]) -> Option<Self> {
-        let (protocol, rest, fragment) = match datagram.first()? >> 4 {
-            4 => {
-                let length = usize::from(datagram.first()? & 15) * 4;
-                let total = usize::from(u16::from_be_bytes([*datagram.get(2)?, *datagram.get(3)?]));
-                let fragment = datagram.get(6)? & 0x3f != 0 || *datagram.get(7)? != 0;
-                (*datagram.get(9)?, datagram.get(length..total.min(datagram.len()))?, fragment)
-            }
-            6 => {
-                let length = usize::from(u16::from_be_bytes([*datagram.get(4)?, *datagram.get(5)?]));
-                (*datagram.get(6)?, datagram.get(40..(40 + length).min(datagram.len()))?, false)
-            }
-            _ => return None,
-        };
-        match protocol {
-            _ if fragment => Some(Self::Unknown),
-            6 => {
-                let (offset, flags) = (usize::from(rest.get(12)? >> 4) * 4, *rest.get(13)?);
-                // SYN or FIN, or data.
-                (flags & 3 != 0 || rest.len() > offset).then_some(Self::Acknowledgement)
-            }
-            1 => (*rest.first()? == 8).then_some(Self::Echo),
-            58 => (*rest.first()? == 128).then_some(Self::Echo),
-            _ => Some(Self::Unknown),
-        }
-    }
-}
-
-fn is_tcp(datagram: &[u8]) -> bool {
-    let protocol = match datagram.first().map(|b| b >> 4) {
-        Some(4) => datagram.get(9),
-        _ => datagram.get(6),
-    };
-    protocol == Some(&6)
-}
 
 /// How soon one kind of datagram was answered lately.
 #[derive(Debug, Default)]
@@ -85,8 +36,8 @@ struct Tempo {
     lately: [u16; Self::MEMORY],
     next: u8,
     known: u8,
-    /// Since when such a datagram waits for anything to come.
-    awaiting: Option<Instant>,
+    /// Such datagrams that wait for their answer, and since when: one of each flow, the first since the path was proven.
+    asked: [Option<(Instant, Question)>; Self::FLOWS],
     /// Its silence turned out to be none: until then it is not judged by it.
     lenient: Option<Instant>,
     /// How often in a row.
@@ -98,6 +49,46 @@ impl Tempo {
     const MEMORY: usize = 8;
     /// So many make a habit.
     const HABIT: u8 = 3;
+    /// So many flows are followed at once.
+    const FLOWS: usize = 4;
+    /// So many of them may be such as only open a connection: hosts that do not exist must not crowd out those that do.
+    const OPENING: usize = 2;
+
+    /// Since when something waits for its answer.
+    fn awaiting(&self) -> Option<Instant> {
+        self.asked.iter().flatten().map(|(at, _)| *at).min()
+    }
+
+    /// A datagram leaves that is to be answered.
+    fn ask(&mut self, now: Instant, question: Question, opens: bool) {
+        if self.asked.iter().flatten().any(|(_, asked)| asked.is_like(&question)) {
+            return;
+        }
+        let rooms = if opens { Self::OPENING } else { Self::FLOWS };
+        if let Some(room) = self.asked.iter_mut().take(rooms).find(|room| room.is_none()) {
+            *room = Some((now, question));
+        }
+    }
+
+    /// Something came: when the latest of what it answers left.
+    fn settle(&mut self, now: Instant, answer: &Answer) -> Option<Instant> {
+        let settled = self.asked.iter().flatten().filter(|(_, question)| answer.settles(question));
+        let left = settled.map(|(at, _)| *at).max()?;
+        self.note(now.saturating_duration_since(left));
+        Some(left)
+    }
+
+    /// Both directions worked at that time: what left before is not waited for.
+    fn proven(&mut self, at: Instant) {
+        for room in &mut self.asked {
+            room.take_if(|(asked, _)| *asked <= at);
+        }
+    }
+
+    /// Nothing is waited for.
+    fn forget(&mut self) {
+        self.asked = Default::default();
+    }
 
     fn note(&mut self, took: Duration) {
         let took = took.as_millis().min(u16::MAX.into()) as u16;
@@ -126,7 +117,7 @@ impl Tempo {
 
     /// When its silence is a reason to doubt the path, if `habit` tells how soon this kind is answered.
     fn due(&self, habit: &Self, rtt: Duration) -> Option<Instant> {
-        let awaiting = self.awaiting?;
+        let awaiting = self.awaiting()?;
         let due = awaiting + habit.patience(rtt);
         // A keepalive comes from any peer that gets data.
         let lawful = awaiting + timing::PLAIN_LAWFUL.max(rtt * 2);
@@ -137,7 +128,7 @@ impl Tempo {
     fn mistaken(&mut self, now: Instant) {
         self.lenient = Some(now + timing::PLAIN_LENIENCE * (1 << self.mistakes.min(2)));
         self.mistakes = self.mistakes.saturating_add(1);
-        self.awaiting = None;
+        self.forget();
     }
 }
 
@@ -151,9 +142,56 @@ pub(super) struct Plain {
     recall: Option<Instant>,
     /// The peer may not hold the session that this end seals with.
     unsure: bool,
+    /// The latest segment of TCP with data that came, and whether it came again: as where no acknowledgement arrives.
+    last_segment: u64,
+    repeated: Option<Repeated>,
+    /// No look for the sake of that before then.
+    repeats_from: Option<Instant>,
 }
 
 impl Plain {
+    /// Something came in the session over the active path: whether this end is still owed an answer by now.
+    fn hear(&mut self, now: Instant, datagram: Option<&[u8]>, rtt: Duration) -> bool {
+        let answer = datagram.map_or(Answer::Nothing, Answer::of);
+        if let Some(number) = datagram.and_then(segment) {
+            self.hear_segment(now, number);
+        }
+        let [segments, echoes, unknown] = &mut self.tempo;
+        let proven = segments.settle(now, &answer).max(echoes.settle(now, &answer));
+        if let Some(since) = unknown.awaiting() {
+            unknown.note(now.saturating_duration_since(since));
+            unknown.forget();
+        }
+        if let Some(at) = proven {
+            segments.proven(at);
+            echoes.proven(at);
+        }
+        let late = self.due(rtt).into_iter().flatten().any(|due| due <= now);
+        late || self.repeated == Some(Repeated::Asked)
+    }
+
+    /// A segment of TCP with data came.
+    fn hear_segment(&mut self, now: Instant, number: u64) {
+        let before = self.last_segment;
+        let same_flow = number >> 32 == before >> 32;
+        let ahead = (number as u32).wrapping_sub(before as u32);
+        if number == before {
+            if self.repeated.is_none() && self.repeats_from.is_none_or(|from| from <= now) {
+                self.repeated = Some(Repeated::Seen);
+            }
+        } else if same_flow && ahead < 0x8000_0000 {
+            // It goes on: what this end says arrives.
+            (self.last_segment, self.repeated) = (number, None);
+        } else if self.repeated.is_none() {
+            self.last_segment = number;
+        }
+    }
+
+    /// Since when something waits for its answer.
+    fn awaiting(&self) -> Option<Instant> {
+        self.tempo.iter().filter_map(Tempo::awaiting).min()
+    }
+
     /// When the silence of each kind is a reason to doubt a path of this round trip. What any host answers by its nature
     /// is judged by what the other such kind taught, until it has a habit of its own.
     fn due(&self, rtt: Duration) -> [Option<Instant>; Expects::KINDS] {
@@ -161,6 +199,15 @@ impl Plain {
         let by = |own: &Tempo, other: &Tempo| own.due(if own.is_habit() { own } else { other }, rtt);
         [by(segment, echo), by(echo, segment), unknown.due(unknown, rtt)]
     }
+}
+
+/// The peer sends again what it has sent, and nothing new.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Repeated {
+    /// It does.
+    Seen,
+    /// And a handshake is under way because of that.
+    Asked,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -214,10 +261,10 @@ impl Context {
     /// path die. Checksums are complete.
     pub fn note_plain_datagram(&mut self, now: Instant, datagram: &[u8]) {
         let Some(id) = self.selection.active() else { return };
-        if let Some(expects) = Expects::of(datagram) {
+        if let Some(question) = Question::of(datagram) {
             let plain = self.plain.get_or_insert_default();
-            if let Some(tempo) = plain.tempo.get_mut(expects as usize) {
-                tempo.awaiting.get_or_insert(now);
+            if let Some(tempo) = plain.tempo.get_mut(question.expects as usize) {
+                tempo.ask(now, question, Question::opens(datagram));
             }
         }
         if is_tcp(datagram) {
@@ -245,15 +292,30 @@ impl Context {
         }
     }
 
-    /// Notes that an authentic message came from the peer in a WireGuard session.
-    pub fn note_plain_received(&mut self, now: Instant, key: PathKey, bytes: usize) {
+    /// Notes that an authentic message came from the peer in a WireGuard session, and what was in it: nothing, if it only
+    /// says that the peer is there.
+    pub fn note_plain_received(&mut self, now: Instant, key: PathKey, bytes: usize, datagram: Option<&[u8]>) {
         let Some(at) = self.add_path(key) else { return };
+        let owed = self.peer.is_plain() && self.plain_owed(now, at, datagram);
+        if let Some(path) = self.paths.get_mut(at) {
+            // It hears the peer, and the peer does not hear it.
+            path.peer_silent = owed && path.carries();
+        }
         self.note_heard(now, at, bytes, None);
-        self.close_gap(now, Some(key));
         if !self.peer.is_plain() {
             return;
         }
-        self.plain_heard(now, at, true);
+        if owed {
+            return;
+        }
+        let elsewhere = self.active_at().is_some_and(|active| active != at);
+        let Some(path) = self.paths.get_mut(at) else { return };
+        if elsewhere && path.state == PathState::Failed {
+            // What the peer sent before it heard of the move tells of that direction alone.
+            return;
+        }
+        self.close_gap(now, Some(key));
+        self.plain_heard(now, at);
         let Some(path) = self.paths.get_mut(at) else { return };
         path.note_validated(now);
         let paths = &self.paths;
@@ -264,39 +326,48 @@ impl Context {
         }
     }
 
-    /// Something came over a path: an answer to a handshake, or `data`, in the session.
-    fn plain_heard(&mut self, now: Instant, at: usize, data: bool) {
+    /// Whether this end is owed an answer over a path, whatever came over it.
+    fn plain_owed(&mut self, now: Instant, at: usize, datagram: Option<&[u8]>) -> bool {
+        let Some(path) = self.paths.get(at).filter(|p| self.selection.is_active(p.id)) else { return false };
+        let rtt = path.rtt.expected();
+        self.plain.as_mut().is_some_and(|plain| plain.hear(now, datagram, rtt))
+    }
+
+    /// A path works: a handshake was answered over it, or nothing is owed.
+    fn plain_heard(&mut self, now: Instant, at: usize) {
         let Some(path) = self.paths.get_mut(at) else { return };
         let active = self.selection.is_active(path.id);
         if path.probe.take().is_some() && active {
             path.retry = None;
         }
         let (id, arrived) = (path.id, path.rtt.expected() + timing::OVERTAKING_MARGIN);
-        let rtt = path.rtt.expected();
+        let mut owed = None;
         if let Some(plain) = &mut self.plain {
             plain.trial.take_if(|trial| trial.path == id);
             plain.unsure = false;
-            if active {
-                let due = plain.due(rtt);
-                for (tempo, due) in plain.tempo.iter_mut().zip(due) {
-                    match tempo.awaiting {
-                        Some(since) if data => {
-                            tempo.note(now.saturating_duration_since(since));
-                            tempo.awaiting = None;
-                        }
-                        Some(_) if due.is_some_and(|due| due <= now) => tempo.mistaken(now),
-                        _ => {}
-                    }
-                }
-            }
+            owed = plain.awaiting();
         }
         if active {
             // It lives: the others need not be asked.
             self.contact.call_off();
             if let Some(arrived) = now.checked_sub(arrived) {
-                self.outflow.confirm_before(arrived);
+                self.outflow.confirm_before(owed.map_or(arrived, |owed| arrived.min(owed)));
             }
         }
+    }
+
+    /// A handshake was answered over the active path: what was missed was no silence of it.
+    fn plain_mistaken(&mut self, now: Instant, at: usize) {
+        let Some(path) = self.paths.get(at).filter(|p| self.selection.is_active(p.id)) else { return };
+        let rtt = path.rtt.expected();
+        let Some(plain) = &mut self.plain else { return };
+        let due = plain.due(rtt);
+        for (tempo, due) in plain.tempo.iter_mut().zip(due) {
+            if due.is_some_and(|due| due <= now) {
+                tempo.mistaken(now);
+            }
+        }
+        plain.repeated = None;
     }
 
     /// A handshake with a plain WireGuard peer was completed over the path at `at`; `began` if this end began it.
@@ -310,7 +381,8 @@ impl Context {
         if let Some(took) = took.filter(|took| *took < RttEstimator::MAX_RTO) {
             path.rtt.sample(took);
         }
-        self.plain_heard(now, at, false);
+        self.plain_mistaken(now, at);
+        self.plain_heard(now, at);
     }
 
     /// [`Context::secure_up`] as the initiator, by a handshake that was not the latest that left. A plain WireGuard peer may
@@ -352,11 +424,11 @@ impl Context {
 
     fn plain_fail(&mut self, now: Instant, at: usize) {
         if let Some(plain) = &mut self.plain {
-            for tempo in &mut plain.tempo {
-                tempo.awaiting = None;
-            }
+            plain.tempo.iter_mut().for_each(Tempo::forget);
+            plain.repeated = None;
         }
-        self.fail(now, at, Reason::Silent);
+        let deaf = self.paths.get(at).is_some_and(|p| p.peer_silent);
+        self.fail(now, at, if deaf { Reason::PeerSilent } else { Reason::Silent });
     }
 
     /// The peer is told to send over the active path, if what it heard last came over another.
@@ -443,7 +515,7 @@ impl Context {
         let rtt = active.rtt.expected();
         let silence = plain.and_then(|p| p.due(rtt).into_iter().flatten().min());
         let tries = self.paths.iter().filter_map(|p| self.plain_try_due(p)).min();
-        let unsure = plain.filter(|p| p.unsure).map(|_| self.started);
+        let unsure = plain.filter(|p| p.unsure || p.repeated == Some(Repeated::Seen)).map(|_| self.started);
         let next = [silence, tries, unsure].into_iter().flatten().min();
         let next = next.map(|at| self.contact.fresh_from().map_or(at, |from| at.max(from)));
         [next, recall].into_iter().flatten().min()
@@ -523,7 +595,12 @@ impl Context {
             self.plain_try(now, active, 1);
             return;
         }
-        if std::mem::take(&mut plain.unsure) {
+        let repeated = plain.repeated == Some(Repeated::Seen);
+        if repeated {
+            plain.repeated = Some(Repeated::Asked);
+            plain.repeats_from = Some(now + timing::PLAIN_REPEATS);
+        }
+        if std::mem::take(&mut plain.unsure) || repeated {
             self.plain_try(now, active, 1);
             return;
         }

@@ -28,7 +28,7 @@ struct Arguments {
     #[arg(long, value_name = "N", default_value_t = 20)]
     runs: u32,
     /// Only these steps: down, carrier, blackhole, blackhole-up, blackhole-down, pin-cell, pin-wifi, renumber, outage-5, outage-20, restored,
-    /// fade, fade-up, fade-down, redundant, mptcp, wireguard
+    /// fade, fade-up, fade-down, redundant, plain, mptcp, wireguard
     #[arg(long, value_name = "NAME")]
     step: Vec<String>,
     /// Write everything to a file as JSON
@@ -88,15 +88,21 @@ fn measure(arguments: &Arguments) -> Result<bool, BenchError> {
     };
     arguments.logs.as_ref().map(make).transpose()?;
     let setting = arguments.setting;
-    let options =
-        Options { program: Program::built()?, metered: arguments.metered, mode: PolicyMode::Auto, setting };
+    let options = Options {
+        program: Program::built()?,
+        metered: arguments.metered,
+        mode: PolicyMode::Auto,
+        setting,
+        plain: false,
+    };
     let redundant = Options { mode: PolicyMode::Redundant, ..options.clone() };
+    let plain = Options { plain: true, ..options.clone() };
     let accuracy = accuracy::measure(Duration::from_secs(5), &setting)?;
     println!("{}.\n", setting.words());
     println!("The lab alone, echo at 100 Hz without a tunnel:");
     println!("  Wi-Fi     {}", describe(&accuracy.wifi));
     println!("  cellular  {}\n", describe(&accuracy.cell));
-    let rows: Vec<Row> = plans(arguments, &options, &redundant).iter().map(carry_out).collect();
+    let rows: Vec<Row> = plans(arguments, [&options, &redundant, &plain]).iter().map(carry_out).collect();
     println!("\nMilliseconds: least / median / p99 (the worst of less than 100 runs)\n");
     print!("{}", table(&rows));
     if let Some(path) = &arguments.json {
@@ -113,7 +119,7 @@ fn measure(arguments: &Arguments) -> Result<bool, BenchError> {
     Ok(rows.iter().all(|row| row.met() != Some(false)))
 }
 
-fn plans<'a>(arguments: &'a Arguments, options: &'a Options, redundant: &'a Options) -> Vec<Plan<'a>> {
+fn plans<'a>(arguments: &'a Arguments, [options, redundant, plain]: [&'a Options; 3]) -> Vec<Plan<'a>> {
     let mut plans = Vec::new();
     for step in Step::ALL {
         plans.push(Plan {
@@ -137,6 +143,28 @@ fn plans<'a>(arguments: &'a Arguments, options: &'a Options, redundant: &'a Opti
             obstacle: obstacle.clone(),
             act: Box::new(move |run| {
                 mast::run(step, redundant, arguments.logs.as_deref().map(|path| (path, run)))
+            }),
+        });
+    }
+    let obstacle = wireguard::obstacle(&options.setting);
+    for step in [
+        Step::Down,
+        Step::Carrier,
+        Step::Blackhole,
+        Step::BlackholeUp,
+        Step::BlackholeDown,
+        Step::PinCell,
+        Step::PinWifi,
+        Step::Restored,
+    ] {
+        plans.push(Plan {
+            name: format!("plain-{}", step.name()),
+            event: format!("MAST to wireguard-go: {}", step.event()),
+            targets: step.plain_targets(&options.setting),
+            runs: arguments.runs,
+            obstacle: obstacle.clone(),
+            act: Box::new(move |run| {
+                mast::run(step, plain, arguments.logs.as_deref().map(|path| (path, run)))
             }),
         });
     }

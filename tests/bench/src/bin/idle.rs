@@ -93,11 +93,12 @@ fn main() -> ExitCode {
 fn measure(arguments: &Arguments) -> Result<(), BenchError> {
     let setting = Setting { addressing: arguments.addressing, ..Setting::default() };
     let program = Program::built()?;
-    let stage = Stage::new(&Options { program, metered: false, mode: PolicyMode::Auto, setting })?;
+    let stage =
+        Stage::new(&Options { program, metered: false, mode: PolicyMode::Auto, setting, plain: false })?;
     thread::sleep(Duration::from_secs(arguments.rest));
-    let daemons = [("laptop", &stage.laptop), ("server", &stage.server)];
+    let daemons: Vec<_> = ["laptop", "server"].into_iter().zip(stage.daemons()).collect();
     let links = [("wifi", &stage.train.wifi.link), ("cell", &stage.train.cell.link)];
-    let before = [Usage::of(&stage.laptop)?, Usage::of(&stage.server)?];
+    let before = daemons.iter().map(|(_, daemon)| Usage::of(daemon)).collect::<Result<Vec<_>, _>>()?;
     let packets = links.map(|(_, link)| carried(link));
     let start = Instant::now();
     thread::sleep(Duration::from_secs(arguments.seconds));
