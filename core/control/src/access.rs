@@ -2,12 +2,19 @@
 
 use std::fmt;
 use std::sync::Arc;
+use std::time::Duration;
 
+use crate::aside::{Aside, Hung};
 use crate::error::ControlError;
 use crate::native;
 
 /// Members of this group may change what the service does.
 pub const GROUP: &str = "mast";
+
+/// The user database may be asked over a network, and not answer.
+static USERS: Aside = Aside::new("mast-users", 16);
+/// How long it may take. Whoever greets waits for it.
+const LOOK_UP: Duration = Duration::from_secs(2);
 
 /// Who is at the other end of a connection, by the word of the system.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -33,34 +40,44 @@ type Rule = dyn Fn(&Caller) -> bool + Send + Sync;
 
 /// The rule that says who may change things.
 #[derive(Clone)]
-pub struct Access(Arc<Rule>);
+pub struct Access {
+    /// Who may without anybody being asked. Never blocks.
+    certain: fn(&Caller) -> bool,
+    rule: Arc<Rule>,
+}
 
 impl Access {
     /// The system's: administrators, the service's own user, and members of [`GROUP`].
     ///
     /// Membership is looked up at each change, so it counts as soon as it is granted, without a new login.
     pub fn system() -> Self {
-        Self::custom(|caller| caller.administrator || caller.account.is_some_and(native::may_change))
+        Self {
+            certain: |caller| caller.administrator || caller.account.is_some_and(native::is_own),
+            rule: Arc::new(|caller| caller.account.is_some_and(native::is_member)),
+        }
     }
 
-    /// Any other rule. It may block for a moment: it is not called on the runtime's own threads.
+    /// Any other rule. It may block, and even hang: it is called on threads of its own, and not waited for long.
     pub fn custom(rule: impl Fn(&Caller) -> bool + Send + Sync + 'static) -> Self {
-        Self(Arc::new(rule))
+        Self { certain: |_| false, rule: Arc::new(rule) }
     }
 
-    /// Refuses the caller unless the rule allows it to change things.
+    /// Refuses the caller unless the rule allows it to change things. What is not known by then is not allowed.
     pub(crate) async fn check(&self, caller: &Caller, method: &str) -> Result<(), ControlError> {
-        let (rule, asked, method) = (Arc::clone(&self.0), caller.clone(), method.to_owned());
-        // A user database may be asked over a network.
+        if (self.certain)(caller) {
+            return Ok(());
+        }
+        let (rule, asked, owned) = (Arc::clone(&self.rule), caller.clone(), method.to_owned());
         let verdict =
-            tokio::task::spawn_blocking(
-                move || {
-                    if rule(&asked) { Ok(()) } else { Err(refusal(&asked, &method)) }
-                },
-            );
-        verdict
-            .await
-            .unwrap_or_else(|error| Err(ControlError::internal(format!("access check failed: {error}"))))
+            USERS.within(LOOK_UP, move || if rule(&asked) { Ok(()) } else { Err(refusal(&asked, &owned)) });
+        match verdict.await {
+            Ok(verdict) => verdict,
+            Err(Hung::Broken) => Err(ControlError::internal("the access check broke down")),
+            Err(hung) => Err(ControlError::not_permitted(format!(
+                "`{method}` needs permission, and it is not known whether you belong to group `{GROUP}`: the user \
+                 database does not answer ({hung}); run with sudo, or try again"
+            ))),
+        }
     }
 }
 

@@ -74,7 +74,11 @@ pub struct Client {
     writer: Writer,
     last_id: u64,
     server: HelloReply,
+    /// Hears of changes that are not kept.
+    unkept: Option<Tell>,
 }
+
+type Tell = Box<dyn Fn(&str) + Send>;
 
 impl Client {
     /// Connects and greets.
@@ -110,7 +114,8 @@ impl Client {
     pub async fn over(reader: Reader, writer: Writer, name: &str) -> Result<Self, ClientError> {
         let server =
             HelloReply { protocol: 0, version: String::new(), name: String::new(), may_change: false };
-        let mut client = Self { lines: Lines::new(reader, MAX_ANSWER), writer, last_id: 0, server };
+        let mut client =
+            Self { lines: Lines::new(reader, MAX_ANSWER), writer, last_id: 0, server, unkept: None };
         let hello = json!(Hello { protocol: PROTOCOL, client: name.to_owned() });
         let greeting = client.exchange("hello", &hello);
         let reply: HelloReply =
@@ -129,6 +134,11 @@ impl Client {
     /// What the service said of itself.
     pub fn server(&self) -> &HelloReply {
         &self.server
+    }
+
+    /// `tell` hears, before the call returns, why what it changed is in effect and not on the disk.
+    pub fn when_unkept(&mut self, tell: impl Fn(&str) + Send + 'static) {
+        self.unkept = Some(Box::new(tell));
     }
 
     /// Sends a request and waits for its answer, read as `T`. The methods below know the right `T`.
@@ -303,7 +313,13 @@ impl Client {
         params: &Value,
     ) -> Result<T, ClientError> {
         let id = self.send(method, params).await?;
-        read(self.answer_to(id, |_, _| Ok(())).await?)
+        let answer = self.answer_to(id, |_, _| Ok(())).await?;
+        // A status tells of it for itself.
+        let why = answer.get("unkept").and_then(Value::as_str).filter(|_| method != "status");
+        if let (Some(why), Some(tell)) = (why, &self.unkept) {
+            tell(why);
+        }
+        read(answer)
     }
 
     async fn send(&mut self, method: &str, params: &Value) -> Result<u64, ClientError> {

@@ -31,6 +31,7 @@
 //! A service implements [`Service`] and hands it to [`Server::run`]; an interface calls [`Client::connect`].
 
 mod access;
+pub mod aside;
 mod client;
 mod connection;
 mod error;

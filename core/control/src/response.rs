@@ -36,11 +36,26 @@ pub enum Response {
     Key(HandedKey),
     /// To `doctor`.
     Doctor(DoctorReport),
+    /// To a request that changed something: the answer proper, and in `unkept` why the change is in effect and not on the
+    /// disk, or not yet. It is tried again.
+    Unkept(serde_json::Map<String, serde_json::Value>),
 }
 
 impl Response {
     /// It is done.
     pub const DONE: Self = Self::Done {};
+
+    /// The same of something that is in effect and not on the disk.
+    #[must_use]
+    pub fn unkept(self, why: impl Into<String>) -> Self {
+        let mut answer = match serde_json::to_value(&self) {
+            Ok(serde_json::Value::Object(answer)) => answer,
+            // No answer is anything else.
+            _ => serde_json::Map::new(),
+        };
+        answer.insert("unkept".to_owned(), why.into().into());
+        Self::Unkept(answer)
+    }
 }
 
 impl From<Status> for Response {

@@ -33,6 +33,9 @@ pub struct Status {
     /// What keeps the peers from answering, as far as the service can tell; none while all is well or down.
     #[serde(default)]
     pub trouble: Option<Trouble>,
+    /// Why something that was changed is in effect and not on the disk: a restart forgets it. None while all is kept.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub unkept: Option<String>,
     /// What the user chose.
     #[serde(default)]
     pub settings: Settings,

@@ -40,6 +40,31 @@ async fn the_services_own_user_may_change() {
 }
 
 #[tokio::test]
+async fn a_user_database_that_hangs_holds_up_nobody() {
+    let (_hang, wait) = std::sync::mpsc::channel::<()>();
+    let wait = std::sync::Mutex::new(wait);
+    let stage = Stage::with_access(Access::custom(move |_| wait.lock().unwrap().recv().is_ok()));
+    let begun = std::time::Instant::now();
+    let mut raw = stage.greeted().await;
+    assert_eq!(raw.ask("status", json!({})).await["result"]["name"], "laptop");
+    let greeted = begun.elapsed();
+    let refused = raw.ask("up", json!({})).await;
+    assert_eq!(refused["error"]["code"], -32001);
+    let message = refused["error"]["message"].as_str().unwrap();
+    assert!(message.contains("not known") && message.contains("user database"), "{message}");
+    let all = begun.elapsed();
+    assert!(greeted.as_secs() < 5 && all.as_secs() < 10, "{greeted:?} {all:?}");
+    // However many ask.
+    for _ in 0..20 {
+        let mut raw = stage.raw().await;
+        let hello =
+            json!({"jsonrpc": "2.0", "id": 1, "method": "hello", "params": {"protocol": 1, "client": "x"}});
+        raw.write(format!("{hello}\n").as_bytes()).await;
+    }
+    assert_eq!(raw.ask("status", json!({})).await["result"]["name"], "laptop");
+}
+
+#[tokio::test]
 async fn the_kernel_tells_who_asks() {
     let own = nix::unistd::Uid::effective().to_string();
     let stage =

@@ -5,7 +5,8 @@ mod common;
 
 use common::{PATIENCE, Raw, Stage};
 use mast_control::{
-    Client, ClientError, ErrorCode, Event, Mismatch, Notice, PROTOCOL, PeerAdd, Side, Verdict, What, Why,
+    Client, ClientError, ErrorCode, Event, Mismatch, Notice, PROTOCOL, PeerAdd, PolicyClear, Request, Side,
+    Verdict, What, Why,
 };
 use serde_json::json;
 use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
@@ -26,6 +27,21 @@ async fn greets_and_answers() {
     assert_eq!(added.name, "home");
     stage.stop().await;
     assert!(matches!(client.status().await, Err(ClientError::Closed)));
+}
+
+#[tokio::test]
+async fn what_is_in_effect_and_not_kept_is_told() {
+    let stage = Stage::new();
+    let mut client = Client::connect(&stage.path).await.unwrap();
+    let (tell, told) = std::sync::mpsc::channel();
+    client.when_unkept(move |why| tell.send(why.to_owned()).unwrap());
+    client.up().await.unwrap();
+    assert!(told.try_recv().is_err(), "it is kept");
+    client.done(&Request::PolicyClear(PolicyClear { peer: "home".into() })).await.unwrap();
+    assert_eq!(told.try_recv().as_deref(), Ok("the disk is full"));
+    let mut raw = stage.greeted().await;
+    let answer = raw.ask("policy.clear", json!({"peer": "home"})).await;
+    assert_eq!(answer["result"], json!({"unkept": "the disk is full"}));
 }
 
 #[tokio::test]

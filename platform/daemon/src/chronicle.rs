@@ -78,8 +78,19 @@ impl Chronicle {
             }
         }
         self.lines = if afresh { self.events.len() } else { self.lines + self.unwritten };
-        self.unwritten = 0;
-        Some(Page { path: self.path.clone(), text, afresh })
+        let count = std::mem::take(&mut self.unwritten);
+        Some(Page { path: self.path.clone(), text, afresh, count })
+    }
+
+    /// A page could not be written, or not whole: what it holds is written with the next one.
+    pub fn put_back(&mut self, page: &Page) {
+        self.unwritten = (self.unwritten + page.count).min(self.events.len());
+        self.write_afresh();
+    }
+
+    /// It is not known what the file holds: it is written anew with the next event.
+    pub fn write_afresh(&mut self) {
+        self.lines = usize::MAX;
     }
 }
 
@@ -89,6 +100,8 @@ pub(crate) struct Page {
     path: PathBuf,
     text: Vec<u8>,
     afresh: bool,
+    /// So many events that were not in the file before.
+    count: usize,
 }
 
 impl Page {
@@ -98,8 +111,11 @@ impl Page {
         mast_state::private(options.create(true).write(true));
         if self.afresh {
             let new = self.path.with_extension("jsonl.new");
-            options.truncate(true).open(&new)?.write_all(&self.text)?;
-            std::fs::rename(new, &self.path)
+            let written = options.truncate(true).open(&new).and_then(|mut file| file.write_all(&self.text));
+            written.and_then(|()| std::fs::rename(&new, &self.path)).inspect_err(|_| {
+                // What is left of it would take the room that is missing.
+                let _ = std::fs::remove_file(&new);
+            })
         } else {
             options.append(true).open(&self.path)?.write_all(&self.text)
         }
@@ -139,6 +155,25 @@ mod tests {
         write(&mut chronicle);
         let chronicle = Chronicle::open(directory.path());
         assert_eq!(chronicle.last(2), [event(2), event(4)]);
+    }
+
+    #[test]
+    fn what_could_not_be_written_is_written_later() {
+        let directory = tempfile::tempdir().unwrap();
+        let mut chronicle = Chronicle::open(directory.path());
+        chronicle.push(event(0));
+        write(&mut chronicle);
+        let path = directory.path().join(FILE);
+        // It was cut off half-way, as on a disk that is full.
+        chronicle.push(event(1));
+        let page = chronicle.unwritten().unwrap();
+        let text = std::fs::read(&path).unwrap();
+        std::fs::write(&path, [&text[..], &page.text[..9]].concat()).unwrap();
+        chronicle.put_back(&page);
+        chronicle.push(event(2));
+        write(&mut chronicle);
+        assert_eq!(Chronicle::open(directory.path()).last(9), [event(0), event(1), event(2)]);
+        assert!(chronicle.unwritten().is_none());
     }
 
     #[test]

@@ -1,5 +1,6 @@
 //! What the parts of the running service share.
 
+use std::future::poll_fn;
 use std::net::IpAddr;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -10,10 +11,12 @@ use mast_engine::surroundings::Surroundings;
 use mast_engine::{EngineHandle, Heard, Reader, Tidings};
 use mast_platform::Native;
 use tokio::sync::{Notify, mpsc};
+use zeroize::Zeroizing;
 
 use crate::chronicle::Chronicle;
 use crate::convert;
 use crate::history::Samples;
+use crate::keeper::{Keeper, PATIENCE};
 use crate::key::Holder;
 use crate::store::Store;
 use crate::usage::{self, Meter};
@@ -53,15 +56,29 @@ pub(crate) struct Daemon {
     chronicle: Mutex<Chronicle>,
     samples: Mutex<Samples>,
     meter: Mutex<Meter>,
-    /// Why the state could not be saved the last time.
+    /// What the engine changed and nobody has taken note of.
+    changes: Mutex<mpsc::UnboundedReceiver<Change>>,
+    /// Puts the state on the disk.
+    pub keeper: Keeper,
+    /// Why the state is not on the disk, as the user was told.
     unsaved: Mutex<Option<String>>,
-    /// The state is saved by one at a time: what was read from memory first must not be written last.
-    saving: Arc<tokio::sync::Mutex<()>>,
+}
+
+/// What a service begins with.
+pub(crate) struct Beginning {
+    pub engine: EngineHandle,
+    pub changes: mpsc::UnboundedReceiver<Change>,
+    pub store: Store,
+    pub chronicle: Chronicle,
+    pub facts: Facts,
+    pub key: Holder,
+    /// A private key that is not on the disk yet.
+    pub unkept: Option<Zeroizing<[u8; 32]>>,
 }
 
 impl Daemon {
-    pub fn new(engine: EngineHandle, store: Store, facts: Facts, key: Holder) -> Arc<Self> {
-        let chronicle = Chronicle::open(store.dir().path());
+    pub fn new(beginning: Beginning) -> Arc<Self> {
+        let Beginning { engine, changes, store, chronicle, facts, key, unkept } = beginning;
         Arc::new(Self {
             engine,
             facts,
@@ -74,8 +91,9 @@ impl Daemon {
             chronicle: Mutex::new(chronicle),
             samples: Mutex::default(),
             meter: Mutex::default(),
+            changes: Mutex::new(changes),
+            keeper: Keeper::new(unkept),
             unsaved: Mutex::default(),
-            saving: Arc::default(),
         })
     }
 
@@ -114,7 +132,7 @@ impl Daemon {
         self.notices.tell(&event.into());
     }
 
-    fn chronicle(&self) -> MutexGuard<'_, Chronicle> {
+    pub(crate) fn chronicle(&self) -> MutexGuard<'_, Chronicle> {
         self.chronicle.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -154,9 +172,15 @@ impl Daemon {
         self.engine.protect(on).await.map_err(|error| error.to_string())
     }
 
-    /// Why the state could not be saved, if so.
+    /// Why something that changed is not on the disk, if so.
     pub fn unsaved(&self) -> Option<String> {
-        self.unsaved.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        self.keeper.failure()
+    }
+
+    /// Notes what the user is told of the disk, and returns what was told before.
+    pub(crate) fn told_unsaved(&self, failure: Option<&str>) -> Option<String> {
+        let mut told = self.unsaved.lock().unwrap_or_else(PoisonError::into_inner);
+        std::mem::replace(&mut *told, failure.map(str::to_owned))
     }
 
     /// Passes on what happens, until the engine ends.
@@ -195,50 +219,34 @@ impl Daemon {
         u64::try_from(count).ok().filter(|n| *n > 0)
     }
 
-    /// Keeps what must outlive a restart, until the engine ends.
-    pub async fn keep(&self, changes: &mut mpsc::UnboundedReceiver<Change>) {
-        while let Some(change) = changes.recv().await {
-            self.store().apply(change);
-            while let Ok(change) = changes.try_recv() {
-                self.store().apply(change);
-            }
-            self.status_changed();
-            self.look_up.notify_one();
-            self.save().await;
-        }
-        self.store().fold();
-        self.save().await;
+    fn changes(&self) -> MutexGuard<'_, mpsc::UnboundedReceiver<Change>> {
+        self.changes.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Saves the state. A failure is told once, and doctor tells of it until it is mended.
-    pub async fn save(&self) {
-        let turn = Arc::clone(&self.saving).lock_owned().await;
-        let unsaved = self.store().unsaved();
-        let page = self.chronicle().unwritten();
-        // Waiting for the disk must not hold up datagrams.
-        let written = tokio::task::spawn_blocking(move || {
-            let told = page.map_or(Ok(()), |page| page.write());
-            let (saved, result) = unsaved.write();
-            // The turn ends with the writing, even when whoever asked for it is gone.
-            (turn, saved, result.map_err(|e| e.to_string()).and(told.map_err(|e| format!("the story: {e}"))))
-        });
-        let written = written.await;
-        let result = match written {
-            Ok((_turn, saved, result)) => {
-                self.store().saved(saved);
-                result
-            }
-            Err(error) => Err(error.to_string()),
-        };
-        let failure = result.err();
-        let before = std::mem::replace(
-            &mut *self.unsaved.lock().unwrap_or_else(PoisonError::into_inner),
-            failure.clone(),
-        );
-        if let Some(failure) = failure.filter(|f| before.as_ref() != Some(f)) {
-            tracing::error!(error = failure, "the state could not be saved");
-            self.note("", What::Unsaved { error: failure });
+    /// Takes note of what the engine changed until now. Whatever it answered to was changed before.
+    pub fn take_changes(&self, first: Option<Change>) {
+        let mut any = false;
+        let mut next = first.or_else(|| self.changes().try_recv().ok());
+        while let Some(change) = next {
+            self.store().apply(change);
+            any = true;
+            next = self.changes().try_recv().ok();
         }
+        if any {
+            self.status_changed();
+            self.look_up.notify_one();
+        }
+    }
+
+    /// Keeps what must outlive a restart, until the engine ends.
+    pub async fn keep(&self) {
+        while let Some(change) = poll_fn(|context| self.changes().poll_recv(context)).await {
+            self.take_changes(Some(change));
+            self.keeper.ask();
+        }
+        self.store().fold();
+        // Told where it matters; the service ends.
+        let _ = self.save(PATIENCE).await;
     }
 }
 

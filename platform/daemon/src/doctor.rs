@@ -3,12 +3,19 @@
 use std::path::Path;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use mast_control::aside::Aside;
 use mast_control::{Check, ControlError, DoctorReport, Finding, PeerState};
 use mast_engine::api::{PeerSnapshot, Snapshot};
 use mast_engine::surroundings::Surroundings;
 
 use crate::convert::{self, refusal};
 use crate::daemon::Daemon;
+use crate::keeper::DISK;
+
+/// The kernel holds up requests while a driver is busy.
+static PROBES: Aside = Aside::new("mast-doctor", 2);
+/// So long each of what is asked may take.
+const PATIENCE: Duration = Duration::from_secs(2);
 
 /// No clock that is right shows less: this was written in 2026.
 const EARLIEST: Duration = Duration::from_secs(1_767_225_600);
@@ -21,17 +28,22 @@ const TOLERANCE: Duration = Duration::from_secs(60);
 pub(crate) async fn report(daemon: &Daemon) -> Result<DoctorReport, ControlError> {
     let snapshot = daemon.engine.snapshot().await.map_err(refusal)?;
     let directory = daemon.store().dir().path().to_path_buf();
-    // Both ask the system and may wait for it.
-    let asked =
-        tokio::task::spawn_blocking(move || (mast_platform::Native::default().checks(), newest(&directory)));
-    let (probed, newest) = asked.await.map_err(|error| ControlError::internal(error.to_string()))?;
-    let mut checks: Vec<Check> = probed
-        .into_iter()
-        .map(|check| {
-            // A failed check's explanation holds the remedy, too.
-            Check::told(check.name, check.ok, check.explanation)
-        })
-        .collect();
+    // Each may wait for the system, and neither for the other.
+    let probed = PROBES.within(PATIENCE, || mast_platform::Native::default().checks());
+    let newest = DISK.within(PATIENCE, move || newest(&directory));
+    let (probed, newest) = tokio::join!(probed, newest);
+    let mut checks: Vec<Check> = match probed {
+        Ok(probed) => probed
+            .into_iter()
+            .map(|check| {
+                // A failed check's explanation holds the remedy, too.
+                Check::told(check.name, check.ok, check.explanation)
+            })
+            .collect(),
+        Err(hung) => {
+            vec![Check::told("system", false, format!("what this system can do is not known: {hung}"))]
+        }
+    };
     checks.push(tunnel(&snapshot, daemon));
     checks.push(uplinks(&snapshot));
     checks.extend(firewall(&snapshot));
@@ -39,7 +51,13 @@ pub(crate) async fn report(daemon: &Daemon) -> Result<DoctorReport, ControlError
         None => Check::new("state", Finding::Saved),
         Some(error) => Check::new("state", Finding::Unsaved { error }),
     });
-    checks.push(clock(SystemTime::now(), newest));
+    checks.push(match newest {
+        Ok(newest) => clock(SystemTime::now(), newest),
+        Err(hung) => {
+            let why = format!("not known: the disk of the state directory does not answer ({hung})");
+            Check::told("clock", false, why)
+        }
+    });
     checks.extend(snapshot.peers.into_iter().map(|p| peer(p, snapshot.up)));
     let counters = snapshot.counters.into_iter().map(|(name, count)| (name.to_owned(), count)).collect();
     Ok(DoctorReport { checks, counters })

@@ -1,9 +1,13 @@
 //! Where a peer may be reached, as the user writes it: an address or a host name, and a port.
 
 use std::fmt;
-use std::net::{IpAddr, Ipv6Addr, SocketAddr, SocketAddrV6};
+use std::net::{IpAddr, Ipv6Addr, SocketAddr, SocketAddrV6, ToSocketAddrs};
 
+use mast_control::aside::Aside;
 use mast_engine::reach::{Unreachable, why_unreachable};
+
+/// The system's resolver waits for name servers that do not answer, and cannot be told to stop.
+static NAMES: Aside = Aside::new("mast-names", 16);
 
 /// `HOST:PORT`; an IPv6 address in brackets, a link-local one with its zone: `[fe80::1%wlan0]:6278`.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
@@ -119,13 +123,16 @@ impl Endpoint {
     /// The addresses that it stands for now. A zone whose interface is not there stands for none.
     ///
     /// # Errors
-    /// When the name cannot be looked up.
+    /// When the name cannot be looked up, or the name servers have not answered to many others. It may take as long as
+    /// the system's resolver likes.
     pub async fn resolve(&self) -> std::io::Result<Vec<SocketAddr>> {
         match self {
             Self::Address(address) => Ok(vec![*address]),
             Self::Zoned { .. } => Ok(self.zoned().into_iter().collect()),
             Self::Name { host, port } => {
-                let found = tokio::net::lookup_host((host.as_str(), *port)).await?;
+                let (host, port) = (host.clone(), *port);
+                let found = NAMES.begin(move || (host.as_str(), port).to_socket_addrs());
+                let found = found.map_err(std::io::Error::other)?.await.map_err(std::io::Error::other)??;
                 Ok(found.map(|at| SocketAddr::new(at.ip().to_canonical(), at.port())).collect())
             }
         }

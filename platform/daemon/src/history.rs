@@ -88,7 +88,7 @@ pub(crate) async fn run(daemon: Arc<Daemon>) {
         count = count.wrapping_add(1);
         if count.is_multiple_of(FOLD) && daemon.fold(glance.traffic) {
             daemon.tell_spent().await;
-            daemon.save().await;
+            daemon.keeper.ask();
         }
     }
 }

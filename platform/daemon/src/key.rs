@@ -12,7 +12,7 @@ use mast_control::{
 };
 use mast_engine::Tidings;
 use mast_engine::api::{PublicKey, public_key};
-use mast_state::StateDir;
+use mast_state::{StateDir, StateError};
 use tokio::sync::{Mutex, mpsc, oneshot};
 use zeroize::Zeroizing;
 
@@ -155,19 +155,32 @@ impl Service for Locked {
     }
 }
 
-/// The key at the start: from the file, made anew at the very first start, or to be waited for (an error with the
-/// public key that it must have).
+/// The key at the start.
+pub(crate) enum AtStart {
+    /// From the file.
+    Kept(PrivateKey),
+    /// Made anew at the very first start, and not to be written now: why.
+    Unkept(PrivateKey, StateError),
+    /// To be waited for: the public key that it must have.
+    Awaited(PublicKey),
+}
+
+/// Finds the key, or makes one.
 ///
 /// # Errors
 /// When the file cannot be used.
-pub(crate) fn at_start(
-    dir: &StateDir,
-    handed: Option<PublicKey>,
-) -> Result<Result<PrivateKey, PublicKey>, Failure> {
+pub(crate) fn at_start(dir: &StateDir, handed: Option<PublicKey>) -> Result<AtStart, StateError> {
     match (dir.private_key()?, handed) {
-        (Some(key), _) => Ok(Ok(key)),
-        (None, Some(public)) => Ok(Err(public)),
-        (None, None) => Ok(Ok(dir.load_or_create_private_key()?)),
+        (Some(key), _) => Ok(AtStart::Kept(key)),
+        (None, Some(public)) => Ok(AtStart::Awaited(public)),
+        (None, None) => {
+            let key = StateDir::new_private_key()?;
+            match dir.write_private_key(&key) {
+                Ok(()) => Ok(AtStart::Kept(key)),
+                Err(error) if error.is_unwritable() => Ok(AtStart::Unkept(key, error)),
+                Err(error) => Err(error),
+            }
+        }
     }
 }
 
@@ -197,12 +210,20 @@ mod tests {
     fn a_key_in_a_key_store_is_waited_for_and_none_is_made() {
         let directory = tempfile::tempdir().unwrap();
         let dir = StateDir::open(directory.path().join("state")).unwrap();
-        let key = at_start(&dir, None).unwrap().unwrap();
+        let kept = |handed| match at_start(&dir, handed).unwrap() {
+            AtStart::Kept(key) => Some(key),
+            AtStart::Unkept(..) => panic!("this disk can be written"),
+            AtStart::Awaited(public) => {
+                assert_eq!(Some(public), handed);
+                None
+            }
+        };
+        let key = kept(None).unwrap();
         let public = public_key(&key);
-        assert_eq!(*at_start(&dir, Some(public)).unwrap().unwrap(), *key);
+        assert_eq!(kept(Some(public)).unwrap(), key);
         dir.forget_private_key().unwrap();
-        assert_eq!(at_start(&dir, Some(public)).unwrap().unwrap_err(), public);
+        assert_eq!(kept(Some(public)), None);
         dir.write_private_key(&key).unwrap();
-        assert_eq!(*at_start(&dir, None).unwrap().unwrap(), *key);
+        assert_eq!(kept(None).unwrap(), key);
     }
 }

@@ -11,6 +11,7 @@ mod doctor;
 pub mod endpoint;
 mod failure;
 mod history;
+mod keeper;
 mod key;
 pub mod life;
 mod log_ring;

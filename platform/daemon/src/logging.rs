@@ -1,7 +1,15 @@
 //! The log, on standard error.
+//!
+//! Whoever reads it may stop reading, and the disk it goes to may be full or hang; so a thread of its own writes it, and
+//! what does not fit into its queue is left out and counted. The latest lines are in memory, too ([`crate::log_ring`]).
 
-use std::io::IsTerminal;
+use std::io::{IsTerminal, Write};
+use std::sync::OnceLock;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::mpsc::{Receiver, SyncSender, TrySendError, channel, sync_channel};
+use std::time::Duration;
 
+use tracing_subscriber::fmt::MakeWriter;
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
 use tracing_subscriber::{EnvFilter, Layer, fmt};
@@ -13,6 +21,76 @@ use crate::log_ring::Ring;
 const VARIABLE: &str = "MAST_LOG";
 /// The parts that a bare level is meant for; libraries tell of warnings only.
 const OURS: [&str; 5] = ["mastd", "mast_engine", "mast_platform", "mast_control", "mast_proto"];
+
+/// So many lines may wait.
+const QUEUE: usize = 1024;
+
+static LINES: OnceLock<SyncSender<Line>> = OnceLock::new();
+static LEFT_OUT: AtomicU64 = AtomicU64::new(0);
+
+enum Line {
+    Text(Vec<u8>),
+    /// All before this is written.
+    Flush(std::sync::mpsc::Sender<()>),
+}
+
+/// Hands lines to the thread that writes them; the formatter hands over a line at a time. Never waits.
+#[derive(Debug, Clone, Copy)]
+struct Aside;
+
+impl Write for Aside {
+    fn write(&mut self, line: &[u8]) -> std::io::Result<usize> {
+        let queue = LINES.get_or_init(|| start_writer(std::io::stderr()));
+        if let Err(TrySendError::Full(_)) = queue.try_send(Line::Text(line.to_vec())) {
+            LEFT_OUT.fetch_add(1, Ordering::Relaxed);
+        }
+        Ok(line.len())
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
+}
+
+impl MakeWriter<'_> for Aside {
+    type Writer = Self;
+
+    fn make_writer(&self) -> Self {
+        *self
+    }
+}
+
+fn start_writer(out: impl Write + Send + 'static) -> SyncSender<Line> {
+    let (queue, lines) = sync_channel(QUEUE);
+    // Without it nothing is logged but in memory, which is no reason not to run.
+    let _ = std::thread::Builder::new().name("mast-log".to_owned()).spawn(move || write(out, &lines));
+    queue
+}
+
+/// Writes until nobody logs any more. What cannot be written is lost: there is nobody to tell.
+fn write(mut out: impl Write, lines: &Receiver<Line>) {
+    while let Ok(line) = lines.recv() {
+        match line {
+            Line::Text(text) => {
+                let _ = out.write_all(&text);
+            }
+            // Nobody waits for it any more where this fails.
+            Line::Flush(done) => drop(done.send(())),
+        }
+        let left_out = LEFT_OUT.swap(0, Ordering::Relaxed);
+        if left_out > 0 {
+            let _ = writeln!(out, "mastd: {left_out} lines of the log were left out: nobody took them");
+        }
+    }
+}
+
+/// Waits until what was logged is written, so long at most.
+pub fn flush(limit: Duration) {
+    let (done, written) = channel();
+    if LINES.get().is_some_and(|queue| queue.try_send(Line::Flush(done)).is_ok()) {
+        let _ = written.recv_timeout(limit);
+    }
+}
 
 /// Starts to log.
 ///
@@ -32,7 +110,7 @@ pub fn start(level: Option<&str>) -> Result<(), Failure> {
     })?;
     // systemd's journal adds the time itself.
     let journal = std::env::var_os("JOURNAL_STREAM").is_some();
-    let terminal = fmt::layer().with_writer(std::io::stderr).with_ansi(std::io::stderr().is_terminal());
+    let terminal = fmt::layer().with_writer(Aside).with_ansi(std::io::stderr().is_terminal());
     let terminal = if journal { terminal.without_time().boxed() } else { terminal.boxed() };
     let ring = fmt::layer().with_writer(Ring).with_ansi(false);
     // In one process with a program that logs already, that one decides.
@@ -52,6 +130,34 @@ fn filter(level: &str) -> Result<EnvFilter, String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// Takes nothing until it is let.
+    struct Stuck(Receiver<()>, std::sync::mpsc::Sender<Vec<u8>>);
+
+    impl Write for Stuck {
+        fn write(&mut self, text: &[u8]) -> std::io::Result<usize> {
+            let _ = self.0.recv();
+            let _ = self.1.send(text.to_vec());
+            Err(std::io::ErrorKind::StorageFull.into())
+        }
+
+        fn flush(&mut self) -> std::io::Result<()> {
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn who_does_not_take_the_log_holds_up_nobody() {
+        let (go_on, wait) = channel();
+        let (took, taken) = channel();
+        let queue = start_writer(Stuck(wait, took));
+        let refused =
+            (0..3 * QUEUE).filter(|_| queue.try_send(Line::Text(b"line".to_vec())).is_err()).count();
+        assert!((2 * QUEUE - 1..=2 * QUEUE).contains(&refused), "{refused}");
+        drop(go_on);
+        drop(queue);
+        assert_eq!(taken.iter().filter(|text| text == b"line").count(), 3 * QUEUE - refused);
+    }
 
     #[test]
     fn levels_and_filters() {

@@ -44,7 +44,7 @@ pub(crate) async fn run(daemon: Arc<Daemon>) {
         let left = left(until, SystemTime::now(), daemon.pause_left());
         if left.is_zero() {
             daemon.store().set_paused_until(None);
-            daemon.save().await;
+            daemon.keeper.ask();
             match daemon.engine.up().await {
                 Ok(()) => {
                     daemon.note("", What::PauseOver);

@@ -32,8 +32,8 @@ const LOOK_UP: Duration = Duration::from_secs(10);
 const ZONES: Duration = Duration::from_secs(2);
 /// The most addresses that the names of one peer give it. Each is tried over each interface.
 pub(crate) const MOST: usize = 8;
-/// Names are looked up on threads that also write the state; so many at a time leave it some.
-const AT_A_TIME: usize = 4;
+/// So many peers' names are looked up at a time. One that does not answer in time may keep its thread for some time more.
+const AT_A_TIME: usize = 8;
 
 /// What one name led to: its addresses, or none if it cannot be looked up now.
 type Answer = (Endpoint, Option<Vec<SocketAddr>>);

@@ -1,12 +1,14 @@
 //! The life of the service: start, serve, stop.
 
 use std::future::Future;
+use std::io;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use mast_control::{KeyPlace, Server, ServerOptions, What};
 use mast_engine::Engine;
-use mast_engine::api::{Change, EngineConfig};
+use mast_engine::api::EngineConfig;
 use mast_engine::surroundings::Surroundings;
 use mast_platform::{Native, Overrides};
 use mast_state::StateDir;
@@ -14,18 +16,24 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::time::timeout;
 
 use crate::args::{Args, DEFAULT_CONFIG};
+use crate::chronicle::Chronicle;
 use crate::config::Config;
 use crate::convert::refusal;
-use crate::daemon::{Daemon, Facts};
+use crate::daemon::{Beginning, Daemon, Facts};
 use crate::failure::Failure;
+use crate::keeper::{DISK, HASTE};
 use crate::key::Holder;
 use crate::life::{self, Asked, Life, Told};
 use crate::service::MastService;
 use crate::store::Store;
-use crate::{VERSION, history, key, pause, resolve};
+use crate::{VERSION, history, key, logging, pause, resolve};
 
-/// How long stopping may take; what is not done by then is cut short.
-const STOP: Duration = Duration::from_millis(850);
+/// How long stopping may take; what is not done by then is cut short. With what comes after it is less than a second.
+const STOP: Duration = Duration::from_millis(750);
+/// How long the last lines of the log may take to be written.
+const LOG: Duration = Duration::from_millis(100);
+/// A state directory that has not answered for so long is told of in the log.
+const STATE_HANGS: Duration = Duration::from_secs(5);
 
 /// Stands for the period of what is not asked for.
 const NEVER: Duration = Duration::from_secs(3600);
@@ -62,8 +70,9 @@ pub(crate) fn run(args: &Args) -> Result<(), Failure> {
         let facts = Facts { config: config_path, interface: config.interface.clone(), port: config.port };
         live(args, config, facts, life).await
     });
-    // A look-up that hangs must not hold up the end.
+    // What hangs must not hold up the end.
     runtime.shutdown_background();
+    logging::flush(LOG);
     result
 }
 
@@ -73,19 +82,61 @@ fn system(what: &'static str) -> impl Fn(std::io::Error) -> Failure {
 
 struct Started {
     daemon: Arc<Daemon>,
-    changes: mpsc::UnboundedReceiver<Change>,
     server: Server,
 }
 
+/// What is read from the state directory.
+struct State {
+    store: Store,
+    chronicle: Chronicle,
+    key: key::AtStart,
+}
+
+impl State {
+    /// Reads it. The disk may take any time.
+    fn read(path: &Path, config: &Config) -> Result<Self, Failure> {
+        let store = Store::load(StateDir::open(path)?, config)?;
+        let chronicle = Chronicle::open(store.dir().path());
+        let key = key::at_start(store.dir(), store.handed_key())?;
+        Ok(Self { store, chronicle, key })
+    }
+
+    /// The same, while nothing waits for that but the start.
+    async fn read_aside(path: PathBuf, config: &Config) -> Result<Self, Failure> {
+        let (shown, config) = (path.display().to_string(), config.clone());
+        let reading = DISK.begin(move || Self::read(&path, &config));
+        let mut reading =
+            reading.map_err(|error| system("cannot read the state")(io::Error::other(error)))?;
+        let done = match timeout(STATE_HANGS, &mut reading).await {
+            Ok(done) => done,
+            Err(_) => {
+                tracing::warn!(
+                    "the disk of {shown} does not answer: without the key in it nothing can begin; waiting"
+                );
+                reading.await
+            }
+        };
+        done.map_err(|_| Failure::Ended)?
+    }
+}
+
 async fn live(args: &Args, config: Config, facts: Facts, mut life: impl Life) -> Result<(), Failure> {
-    let mut store = Store::load(StateDir::open(&args.state_dir)?, &config)?;
+    let reading = State::read_aside(args.state_dir.clone(), &config);
+    let Some(state) = unless_stopped(&mut life, reading).await else { return Ok(()) };
+    let State { mut store, chronicle, key } = state?;
     let name = config.name.clone().unwrap_or_else(host_name);
-    let (private_key, place) = match key::at_start(store.dir(), store.handed_key())? {
-        Ok(key) => {
+    let mut unkept = None;
+    let (private_key, place) = match key {
+        key::AtStart::Kept(key) => {
             store.set_handed_key(None);
             (key, KeyPlace::File)
         }
-        Err(expected) => {
+        key::AtStart::Unkept(key, error) => {
+            tracing::error!(%error, "this host's new key is not on the disk: it is another one at the next start, unless it can be written before");
+            unkept = Some(key.clone());
+            (key, KeyPlace::File)
+        }
+        key::AtStart::Awaited(expected) => {
             life.tell(Told::Ready);
             let Some(key) = unless_stopped(&mut life, key::wait(&args.control, &name, expected)).await else {
                 return Ok(());
@@ -93,7 +144,6 @@ async fn live(args: &Args, config: Config, facts: Facts, mut life: impl Life) ->
             (key?, KeyPlace::Session)
         }
     };
-    store.save()?;
     let holder = Holder::new(private_key.clone(), place);
     // The lock of the state directory is held: whatever of this name nobody holds is a dead predecessor's.
     for thing in Native::default()
@@ -141,7 +191,8 @@ async fn live(args: &Args, config: Config, facts: Facts, mut life: impl Life) ->
     };
     let Some(started) = unless_stopped(&mut life, start).await else { return Ok(()) };
     let (engine, changes, server) = started?;
-    serve(Started { daemon: Daemon::new(engine, store, facts, holder), changes, server }, life).await
+    let beginning = Beginning { engine, changes, store, chronicle, facts, key: holder, unkept };
+    serve(Started { daemon: Daemon::new(beginning), server }, life).await
 }
 
 /// Does something before the service serves, unless it is told to stop meanwhile.
@@ -162,11 +213,14 @@ async fn unless_stopped<T>(life: &mut impl Life, work: impl Future<Output = T>) 
 }
 
 async fn serve(started: Started, mut life: impl Life) -> Result<(), Failure> {
-    let Started { daemon, mut changes, server } = started;
+    let Started { daemon, server } = started;
+    let writing = tokio::spawn(Arc::clone(&daemon).write());
+    // What was read may be written otherwise now, and the key may be new.
+    daemon.keeper.ask();
     // Never cut short by a signal: what the engine reported before must reach the disk.
     let mut keeping = tokio::spawn({
         let daemon = Arc::clone(&daemon);
-        async move { daemon.keep(&mut changes).await }
+        async move { daemon.keep().await }
     });
     // Also what was set before a crash and is wanted no more. When the service ends, it stays: that is its purpose.
     if let Err(why) = daemon.guard().await {
@@ -194,7 +248,11 @@ async fn serve(started: Started, mut life: impl Life) -> Result<(), Failure> {
             Some(()) = alive.recv() => life.tell(Told::Alive),
             asked = life.asked() => match asked {
                 Asked::Stop => break false,
-                Asked::Sleep => settle_accounts(&daemon).await,
+                Asked::Sleep => {
+                    settle_accounts(&daemon).await;
+                    // It is told of, once, where it cannot be.
+                    let _ = daemon.save(HASTE).await;
+                }
                 Asked::Wake => {
                     // Its error says that the engine has stopped; that is seen above.
                     let _ = daemon.engine.woke().await;
@@ -207,10 +265,10 @@ async fn serve(started: Started, mut life: impl Life) -> Result<(), Failure> {
     watchdog.abort();
     sampling.abort();
     pausing.abort();
-    settle_accounts(&daemon).await;
     // Fails when the server has ended; then there is nothing to stop.
     let _ = stop_server.send(());
     let stopping = async {
+        settle_accounts(&daemon).await;
         // Its error says that the engine has stopped, which is what is wanted.
         let _ = daemon.engine.stop().await;
         if !ended {
@@ -226,6 +284,10 @@ async fn serve(started: Started, mut life: impl Life) -> Result<(), Failure> {
         () = stop(&mut life) => tracing::warn!("told to stop a second time: ending at once"),
     }
     passing.abort();
+    writing.abort();
+    if let Some(error) = daemon.unsaved() {
+        tracing::error!(error, "what changed is not on the disk, and is lost");
+    }
     if ended { Err(Failure::Ended) } else { Ok(()) }
 }
 
@@ -233,11 +295,11 @@ async fn stop(life: &mut impl Life) {
     while life.asked().await != Asked::Stop {}
 }
 
-/// Puts on the disk what was carried since the last sample.
+/// Folds in what was carried since the last sample.
 async fn settle_accounts(daemon: &Daemon) {
     if let Ok(glance) = daemon.engine.glance(0).await {
         daemon.fold(glance.traffic);
-        daemon.save().await;
+        daemon.keeper.ask();
     }
 }
 

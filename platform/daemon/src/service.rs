@@ -16,11 +16,13 @@ use mast_engine::api::{self, EngineError, PeerConfig};
 use mast_proto::{AddressSource, Policy, Selector};
 use mast_state::{StateDir, StateError};
 use tokio::sync::mpsc;
+use tokio::time::Instant;
 
 use crate::config::shared_range;
 use crate::convert::{self, millis, refusal};
 use crate::daemon::{Daemon, EVENTS};
 use crate::endpoint::Endpoint;
+use crate::keeper::{DISK, HASTE, PATIENCE};
 use crate::{VERSION, doctor, log_ring, notation, resolve, trouble, wgquick};
 
 /// How long whoever adds a peer waits for its name to be looked up; after that it goes on in the background.
@@ -34,6 +36,11 @@ impl Service for MastService {
         if !request.only_reads() {
             tracing::info!(method = request.method(), user = caller.user, client = caller.client, "asked");
         }
+        let kept = !request.only_reads() && !matches!(request, Request::Check(_) | Request::Logs);
+        let patience = match request {
+            Request::Down | Request::Pause(_) => HASTE,
+            _ => PATIENCE,
+        };
         let guarded = matches!(
             request,
             Request::Up
@@ -83,7 +90,14 @@ impl Service for MastService {
             let done = self.0.guard().await;
             done.map_err(|error| ControlError::of(Why::ProtectionRefused { error }))?;
         }
-        answer
+        let answer = answer?;
+        if kept {
+            self.0.take_changes(None);
+            if let Err(why) = self.0.save(patience).await {
+                return Ok(answer.unkept(why));
+            }
+        }
+        Ok(answer)
     }
 
     async fn drill(
@@ -127,6 +141,7 @@ impl MastService {
         status.paused_until = store.paused_until().filter(|_| !status.up).map(timestamp::rfc3339);
         status.settings.at_start = store.at_start();
         status.settings.leak_protection = store.leak_protection();
+        status.unkept = self.0.unsaved();
         status.trouble = trouble::of(&status, &store.unknown_hosts(), forbidden);
         Ok(status.into())
     }
@@ -150,7 +165,6 @@ impl MastService {
         self.0.engine.down().await.map_err(refusal)?;
         self.0.store().set_paused_until(pause.map(|pause| SystemTime::now() + pause));
         self.0.pause(pause);
-        self.0.save().await;
         self.0.status_changed();
         Ok(Response::DONE)
     }
@@ -179,7 +193,6 @@ impl MastService {
         if let Some(at_start) = set.at_start {
             self.0.store().set_at_start(at_start);
         }
-        self.0.save().await;
         self.0.status_changed();
         Ok(Response::DONE)
     }
@@ -190,10 +203,10 @@ impl MastService {
         let mut holder = self.0.key.lock().await;
         if holder.confirm(unlock)? {
             self.0.store().set_handed_key(Some(api::public_key(holder.key())));
-            self.0.save().await;
-            if let Some(why) = self.0.unsaved() {
+            if let Err(why) = self.0.save(PATIENCE).await {
                 return Err(ControlError::unavailable(format!("the key stays in its file: {why}")));
             }
+            self.0.keeper.set_key(None);
             self.in_state(|dir| dir.forget_private_key()).await?;
             holder.moved(KeyPlace::Session);
             self.0.status_changed();
@@ -206,7 +219,6 @@ impl MastService {
         let key = holder.key().clone();
         self.in_state(move |dir| dir.write_private_key(&key)).await?;
         self.0.store().set_handed_key(None);
-        self.0.save().await;
         holder.moved(KeyPlace::File);
         self.0.status_changed();
         Ok(Response::DONE)
@@ -218,11 +230,13 @@ impl MastService {
         work: impl FnOnce(&StateDir) -> Result<(), StateError> + Send + 'static,
     ) -> Result<(), ControlError> {
         let dir = Arc::clone(self.0.store().dir());
-        let done = tokio::task::spawn_blocking(move || work(&dir)).await;
-        match done {
+        match DISK.within(PATIENCE, move || work(&dir)).await {
             Ok(Ok(())) => Ok(()),
             Ok(Err(error)) => Err(ControlError::unavailable(error.to_string())),
-            Err(error) => Err(ControlError::internal(error.to_string())),
+            Err(hung) => {
+                let why = format!("the disk of the state directory does not answer: {hung}");
+                Err(ControlError::unavailable(why))
+            }
         }
     }
 
@@ -247,7 +261,6 @@ impl MastService {
             return Err(ControlError::of(Why::NoUplink { name: set.uplink }).with_known(known));
         }
         self.0.tell_spent().await;
-        self.0.save().await;
         Ok(Response::DONE)
     }
 
@@ -290,12 +303,14 @@ impl MastService {
             peers.push((peer, wg.endpoint.filter(|e| e.address().is_none())));
         }
         let (mut added, mut notes): (Vec<PeerAdded>, Vec<Noted>) = (Vec::new(), Vec::new());
+        // For all of them together: whoever asked waits.
+        let until = Instant::now() + LOOK_UP;
         for (mut peer, host) in peers {
             if let Some(host) = &host {
                 if let Some(at) = host.zoned() {
                     peer.addresses.set(AddressSource::Configuration, [at]);
                 } else {
-                    let found = tokio::time::timeout(LOOK_UP, resolve::Found::look_up(host)).await;
+                    let found = tokio::time::timeout_at(until, resolve::Found::look_up(host)).await;
                     let found = found.unwrap_or_default();
                     peer.addresses.set(AddressSource::Dns, found.addresses);
                     notes.extend(found.notes);

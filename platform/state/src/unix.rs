@@ -5,6 +5,7 @@ use std::fs::{self, DirBuilder, File, OpenOptions, TryLockError};
 use std::io::{self, Read, Seek, Write};
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
@@ -106,33 +107,54 @@ pub enum StateError {
     Name(String),
 }
 
+impl StateError {
+    /// Whether something could not be written, for a reason that passes: a disk that is full, read-only or broken. What
+    /// may not be written for lack of permission is a mistake of whoever started the program.
+    pub fn is_unwritable(&self) -> bool {
+        match self {
+            Self::Io { action, source, .. } => {
+                matches!(*action, "write" | "replace" | "save" | "make") && !is_mistake(source)
+            }
+            _ => false,
+        }
+    }
+}
+
+fn is_mistake(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::PermissionDenied | io::ErrorKind::NotADirectory)
+}
+
 /// A state directory, locked for as long as this lives.
 #[derive(Debug)]
 pub struct StateDir {
     path: PathBuf,
-    /// Holds the lock.
-    _lock: File,
+    /// Holds the lock. None while there is no directory, because none can be made.
+    lock: Mutex<Option<File>>,
 }
 
 impl StateDir {
-    /// Opens the directory, making it and its parents if needed, and locks it.
+    /// Opens the directory, making it and its parents if needed, and locks it. One that cannot be written to is opened
+    /// all the same; where it is not there and cannot be made, it is made when something is first written.
     ///
     /// # Errors
-    /// When it cannot be made or written to, when others can write to it, or when another daemon uses it.
+    /// When it may not be made or written to, when others can write to it, or when another daemon uses it.
     pub fn open(path: impl AsRef<Path>) -> Result<Self, StateError> {
         let path = path.as_ref().to_path_buf();
-        make(&path)?;
-        let metadata = fs::metadata(&path).map_err(|e| failed("look at", &path, e))?;
-        if !metadata.is_dir() {
-            return Err(StateError::NotADirectory(path));
+        let lock = match take(&path) {
+            Ok(lock) => Some(lock),
+            Err(error) if error.is_unwritable() && !path.exists() => None,
+            Err(error) => return Err(error),
+        };
+        Ok(Self { path, lock: Mutex::new(lock) })
+    }
+
+    /// Has the directory be there and locked before something is written.
+    fn ready(&self) -> Result<(), StateError> {
+        let mut lock = self.lock.lock().unwrap_or_else(PoisonError::into_inner);
+        if lock.is_none() {
+            *lock = Some(take(&self.path)?);
         }
-        own(&path, &metadata)?;
-        let mode = metadata.mode() & 0o7777;
-        if mode & OTHERS_WRITE != 0 {
-            return Err(StateError::Writable { path, mode });
-        }
-        let lock = lock(&path)?;
-        Ok(Self { path, _lock: lock })
+        Ok(())
     }
 
     /// Where it is.
@@ -149,11 +171,20 @@ impl StateDir {
         if let Some(key) = self.private_key()? {
             return Ok(key);
         }
+        let key = Self::new_private_key()?;
+        self.write_private_key(&key)?;
+        Ok(key)
+    }
+
+    /// A new private key, which is nowhere yet.
+    ///
+    /// # Errors
+    /// When the system has no randomness.
+    pub fn new_private_key() -> Result<Zeroizing<[u8; 32]>, StateError> {
         let mut key = Zeroizing::new([0; 32]);
         SystemRandom::new().fill(&mut *key).map_err(|_| StateError::Random)?;
         key[0] &= 248;
         key[31] = (key[31] & 127) | 64;
-        self.write_private_key(&key)?;
         Ok(key)
     }
 
@@ -220,6 +251,7 @@ impl StateDir {
     /// When it cannot be written.
     pub fn write_atomic(&self, name: &str, content: &[u8]) -> Result<(), StateError> {
         let path = self.file(name)?;
+        self.ready()?;
         let temporary = self.path.join(format!(".{name}.new"));
         let written = write_new(&temporary, content)
             .map_err(|e| failed("write", &temporary, e))
@@ -257,17 +289,40 @@ fn own(path: &Path, metadata: &fs::Metadata) -> Result<(), StateError> {
     Err(StateError::Owner { path: path.to_path_buf(), owner, user })
 }
 
+/// Makes the directory, sees that it is nobody else's, and locks it.
+fn take(path: &Path) -> Result<File, StateError> {
+    make(path)?;
+    let metadata = fs::metadata(path).map_err(|e| failed("look at", path, e))?;
+    if !metadata.is_dir() {
+        return Err(StateError::NotADirectory(path.to_path_buf()));
+    }
+    own(path, &metadata)?;
+    let mode = metadata.mode() & 0o7777;
+    if mode & OTHERS_WRITE != 0 {
+        return Err(StateError::Writable { path: path.to_path_buf(), mode });
+    }
+    lock(path)
+}
+
 fn lock(directory: &Path) -> Result<File, StateError> {
     let path = directory.join(LOCK);
-    let mut file = OpenOptions::new()
+    let opened = OpenOptions::new()
         .read(true)
         .write(true)
         .create(true)
         .truncate(false)
         .mode(0o600)
         .custom_flags(nix::libc::O_NOFOLLOW)
-        .open(&path)
-        .map_err(|e| failed("write", &path, e))?;
+        .open(&path);
+    let mut file = match opened {
+        Ok(file) => file,
+        Err(error) if is_mistake(&error) => return Err(failed("write", &path, error)),
+        // What cannot be written can be locked: the file where there is one, else the directory itself.
+        Err(error) => match open_existing(&path) {
+            Ok(Some(file)) => file,
+            _ => File::open(directory).map_err(|_| failed("write", &path, error))?,
+        },
+    };
     match file.try_lock() {
         Ok(()) => {}
         Err(TryLockError::WouldBlock) => {
@@ -277,9 +332,9 @@ fn lock(directory: &Path) -> Result<File, StateError> {
         }
         Err(TryLockError::Error(error)) => return Err(failed("lock", &path, error)),
     }
-    let noted =
+    // For whoever finds it locked; it is locked without, too.
+    let _ =
         file.set_len(0).and_then(|()| file.rewind()).and_then(|()| writeln!(file, "{}", std::process::id()));
-    noted.map_err(|e| failed("write", &path, e))?;
     Ok(file)
 }
 

@@ -5,6 +5,7 @@
 mod datapath;
 mod endpoints;
 mod failover;
+mod hang;
 mod hostile;
 mod idle;
 mod links;

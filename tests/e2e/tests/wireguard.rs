@@ -7,7 +7,7 @@ use std::time::Duration;
 use mast_control::{Pause, PeerKind, PeerSet, PeerState, Request, SettingsSet};
 use mast_e2e::{GAP, PATIENCE, Session, active, has_interface, lab, mast, mast_program, within};
 use mast_netlab::{Host, Process};
-use mast_stage::{Daemon, Train, TrainProfile};
+use mast_stage::{Daemon, Program, Train, TrainProfile};
 
 const MISSING: &str = "is not installed: apt-get install wireguard-go wireguard-tools";
 
@@ -42,10 +42,10 @@ fn keys() -> (String, String) {
 }
 
 /// A laptop with MAST, and a server with WireGuard and nothing else.
-struct Net {
-    laptop: Daemon,
+pub(crate) struct Net {
+    pub(crate) laptop: Daemon,
     _wireguard: Process,
-    train: Train,
+    pub(crate) train: Train,
 }
 
 fn net() -> Net {
@@ -54,6 +54,11 @@ fn net() -> Net {
 
 /// With other `AllowedIPs` at the laptop.
 fn net_with(allowed: &str) -> Net {
+    net_of(allowed, &mast_program(), "")
+}
+
+/// With a service at the laptop that is started like this.
+pub(crate) fn net_of(allowed: &str, program: &Program, extra: &str) -> Net {
     let train = Train::new(&TrainProfile::default()).unwrap_or_else(|e| panic!("{e}"));
     let ((server_private, server_public), (laptop_private, laptop_public)) = (keys(), keys());
     let server = &train.server;
@@ -85,7 +90,7 @@ fn net_with(allowed: &str) -> Net {
     server.add_address("wg0", "10.66.0.1/24").unwrap();
     server.set_up("wg0", true).unwrap();
 
-    let laptop = Daemon::start(&mast_program(), &train.laptop, "").unwrap_or_else(|e| panic!("{e}"));
+    let laptop = Daemon::start(program, &train.laptop, extra).unwrap_or_else(|e| panic!("{e}"));
     let file = laptop.directory().join("office.conf");
     let text = format!(
         "# from the administrator\n[Interface]\nPrivateKey = {laptop_private}\nAddress = 10.66.0.2/24\nDNS = 10.66.0.1\n\n\

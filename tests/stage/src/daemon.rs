@@ -24,12 +24,13 @@ pub struct Program {
     as_mastd: bool,
     environment: Vec<(String, String)>,
     arguments: Vec<String>,
+    prepared: Option<String>,
 }
 
 impl Program {
     /// The program that runs now, if it is `mast`.
     pub fn this() -> Self {
-        Self { path: "/proc/self/exe".into(), as_mastd: true, environment: Vec::new(), arguments: Vec::new() }
+        Self::at("/proc/self/exe".into())
     }
 
     /// `mast` as cargo built it, beside the test or benchmark that runs now.
@@ -37,7 +38,19 @@ impl Program {
     /// # Errors
     /// When it has not been built, with the command that builds it.
     pub fn built() -> Result<Self> {
-        Ok(Self { path: Self::mast()?, as_mastd: true, environment: Vec::new(), arguments: Vec::new() })
+        Ok(Self::at(Self::mast()?))
+    }
+
+    fn at(path: PathBuf) -> Self {
+        Self { path, as_mastd: true, environment: Vec::new(), arguments: Vec::new(), prepared: None }
+    }
+
+    /// The same, after a shell script that may change the mounts that it sees, which are nobody else's. The service's
+    /// directory is `$STAGE` there.
+    #[must_use]
+    pub fn prepared(mut self, script: &str) -> Self {
+        self.prepared = Some(script.to_owned());
+        self
     }
 
     /// The same with an environment variable.
@@ -112,10 +125,27 @@ impl Daemon {
 
     /// The command that starts it: for a variation of it, as its output goes where that of this program goes.
     pub fn command(&self) -> Command {
-        let mut command = Command::new(&self.program.path);
-        if self.program.as_mastd {
-            command.arg0("mastd");
-        }
+        let mut command = match &self.program.prepared {
+            Some(script) => {
+                let mut command = Command::new("sh");
+                command
+                    .arg("-c")
+                    .arg(format!("set -e\n{script}\nexec \"$0\" \"$@\""))
+                    .arg(&self.program.path);
+                command.env("STAGE", self.directory.path());
+                if self.program.as_mastd {
+                    command.arg("--as-mastd");
+                }
+                command
+            }
+            None => {
+                let mut command = Command::new(&self.program.path);
+                if self.program.as_mastd {
+                    command.arg0("mastd");
+                }
+                command
+            }
+        };
         command
             .arg("--config")
             .arg(self.directory.path().join("mastd.toml"))
@@ -128,6 +158,11 @@ impl Daemon {
             .envs(self.program.environment.iter().map(|(variable, value)| (variable, value)))
             .stdin(Stdio::null());
         command
+    }
+
+    /// Has it be started otherwise from now on.
+    pub fn set_program(&mut self, program: &Program) {
+        self.program = program.clone();
     }
 
     /// Starts the process, again after it has ended; its state is kept.

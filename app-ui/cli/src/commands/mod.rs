@@ -12,11 +12,12 @@ mod protect;
 mod status;
 mod version;
 
+use std::io::Write;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::CommandFactory;
-use mast_control::{Client, ClientError};
+use mast_control::{Client, ClientError, words};
 
 use crate::args;
 use crate::args::{Cli, Command, PeerCommand};
@@ -24,6 +25,7 @@ use crate::args::{Cli, Command, PeerCommand};
 use crate::demo;
 use crate::failure::{FAILED, Failure};
 use crate::output::Out;
+use crate::output::text::clean;
 
 /// How a command ended: well, or with a negative verdict that it has already told.
 pub type Outcome = Result<ExitCode, Failure>;
@@ -41,7 +43,14 @@ impl Context {
     pub async fn client(&self) -> Result<Client, Failure> {
         let name = concat!("mast ", env!("CARGO_PKG_VERSION"));
         match Client::connect_as(&self.socket, name).await {
-            Ok(client) => Ok(client),
+            Ok(mut client) => {
+                // Beside the output, which may be read by a program.
+                client.when_unkept(|why| {
+                    let why = clean(&words::unkept(why));
+                    let _ = writeln!(std::io::stderr(), "mast: {why}");
+                });
+                Ok(client)
+            }
             Err(error @ ClientError::NotRunning { .. }) => Err(match mast_control::living() {
                 Some(living) => Failure::elsewhere(&self.socket, &living),
                 None => error.into(),

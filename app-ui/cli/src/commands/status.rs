@@ -36,6 +36,9 @@ pub async fn show(context: &mut Context, args: StatusArgs) -> Outcome {
     }
     let status = cleaned(status);
     sentence(context, words::of_all(&status))?;
+    if let Some(why) = &status.unkept {
+        context.out.line(context.out.paint(Style::Strong, &words::unkept(why)))?;
+    }
     for peer in &status.peers {
         if status.peers.len() > 1 {
             context.out.line("")?;

@@ -25,12 +25,13 @@ pub(super) fn caller(stream: &UnixStream) -> std::io::Result<Caller> {
     })
 }
 
-/// Root, the service's own user, and members of the group.
-pub(crate) fn may_change(Account { uid, gid }: Account) -> bool {
-    uid.is_root() || uid == Uid::effective() || is_member(uid, gid)
+/// Root, and the service's own user.
+pub(crate) fn is_own(Account { uid, .. }: Account) -> bool {
+    uid.is_root() || uid == Uid::effective()
 }
 
-fn is_member(uid: Uid, gid: Gid) -> bool {
+/// A member of the group. It asks the user database.
+pub(crate) fn is_member(Account { uid, gid }: Account) -> bool {
     let Ok(Some(group)) = Group::from_name(GROUP) else { return false };
     if group.gid == gid {
         return true;

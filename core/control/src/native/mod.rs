@@ -11,7 +11,7 @@ mod presence;
 mod socket;
 
 #[cfg(unix)]
-pub(crate) use access::{Account, may_change, remedy};
+pub(crate) use access::{Account, is_member, is_own, remedy};
 #[cfg(unix)]
 pub use presence::{Living, living};
 #[cfg(unix)]

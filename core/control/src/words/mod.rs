@@ -22,6 +22,14 @@ pub use summary::{Tone, missing, of_all, of_peer, policy};
 use crate::error::{ControlError, InviteProblem, Mismatch, Side, Why};
 use crate::status::TroubleCause;
 
+/// That a restart forgets what was changed, and why.
+pub fn unkept(why: &str) -> String {
+    format!(
+        "what was changed is in effect, but not on the disk, so that a restart forgets it: {why}. It is tried again by \
+         itself"
+    )
+}
+
 /// What a refusal says; the service's own English where this version has no words for it.
 pub fn error(error: &ControlError) -> String {
     match &*error.why {

@@ -66,7 +66,7 @@ pub fn finding(finding: &Finding) -> String {
             several => format!("{} are connected", several.join(", ")),
         },
         Finding::Saved => "the state is saved".to_owned(),
-        Finding::Unsaved { error } => error.clone(),
+        Finding::Unsaved { error } => super::unkept(error),
         Finding::Forbidden { seconds, count } => format!(
             "this machine's own firewall holds back what MAST sends: not permitted {count} times, last {seconds} s ago"
         ),
@@ -111,7 +111,9 @@ pub fn remedy(finding: &Finding) -> Option<&'static str> {
             Some("connect to a network; if one is there, see `ignore` in the configuration")
         }
         Finding::Unconnected { .. } => Some("connect to a network"),
-        Finding::Unsaved { .. } => Some("mend it, or a restart forgets what was changed"),
+        Finding::Unsaved { .. } => Some(
+            "see `df` and `mount` for the disk of the state directory: make room on it, or have it be writable",
+        ),
         Finding::Forbidden { .. } => {
             Some("let MAST's UDP out, and the answers in: see `nft list ruleset` and `iptables-save`")
         }

@@ -42,6 +42,7 @@ impl Service for Fake {
         match request {
             Request::Status => Ok(Status { name: "laptop".into(), ..Status::default() }.into()),
             Request::Up => Ok(Response::DONE),
+            Request::PolicyClear(_) => Ok(Response::DONE.unkept("the disk is full")),
             Request::PeerRemove(peer) => {
                 Err(ControlError::of(Why::NoPeer { name: peer.name }).with_known(["home", "work"]))
             }
