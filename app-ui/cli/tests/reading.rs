@@ -87,6 +87,24 @@ fn silence_is_not_called_connected() {
 }
 
 #[test]
+fn a_full_tunnel_that_is_not_in_force_is_not_called_connected() {
+    let why = "the full tunnel is not in force for IPv4: what goes anywhere leaves over `tun1`";
+    let mut partial = status();
+    partial.peers = vec![peer("home", PeerState::Partial)];
+    partial.peers[0].troubles = vec![why.into()];
+    partial.refused = vec![why.into(), "cannot set leak protection for IPv6: not permitted".into()];
+    let ran = Stage::new(partial.clone()).run(&["status"]);
+    let lines: Vec<_> = ran.out.lines().collect();
+    assert!(lines[0].ends_with(&format!(" Not all is as it should be: {why}.")), "{}", ran.out);
+    assert_eq!(ran.out.matches(why).count(), 1, "{}", ran.out);
+    assert!(ran.out.contains("Not set on this machine: cannot set leak protection"), "{}", ran.out);
+    assert_eq!(Stage::new(partial.clone()).run(&["status", "--json"]).json()["peers"][0]["state"], "partial");
+    partial.peers.push(peer("work", PeerState::Connected));
+    let ran = Stage::new(partial).run(&["status"]);
+    assert!(ran.out.contains("Not all is as it should be with home"), "{}", ran.out);
+}
+
+#[test]
 fn a_pin_that_does_not_hold_is_said() {
     let mut astray = status();
     astray.peers[0].policy = PolicyStatus {

@@ -136,6 +136,13 @@ pub enum What {
         /// What the system says.
         error: String,
     },
+    /// Another program changed addresses, routes or rules that the service had set; they are set again.
+    PutBack {
+        /// What, in words.
+        what: String,
+        /// It does so again and again.
+        again: bool,
+    },
     /// The virtual interface failed, and is made again.
     TunnelLost {
         /// What the system says.

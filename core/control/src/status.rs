@@ -36,6 +36,9 @@ pub struct Status {
     /// Why something that was changed is in effect and not on the disk: a restart forgets it. None while all is kept.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub unkept: Option<String>,
+    /// What the system refuses of addresses, routes and protection, or other programs keep taking away, in English.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub refused: Vec<String>,
     /// What the user chose.
     #[serde(default)]
     pub settings: Settings,
@@ -178,6 +181,16 @@ pub struct PeerStatus {
     /// The modes that can be chosen for it.
     #[serde(default)]
     pub modes: Vec<PolicyMode>,
+    /// What of its addresses and routes is not set on this machine as it should be, in English.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub troubles: Vec<String>,
+}
+
+impl PeerState {
+    /// Whether the peer answers.
+    pub fn answers(self) -> bool {
+        matches!(self, Self::Connected | Self::Partial)
+    }
 }
 
 /// The endpoint identifiers that two peers agreed on: what transports bind to.
@@ -352,6 +365,9 @@ words! {
         /// The peer answers: something sealed by it arrived over the active path within the time that the
         /// protocol allows. Never said on the strength of a past handshake alone.
         Connected = "connected",
+        /// The peer answers, but what should go to it does not all do so: a full tunnel is not in force, or the system
+        /// refuses all routes to it. [`PeerStatus::troubles`] says why.
+        Partial = "partial",
         /// There is an address and an interface, and the peer is being tried; it has not yet answered since the
         /// service came up or the peer was added.
         Connecting = "connecting",

@@ -199,6 +199,8 @@ pub struct Snapshot {
     pub counters: Vec<(&'static str, u64)>,
     /// How long ago a rule of this host last forbade to send, if one did.
     pub forbidden: Option<Duration>,
+    /// What is not set on the host as it should be, in words.
+    pub refused: Vec<String>,
 }
 
 /// What costs little to tell, however many peers there are.
@@ -221,6 +223,10 @@ pub struct PeerSnapshot {
     pub public_key: PublicKey,
     /// How things stand.
     pub state: PeerState,
+    /// What is not set on the host as it should be for this peer, in words.
+    pub troubles: Vec<String>,
+    /// Because of that, a full tunnel is not in force, or nothing of the peer's can be reached.
+    pub partial: bool,
     /// What it speaks, once known.
     pub kind: Option<PeerKind>,
     /// This host's IPv6 EID and the peer's.
@@ -347,6 +353,13 @@ pub enum What {
     RoutesRefused {
         /// What it says.
         error: String,
+    },
+    /// Another program changed what was set on the host; it is set again.
+    PutBack {
+        /// What, in words.
+        what: String,
+        /// It does so again and again.
+        again: bool,
     },
     /// The virtual interface failed, and is made again.
     TunnelLost {

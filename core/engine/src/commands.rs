@@ -95,6 +95,7 @@ impl<P: Platform> Engine<P> {
             peers: Vec::new(),
             counters,
             forbidden: self.net.counters.ago(Instant::now(), "send_not_permitted"),
+            refused: self.upkeep.troubles(),
         }
     }
 
@@ -102,12 +103,16 @@ impl<P: Platform> Engine<P> {
         let all = self.peers.page(after, PAGE);
         let last = all.clone().last().map(|(id, _)| id);
         let present = all.filter(|(_, p)| p.leaving.is_none());
-        Page { peers: present.map(|(_, p)| p.snapshot(now, self.uplinks.names())).collect(), last }
+        Page {
+            peers: present.map(|(_, p)| p.snapshot(now, self.uplinks.names(), self.troubles_of(p))).collect(),
+            last,
+        }
     }
 
     fn peer_snapshot(&self, now: Instant, name: &str) -> Result<PeerSnapshot, EngineError> {
         let peer = self.peers.get(self.find_peer(name)?);
-        peer.map(|peer| peer.snapshot(now, self.uplinks.names())).ok_or(EngineError::Stopped)
+        peer.map(|peer| peer.snapshot(now, self.uplinks.names(), self.troubles_of(peer)))
+            .ok_or(EngineError::Stopped)
     }
 
     fn outline(&self) -> Outline {

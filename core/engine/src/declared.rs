@@ -17,6 +17,8 @@ use crate::os::{Family, Prefix};
 pub struct Declared {
     /// The virtual interface that has the addresses and routes. Without one there are none.
     pub interface: Option<String>,
+    /// The virtual interface's MTU in bytes; none leaves it as it is.
+    pub mtu: Option<u16>,
     /// Own EIDs, each a host prefix.
     pub addresses: Vec<IpAddr>,
     /// Where each range of peers' EIDs leads: into the virtual interface, with the preferred source, if any. A default
@@ -58,10 +60,14 @@ pub struct Dns {
 pub struct Present {
     /// The virtual interface was taken down by somebody.
     pub down: bool,
+    /// The MTU of the virtual interface in bytes, where that can be told and changed.
+    pub mtu: Option<u16>,
     /// All addresses of the virtual interface, whoever set them.
     pub addresses: BTreeSet<IpAddr>,
     /// All routes into the virtual interface, whoever set them.
     pub routes: BTreeMap<Prefix, Option<IpAddr>>,
+    /// Ranges to which routes over other interfaces come before those into the virtual interface, with their names.
+    pub shadowed: BTreeMap<Prefix, String>,
     /// The versions of IP that are protected.
     pub protection: BTreeSet<Family>,
     /// Which answers are taken: what was set last, if all of it is there.
@@ -77,6 +83,8 @@ pub struct Present {
 pub enum Step {
     /// Takes the virtual interface up again.
     Raise,
+    /// Gives the virtual interface its MTU again, in bytes.
+    SetMtu(u16),
     /// Gives the virtual interface an address, usable at once. Done if it has it.
     AddAddress(IpAddr),
     /// Takes an address from it. Done if it has it not.
@@ -101,28 +109,41 @@ pub enum Step {
     ClearDns,
 }
 
+impl Step {
+    /// What is done, and to what: "add", "the route to 10.0.0.0/8".
+    fn words(&self) -> (&'static str, String) {
+        let protection = |family: &Family| format!("leak protection for {family}");
+        match self {
+            Self::Raise => ("take up", "the virtual interface".into()),
+            Self::SetMtu(_) => ("set", "the MTU of the virtual interface".into()),
+            Self::AddAddress(address) => ("add", format!("the address {address}")),
+            Self::RemoveAddress(address) => ("remove", format!("the address {address}")),
+            Self::AddRoute(prefix, _) => ("add", format!("the route to {prefix}")),
+            Self::ChangeRoute(prefix, ..) => ("change", format!("the route to {prefix}")),
+            Self::RemoveRoute(prefix, _) => ("remove", format!("the route to {prefix}")),
+            Self::Protect(family) => ("set", protection(family)),
+            Self::Unprotect(family) => ("end", protection(family)),
+            Self::SetAnswers(_) => {
+                ("set", "what has answers of peers pass strict reverse-path filters".into())
+            }
+            Self::ClearAnswers => {
+                ("end", "what has answers of peers pass strict reverse-path filters".into())
+            }
+            Self::SetDns(_) => ("set", "the name servers".into()),
+            Self::ClearDns => ("give back", "the name servers".into()),
+        }
+    }
+
+    /// What it is about, such as "the route to 10.0.0.0/8".
+    pub fn subject(&self) -> String {
+        self.words().1
+    }
+}
+
 impl fmt::Display for Step {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let version = |family: &Family| match family {
-            Family::V4 => "IPv4",
-            Family::V6 => "IPv6",
-        };
-        match self {
-            Self::Raise => f.write_str("take the virtual interface up"),
-            Self::AddAddress(address) => write!(f, "add the address {address}"),
-            Self::RemoveAddress(address) => write!(f, "remove the address {address}"),
-            Self::AddRoute(prefix, _) => write!(f, "add the route to {prefix}"),
-            Self::ChangeRoute(prefix, ..) => write!(f, "change the route to {prefix}"),
-            Self::RemoveRoute(prefix, _) => write!(f, "remove the route to {prefix}"),
-            Self::Protect(family) => write!(f, "set leak protection for {}", version(family)),
-            Self::Unprotect(family) => write!(f, "end leak protection for {}", version(family)),
-            Self::SetAnswers(_) => f.write_str("have answers of peers pass strict reverse-path filters"),
-            Self::ClearAnswers => {
-                f.write_str("end what has answers of peers pass strict reverse-path filters")
-            }
-            Self::SetDns(_) => f.write_str("set the name servers"),
-            Self::ClearDns => f.write_str("give the name servers back"),
-        }
+        let (verb, subject) = self.words();
+        write!(f, "{verb} {subject}")
     }
 }
 
@@ -141,4 +162,13 @@ pub trait Host: Send + 'static {
     /// # Errors
     /// Each with what to do about it in the text. There are as many results as steps.
     fn take(&mut self, interface: Option<&str>, steps: &[Step]) -> Vec<io::Result<()>>;
+
+    /// Where the host sends what has no route of its own, in words, if that is not (all) into the virtual interface,
+    /// whose routes are there: rules and routes of others may come before them.
+    ///
+    /// # Errors
+    /// When the system cannot be asked.
+    fn around(&mut self, _interface: &str, _family: Family) -> io::Result<Option<String>> {
+        Ok(None)
+    }
 }

@@ -108,7 +108,7 @@ enum Wake<T, H> {
     /// The virtual interface was made, or could not be.
     Made(std::io::Result<T>),
     /// What is declared was set, or refused.
-    Kept(Option<(Reconciler<H>, Outcome)>),
+    Kept(Option<Box<(Reconciler<H>, Outcome)>>),
 }
 
 impl<P: Platform> Engine<P> {
@@ -247,7 +247,7 @@ impl<P: Platform> Engine<P> {
                     () = room => Wake::Room,
                     () = net.lane.back() => Wake::Lane,
                     wake = tunnel => wake,
-                    done = upkeep.done() => Wake::Kept(done),
+                    done = upkeep.done() => Wake::Kept(done.map(Box::new)),
                 }
             };
             let now = Instant::now();
@@ -275,7 +275,7 @@ impl<P: Platform> Engine<P> {
                 }
                 Wake::Room => self.retry_full(now),
                 Wake::Made(made) => self.tun_made(now, made),
-                Wake::Kept(done) => self.kept_up(now, done),
+                Wake::Kept(done) => self.kept_up(now, done.map(|done| *done)),
             }
         }
     }
@@ -424,6 +424,9 @@ impl<P: Platform> Engine<P> {
         }
         if news.disturbed {
             self.upkeep.note_disturbance(now);
+        }
+        if news.interfaces || news.routes {
+            self.upkeep.note_relief(now);
         }
         if news.interfaces {
             // Answers come by the uplinks that there are.

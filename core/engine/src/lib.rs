@@ -105,5 +105,5 @@ pub use engine::Engine;
 pub use handle::{Choose, EngineHandle, Invite, NewPeer};
 #[cfg(feature = "measuring")]
 pub use measuring::Measure;
-pub use reconcile::{Outcome, Part, Reconciler, Refusal};
+pub use reconcile::{Outcome, Part, Reconciler, Refusal, Subject};
 pub use tidings::{Heard, Reader, Tidings};

@@ -94,7 +94,12 @@ impl Peer {
         self.config != before
     }
 
-    pub fn snapshot(&self, now: Instant, names: &Names) -> PeerSnapshot {
+    pub fn snapshot(
+        &self,
+        now: Instant,
+        names: &Names,
+        (troubles, partial): (Vec<String>, bool),
+    ) -> PeerSnapshot {
         let paths = self.context.paths().map(|path| PathSnapshot {
             id: path.id.0,
             interface: names.of(path.key.interface),
@@ -115,6 +120,8 @@ impl Peer {
             name: self.config.name.clone(),
             public_key: self.config.public_key,
             state: self.context.state(now),
+            troubles,
+            partial,
             kind: self.context.kind(),
             eid_v6: self.eid_v6(),
             eid_v4: self.eid_v4(),

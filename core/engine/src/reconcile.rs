@@ -18,6 +18,8 @@ pub struct Outcome {
     pub taken: usize,
     /// What the system refused; all else is as declared.
     pub refused: Vec<Refusal>,
+    /// What others had changed and is as declared again, each in words such as "the route to 10.0.0.0/8".
+    pub mended: Vec<String>,
 }
 
 /// A step that was not taken.
@@ -25,10 +27,25 @@ pub struct Outcome {
 pub struct Refusal {
     /// What it concerns.
     pub part: Part,
+    /// Exactly what.
+    pub subject: Subject,
     /// What sort of error it was.
     pub kind: io::ErrorKind,
     /// What was refused, why, and what to do about it.
     pub text: String,
+}
+
+/// What is not as declared.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Subject {
+    /// All of it.
+    All,
+    /// An own address.
+    Address(IpAddr),
+    /// A route.
+    Route(Prefix),
+    /// A part of its own, which is named.
+    Part,
 }
 
 /// A part of what is declared. One that is refused leaves the others as they are.
@@ -49,7 +66,7 @@ pub enum Part {
 impl Part {
     fn of(step: &Step) -> Self {
         match step {
-            Step::Raise => Self::Host,
+            Step::Raise | Step::SetMtu(_) => Self::Host,
             Step::AddAddress(address) | Step::RemoveAddress(address) => Self::Network(Family::of(*address)),
             Step::AddRoute(prefix, _) | Step::ChangeRoute(prefix, ..) | Step::RemoveRoute(prefix, _) => {
                 Self::Network(Family::of(prefix.address))
@@ -61,10 +78,24 @@ impl Part {
     }
 }
 
+impl Subject {
+    fn of(step: &Step) -> Self {
+        match step {
+            Step::Raise => Self::All,
+            Step::AddAddress(address) | Step::RemoveAddress(address) => Self::Address(*address),
+            Step::AddRoute(prefix, _) | Step::ChangeRoute(prefix, ..) | Step::RemoveRoute(prefix, _) => {
+                Self::Route(*prefix)
+            }
+            _ => Self::Part,
+        }
+    }
+}
+
 impl Outcome {
     fn refuse(&mut self, step: &Step, error: &io::Error) {
         let text = format!("cannot {step}: {error}");
-        self.refused.push(Refusal { part: Part::of(step), kind: error.kind(), text });
+        let (part, subject) = (Part::of(step), Subject::of(step));
+        self.refused.push(Refusal { part, subject, kind: error.kind(), text });
     }
 
     /// What was refused in words, one entry for each part, however many steps of it were refused.
@@ -84,6 +115,7 @@ impl Outcome {
 /// What is there, in a form that can be compared.
 #[derive(Debug, Default)]
 struct State {
+    mtu: Option<u16>,
     addresses: BTreeSet<IpAddr>,
     routes: BTreeMap<Prefix, Option<IpAddr>>,
     protection: BTreeSet<Family>,
@@ -100,6 +132,7 @@ impl State {
             ..Self::default()
         };
         if declared.interface.is_some() {
+            state.mtu = declared.mtu;
             state.addresses.extend(&declared.addresses);
             for (prefix, source) in &declared.routes {
                 // The first of two claims to the same range has it.
@@ -113,6 +146,7 @@ impl State {
     fn note(&mut self, step: Step) {
         match step {
             Step::Raise => {}
+            Step::SetMtu(mtu) => self.mtu = Some(mtu),
             Step::AddAddress(address) => drop(self.addresses.insert(address)),
             Step::RemoveAddress(address) => drop(self.addresses.remove(&address)),
             Step::AddRoute(prefix, source) | Step::ChangeRoute(prefix, _, source) => {
@@ -136,6 +170,10 @@ pub struct Reconciler<H> {
     interface: Option<String>,
     /// What was set here and, as far as is known, still is there.
     set: State,
+    /// What was set here and was found missing now.
+    lost: BTreeSet<Step>,
+    /// Ranges to which routes of others come first.
+    shadowed: BTreeMap<Prefix, String>,
     /// What is set was compared with what is there, and nothing was refused since.
     certain: bool,
 }
@@ -143,7 +181,14 @@ pub struct Reconciler<H> {
 impl<H: Host> Reconciler<H> {
     /// Nothing is declared yet.
     pub fn new(host: H) -> Self {
-        Self { host, interface: None, set: State::default(), certain: false }
+        Self {
+            host,
+            interface: None,
+            set: State::default(),
+            lost: BTreeSet::new(),
+            shadowed: BTreeMap::new(),
+            certain: false,
+        }
     }
 
     /// Makes the host be as declared. With `verify`, also what others changed meanwhile; otherwise only what is
@@ -156,6 +201,8 @@ impl<H: Host> Reconciler<H> {
             // They went with it.
             self.set.addresses.clear();
             self.set.routes.clear();
+            self.set.mtu = None;
+            self.shadowed.clear();
             self.interface.clone_from(&declared.interface);
             self.certain = false;
         }
@@ -167,7 +214,8 @@ impl<H: Host> Reconciler<H> {
                 Err(error) => {
                     self.certain = false;
                     let text = error.to_string();
-                    outcome.refused.push(Refusal { part: Part::Host, kind: error.kind(), text });
+                    let (part, subject) = (Part::Host, Subject::All);
+                    outcome.refused.push(Refusal { part, subject, kind: error.kind(), text });
                     return outcome;
                 }
             };
@@ -176,8 +224,11 @@ impl<H: Host> Reconciler<H> {
 
         // New things first, so that there is no moment without; addresses before the routes that prefer them, and the
         // reverse when they go. Protection comes before what it protects, and goes last.
-        let mut steps: Vec<Step> =
-            wanted.addresses.difference(&self.set.addresses).map(|a| Step::AddAddress(*a)).collect();
+        let mut steps: Vec<Step> = Vec::new();
+        if self.interface.is_some() && self.set.mtu.is_some() && wanted.mtu != self.set.mtu {
+            steps.extend(wanted.mtu.map(Step::SetMtu));
+        }
+        steps.extend(wanted.addresses.difference(&self.set.addresses).map(|a| Step::AddAddress(*a)));
         // What answers come by is there before anything can lead them astray.
         let answers = wanted.answers.as_ref().filter(|a| self.set.answers.as_ref() != Some(a));
         steps.extend(answers.map(|a| Step::SetAnswers(a.clone())));
@@ -208,6 +259,7 @@ impl<H: Host> Reconciler<H> {
         let gone = self.set.routes.iter().filter(|(prefix, _)| !wanted.routes.contains_key(prefix));
         steps.extend(gone.map(|(prefix, source)| Step::RemoveRoute(*prefix, *source)));
         self.take(steps, &mut outcome);
+        self.retake(&mut outcome);
 
         let preferred: BTreeSet<IpAddr> = self.set.routes.values().filter_map(|s| *s).collect();
         let gone = self.set.addresses.difference(&wanted.addresses).filter(|a| !preferred.contains(a));
@@ -217,8 +269,67 @@ impl<H: Host> Reconciler<H> {
             steps.push(Step::ClearAnswers);
         }
         self.take(steps, &mut outcome);
+        self.look_around(&wanted, verify, &mut outcome);
+        self.lost.clear();
         self.certain = outcome.refused.is_empty();
         outcome
+    }
+
+    /// Where another program's route came into the place of one that was set here, it gives way again. One that was
+    /// there before stays.
+    fn retake(&mut self, outcome: &mut Outcome) {
+        let mut steps = Vec::new();
+        for step in &self.lost {
+            let Step::AddRoute(prefix, source) = *step else { continue };
+            let refused = outcome.refused.len();
+            let in_place =
+                |r: &Refusal| r.subject == Subject::Route(prefix) && r.kind == io::ErrorKind::AlreadyExists;
+            outcome.refused.retain(|r| !in_place(r));
+            if outcome.refused.len() < refused {
+                steps.push(Step::ChangeRoute(prefix, source, source));
+            }
+        }
+        self.take(steps, outcome);
+    }
+
+    /// Routes that are there may be overridden all the same.
+    fn look_around(&mut self, wanted: &State, verify: bool, outcome: &mut Outcome) {
+        let mut refuse = |prefix: &Prefix, kind, text| {
+            let part = Part::Network(Family::of(prefix.address));
+            outcome.refused.push(Refusal { part, subject: Subject::Route(*prefix), kind, text });
+        };
+        for (prefix, interface) in &self.shadowed {
+            if wanted.routes.contains_key(prefix) {
+                let text = format!(
+                    "the route to {prefix} is overridden by one over `{interface}`, which has a better metric: see \
+                     `ip route` and `ip -6 route`"
+                );
+                refuse(prefix, io::ErrorKind::AlreadyExists, text);
+            }
+        }
+        if !verify && self.certain && outcome.taken == 0 {
+            return;
+        }
+        let Some(interface) = self.interface.clone() else { return };
+        let full = self.set.routes.keys().filter(|prefix| prefix.length == 0).copied();
+        for prefix in full.collect::<Vec<_>>() {
+            let family = Family::of(prefix.address);
+            match self.host.around(&interface, family) {
+                Ok(None) => {}
+                Ok(Some(where_to)) => {
+                    let text = format!(
+                        "the full tunnel is not in force for {family}, though its route is there: {where_to}. Rules or \
+                         routes of another program come before it: see `ip rule` and `ip route show table all`"
+                    );
+                    refuse(&prefix, io::ErrorKind::Other, text);
+                }
+                Err(error) => {
+                    let text =
+                        format!("cannot see whether the full tunnel is in force for {family}: {error}");
+                    refuse(&prefix, error.kind(), text);
+                }
+            }
+        }
     }
 
     /// Takes away what does not go with the virtual interface and is no protection: the service ends.
@@ -232,7 +343,20 @@ impl<H: Host> Reconciler<H> {
 
     /// Takes over what is there: what was set here, protection, and remnants, which go.
     fn adopt(&mut self, present: Present, wanted: &State, outcome: &mut Outcome) {
-        let Present { down, addresses, routes, protection, answers, dns, remnants } = present;
+        let Present { down, mtu, addresses, routes, shadowed, protection, answers, dns, remnants } = present;
+        self.lost = self.set.addresses.difference(&addresses).map(|a| Step::AddAddress(*a)).collect();
+        let set = self.set.routes.iter();
+        let lost = set.filter(|(prefix, source)| routes.get(*prefix) != Some(source));
+        self.lost.extend(lost.map(|(prefix, source)| Step::AddRoute(*prefix, *source)));
+        self.lost.extend(self.set.protection.difference(&protection).map(|f| Step::Protect(*f)));
+        if self.set.mtu.is_some() && self.set.mtu != mtu {
+            self.lost.extend(self.set.mtu.map(Step::SetMtu));
+        }
+        if down {
+            self.lost.insert(Step::Raise);
+        }
+        self.shadowed = shadowed;
+        self.set.mtu = mtu;
         self.set.addresses.retain(|a| addresses.contains(a));
         let ours = |prefix: &Prefix| self.set.routes.contains_key(prefix);
         let remnants: Vec<Step> = remnants
@@ -259,6 +383,13 @@ impl<H: Host> Reconciler<H> {
             match result {
                 Ok(()) => {
                     outcome.taken += 1;
+                    let lost = match step {
+                        Step::ChangeRoute(prefix, _, source) => Step::AddRoute(prefix, source),
+                        ref step => step.clone(),
+                    };
+                    if self.lost.remove(&lost) {
+                        outcome.mended.push(lost.subject());
+                    }
                     self.set.note(step);
                 }
                 Err(error) => outcome.refuse(&step, &error),
@@ -433,7 +564,7 @@ mod tests {
         assert_eq!(
             taken,
             [
-                "take the virtual interface up",
+                "take up the virtual interface",
                 "end leak protection for IPv6",
                 "remove the route to 0.0.0.0/0",
                 "add the route to 0.0.0.0/0",
@@ -447,9 +578,12 @@ mod tests {
     fn what_others_took_away_is_set_again_when_looked_for() {
         let mut bench = Bench::new(Notes::default());
         let wanted = declared(&["10.0.0.1"], &[]);
-        bench.apply(&wanted, false);
+        assert!(bench.reconciler.apply(&wanted, false).mended.is_empty(), "nobody had changed anything");
+        bench.notes.lock().unwrap().taken.clear();
         assert_eq!(bench.apply(&wanted, false).0, [""; 0]);
-        assert_eq!(bench.apply(&wanted, true).0, ["add the address 10.0.0.1"]);
+        let mended = bench.reconciler.apply(&wanted, true).mended;
+        assert_eq!(mended, ["the address 10.0.0.1"]);
+        assert_eq!(bench.apply(&wanted, false).0, ["add the address 10.0.0.1"]);
         // A new interface has nothing, whatever the old one had.
         let renamed = Declared { interface: Some("mast1".into()), ..wanted };
         assert_eq!(bench.apply(&renamed, false).0, ["add the address 10.0.0.1"]);

@@ -13,14 +13,14 @@ use crate::api::{EngineError, What};
 use crate::declared::{Answers, Declared, Host};
 use crate::engine::Engine;
 use crate::os::{Family, Platform, Tun};
-use crate::peer::PeerId;
-use crate::reconcile::{Outcome, Part, Reconciler};
+use crate::peer::{Peer, PeerId};
+use crate::reconcile::{Outcome, Part, Reconciler, Refusal, Subject};
 use crate::routing::Claim;
 
 /// The first pause before what was refused is tried again.
 const RETRY_FIRST: Duration = Duration::from_secs(1);
 /// The longest one. Whoever took away what stood in the way need not restart the service.
-const RETRY_MAX: Duration = Duration::from_secs(60);
+const RETRY_MAX: Duration = Duration::from_secs(15);
 /// Setting much takes the longer the more there is. At least so many times as long as it took, changes are gathered
 /// before the next time, so that a crowd of peers does not keep a core busy.
 const GATHER: u32 = 2;
@@ -28,9 +28,18 @@ const GATHER: u32 = 2;
 /// So long after something was set, others' changes are left alone: its own changes are told of, too, and where another
 /// program takes away what is set as soon as it is there, neither shall keep the machine busy.
 const CALM: Duration = Duration::from_millis(500);
+/// It grows while another program takes away the same again and again, up to this.
+const CALM_MAX: Duration = Duration::from_secs(8);
+/// Changes of others that are so far apart have nothing to do with each other.
+const APART: Duration = Duration::from_secs(30);
+/// So often in a row, it is no accident.
+const CONTEST: u32 = 3;
 
 /// So long the end of the service waits for the system.
 const LEAVE: Duration = Duration::from_millis(500);
+
+/// So many things are told of one peer.
+const TOLD: usize = 4;
 
 type Reply = oneshot::Sender<Result<(), EngineError>>;
 
@@ -52,7 +61,21 @@ pub(crate) struct Upkeep<H> {
     retry: Option<Instant>,
     /// What the system refuses now.
     refused: BTreeMap<Part, String>,
+    faults: Vec<Refusal>,
+    /// What others changed last, when that was mended, and how often in a row.
+    mended: Vec<String>,
+    mended_at: Option<Instant>,
+    contests: u32,
     waiting: Vec<Reply>,
+}
+
+/// What became of a declaration, as far as it is new.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(crate) struct Tidings {
+    /// What the system refuses.
+    pub refused: Vec<String>,
+    /// What others had changed, and is as it should be again; and whether they do so again and again.
+    pub mended: Option<(Vec<String>, bool)>,
 }
 
 impl<H: Host> Upkeep<H> {
@@ -70,6 +93,10 @@ impl<H: Host> Upkeep<H> {
             failures: 0,
             retry: None,
             refused: BTreeMap::new(),
+            faults: Vec::new(),
+            mended: Vec::new(),
+            mended_at: None,
+            contests: 0,
             waiting: Vec::new(),
         }
     }
@@ -88,7 +115,34 @@ impl<H: Host> Upkeep<H> {
     /// Others may have changed what was set.
     pub fn note_disturbance(&mut self, now: Instant) {
         self.verify = true;
-        self.look = Some(self.settled.map_or(now, |at| now.max(at + CALM)));
+        let calm = CALM_MAX.min(CALM * 2_u32.pow(self.contests.saturating_sub(1).min(8)));
+        let contested = self.mended_at.is_some_and(|at| now < at + APART);
+        let calm = if contested { calm } else { CALM };
+        self.look = Some(self.settled.map_or(now, |at| now.max(at + calm)));
+    }
+
+    /// What stood in the way of something that was refused may be gone.
+    pub fn note_relief(&mut self, now: Instant) {
+        if !self.refused.is_empty() {
+            self.note_disturbance(now);
+        }
+    }
+
+    /// What is not as declared, as far as is known.
+    pub fn faults(&self) -> &[Refusal] {
+        &self.faults
+    }
+
+    /// The same in words, one for each part; and what another program keeps changing and was not looked at since.
+    pub fn troubles(&self) -> Vec<String> {
+        let contested = self.look.filter(|_| self.contests >= CONTEST && !self.mended.is_empty());
+        let contested = contested.map(|_| contested_text(&self.mended));
+        self.refused.values().cloned().chain(contested).collect()
+    }
+
+    /// Others changed something, and it is not known yet what.
+    pub fn is_contested(&self) -> bool {
+        self.look.is_some() && self.contests >= CONTEST
     }
 
     /// Whether there is something to be done at once.
@@ -133,7 +187,7 @@ impl<H: Host> Upkeep<H> {
     }
 
     /// Takes note of what became of it, and returns what is new to tell.
-    pub fn settle(&mut self, now: Instant, reconciler: Reconciler<H>, outcome: &Outcome) -> Vec<String> {
+    pub fn settle(&mut self, now: Instant, reconciler: Reconciler<H>, outcome: &Outcome) -> Tidings {
         self.reconciler = Some(reconciler);
         self.settled = Some(now);
         self.not_before = Some(now + now.saturating_duration_since(self.begun) * GATHER);
@@ -142,13 +196,24 @@ impl<H: Host> Upkeep<H> {
         self.retry = (self.failures > 0)
             .then(|| now + RETRY_MAX.min(RETRY_FIRST * 2_u32.pow((self.failures - 1).min(16))));
         let new = refused.iter().filter(|(part, text)| self.refused.get(part) != Some(text));
-        let tell: Vec<String> = new.map(|(_, text)| text.clone()).collect();
+        let mut tidings = Tidings { refused: new.map(|(_, text)| text.clone()).collect(), mended: None };
+        if !outcome.mended.is_empty() {
+            let again = self.mended_at.is_some_and(|at| now < at + APART);
+            self.contests = if again { self.contests.saturating_add(1) } else { 1 };
+            self.mended_at = Some(now);
+            self.mended.clone_from(&outcome.mended);
+            // Once, and once more when it goes on: whoever fights over it does so many times a minute.
+            if matches!(self.contests, 1 | CONTEST) {
+                tidings.mended = Some((outcome.mended.clone(), self.contests == CONTEST));
+            }
+        }
+        self.faults.clone_from(&outcome.refused);
         if refused.is_empty() && !self.refused.is_empty() {
             tracing::info!("what the system had refused is set now");
         }
         self.refused = refused;
         self.answer();
-        tell
+        tidings
     }
 
     /// Nothing can be set now.
@@ -157,6 +222,12 @@ impl<H: Host> Upkeep<H> {
         self.verify = true;
         self.look = None;
         self.retry = Some(now + RETRY_MAX);
+        self.faults = vec![Refusal {
+            part: Part::Host,
+            subject: Subject::All,
+            kind: std::io::ErrorKind::Other,
+            text: why.clone(),
+        }];
         self.refused.insert(Part::Host, why);
         self.answer();
     }
@@ -184,6 +255,26 @@ impl<H: Host> Upkeep<H> {
     }
 }
 
+/// So many things are named one by one.
+const NAMED: usize = 3;
+
+/// Things in words: "the address 10.0.0.1 and the route to 10.0.0.0/8".
+fn listed(things: &[String]) -> String {
+    match things {
+        [] => String::new(),
+        [one] => one.clone(),
+        [first @ .., last] if things.len() <= NAMED => format!("{} and {last}", first.join(", ")),
+        many => format!("{} and {} more", many[..NAMED].join(", "), many.len() - NAMED),
+    }
+}
+
+fn contested_text(things: &[String]) -> String {
+    format!(
+        "another program keeps taking away or changing {}; MAST puts it back, but less and less often",
+        listed(things)
+    )
+}
+
 impl<P: Platform> Engine<P> {
     /// What a peer claims may have changed.
     pub(crate) fn reroute(&mut self, id: PeerId) {
@@ -206,6 +297,7 @@ impl<P: Platform> Engine<P> {
         };
         Declared {
             interface: Some(tun.name().to_owned()),
+            mtu: Some(self.settings.mtu),
             protection: self.protection(),
             answers: self.answers(),
             ..self.routing.network()
@@ -253,6 +345,47 @@ impl<P: Platform> Engine<P> {
             .into_iter()
             .filter_map(|(yes, f)| yes.then_some(f))
             .collect()
+    }
+
+    /// What is not on the host as it should be for one peer, in words, and whether that leaves nothing of it in force, or
+    /// a full tunnel open.
+    pub(crate) fn troubles_of(&self, peer: &Peer) -> (Vec<String>, bool) {
+        if !self.up {
+            return (Vec::new(), false);
+        }
+        let (mut troubles, mut partial) = (Vec::new(), false);
+        if self.tunnel.tun.is_none() {
+            troubles.push("the virtual interface is gone, and is being made again".to_owned());
+            partial = true;
+        }
+        if self.upkeep.is_contested() {
+            troubles.extend(self.upkeep.troubles().pop());
+            partial = true;
+        }
+        if self.upkeep.faults().is_empty() {
+            return (troubles, partial);
+        }
+        let claim = Claim::of(peer);
+        let routes = if claim.unrouted { 0 } else { claim.ranges.len() };
+        let (mut missing, mut full) = (0, false);
+        for fault in self.upkeep.faults() {
+            let concerns = match fault.subject {
+                Subject::All => true,
+                Subject::Address(address) => claim.own.contains(&address),
+                Subject::Route(prefix) => {
+                    let of = claim.ranges.iter().any(|(range, _)| range.masked() == prefix);
+                    missing += usize::from(of);
+                    full |= of && prefix.length <= 1;
+                    of
+                }
+                Subject::Part => false,
+            };
+            full |= fault.subject == Subject::All;
+            if concerns && troubles.len() < TOLD {
+                troubles.push(fault.text.clone());
+            }
+        }
+        (troubles, partial || full || routes > 0 && missing >= routes)
     }
 
     /// The service ends.
@@ -306,9 +439,14 @@ impl<P: Platform> Engine<P> {
             self.upkeep.put_off(now, "setting addresses and routes broke down".into());
             return;
         };
-        for error in self.upkeep.settle(now, reconciler, &outcome) {
+        let Tidings { refused, mended } = self.upkeep.settle(now, reconciler, &outcome);
+        for error in refused {
             tracing::warn!(error, "the system refuses some of what is declared");
             self.story.tell("", What::RoutesRefused { error });
+        }
+        if let Some((what, again)) = mended {
+            tracing::warn!(?what, again, "another program changed what was set; it is set again");
+            self.story.tell("", What::PutBack { what: listed(&what), again });
         }
     }
 
@@ -342,7 +480,7 @@ mod tests {
     /// Has done what was begun.
     async fn finish(upkeep: &mut Upkeep<Nothing>, now: Instant) -> usize {
         let (reconciler, outcome) = upkeep.done().await.unwrap();
-        upkeep.settle(now, reconciler, &outcome).len()
+        upkeep.settle(now, reconciler, &outcome).refused.len()
     }
 
     #[tokio::test]
@@ -386,7 +524,7 @@ mod tests {
             now = at;
             assert!(upkeep.is_due(now));
         }
-        assert_eq!(pauses, [1, 2, 4, 8, 16, 32, 60, 60, 60]);
+        assert_eq!(pauses, [1, 2, 4, 8, 15, 15, 15, 15, 15]);
         let (reply, answer) = oneshot::channel();
         upkeep.wait(reply);
         assert!(answer.await.unwrap().is_err(), "protection that is wanted and refused is no success");

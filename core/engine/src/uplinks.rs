@@ -40,6 +40,8 @@ pub(crate) struct News {
     pub interfaces: bool,
     /// Somebody took away what is set on the host.
     pub disturbed: bool,
+    /// Routes of uplinks changed.
+    pub routes: bool,
     /// Routes changed, or the machine woke up: every path is to be tried anew now.
     pub revalidate: bool,
 }
@@ -88,6 +90,7 @@ impl Uplinks {
             ended: false,
             interfaces: list.interfaces != self.list.interfaces,
             disturbed: list.disturbed != self.list.disturbed,
+            routes,
             revalidate: resumed,
         };
         self.list = list;
@@ -186,11 +189,11 @@ mod tests {
         let news = told(&|list| list.disturbed += 1, later);
         assert_eq!(news, News { disturbed: true, ..News::default() });
         let news = told(&|list| list.routes_changed += 1, later);
-        assert_eq!(news, News { revalidate: true, ..News::default() });
+        assert_eq!(news, News { routes: true, revalidate: true, ..News::default() });
         uplinks.note_revalidated(later);
         // Many routes change at a time: all paths are tried again once.
         system.send_modify(|list| list.routes_changed += 1);
-        assert_eq!(uplinks.take(later, true), News::default());
+        assert_eq!(uplinks.take(later, true), News { routes: true, ..News::default() });
         assert_eq!(uplinks.due(), Some(later + REVALIDATE));
         system.send_modify(|list| list.resumed += 1);
         assert!(uplinks.take(later, true).revalidate, "who woke up waits for nothing");

@@ -224,3 +224,68 @@ async fn a_lost_interface_is_made_again_beside_the_traffic() {
     whole(&host.wire, "the interface was lost").await;
     assert_eq!(host.wire.protection(), [Family::V4, Family::V6].into());
 }
+
+/// What the snapshot says of the only peer: what is missing, and whether that leaves the full tunnel open.
+async fn standing(engine: &EngineHandle) -> (Vec<String>, bool) {
+    let peer = engine.peer("server").await.unwrap();
+    (peer.troubles, peer.partial)
+}
+
+/// Waits until the peer's standing is so.
+async fn stands(engine: &EngineHandle, what: &str, wanted: impl Fn(&[String], bool) -> bool) {
+    for _ in 0..400 {
+        let (troubles, partial) = standing(engine).await;
+        if wanted(&troubles, partial) {
+            return;
+        }
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    panic!("{what}: {:?}", standing(engine).await);
+}
+
+#[tokio::test]
+async fn a_full_tunnel_that_is_not_in_force_is_known() {
+    use mast_conformance::World;
+    for (number, family, any) in [(203, Family::V4, "0.0.0.0"), (204, Family::V6, "::")] {
+        let host = Host::start_with(number, full_tunnel(number), 1).await;
+        let engine = &host.engine;
+        whole(&host.wire, "the start").await;
+        stands(engine, "nothing is wrong", |troubles, partial| troubles.is_empty() && !partial).await;
+        // Rules of another program come first.
+        host.wire.overrule(Some((family, "what goes anywhere leaves over `other`".into())));
+        stands(engine, "overruled", |troubles, partial| partial && troubles[0].contains("`other`")).await;
+        assert!(engine.snapshot().await.unwrap().refused[0].contains("`other`"));
+        host.wire.overrule(None);
+        stands(engine, "no more", |troubles, partial| troubles.is_empty() && !partial).await;
+        // A route that cannot be had while another has it, and is had when that goes.
+        host.wire.occupy(range(any, 0));
+        host.wire.take_route("", range(any, 0));
+        stands(engine, "occupied", |troubles, partial| partial && troubles[0].contains(any)).await;
+        host.wire.vacate(range(any, 0));
+        stands(engine, "vacated", |troubles, partial| troubles.is_empty() && !partial).await;
+        whole(&host.wire, "all is over").await;
+    }
+}
+
+#[tokio::test]
+async fn who_fights_over_it_is_told_of_twice_and_does_not_keep_the_machine_busy() {
+    use mast_conformance::World;
+    let host = Host::start_with(205, full_tunnel(205), 1).await;
+    whole(&host.wire, "the start").await;
+    let begun = std::time::Instant::now();
+    let mut taken = 0;
+    while begun.elapsed() < Duration::from_secs(6) {
+        if host.wire.interface().is_some_and(|i| i.routes.len() == 2) {
+            host.wire.take_route("", range("::", 0));
+            taken += 1;
+        }
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    let told: Vec<_> = host.engine.recent().await.unwrap();
+    let told = told.iter().filter(|h| format!("{:?}", h.what).contains("PutBack")).count();
+    assert_eq!(told, 2);
+    assert!((3..8).contains(&taken), "{taken}");
+    let (troubles, partial) = standing(&host.engine).await;
+    assert!(partial && troubles.iter().any(|t| t.contains("another program keeps")), "{troubles:?}");
+    whole(&host.wire, "the other program has ended").await;
+}

@@ -32,6 +32,7 @@ pub(crate) fn status(snapshot: Snapshot, version: &str, events: Vec<Event>) -> S
         public_key: key_text(&snapshot.public_key),
         interfaces: snapshot.interfaces.into_iter().map(|(i, choice)| interface(i, choice)).collect(),
         peers: snapshot.peers.into_iter().map(peer).collect(),
+        refused: snapshot.refused,
         events,
         ..Status::default()
     }
@@ -87,6 +88,7 @@ pub(crate) fn peer(peer: PeerSnapshot) -> PeerStatus {
         state: match peer.state {
             mast_proto::PeerState::Down => PeerState::Down,
             mast_proto::PeerState::Connecting => PeerState::Connecting,
+            mast_proto::PeerState::Connected if peer.partial => PeerState::Partial,
             mast_proto::PeerState::Connected => PeerState::Connected,
             mast_proto::PeerState::Unreachable => PeerState::Unreachable,
         },
@@ -100,6 +102,7 @@ pub(crate) fn peer(peer: PeerSnapshot) -> PeerStatus {
         own_policy: peer.own_policy,
         full_tunnel: peer.full_tunnel,
         modes,
+        troubles: peer.troubles,
         rx_bytes: peer.rx_bytes,
         tx_bytes: peer.tx_bytes,
         last_heard_ms: peer.last_heard.map(|ago| u64::try_from(ago.as_millis()).unwrap_or(u64::MAX)),
@@ -222,6 +225,7 @@ fn what(what: api::What) -> What {
         api::What::CameByInvite => What::CameByInvite,
         api::What::InviteAccepted => What::InviteAccepted,
         api::What::RoutesRefused { error } => What::RoutesRefused { error },
+        api::What::PutBack { what, again } => What::PutBack { what, again },
         api::What::TunnelLost { error } => What::TunnelLost { error },
         api::What::NoSocket { interface, port, kind, error } => {
             What::NoSocket { interface, port, cause: socket_cause(kind), error }
@@ -340,7 +344,10 @@ mod tests {
                 },
                 InterfaceChoice { metered: Some(true), excluded: false },
             )],
+            refused: Vec::new(),
             peers: vec![PeerSnapshot {
+                troubles: Vec::new(),
+                partial: false,
                 name: "nas".into(),
                 public_key: [2; 32],
                 state: mast_proto::PeerState::Unreachable,

@@ -47,6 +47,7 @@ pub(crate) async fn report(daemon: &Daemon) -> Result<DoctorReport, ControlError
     checks.push(tunnel(&snapshot, daemon));
     checks.push(uplinks(&snapshot));
     checks.extend(firewall(&snapshot));
+    checks.extend(host(&snapshot));
     checks.push(match daemon.unsaved() {
         None => Check::new("state", Finding::Saved),
         Some(error) => Check::new("state", Finding::Unsaved { error }),
@@ -80,6 +81,15 @@ fn uplinks(snapshot: &Snapshot) -> Check {
         Finding::Unconnected { interfaces: all().map(|(i, _)| i.name.clone()).collect() }
     };
     Check::new("uplinks", finding)
+}
+
+/// What is set on the host: each thing that is not as it should be.
+fn host(snapshot: &Snapshot) -> Vec<Check> {
+    const NAME: &str = "addresses and routes";
+    if snapshot.refused.is_empty() {
+        return Vec::from_iter(snapshot.up.then(|| Check::told(NAME, true, "set, and in force")));
+    }
+    snapshot.refused.iter().map(|text| Check::told(NAME, false, text)).collect()
 }
 
 /// Whether a rule of this host forbade lately to send.

@@ -7,7 +7,7 @@ use mast_control::{PeerState, Status, Trouble, TroubleCause};
 /// `forbidden`: a rule of this host forbade lately to send.
 pub(crate) fn of(status: &Status, unknown: &[String], forbidden: bool) -> Option<Trouble> {
     let states: Vec<_> = status.peers.iter().map(|p| p.state).collect();
-    if !status.up || states.is_empty() || states.contains(&PeerState::Connected) {
+    if !status.up || states.is_empty() || states.iter().any(|s| s.answers()) {
         return None;
     }
     let trouble = |cause| Some(Trouble::new(cause));

@@ -57,6 +57,8 @@ impl World for LinuxWorld {
         if interface.is_empty() {
             return seen;
         }
+        let link = ip(&format!("-o link show dev {interface}"));
+        seen.mtu = link.split_whitespace().skip_while(|w| *w != "mtu").nth(1).unwrap().parse().unwrap();
         let lines = ip(&format!("-o addr show dev {interface}"));
         let addresses = lines.lines().map(|l| l.split_whitespace().nth(3).unwrap());
         seen.addresses = addresses.map(|a| a.split('/').next().unwrap().parse().unwrap()).collect();
@@ -77,6 +79,10 @@ impl World for LinuxWorld {
 
     fn take_down(&self, interface: &str) {
         ip(&format!("link set {interface} down"));
+    }
+
+    fn set_mtu(&self, interface: &str, mtu: u16) {
+        ip(&format!("link set {interface} mtu {mtu}"));
     }
 
     fn give_address(&self, interface: &str, address: IpAddr) {

@@ -26,6 +26,8 @@ const PATIENCE: Duration = Duration::from_secs(2);
 pub struct FakeInterface {
     /// Somebody took it down.
     pub down: bool,
+    /// Its MTU in bytes.
+    pub mtu: u16,
     /// Its addresses.
     pub addresses: BTreeSet<IpAddr>,
     /// The routes into it.
@@ -43,6 +45,8 @@ struct State {
     /// Ranges to which other interfaces have routes.
     taken: BTreeSet<Prefix>,
     refuse_v6: bool,
+    /// The version of IP whose default route others overrule, and how.
+    overruled: Option<(Family, String)>,
     calls: usize,
     refuse: Option<usize>,
     /// What was refused.
@@ -107,6 +111,12 @@ impl FakeSystem {
     /// Which answers are taken.
     pub fn answers(&self) -> Option<Answers> {
         self.state().answers.clone()
+    }
+
+    /// Rules of others come before the default route of this version of IP; or, with none, do no more.
+    pub fn overrule(&self, overruled: Option<(Family, String)>) {
+        self.state().overruled = overruled;
+        self.uplinks().send_modify(|list| list.disturbed += 1);
     }
 
     /// Has the call of this number from now on be refused, once; the first is 0.
@@ -246,6 +256,7 @@ impl FakeHost {
                 let there = there.ok_or_else(|| exists(io::ErrorKind::NotFound, "no such interface"))?;
                 match step {
                     Step::Raise => there.down = false,
+                    Step::SetMtu(mtu) => there.mtu = *mtu,
                     Step::AddAddress(address) if *refuse_v6 && address.is_ipv6() => {
                         let text = "IPv6 is switched off; switch it on";
                         return Err(exists(io::ErrorKind::PermissionDenied, text));
@@ -288,13 +299,19 @@ impl Host for FakeHost {
             let there = state.interface.clone().filter(|_| interface == Some(NAME));
             let there =
                 there.ok_or_else(|| io::Error::new(io::ErrorKind::NotFound, "the interface was removed"))?;
-            (present.down, present.addresses, present.routes) = (there.down, there.addresses, there.routes);
+            (present.down, present.mtu) = (there.down, Some(there.mtu));
+            (present.addresses, present.routes) = (there.addresses, there.routes);
         }
         Ok(present)
     }
 
     fn take(&mut self, interface: Option<&str>, steps: &[Step]) -> Vec<io::Result<()>> {
         steps.iter().map(|step| self.step(interface, step)).collect()
+    }
+
+    fn around(&mut self, _: &str, family: Family) -> io::Result<Option<String>> {
+        self.0.call("tell where things go")?;
+        Ok(self.0.state().overruled.clone().filter(|(f, _)| *f == family).map(|(_, how)| how))
     }
 }
 
@@ -309,7 +326,7 @@ impl Platform for FakeSystem {
         if self.interface().is_some() {
             return Err(io::Error::new(io::ErrorKind::AlreadyExists, "there is one; end that other program"));
         }
-        self.state().interface = Some(FakeInterface::default());
+        self.state().interface = Some(FakeInterface { mtu: wish.mtu, ..FakeInterface::default() });
         Ok(FakeTun(self.clone()))
     }
 
@@ -372,7 +389,12 @@ impl World for FakeSystem {
 
     fn seen(&self, interface: &str) -> Seen {
         let there = self.interface().filter(|_| interface == NAME).unwrap_or_default();
-        Seen { addresses: there.addresses, routes: there.routes, protection: self.protection() }
+        Seen {
+            mtu: there.mtu,
+            addresses: there.addresses,
+            routes: there.routes,
+            protection: self.protection(),
+        }
     }
 
     fn take_address(&self, _: &str, address: IpAddr) {
@@ -392,6 +414,10 @@ impl World for FakeSystem {
             i.down = true;
             i.routes.clear();
         });
+    }
+
+    fn set_mtu(&self, _: &str, mtu: u16) {
+        self.disturb(|i| i.mtu = mtu);
     }
 
     fn give_address(&self, _: &str, address: IpAddr) {

@@ -110,16 +110,26 @@ async fn what_others_change_is_mended<W: World>(world: &W) {
     let tun = make(world).await;
     let name = tun.name();
     let mut keeper: Keeper<W> = Reconciler::new(world.platform().host().unwrap());
-    let wanted = network(
+    let mut wanted = network(
         name,
         &["10.77.0.1", "fd77::1"],
-        &[("10.77.0.0/16", Some("10.77.0.1")), ("10.78.0.0/16", None), ("fd78::/16", None)],
+        &[
+            ("10.77.0.0/16", Some("10.77.0.1")),
+            ("10.78.0.0/16", None),
+            ("fd78::/16", None),
+            ("0.0.0.0/0", None),
+            ("::/0", None),
+        ],
     );
+    wanted.mtu = Some(1280);
     fine(&keeper.apply(&wanted, false));
     let before = world.seen(name);
+    let full = *before.routes.keys().find(|p| p.length <= 1).unwrap();
     // The watcher must have seen the interface before it can tell of changes to it.
     tokio::time::sleep(Duration::from_millis(100)).await;
-    let damage: [(&str, &dyn Fn()); 4] = [
+    let damage: [(&str, &dyn Fn()); 6] = [
+        ("the MTU", &|| world.set_mtu(name, 1400)),
+        ("a full tunnel, or a part of it", &|| world.take_route(name, full)),
         ("an address", &|| world.take_address(name, ip("10.77.0.1"))),
         ("an address of IPv6", &|| world.take_address(name, ip("fd77::1"))),
         ("a route", &|| world.take_route(name, prefix("10.78.0.0/16"))),
@@ -130,8 +140,11 @@ async fn what_others_change_is_mended<W: World>(world: &W) {
         damage();
         assert_ne!(world.seen(name), before, "{what} was taken");
         wait_for(&mut list, what, |l| l.disturbed > noticed).await;
-        fine(&keeper.apply(&wanted, true));
+        let outcome = keeper.apply(&wanted, true);
+        fine(&outcome);
+        assert!(!outcome.mended.is_empty(), "{what}: it is known what was mended");
         assert_eq!(world.seen(name), before, "{what}");
+        assert!(keeper.apply(&wanted, true).mended.is_empty(), "{what}");
         // What was just mended is told of, too, on some systems.
         tokio::time::sleep(Duration::from_millis(50)).await;
     }

@@ -9,6 +9,8 @@ use mast_engine::surroundings::Surroundings;
 /// What an outsider sees of the virtual interface and of leak protection.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Seen {
+    /// The MTU of the interface in bytes.
+    pub mtu: u16,
     /// The addresses of the interface.
     pub addresses: BTreeSet<IpAddr>,
     /// The routes into it. A default route may show in whatever form the system overrides its own.
@@ -36,6 +38,9 @@ pub trait World {
 
     /// Somebody takes the virtual interface down.
     fn take_down(&self, interface: &str);
+
+    /// Somebody gives the virtual interface another MTU, in bytes.
+    fn set_mtu(&self, interface: &str, mtu: u16);
 
     /// Somebody adds an address to the virtual interface.
     fn give_address(&self, interface: &str, address: IpAddr);

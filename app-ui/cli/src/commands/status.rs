@@ -39,6 +39,12 @@ pub async fn show(context: &mut Context, args: StatusArgs) -> Outcome {
     if let Some(why) = &status.unkept {
         context.out.line(context.out.paint(Style::Strong, &words::unkept(why)))?;
     }
+    // What concerns a peer stands with it.
+    let told = |text: &&String| !status.peers.iter().any(|p| p.troubles.contains(text));
+    for text in status.refused.iter().filter(told) {
+        let line = format!("Not set on this machine: {text}.");
+        context.out.line(context.out.paint(Style::Strong, &line))?;
+    }
     for peer in &status.peers {
         if status.peers.len() > 1 {
             context.out.line("")?;

@@ -184,6 +184,7 @@ pub fn peer(name: &str, state: PeerState) -> PeerStatus {
         paths: vec![path(1, "wlan0", up), path(2, "wwan0", false)],
         own_policy: false,
         full_tunnel: None,
+        troubles: Vec::new(),
         modes: vec![PolicyMode::Auto, PolicyMode::Pin, PolicyMode::Redundant, PolicyMode::Bonded],
     }
 }

@@ -13,7 +13,7 @@ const PORTAL: u32 = 2;
 
 /// Puts the login before whatever else the service supposes, while no peer answers.
 pub fn tell(status: &mut Status, portal: bool) {
-    let answered = status.peers.iter().any(|p| p.state == PeerState::Connected);
+    let answered = status.peers.iter().any(|p| p.state.answers());
     let guess =
         status.trouble.as_ref().is_none_or(|t| matches!(t.layer, Layer::Peer | Layer::Dns | Layer::Unknown));
     let tried =

@@ -60,7 +60,7 @@ impl Snapshot {
         if let Some(status) = &mut view.status {
             portal::tell(status, view.portal);
             // Grows all the time, and matters only when nothing is heard.
-            for peer in status.peers.iter_mut().filter(|p| p.state == PeerState::Connected) {
+            for peer in status.peers.iter_mut().filter(|p| p.state.answers()) {
                 peer.last_heard_ms = None;
             }
         }

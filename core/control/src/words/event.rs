@@ -27,6 +27,12 @@ pub fn reason(what: &What) -> String {
         What::CameByInvite => "accepted the invite".to_owned(),
         What::InviteAccepted => "invite accepted".to_owned(),
         What::RoutesRefused { error } => format!("cannot set addresses and routes: {error}"),
+        What::PutBack { what, again: false } => {
+            format!("another program took away or changed {what}; it is put back")
+        }
+        What::PutBack { what, again: true } => format!(
+            "another program keeps taking away or changing {what}; it is put back less and less often, and not told of again"
+        ),
         What::TunnelLost { error } => format!("the virtual interface failed ({error}); making it again"),
         What::NoSocket { interface, port, cause, error } => no_socket(interface, *port, *cause, error),
         What::WatchEnded => "the system no longer tells of network changes".to_owned(),

@@ -73,19 +73,19 @@ impl Now {
             let detail = "Invite another machine, or add one that invited you.";
             return Self::new(Light::Working, "MAST is on, and knows no peer yet.", detail);
         }
-        let answering: Vec<_> = status.peers.iter().filter(|p| p.state == PeerState::Connected).collect();
+        let answering: Vec<_> = status.peers.iter().filter(|p| p.state.answers()).collect();
+        if let Some(peer) = answering.iter().find(|p| p.state == PeerState::Partial) {
+            let sentence = format!("{} answers, but not all goes to it that should.", peer.name);
+            return Self::new(Light::Working, sentence, peer.troubles.join("; "));
+        }
         match answering.as_slice() {
             [] => Self::silent(status),
             [peer] if status.peers.len() == 1 => {
                 Self::new(Light::Good, connected(status, peer), spare(status, peer))
             }
             some => {
-                let others: Vec<_> = status
-                    .peers
-                    .iter()
-                    .filter(|p| p.state != PeerState::Connected)
-                    .map(|p| p.name.as_str())
-                    .collect();
+                let others: Vec<_> =
+                    status.peers.iter().filter(|p| !p.state.answers()).map(|p| p.name.as_str()).collect();
                 let detail = match others.len() {
                     0 => String::new(),
                     1..=3 => format!("Not answering: {}.", others.join(", ")),

@@ -88,6 +88,7 @@ pub fn finding(finding: &Finding) -> String {
             };
             match state {
                 PeerState::Connected => format!("connected, {heard}"),
+                PeerState::Partial => format!("it answers, but not all goes to it that should, {heard}"),
                 PeerState::Down if *paths == 0 => {
                     "it switched itself off, or no address of it can be tried".to_owned()
                 }
@@ -121,7 +122,7 @@ pub fn remedy(finding: &Finding) -> Option<&'static str> {
         Finding::Peer { unwanted: true, .. } => None,
         // Nobody installs MAST there, nor pairs with it.
         Finding::Peer { state, kind: PeerKind::Wireguard, paths, .. } => match state {
-            PeerState::Connected => None,
+            PeerState::Connected | PeerState::Partial => None,
             PeerState::Connecting | PeerState::Down if *paths == 0 => Some(
                 "see that `Endpoint` in its file names an address that a network of this machine leads to",
             ),
@@ -136,7 +137,7 @@ pub fn remedy(finding: &Finding) -> Option<&'static str> {
             ),
         },
         Finding::Peer { state, paths, .. } => match state {
-            PeerState::Connected => None,
+            PeerState::Connected | PeerState::Partial => None,
             PeerState::Down if *paths == 0 => {
                 Some("run `mast up` there; if it has moved for good, exchange an invite again")
             }

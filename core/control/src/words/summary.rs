@@ -33,10 +33,19 @@ pub fn of_all(status: &Status) -> (Tone, String) {
         ),
         [peer] => of_peer(peer, status),
         peers => {
-            let connected = peers.iter().filter(|peer| peer.state == PeerState::Connected).count();
-            let style = if connected == peers.len() { Tone::Good } else { Tone::Bad };
+            let connected = peers.iter().filter(|peer| peer.state.answers()).count();
+            let partial: Vec<_> = peers.iter().filter(|p| p.state == PeerState::Partial).collect();
+            let style = match connected == peers.len() {
+                true if partial.is_empty() => Tone::Good,
+                true => Tone::Open,
+                false => Tone::Bad,
+            };
+            let partial = match partial.first() {
+                Some(peer) => format!(" Not all is as it should be with {}: {}.", peer.name, reasons(peer)),
+                None => String::new(),
+            };
             let silent: Vec<_> =
-                peers.iter().filter(|p| p.state != PeerState::Connected).map(|p| p.name.as_str()).collect();
+                peers.iter().filter(|p| !p.state.answers()).map(|p| p.name.as_str()).collect();
             let rest = match silent.as_slice() {
                 [] => String::new(),
                 names if names.len() <= NAMED + 1 => format!("; not to {}", names.join(", ")),
@@ -45,7 +54,7 @@ pub fn of_all(status: &Status) -> (Tone, String) {
                     format!("; not to {} and {} others", first.join(", "), rest.len())
                 }
             };
-            (style, format!("Connected to {connected} of {} peers{rest}.", peers.len()))
+            (style, format!("Connected to {connected} of {} peers{rest}.{partial}", peers.len()))
         }
     }
 }
@@ -54,7 +63,14 @@ pub fn of_all(status: &Status) -> (Tone, String) {
 pub fn of_peer(peer: &PeerStatus, status: &Status) -> (Tone, String) {
     let name = &peer.name;
     match peer.state {
+        PeerState::Connected if !peer.troubles.is_empty() => {
+            (Tone::Open, format!("{} Missing on this machine: {}.", connected(peer, status).1, reasons(peer)))
+        }
         PeerState::Connected => connected(peer, status),
+        PeerState::Partial => (
+            Tone::Open,
+            format!("{} Not all is as it should be: {}.", connected(peer, status).1, reasons(peer)),
+        ),
         PeerState::Connecting => {
             let over = interfaces_of(peer);
             let over = if over.is_empty() { String::new() } else { format!(" over {over}") };
@@ -85,6 +101,14 @@ pub fn of_peer(peer: &PeerStatus, status: &Status) -> (Tone, String) {
         PeerState::Unknown => {
             (Tone::Open, format!("The state of {name} has no name in this version of mast: upgrade it."))
         }
+    }
+}
+
+/// Why a peer that answers is not all that it should be.
+fn reasons(peer: &PeerStatus) -> String {
+    match peer.troubles.as_slice() {
+        [] => "this version of mast does not know why".to_owned(),
+        some => some.join("; "),
     }
 }
 
@@ -175,7 +199,7 @@ pub fn policy(policy: &PolicyStatus) -> String {
 /// end pays for is not known here.
 pub fn missing(peer: &PeerStatus, status: &Status) -> Option<String> {
     let several = matches!(peer.policy.mode, PolicyMode::Redundant | PolicyMode::Bonded);
-    if !several || peer.state != PeerState::Connected || !peer.paths.iter().any(|path| path.active) {
+    if !several || !peer.state.answers() || !peer.paths.iter().any(|path| path.active) {
         return None;
     }
     let costs = |name: &str| status.interfaces.iter().any(|i| i.name == name && i.metered);

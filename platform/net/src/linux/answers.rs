@@ -127,11 +127,6 @@ impl Rule {
     }
 }
 
-/// Whether a message is about a rule of ours.
-pub(super) fn concerns(message: &Message) -> bool {
-    Rule::parse(message).is_some()
-}
-
 /// Whether a table is one of ours.
 pub(super) fn owns(table: u32) -> bool {
     table & !NUMBER == BASE

@@ -145,6 +145,7 @@ mod tests {
             operstate: 6,
             virtual_type: virtual_type.map(str::to_owned),
             master: None,
+            mtu: 1500,
             address: vec![0, 1, 2, 3, 4, 5],
         }
     }

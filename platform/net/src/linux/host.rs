@@ -13,7 +13,7 @@ use nix::errno::Errno;
 use super::answers::Way;
 use super::netlink::{NetlinkError, Request};
 use super::protection;
-use super::rtnl::{self, Link, Rtnl};
+use super::rtnl::{self, Link, Route, Rtnl};
 
 /// How long addresses may take to come into effect. It is mostly far less than a millisecond.
 const EFFECT: Duration = Duration::from_secs(1);
@@ -93,6 +93,19 @@ impl LinuxHost {
         }
     }
 
+    /// The ranges to which others have a route that comes first, and over which interface.
+    fn shadowed(&mut self, own: &[Route], others: &[Route]) -> BTreeMap<Prefix, String> {
+        let own: BTreeMap<Prefix, u32> = own.iter().map(|r| (r.prefix, r.metric)).collect();
+        let before = |r: &&Route| own.get(&r.prefix).is_some_and(|metric| r.metric < *metric);
+        let shadows: Vec<&Route> = others.iter().filter(before).collect();
+        let named = shadows.into_iter().map(|r| {
+            // A default route is there in halves.
+            let length = if r.prefix.length == 1 { 0 } else { r.prefix.length };
+            (Prefix { length, ..r.prefix }.masked(), self.rtnl.name_of(r.index))
+        });
+        named.collect()
+    }
+
     fn work(&mut self, index: u32, step: &Step) -> Work {
         let both = |ways: Vec<(Request, Request)>, done_already| {
             let (requests, undo) = ways.into_iter().unzip();
@@ -100,6 +113,8 @@ impl LinuxHost {
         };
         match *step {
             Step::Raise => both(vec![(rtnl::set_up(index), rtnl::nothing(index))], &[]),
+            // What it was before is nobody's wish.
+            Step::SetMtu(mtu) => both(vec![(rtnl::set_mtu(index, mtu.into()), rtnl::nothing(index))], &[]),
             Step::AddAddress(address) if address.is_ipv4() && self.listed >= LISTED => {
                 self.unlisted.insert(address);
                 let way = (rtnl::put_local(index, address), rtnl::delete_local(index, address));
@@ -210,8 +225,11 @@ impl Host for LinuxHost {
         self.listed = present.addresses.iter().filter(|a| a.is_ipv4()).count();
         self.unlisted = self.rtnl.locals_of(link.index).map_err(io::Error::from)?;
         present.addresses.extend(&self.unlisted);
-        let routes = self.rtnl.routes_of(link.index).map_err(io::Error::from)?;
-        present.routes = routes.into_iter().map(|r| (r.prefix, r.source)).collect();
+        present.mtu = u16::try_from(link.mtu).ok();
+        let routes = self.rtnl.routes().map_err(io::Error::from)?;
+        let (own, others): (Vec<Route>, Vec<Route>) = routes.into_iter().partition(|r| r.index == link.index);
+        present.shadowed = self.shadowed(&own, &others);
+        present.routes = own.into_iter().map(|r| (r.prefix, r.source)).collect();
         Self::join_halves(&mut present.routes, &mut present.remnants);
         Ok(present)
     }
@@ -286,6 +304,43 @@ impl Host for LinuxHost {
         });
         self.await_effect(added);
         results
+    }
+
+    /// Some parts of the Internet may have routes of their own; where none of several leads into the interface, it is
+    /// not that.
+    fn around(&mut self, interface: &str, family: Family) -> io::Result<Option<String>> {
+        let index = self.link(interface)?.index;
+        for half in far(family) {
+            let mut astray = None;
+            for address in half.iter().filter_map(|text| text.parse().ok()) {
+                match self.rtnl.way_to(address).map_err(io::Error::from)? {
+                    Some(over) if over == index => {
+                        astray = None;
+                        break;
+                    }
+                    over => astray = Some((address, over)),
+                }
+            }
+            match astray {
+                None => {}
+                Some((address, Some(over))) => {
+                    let name = self.rtnl.name_of(over);
+                    return Ok(Some(format!("what goes to {address}, for example, leaves over `{name}`")));
+                }
+                Some((address, None)) => {
+                    return Ok(Some(format!("what goes to {address}, for example, is refused")));
+                }
+            }
+        }
+        Ok(None)
+    }
+}
+
+/// Addresses of the Internet, far from each other, in each half of a default route in which there are some.
+fn far(family: Family) -> &'static [&'static [&'static str]] {
+    match family {
+        Family::V4 => &[&["5.9.0.1", "23.32.0.1", "101.0.0.1"], &["133.1.0.1", "185.1.0.1", "199.1.0.1"]],
+        Family::V6 => &[&["2001:500::1", "2600::1", "2a00::1"]],
     }
 }
 

@@ -108,7 +108,7 @@ impl Request {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Message {
     pub(super) kind: u16,
-    flags: u16,
+    pub(super) flags: u16,
     sequence: u32,
     pub(super) payload: Vec<u8>,
 }

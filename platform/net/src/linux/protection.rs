@@ -74,11 +74,6 @@ pub(super) fn rules(requests: &mut Requests, family: Family) -> Result<Vec<Messa
     }
 }
 
-/// Whether a message is about a rule of ours.
-pub(super) fn concerns(message: &Message) -> bool {
-    [Family::V4, Family::V6].into_iter().any(|family| ours(message, family).is_some())
-}
-
 /// What to do about a refusal.
 pub(super) fn remedy(error: &NetlinkError) -> &'static str {
     match error.errno {

@@ -12,7 +12,7 @@ use super::netlink::{
     Announced, CREATE, EXCLUSIVE, Message, NETLINK_ROUTE, NetlinkError, REPLACE, Request, Requests,
     attributes, text, u16_at, u32_at,
 };
-use super::protection::{self, DEL_RULE};
+use super::protection::{DEL_RULE, NEW_RULE};
 
 pub(super) const NEW_LINK: u16 = 16;
 pub(super) const DEL_LINK: u16 = 17;
@@ -98,6 +98,8 @@ pub(super) struct Link {
     pub(super) master: Option<u32>,
     /// The hardware address.
     pub(super) address: Vec<u8>,
+    /// In bytes.
+    pub(super) mtu: u32,
 }
 
 impl Link {
@@ -128,11 +130,13 @@ impl Link {
             virtual_type: None,
             master: None,
             address: Vec::new(),
+            mtu: 0,
         };
         for (kind, value) in attributes(payload.get(16..)?) {
             match kind {
                 IFLA_IFNAME => link.name = text(value),
                 IFLA_ADDRESS => link.address = value.to_vec(),
+                IFLA_MTU => link.mtu = u32_at(value, 0)?,
                 IFLA_OPERSTATE => link.operstate = *value.first()?,
                 IFLA_MASTER => link.master = u32_at(value, 0).filter(|&m| m != 0),
                 IFLA_LINKINFO => {
@@ -353,8 +357,16 @@ impl Concern {
                     let own = routes.iter().any(|r| tuns.contains(&r.index));
                     let ours = table_of(message).is_some_and(answers::owns);
                     self.declared |= (own || ours) && message.kind == DEL_ROUTE;
+                    // One that comes before those of a full tunnel, or to a peer's address, or in the place of one.
+                    let replaced = message.flags & REPLACE != 0;
+                    let before = |route: &Route| {
+                        let length = route.prefix.length;
+                        length == 1 || length == Prefix::host(route.prefix.address).length
+                    };
+                    self.declared |=
+                        !own && message.kind == NEW_ROUTE && (replaced || routes.iter().any(before));
                 }
-                DEL_RULE => self.declared |= protection::concerns(message) || answers::concerns(message),
+                NEW_RULE | DEL_RULE => self.declared = true,
                 NEW_NETCONF => self.declared = true,
                 _ => {}
             }
@@ -391,6 +403,13 @@ impl Rtnl {
         }
     }
 
+    /// What a device is called.
+    pub(super) fn name_of(&mut self, index: u32) -> String {
+        let link = self.requests.get(Request::new(GET_LINK, 0, &link_header(index, 0, 0)));
+        let link = link.ok().flatten().as_ref().and_then(Link::parse);
+        link.map_or_else(|| format!("interface {index}"), |link| link.name)
+    }
+
     /// Every address of every device.
     pub(super) fn addresses(&mut self) -> Result<Vec<Assigned>, NetlinkError> {
         let list = self.requests.dump(&Request::new(GET_ADDRESS, 0, &[0; 8]))?;
@@ -399,14 +418,10 @@ impl Rtnl {
 
     /// Every unicast route of the main table.
     pub(super) fn routes(&mut self) -> Result<BTreeSet<Route>, NetlinkError> {
-        self.routes_by(|request| request)
-    }
-
-    fn routes_by(&mut self, filter: impl Fn(Request) -> Request) -> Result<BTreeSet<Route>, NetlinkError> {
         let mut routes = BTreeSet::new();
         for family in [AF_INET, AF_INET6] {
             let header = [family, 0, 0, 0, TABLE_MAIN, 0, 0, 0, 0, 0, 0, 0];
-            match self.requests.dump(&filter(Request::new(GET_ROUTE, 0, &header))) {
+            match self.requests.dump(&Request::new(GET_ROUTE, 0, &header)) {
                 Ok(list) => {
                     for message in &list {
                         Route::parse(message, &mut routes);
@@ -428,13 +443,6 @@ impl Rtnl {
         header[4..8].copy_from_slice(&index.to_ne_bytes());
         let list = self.requests.dump(&Request::new(GET_ADDRESS, 0, &header))?;
         Ok(list.iter().filter_map(Assigned::parse).filter(|a| a.index == index).collect())
-    }
-
-    /// The unicast routes of the main table through one device.
-    pub(super) fn routes_of(&mut self, index: u32) -> Result<BTreeSet<Route>, NetlinkError> {
-        let mut routes = self.routes_by(|request| request.attribute(RTA_OIF, &index.to_ne_bytes()))?;
-        routes.retain(|r| r.index == index);
-        Ok(routes)
     }
 
     /// The IPv4 addresses that the host takes for itself by [`put_local`] with this device.
@@ -471,6 +479,28 @@ impl Rtnl {
     /// Carries out a request.
     pub(super) fn execute(&mut self, request: Request) -> Result<(), NetlinkError> {
         self.requests.execute(request)
+    }
+
+    /// The device over which the host sends what goes to an address; none where it goes nowhere.
+    pub(super) fn way_to(&mut self, address: IpAddr) -> Result<Option<u32>, NetlinkError> {
+        let header = [family(address), Prefix::host(address).length, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0];
+        let request = Request::new(GET_ROUTE, 0, &header).attribute(RTA_DST, &octets(address));
+        match self.requests.get(request) {
+            Ok(message) => Ok(message.and_then(|m| {
+                let oif = attributes(m.payload.get(12..)?).find(|(kind, _)| *kind == RTA_OIF);
+                (m.payload.get(7) == Some(&TYPE_UNICAST)).then(|| u32_at(oif?.1, 0)).flatten()
+            })),
+            // Unreachable, prohibited, thrown away.
+            Err(error)
+                if matches!(
+                    error.errno,
+                    Errno::ENETUNREACH | Errno::EHOSTUNREACH | Errno::EACCES | Errno::EINVAL
+                ) =>
+            {
+                Ok(None)
+            }
+            Err(error) => Err(error),
+        }
     }
 
     /// Whether the host takes what is sent to an address for itself.

@@ -5,7 +5,7 @@ import { invoke } from '@tauri-apps/api/core';
 import { listen, type UnlistenFn } from '@tauri-apps/api/event';
 
 export type InterfaceKind = 'wifi' | 'cellular' | 'ethernet' | 'other';
-export type PeerState = 'connected' | 'connecting' | 'unreachable' | 'down' | 'unknown';
+export type PeerState = 'connected' | 'partial' | 'connecting' | 'unreachable' | 'down' | 'unknown';
 export type PeerKind = 'mast' | 'wireguard' | 'unknown';
 export type PathState = 'candidate' | 'validating' | 'validated' | 'suspect' | 'failed' | 'unknown';
 export type PolicyMode = 'auto' | 'pin' | 'redundant' | 'bonded' | 'unknown';
