@@ -65,8 +65,9 @@ pub use response::{
 };
 pub use server::{Notices, Server, ServerError, ServerOptions, Service};
 pub use status::{
-    AtStart, Eids, Fitness, InterfaceKind, InterfaceStatus, KeyPlace, Layer, PathState, PathStatus, PeerKind,
-    PeerState, PeerStatus, PolicyMode, PolicyStatus, Settings, Status, Trouble, TroubleCause, Via,
+    AtStart, Eids, Fitness, InterfaceKind, InterfaceStatus, KeyPlace, Layer, LeftOut, LeftOutWhy, PathState,
+    PathStatus, PeerKind, PeerState, PeerStatus, PolicyMode, PolicyStatus, Settings, Status, Trouble,
+    TroubleCause, Via,
 };
 
 /// Where the service listens unless told otherwise.

@@ -88,6 +88,52 @@ pub enum Finding {
         /// So many times in all.
         count: u64,
     },
+    /// Over an uplink no answer ever came, while others work.
+    SilentUplink {
+        /// It.
+        interface: String,
+        /// One that works.
+        works: String,
+        /// Both are in one network, as far as their addresses tell.
+        alike: bool,
+    },
+    /// What left many at a time was lost, and single datagrams were not.
+    BatchesLost {
+        /// The uplinks over which they go one by one now.
+        interfaces: Vec<String>,
+    },
+    /// Handshakes came that were made for this host, of somebody whose key no peer has.
+    Strangers {
+        /// So many.
+        count: u64,
+    },
+    /// What a peer answers reaches the programs of this machine.
+    AnswersArrive {
+        /// The peers that were tried.
+        peers: Vec<String>,
+    },
+    /// It does not: this machine drops it.
+    AnswersDropped {
+        /// The peer.
+        peer: String,
+        /// `IPv4` or `IPv6`.
+        version: String,
+        /// The address that the answers come from.
+        from: String,
+        /// The virtual interface.
+        interface: String,
+    },
+    /// What this machine's programs send to a peer does not come out of the virtual interface.
+    NothingLeaves {
+        /// The peer.
+        peer: String,
+        /// `IPv4` or `IPv6`.
+        version: String,
+        /// The address that it was sent to.
+        to: String,
+        /// The virtual interface.
+        interface: String,
+    },
     /// The clock is years behind.
     ClockYears,
     /// The clock was set back.
@@ -122,6 +168,8 @@ impl Finding {
     fn is_well(&self) -> bool {
         match self {
             Self::Up { .. } | Self::Uplinks { .. } | Self::Saved | Self::ClockFine | Self::Other => true,
+            Self::AnswersArrive { .. } | Self::BatchesLost { .. } | Self::Strangers { .. } => true,
+            Self::AnswersDropped { .. } | Self::NothingLeaves { .. } | Self::SilentUplink { .. } => false,
             Self::Peer { state, unwanted, .. } => *unwanted || *state == PeerState::Connected,
             Self::Down | Self::NoInterface | Self::Unconnected { .. } => false,
             Self::Forbidden { .. } | Self::Unsaved { .. } | Self::ClockYears | Self::ClockBack { .. } => {

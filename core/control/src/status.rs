@@ -21,6 +21,9 @@ pub struct Status {
     /// The local interfaces that could carry paths.
     #[serde(default)]
     pub interfaces: Vec<InterfaceStatus>,
+    /// The interfaces that are up and have an address, and are not used.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub left_out: Vec<LeftOut>,
     /// The peers, in the order in which they were added.
     #[serde(default)]
     pub peers: Vec<PeerStatus>,
@@ -143,6 +146,32 @@ pub struct InterfaceStatus {
     /// Whether the user said never to use it.
     #[serde(default)]
     pub excluded: bool,
+}
+
+/// An interface that is not used.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LeftOut {
+    /// Its name.
+    pub name: String,
+    /// Why.
+    pub why: LeftOutWhy,
+}
+
+/// Why an interface is not used.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum LeftOutWhy {
+    /// The configuration says so.
+    Ignored,
+    /// It belongs to a bridge or bond, which is used in its stead.
+    Port,
+    /// It is a tunnel: what goes over it goes over another uplink.
+    Tunnel,
+    /// It leads to containers or virtual machines of this host.
+    Inside,
+    /// For a reason that this version does not know.
+    #[serde(other)]
+    Unknown,
 }
 
 /// A peer and the context with it.

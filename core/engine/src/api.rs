@@ -197,10 +197,27 @@ pub struct Snapshot {
     pub peers: Vec<PeerSnapshot>,
     /// Datagrams dropped, by reason, and other counters, for `mast doctor`.
     pub counters: Vec<(&'static str, u64)>,
+    /// The interfaces over which datagrams leave one by one, because what left many at a time was lost.
+    pub single: Vec<String>,
+    /// The interfaces that lead somewhere and are not used, and why.
+    pub left_out: Vec<(String, LeftOut)>,
     /// How long ago a rule of this host last forbade to send, if one did.
     pub forbidden: Option<Duration>,
     /// What is not set on the host as it should be, in words.
     pub refused: Vec<String>,
+}
+
+/// Why an interface is not used.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum LeftOut {
+    /// The configuration says so.
+    Ignored,
+    /// It belongs to a bridge or bond, which is used in its stead.
+    Port,
+    /// It is a tunnel: what goes over it goes over another uplink.
+    Tunnel,
+    /// It is no hardware, and has no default route: it leads to containers or virtual machines of this host.
+    Inside,
 }
 
 /// What costs little to tell, however many peers there are.

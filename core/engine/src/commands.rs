@@ -14,6 +14,7 @@ use crate::api::{
 };
 use crate::engine::{Closing, Engine};
 use crate::handle::{Choose, Command, Page};
+use crate::mirror::Token;
 use crate::name;
 use crate::os::Platform;
 use crate::peer::{Peer, PeerId};
@@ -79,6 +80,13 @@ impl<P: Platform> Engine<P> {
                 drop(reply.send(self.set_policy(now, peer.as_deref(), policy)));
             }
             Command::Recent(reply) => drop(reply.send(Ok(self.story.recent()))),
+            Command::Mirror(reply) => {
+                let mut token = Token::default();
+                token.copy_from_slice(
+                    [self.random.u64(), self.random.u64()].map(u64::to_ne_bytes).as_flattened(),
+                );
+                drop(reply.send(Ok((token, self.net.mirror.add(now, token)))));
+            }
             Command::Drill { peer, reply } => drop(reply.send(self.start_drill(now, &peer))),
             Command::Stop(reply) => self.close(now, true, Some(reply)),
         }
@@ -94,6 +102,8 @@ impl<P: Platform> Engine<P> {
             interfaces: self.uplinks.choices().all(),
             peers: Vec::new(),
             counters,
+            single: self.net.sockets.single(),
+            left_out: self.uplinks.left_out().to_vec(),
             forbidden: self.net.counters.ago(Instant::now(), "send_not_permitted"),
             refused: self.upkeep.troubles(),
         }

@@ -23,6 +23,7 @@ use crate::inward::{Inward, Step};
 use crate::lane::{Clock, Lane};
 use crate::measuring::{Measure, switched};
 use crate::meet::Pairing;
+use crate::mirror::Mirror;
 use crate::name;
 use crate::os::{InterfaceList, Platform, Tun};
 use crate::outward::{Outward, Pumped};
@@ -166,6 +167,7 @@ impl<P: Platform> Engine<P> {
                 too_big: icmp::Allowance::new(now),
                 lane: lane(&platform),
                 returned: Vec::new(),
+                mirror: Mirror::default(),
             },
             upkeep: Upkeep::new(platform.host()?),
             platform,
@@ -356,10 +358,11 @@ impl<P: Platform> Engine<P> {
             self.net.take_back();
         }
         let Lent { all, by_index, touched } = self.peers.lend();
-        for Returned { peer, path, bytes, error } in self.net.returned.drain(..) {
+        for Returned { peer, path, bytes, count, error } in self.net.returned.drain(..) {
             let Some(&id) = by_index.get(&peer) else { continue };
             let Some(peer) = all.get_mut(&id) else { continue };
             peer.tx_bytes += bytes;
+            peer.note_run(now, path, count);
             if let Some(error) = error {
                 peer.context.handle_send_error(now, path, error);
                 touched.add(id);
@@ -513,6 +516,7 @@ impl<P: Platform> Engine<P> {
             tick: None,
             leaving: None,
             alarm: None,
+            batches: None,
         })
     }
 

@@ -2,6 +2,8 @@
 
 use std::collections::BTreeSet;
 use std::net::{Ipv6Addr, SocketAddr};
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 use std::time::{Duration, SystemTime};
 
 use mast_proto::{AddressSource, Policy};
@@ -10,6 +12,7 @@ use tokio::sync::{mpsc, oneshot};
 use crate::api::{
     DrillStep, EngineError, Glance, Happening, Outline, PeerConfig, PeerSnapshot, PublicKey, Snapshot,
 };
+use crate::mirror::Token;
 use crate::peer::PeerId;
 use crate::tidings::{Reader, Tidings};
 
@@ -38,6 +41,7 @@ pub(crate) enum Command {
     Applied(Reply<()>),
     Woke(Reply<()>),
     Recent(Reply<Vec<Happening>>),
+    Mirror(Reply<(Token, Arc<AtomicBool>)>),
     Drill { peer: String, reply: Reply<(usize, mpsc::Receiver<DrillStep>)> },
     Stop(Reply<()>),
 }
@@ -109,6 +113,15 @@ impl EngineHandle {
     /// When there is none of that name.
     pub async fn peer(&self, name: &str) -> Result<PeerSnapshot, EngineError> {
         self.ask(|reply| Command::Peer(name.to_owned(), reply)).await
+    }
+
+    /// Has a datagram that begins with what is returned go back to the host, as though its destination had answered
+    /// ([`crate::mirror`]). The flag becomes true when it came out of the virtual interface.
+    ///
+    /// # Errors
+    /// When the engine has stopped.
+    pub async fn mirror(&self) -> Result<(Token, Arc<AtomicBool>), EngineError> {
+        self.ask(Command::Mirror).await
     }
 
     /// What costs little to tell, however many peers there are.

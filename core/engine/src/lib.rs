@@ -44,6 +44,8 @@
 //! | `sessions`, `wireguard` | WireGuard messages and sessions |
 //! | `eid_book` | IPv4 EIDs of all contexts together |
 //! | `invite`, `pairing`, `meet` | links, the two halves of a pairing, and all pairings of this host |
+//! | `mirror` | answers in a peer's stead: whether the host's own programs get them |
+//! | `segments` | whether what leaves with one call arrives |
 //! | `drill`, `drill_steps` | taking paths away, to see what happens |
 //! | `commands`, `handle` | what the service asks |
 //! | `story`, `tidings`, `counters` | what is told of it all |
@@ -74,6 +76,7 @@ mod inward;
 mod lane;
 mod measuring;
 mod meet;
+pub mod mirror;
 mod name;
 mod outbox;
 mod outward;
@@ -84,6 +87,7 @@ mod reconcile;
 mod road;
 mod routing;
 mod segment;
+mod segments;
 mod sessions;
 mod settle;
 mod sockets;

@@ -21,6 +21,8 @@ use crate::declared::Host;
 pub struct InterfaceList {
     /// Every interface but loopback and the virtual one, ordered by number.
     pub interfaces: Vec<Interface>,
+    /// Those that are up, have an address, and are not among them, with the reason.
+    pub left_out: Vec<(String, crate::api::LeftOut)>,
     /// Grows when a route changed: a path that could not be reached may be reachable now.
     pub routes_changed: u64,
     /// Grows when the machine woke from sleep: NAT bindings and addresses may be stale.
@@ -271,6 +273,9 @@ pub trait Udp: Send + Sync + 'static {
         stride: usize,
         payload: &[u8],
     ) -> Result<(), NotSent>;
+
+    /// Whether datagrams may leave many at a time, where the system can do that at all.
+    fn set_segments(&self, _on: bool) {}
 
     /// The most datagrams that are sent at once (Linux: UDP_MAX_SEGMENTS was 64 before 6.7).
     const MOST: usize = 64;

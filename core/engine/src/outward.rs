@@ -106,6 +106,14 @@ impl Outward {
             parts.net.counters.add("host_malformed");
             return;
         };
+        if parts.net.mirror.is_on()
+            && let Some(answer) = parts.net.mirror.answer(parts.now, frame.bytes(), frame.partial)
+        {
+            if let Some(tun) = parts.tun {
+                hand_over(tun, &mut parts.net.counters, &answer);
+            }
+            return;
+        }
         let Some(peer) = parts.routing.peer(destination) else {
             parts.net.counters.add("no_route");
             return;

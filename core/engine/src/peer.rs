@@ -5,9 +5,10 @@ use std::net::Ipv6Addr;
 use std::time::Instant;
 
 use mast_proto::wire::EidPair;
-use mast_proto::{AddressSource, Context, Interface, InterfaceId, PeerKind, eid_v6};
+use mast_proto::{AddressSource, Context, Interface, InterfaceId, PathKey, PeerKind, eid_v6};
 
 use crate::api::{PathSnapshot, PeerConfig, PeerSnapshot, PlainPeer};
+use crate::segments::Watch;
 use crate::sockets::is_plausible;
 use crate::wireguard::Session;
 
@@ -44,12 +45,22 @@ pub(crate) struct Peer {
     pub leaving: Option<Instant>,
     /// When it is looked at next: no later than it is due.
     pub alarm: Option<Instant>,
+    /// What became of what left in batches, once any did.
+    pub batches: Option<Box<Watch>>,
 }
 
 impl Peer {
     /// When something is to be done for it that no event brings.
     pub fn due(&self) -> Option<Instant> {
         [self.timeout, self.tick, self.leaving].into_iter().flatten().min()
+    }
+
+    /// So many datagrams left over a path with one call.
+    pub fn note_run(&mut self, now: Instant, path: PathKey, count: usize) {
+        if self.batches.is_none() && (count < 2 || self.is_plain()) {
+            return;
+        }
+        self.batches.get_or_insert_with(|| Box::new(Watch::new(now))).note(now, path, count);
     }
 
     /// Whether WireGuard carries its data.

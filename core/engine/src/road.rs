@@ -17,6 +17,7 @@ use crate::drill::Drill;
 use crate::due::Touched;
 use crate::icmp;
 use crate::lane::Lane;
+use crate::mirror::Mirror;
 use crate::os::{Tun, Udp};
 use crate::peer::{Peer, PeerId};
 use crate::routing::Routing;
@@ -48,6 +49,8 @@ pub(crate) struct Net<U> {
     pub lane: Lane<U>,
     /// What came of what it sent, for the peers.
     pub returned: Vec<Returned>,
+    /// What goes back to the host, as though a peer had answered.
+    pub mirror: Mirror,
 }
 
 /// What came of a run that went through the lane.
@@ -57,6 +60,8 @@ pub(crate) struct Returned {
     pub path: PathKey,
     /// Bytes that left.
     pub bytes: u64,
+    /// So many datagrams were to leave with one call.
+    pub count: usize,
     pub error: Option<SendError>,
 }
 
@@ -72,12 +77,20 @@ pub(crate) struct Run<'a> {
     pub carried: usize,
 }
 
+impl Run<'_> {
+    /// So many datagrams.
+    pub fn count(&self) -> usize {
+        self.payload.len().div_ceil(self.stride.max(1))
+    }
+}
+
 impl<U: Udp> Net<U> {
     /// Sends UDP payloads to a peer. `false` when the system has no room for them: they may be sent again.
     pub fn send_run(&mut self, now: Instant, peer: &mut Peer, run: Run<'_>) -> bool {
         let sent = self.sockets.send_run(run.path, run.class, run.stride, run.payload);
         let Ok((bytes, error)) = self.note_sent(run, sent) else { return false };
         peer.tx_bytes += bytes;
+        peer.note_run(now, run.path, run.count());
         if let Some(error) = error {
             peer.context.handle_send_error(now, run.path, error);
         }
@@ -124,7 +137,8 @@ impl<U: Udp> Net<U> {
                 self.counters.add("send_queue_full");
                 (0, None)
             });
-            self.returned.push(Returned { peer: done.peer(), path: run.path, bytes, error });
+            let (path, count) = (run.path, run.count());
+            self.returned.push(Returned { peer: done.peer(), path, bytes, count, error });
             self.lane.give_back(done);
         }
     }

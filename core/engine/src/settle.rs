@@ -10,6 +10,8 @@ use crate::engine::Engine;
 use crate::os::{Platform, Udp};
 use crate::peer::{Names, Peer, PeerId};
 use crate::road::Net;
+use crate::segments::{Segmentation, Verdict};
+use crate::sockets::Sockets;
 use crate::story::Story;
 use crate::wireguard::Owner;
 use crate::{checksum, inner};
@@ -47,6 +49,7 @@ impl<P: Platform> Engine<P> {
                 told = true;
                 handle_event(now, id, peer, &mut self.net, &mut self.story, self.uplinks.names(), event);
             }
+            heed_batches(now, peer, &mut self.net.sockets, self.uplinks.names());
             peer.timeout = peer.context.poll_timeout(now);
             if left == 0 {
                 // The others have their turn first.
@@ -74,6 +77,28 @@ impl<P: Platform> Engine<P> {
         for id in again {
             self.peers.touch(id);
         }
+    }
+}
+
+/// Has datagrams go one by one over an uplink that loses what leaves in batches.
+fn heed_batches<U: Udp>(now: Instant, peer: &mut Peer, sockets: &mut Sockets<U>, names: &Names) {
+    let Some(watch) = &mut peer.batches else { return };
+    if !watch.is_due(now) {
+        return;
+    }
+    let context = &peer.context;
+    for Verdict { interface, then } in
+        watch.look(now, |key| context.reported(key), |of| sockets.segmentation(of))
+    {
+        let name = names.of(interface);
+        match then {
+            Segmentation::Single => tracing::warn!(
+                interface = name,
+                "what left many at a time was lost, and single datagrams are not: they go one by one from now on"
+            ),
+            then => tracing::info!(interface = name, ?then, "much of what left many at a time was lost"),
+        }
+        sockets.set_segmentation(interface, then);
     }
 }
 

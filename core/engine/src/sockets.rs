@@ -13,6 +13,7 @@ use mast_proto::{Interface, InterfaceId, PathKey, SendError, Via};
 
 use crate::os::{Arrival, Family, NotReceived, NotSent, Platform, SendRefused, Udp};
 use crate::reach::{Unreachable, why_unreachable};
+use crate::segments::Segmentation;
 
 /// The first pause before a socket that could not be made is tried again.
 const RETRY_FIRST: Duration = Duration::from_millis(100);
@@ -30,6 +31,8 @@ struct Bound<U> {
     socket: Arc<U>,
     /// The interface failed underneath it.
     broken: bool,
+    /// Whether datagrams leave many at a time.
+    segmentation: Segmentation,
 }
 
 /// A socket that should be there, and could not be made.
@@ -132,6 +135,7 @@ impl<U: Udp> Sockets<U> {
                         first,
                         socket: Arc::new(socket),
                         broken: false,
+                        segmentation: Segmentation::default(),
                     }),
                     Err(error) => {
                         let retry = now + RETRY_MAX.min(RETRY_FIRST * 2_u32.pow(before.min(8)));
@@ -158,6 +162,28 @@ impl<U: Udp> Sockets<U> {
             return Some(now);
         }
         self.missing.iter().map(|m| m.retry).min()
+    }
+
+    /// How datagrams leave over an interface.
+    pub fn segmentation(&self, of: InterfaceId) -> Segmentation {
+        self.bound.iter().find(|b| b.interface == of).map(|b| b.segmentation).unwrap_or_default()
+    }
+
+    /// Has them leave otherwise, until the interface goes.
+    pub fn set_segmentation(&mut self, of: InterfaceId, segmentation: Segmentation) {
+        for bound in self.bound.iter_mut().filter(|b| b.interface == of) {
+            bound.segmentation = segmentation;
+            let several = matches!(segmentation, Segmentation::Untried | Segmentation::Sound);
+            bound.socket.set_segments(several);
+        }
+    }
+
+    /// The interfaces over which datagrams leave one by one, because batches were lost.
+    pub fn single(&self) -> Vec<String> {
+        let single = self.bound.iter().filter(|b| b.segmentation == Segmentation::Single);
+        let mut names: Vec<String> = single.map(|b| b.name.clone()).collect();
+        names.dedup();
+        names
     }
 
     /// Ready when any socket may have something.
@@ -343,6 +369,7 @@ mod tests {
             first: local,
             socket: Arc::new(Refusing(NotSent { sent, why })),
             broken: false,
+            segmentation: Segmentation::default(),
         };
         let mut sockets = Sockets { port: 1, bound: vec![bound], missing: Vec::new() };
         let path = PathKey::direct(InterfaceId(1), local, ([192, 0, 2, 9], 7).into());

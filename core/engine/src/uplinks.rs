@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use mast_proto::Interface;
 use tokio::sync::watch;
 
-use crate::api::InterfaceChoice;
+use crate::api::{InterfaceChoice, LeftOut};
 use crate::choices::Choices;
 use crate::os::InterfaceList;
 use crate::peer::Names;
@@ -114,6 +114,11 @@ impl Uplinks {
     /// Those that may be used.
     pub fn interfaces(&self) -> &[Interface] {
         &self.list.interfaces
+    }
+
+    /// Those that lead somewhere and are not used, and why.
+    pub fn left_out(&self) -> &[(String, LeftOut)] {
+        &self.list.left_out
     }
 
     /// The same, to be kept by a context.

@@ -5,9 +5,9 @@ use std::net::IpAddr;
 use std::time::Duration;
 
 use mast_control::{
-    ControlError, Eids, Ends, Event, Fitness, InterfaceKind, InterfaceStatus, InviteProblem, PathState,
-    PathStatus, PeerKind, PeerState, PeerStatus, PolicyMode, PolicyStatus, SocketCause, Status, Via, What,
-    Why, timestamp,
+    ControlError, Eids, Ends, Event, Fitness, InterfaceKind, InterfaceStatus, InviteProblem, LeftOut,
+    LeftOutWhy, PathState, PathStatus, PeerKind, PeerState, PeerStatus, PolicyMode, PolicyStatus,
+    SocketCause, Status, Via, What, Why, timestamp,
 };
 use mast_engine::api::{
     self, EngineError, Happening, InterfaceChoice, PathSnapshot, PeerSnapshot, PlainPeer, Snapshot,
@@ -31,11 +31,23 @@ pub(crate) fn status(snapshot: Snapshot, version: &str, events: Vec<Event>) -> S
         version: version.to_owned(),
         public_key: key_text(&snapshot.public_key),
         interfaces: snapshot.interfaces.into_iter().map(|(i, choice)| interface(i, choice)).collect(),
+        left_out: snapshot.left_out.into_iter().map(left_out).collect(),
         peers: snapshot.peers.into_iter().map(peer).collect(),
         refused: snapshot.refused,
         events,
         ..Status::default()
     }
+}
+
+/// Why an interface is not used.
+fn left_out((name, why): (String, api::LeftOut)) -> LeftOut {
+    let why = match why {
+        api::LeftOut::Ignored => LeftOutWhy::Ignored,
+        api::LeftOut::Port => LeftOutWhy::Port,
+        api::LeftOut::Tunnel => LeftOutWhy::Tunnel,
+        api::LeftOut::Inside => LeftOutWhy::Inside,
+    };
+    LeftOut { name, why }
 }
 
 /// The word for a kind.
@@ -327,6 +339,8 @@ mod tests {
 
     fn snapshot() -> Snapshot {
         Snapshot {
+            single: Vec::new(),
+            left_out: vec![("tun0".into(), api::LeftOut::Tunnel)],
             up: true,
             name: "laptop".into(),
             public_key: [1; 32],

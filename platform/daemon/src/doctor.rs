@@ -1,5 +1,8 @@
 //! `doctor`: looks for what is wrong, and says what to do.
 
+mod last_step;
+mod silent;
+
 use std::path::Path;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -48,6 +51,10 @@ pub(crate) async fn report(daemon: &Daemon) -> Result<DoctorReport, ControlError
     checks.push(uplinks(&snapshot));
     checks.extend(firewall(&snapshot));
     checks.extend(host(&snapshot));
+    checks.extend(silent::uplinks(&snapshot));
+    checks.extend(single(&snapshot));
+    checks.extend(strangers(&snapshot));
+    checks.extend(last_step::check(daemon, &snapshot).await);
     checks.push(match daemon.unsaved() {
         None => Check::new("state", Finding::Saved),
         Some(error) => Check::new("state", Finding::Unsaved { error }),
@@ -103,6 +110,19 @@ fn firewall(snapshot: &Snapshot) -> Option<Check> {
     let count =
         snapshot.counters.iter().find(|(name, _)| *name == "send_not_permitted").map_or(1, |(_, n)| *n);
     Some(Check::new("firewall", Finding::Forbidden { seconds: ago.as_secs(), count }))
+}
+
+/// Datagrams leave one by one where batches were lost.
+fn single(snapshot: &Snapshot) -> Option<Check> {
+    let interfaces = snapshot.single.clone();
+    (!interfaces.is_empty()).then(|| Check::new("udp-segmentation", Finding::BatchesLost { interfaces }))
+}
+
+/// Handshakes that opened with this host's key, of somebody whose key no peer has: a machine that was paired once, here
+/// or there, and is not any more.
+fn strangers(snapshot: &Snapshot) -> Option<Check> {
+    let (_, count) = snapshot.counters.iter().find(|(name, _)| *name == "handshake_of_stranger")?;
+    Some(Check::new("keys", Finding::Strangers { count: *count }))
 }
 
 fn peer(peer: PeerSnapshot, up: bool) -> Check {

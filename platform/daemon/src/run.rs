@@ -322,7 +322,12 @@ fn host_name() -> String {
 }
 
 fn overrides(config: &Config) -> Overrides {
-    let mut overrides = Overrides::default();
+    let mut overrides = Overrides {
+        named: config.named_interfaces(),
+        own: config.interface.clone(),
+        no_segments: !config.udp_segmentation,
+        ..Overrides::default()
+    };
     for (name, interface) in &config.interfaces {
         if let Some(metered) = interface.metered {
             overrides.metered.insert(name.clone(), metered);

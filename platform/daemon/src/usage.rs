@@ -52,9 +52,12 @@ struct Account {
 pub(crate) struct Meter(HashMap<u32, Bytes>);
 
 impl Accounts {
-    /// Folds in what was carried since the last time. `month` is the present one, `2026-11`. Answers with what the
-    /// user must be told.
-    pub fn fold(&mut self, meter: &mut Meter, traffic: Vec<InterfaceTraffic>, month: &str) -> Vec<What> {
+    /// Folds in what was carried since the last time. `clock` is the month that the clock says, `2026-11`. Answers with
+    /// what the user must be told.
+    pub fn fold(&mut self, meter: &mut Meter, traffic: Vec<InterfaceTraffic>, clock: &str) -> Vec<What> {
+        self.come_back(clock);
+        let month = self.present(clock);
+        let month = month.as_str();
         for entry in traffic {
             let before = meter.0.insert(entry.id, entry.bytes).unwrap_or_default();
             let rx = entry.bytes.rx.saturating_sub(before.rx);
@@ -87,6 +90,39 @@ impl Accounts {
             }
         }
         self.uplinks.iter_mut().filter_map(|account| account.warning(month)).collect()
+    }
+
+    /// The month that counts. A clock that was put back begins no other one: what was carried stays carried.
+    fn present(&self, clock: &str) -> String {
+        let newest = self.uplinks.iter().filter_map(|a| a.months.first()).map(|m| m.month.as_str()).max();
+        newest.filter(|newest| *newest > clock).unwrap_or(clock).to_owned()
+    }
+
+    /// A clock that was years ahead is right again: what was counted under its month was carried in this one.
+    fn come_back(&mut self, clock: &str) {
+        let Some(now) = number(clock) else { return };
+        let is_ahead = |month: &str| number(month).is_some_and(|month| month > now + AHEAD);
+        for account in &mut self.uplinks {
+            while account.months.first().is_some_and(|m| is_ahead(&m.month)) {
+                let mut wrong = account.months.remove(0);
+                if let Some((at, _)) = account.warned.as_mut().filter(|(at, _)| *at == wrong.month) {
+                    clock.clone_into(at);
+                }
+                match account.months.iter_mut().find(|m| m.month == clock) {
+                    Some(right) => {
+                        right.rx += wrong.rx;
+                        right.tx += wrong.tx;
+                        right.rx_overhead += wrong.rx_overhead;
+                        right.tx_overhead += wrong.tx_overhead;
+                    }
+                    None => {
+                        clock.clone_into(&mut wrong.month);
+                        let at = account.months.iter().take_while(|m| m.month.as_str() > clock).count();
+                        account.months.insert(at, wrong);
+                    }
+                }
+            }
+        }
     }
 
     fn account(&mut self, uplink: &str) -> &mut Account {
@@ -124,8 +160,9 @@ impl Accounts {
         true
     }
 
-    /// The uplinks that have carried all of this month's budget.
-    pub fn spent(&self, month: &str) -> BTreeSet<String> {
+    /// The uplinks that have carried all of this month's budget; `clock` as for [`Accounts::fold`].
+    pub fn spent(&self, clock: &str) -> BTreeSet<String> {
+        let month = self.present(clock);
         let spent = |a: &&Account| {
             let used = a.months.first().filter(|m| m.month == month).map_or(0, |m| m.rx + m.tx);
             a.budget.is_some_and(|budget| used >= budget)
@@ -172,6 +209,15 @@ impl Account {
         self.warned = Some((month.to_owned(), step));
         Some(What::Budget { uplink: self.uplink.clone(), percent: step, bytes: budget })
     }
+}
+
+/// A clock that was put back by more than this, in months, had been wrong before.
+const AHEAD: u32 = 1;
+
+/// Months since the year 0.
+fn number(month: &str) -> Option<u32> {
+    let (year, month) = month.split_once('-')?;
+    Some(year.parse::<u32>().ok()? * 12 + month.parse::<u32>().ok()?)
 }
 
 /// The present month of local time.
@@ -245,6 +291,30 @@ mod tests {
         assert!(carry(&mut accounts, 3_000, "2026-11").is_empty());
         assert!(carry(&mut accounts, 3_001, "2026-12").is_empty());
         assert_eq!(carry(&mut accounts, 4_100, "2026-12").len(), 1);
+    }
+
+    #[test]
+    fn a_clock_that_is_put_back_or_was_ahead_gives_no_second_budget() {
+        let (mut accounts, mut meter) = (Accounts::default(), Meter::default());
+        let mut carry = |accounts: &mut Accounts, rx, month| {
+            accounts.fold(&mut meter, vec![carried(1, None, rx, 0)], month)
+        };
+        carry(&mut accounts, 10, "2026-11");
+        assert!(accounts.set_budget("if1", Some(1_000), &[]));
+        assert_eq!(carry(&mut accounts, 1_010, "2026-11").len(), 1);
+        // Over the end of the month, and forward again.
+        for month in ["2026-10", "2026-11", "2026-10"] {
+            assert!(carry(&mut accounts, 1_011, month).is_empty(), "{month}");
+            assert_eq!(accounts.spent(month).len(), 1, "{month}");
+        }
+        assert_eq!(accounts.report().uplinks[0].months.len(), 1);
+        // Ten years ahead for a moment: a month of its own there, and none when the clock is right again.
+        carry(&mut accounts, 1_500, "2036-01");
+        assert!(carry(&mut accounts, 1_501, "2026-11").is_empty());
+        let months = accounts.report().uplinks[0].months.clone();
+        assert_eq!(months.iter().map(|m| (&*m.month, m.rx)).collect::<Vec<_>>(), [("2026-11", 1_501)]);
+        assert_eq!(accounts.spent("2026-11").len(), 1);
+        assert!(accounts.spent("2026-12").is_empty(), "a new month, a new budget");
     }
 
     #[test]

@@ -15,4 +15,10 @@ pub struct Overrides {
     pub network: BTreeMap<String, String>,
     /// Interfaces that MAST shall not use and not list.
     pub ignore: Vec<String>,
+    /// Interfaces that are used whatever they are, since the configuration names them.
+    pub named: Vec<String>,
+    /// The virtual interface.
+    pub own: String,
+    /// Datagrams leave one by one.
+    pub no_segments: bool,
 }

@@ -8,6 +8,7 @@ use std::net::IpAddr;
 use std::time::{Duration, Instant};
 
 use common::{find, in_namespace, ip, may_open_tun, pair, usable, wait_for};
+use mast_engine::api::LeftOut;
 use mast_engine::os::{InterfaceList, Platform};
 use mast_platform::{Native, Overrides};
 use mast_proto::InterfaceKind;
@@ -216,12 +217,48 @@ fn configuration_wins() {
             kind: [("eth0".to_owned(), InterfaceKind::Wifi)].into(),
             network: [("eth0".to_owned(), "Train".to_owned())].into(),
             ignore: vec!["peer0".to_owned()],
+            ..Overrides::default()
         };
         let mut receiver = watch(overrides);
         let list = wait_for(&mut receiver, "eth0", |list| usable(list, "eth0")).await;
         let interface = find(&list, "eth0").unwrap();
         assert_eq!((interface.kind, interface.metered), (InterfaceKind::Wifi, true));
         assert_eq!(interface.network.as_deref(), Some("Train"));
+    });
+}
+
+#[test]
+fn what_is_named_is_used_whatever_it_is_and_the_rest_is_told() {
+    in_namespace("what_is_named_is_used_whatever_it_is_and_the_rest_is_told", || async {
+        pair("eth0", "peer0", "10.1.0.2/24");
+        for bridge in ["wan0", "lab0"] {
+            ip(&format!("link add {bridge} type bridge"));
+            ip(&format!("link add {bridge}-p type veth peer name {bridge}-q"));
+            ip(&format!("link set {bridge}-p master {bridge} up"));
+            ip(&format!("link set {bridge}-q up"));
+        }
+        ip("tuntap add dev tun9 mode tun");
+        for (number, name) in ["wan0", "lab0", "tun9"].into_iter().enumerate() {
+            ip(&format!("addr add 10.2.{number}.2/24 dev {name}"));
+            ip(&format!("link set {name} up"));
+        }
+        let named = ["wan0", "tun9", "lo"].map(str::to_owned).to_vec();
+        let overrides = Overrides { named, ignore: vec!["peer0".to_owned()], ..Overrides::default() };
+        let mut receiver = watch(overrides);
+        let list = wait_for(&mut receiver, "wan0", |list| usable(list, "wan0")).await;
+        assert!(
+            find(&list, "tun9").is_some() && find(&list, "lab0").is_none() && find(&list, "lo").is_none()
+        );
+        let told = |list: &InterfaceList| {
+            list.left_out.iter().any(|(name, why)| name == "lab0" && *why == LeftOut::Inside)
+        };
+        let list = if told(&list) { list } else { wait_for(&mut receiver, "lab0 told", told).await };
+        assert!(list.left_out.iter().all(|(name, _)| name == "lab0"), "no address: {:?}", list.left_out);
+        ip("addr add 10.2.7.2/24 dev tun9");
+        wait_for(&mut receiver, "another address of tun9", |list| {
+            find(list, "tun9").is_some_and(|i| i.addresses.len() == 2)
+        })
+        .await;
     });
 }
 

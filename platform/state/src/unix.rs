@@ -120,8 +120,18 @@ impl StateError {
     }
 }
 
+impl StateError {
+    /// Whether the disk has no room, or takes nothing.
+    fn is_of_disk(&self) -> bool {
+        use io::ErrorKind::{QuotaExceeded, ReadOnlyFilesystem, StorageFull};
+        matches!(self, Self::Io { source, .. }
+            if matches!(source.kind(), ReadOnlyFilesystem | StorageFull | QuotaExceeded))
+    }
+}
+
 fn is_mistake(error: &io::Error) -> bool {
-    matches!(error.kind(), io::ErrorKind::PermissionDenied | io::ErrorKind::NotADirectory)
+    use io::ErrorKind::{AlreadyExists, InvalidFilename, InvalidInput, NotADirectory, PermissionDenied};
+    matches!(error.kind(), PermissionDenied | NotADirectory | AlreadyExists | InvalidFilename | InvalidInput)
 }
 
 /// A state directory, locked for as long as this lives.
@@ -134,7 +144,8 @@ pub struct StateDir {
 
 impl StateDir {
     /// Opens the directory, making it and its parents if needed, and locks it. One that cannot be written to is opened
-    /// all the same; where it is not there and cannot be made, it is made when something is first written.
+    /// all the same; where it is not there and the disk has no room or is read-only, it is made when something is first
+    /// written.
     ///
     /// # Errors
     /// When it may not be made or written to, when others can write to it, or when another daemon uses it.
@@ -142,7 +153,7 @@ impl StateDir {
         let path = path.as_ref().to_path_buf();
         let lock = match take(&path) {
             Ok(lock) => Some(lock),
-            Err(error) if error.is_unwritable() && !path.exists() => None,
+            Err(error) if error.is_of_disk() && !path.exists() => None,
             Err(error) => return Err(error),
         };
         Ok(Self { path, lock: Mutex::new(lock) })

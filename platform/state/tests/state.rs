@@ -237,13 +237,3 @@ fn a_journal_that_is_damaged_within_is_refused_and_kept() {
     set_mode(&file, 0o622);
     assert!(matches!(state.journal("journal"), Err(StateError::FileWritable { .. })));
 }
-
-#[test]
-fn a_directory_that_cannot_be_made_is_made_when_something_is_written() {
-    // Nothing can be made in /proc, whoever asks.
-    let dir = StateDir::open("/proc/self/mast-state").unwrap();
-    assert_eq!(dir.read("peers.json").unwrap(), None);
-    assert!(dir.private_key().unwrap().is_none());
-    let refused = dir.write_atomic("peers.json", b"{}").unwrap_err();
-    assert!(refused.is_unwritable(), "{refused}");
-}

@@ -4,7 +4,7 @@ use std::net::{IpAddr, SocketAddr, UdpSocket};
 use std::time::Duration;
 
 use mast_control::Eids;
-use mast_e2e::{PATIENCE, lab, mast_program, pair};
+use mast_e2e::{PATIENCE, lab, mast, mast_program, pair};
 use mast_netlab::traffic::{FileServer, download};
 use mast_netlab::{Host, Lab};
 use mast_stage::Daemon;
@@ -64,6 +64,33 @@ fn all_bytes_arrive_whatever_the_kernels_can_do() {
             Two::new(offloads, true).transfer(&format!("{offloads:?}"));
         }
         Two::new(["all", "all"], false).transfer("a card without offloads");
+    });
+}
+
+/// Everything that leaves with one call and is of one length is lost, as some kernels mangle it: that is found out, and
+/// remembered.
+#[test]
+fn datagrams_go_one_by_one_where_batches_are_lost() {
+    lab(|| {
+        let two = Two::new(["mangled", "mangled"], true);
+        two.transfer("batches are lost");
+        for daemon in [&two.laptop, &two.server] {
+            let doctor = mast(daemon, &["doctor"]);
+            assert!(doctor.out.contains("one by one") && doctor.out.contains("eth0"), "{doctor}");
+        }
+        // Whoever knows it says so, and nothing is lost at first.
+        let config = two.laptop.directory().join("mastd.toml");
+        let text = std::fs::read_to_string(&config).unwrap();
+        std::fs::write(&config, format!("udp_segmentation = false\n{text}")).unwrap();
+        let mut two = two;
+        two.laptop.stop().unwrap();
+        two.laptop.launch().unwrap_or_else(|e| panic!("{e}"));
+        two.laptop
+            .wait("a connection", PATIENCE, |s| s.peers[0].state.as_str() == "connected")
+            .unwrap_or_else(|e| panic!("{e}"));
+        two.transfer("switched off");
+        let doctor = mast(&two.laptop, &["doctor"]);
+        assert!(!doctor.out.contains("mangles"), "{doctor}");
     });
 }
 

@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, reason = "a test fails where it happens")]
 
 mod datapath;
+mod doctor;
 mod endpoints;
 mod failover;
 mod hang;

@@ -45,6 +45,9 @@ pub async fn show(context: &mut Context, args: StatusArgs) -> Outcome {
         let line = format!("Not set on this machine: {text}.");
         context.out.line(context.out.paint(Style::Strong, &line))?;
     }
+    if let Some(left_out) = words::left_out(&status.left_out) {
+        context.out.line(context.out.paint(Style::Faint, &left_out))?;
+    }
     for peer in &status.peers {
         if status.peers.len() > 1 {
             context.out.line("")?;

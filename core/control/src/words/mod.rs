@@ -20,7 +20,25 @@ pub use report::{drill_progress, drill_verdict, finding, remedy, silenced};
 pub use summary::{Tone, missing, of_all, of_peer, policy};
 
 use crate::error::{ControlError, InviteProblem, Mismatch, Side, Why};
-use crate::status::TroubleCause;
+use crate::status::{LeftOut, LeftOutWhy, TroubleCause};
+
+/// Which interfaces are not used, and why; none where there are none.
+pub fn left_out(all: &[LeftOut]) -> Option<String> {
+    let one = |left: &LeftOut| {
+        let why = match left.why {
+            LeftOutWhy::Ignored => "the configuration says so",
+            LeftOutWhy::Port => "what it belongs to is used",
+            LeftOutWhy::Tunnel => "a tunnel, which leads over another uplink",
+            LeftOutWhy::Inside => "no hardware, and without a default route",
+            LeftOutWhy::Unknown => "not used",
+        };
+        format!("{} ({why})", left.name)
+    };
+    let told: Vec<_> = all.iter().map(one).collect();
+    let named = all.iter().any(|left| matches!(left.why, LeftOutWhy::Tunnel | LeftOutWhy::Inside));
+    let remedy = if named { "; a section [interfaces.NAME] in mastd.toml has one be used" } else { "" };
+    (!told.is_empty()).then(|| format!("left out: {}{remedy}", told.join(", ")))
+}
 
 /// That a restart forgets what was changed, and why.
 pub fn unkept(why: &str) -> String {

@@ -70,6 +70,29 @@ pub fn finding(finding: &Finding) -> String {
         Finding::Forbidden { seconds, count } => format!(
             "this machine's own firewall holds back what MAST sends: not permitted {count} times, last {seconds} s ago"
         ),
+        Finding::SilentUplink { interface, works, .. } => {
+            format!("over {interface} no answer ever came, while {works} works")
+        }
+        Finding::BatchesLost { interfaces } => format!(
+            "over {} datagrams leave one by one: many at a time were lost, and single ones are not. The kernel mangles \
+             them (Linux 7.0 to 7.1.4 does); a newer one is quicker",
+            interfaces.join(", ")
+        ),
+        Finding::Strangers { count } => format!(
+            "{count} handshakes for this machine came from a key that no peer here has: if it is one of yours, pair it \
+             again"
+        ),
+        Finding::AnswersArrive { peers } => {
+            format!("what {} answers reaches this machine's programs", peers.join(", "))
+        }
+        Finding::AnswersDropped { peer, version, from, interface } => format!(
+            "answers of {peer} are dropped on this machine: {version} from {from} goes into {interface}, and reaches no \
+             program. A firewall here drops it"
+        ),
+        Finding::NothingLeaves { peer, version, to, interface } => format!(
+            "{version} to {to} ({peer}) does not reach {interface}: a firewall of this machine, or a route of another \
+             program, takes it"
+        ),
         Finding::ClockYears => {
             "the clock is years behind: peers refuse what seems older than before".to_owned()
         }
@@ -117,6 +140,22 @@ pub fn remedy(finding: &Finding) -> Option<&'static str> {
         ),
         Finding::Forbidden { .. } => {
             Some("let MAST's UDP out, and the answers in: see `nft list ruleset` and `iptables-save`")
+        }
+        Finding::SilentUplink { alike: true, .. } => Some(
+            "both cards are in one network, where the router may send the answers for one to the other (ARP flux): run \
+             `sysctl -w net.ipv4.conf.all.arp_ignore=1 net.ipv4.conf.all.arp_announce=2` and reconnect it; or do \
+             without it (`ignore` in the configuration)",
+        ),
+        Finding::SilentUplink { .. } => Some(
+            "see that it leads to the peer: log in where the network wants that, look at its router and firewall; or do \
+             without it (`ignore` in the configuration)",
+        ),
+        Finding::AnswersDropped { .. } => Some(
+            "find the rule with `nft list ruleset` and `iptables-save`, and let in what comes from the virtual \
+             interface: Tailscale drops 100.64.0.0/10 from all interfaces but its own; another `eid_pool` avoids that",
+        ),
+        Finding::NothingLeaves { .. } => {
+            Some("see where `ip route get` leads it, and `nft list ruleset` and `iptables-save`")
         }
         Finding::ClockYears | Finding::ClockBack { .. } => Some(CLOCK),
         Finding::Peer { unwanted: true, .. } => None,

@@ -5,11 +5,11 @@
 
 use std::time::Instant;
 
-use super::path::Path;
+use super::path::{Path, PathKey};
 use super::{Context, DATA_OVERHEAD, PathState, Reason, SMALL_DATAGRAM};
 use crate::fitness::Fitness;
 use crate::recent::Sealed;
-use crate::wire::Flags;
+use crate::wire::{Flags, PathReport};
 
 impl Context {
     /// Looks at what arrived over a path, and judges it if a moment has passed since.
@@ -40,6 +40,12 @@ impl Context {
         if fitness != before {
             self.note_fitness(now, at, before);
         }
+    }
+
+    /// What the other end reported last of what was sent over a path, with its own number for it left at 0.
+    pub fn reported(&self, key: &PathKey) -> Option<PathReport> {
+        let (epoch, highest, received) = self.paths.iter().find(|p| p.key == *key)?.reported?;
+        Some(PathReport { path: 0, epoch: epoch.0, highest, received, reordered: 0, silent: false })
     }
 
     /// Whether the radio of a path's interface says that it is about to fail.

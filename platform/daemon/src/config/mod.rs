@@ -6,6 +6,7 @@
 //! interface = "mast0"          # the virtual interface
 //! mtu = 1404                   # of the virtual interface
 //! eid_pool = "100.64.0.0/10"   # where IPv4 endpoint identifiers are taken from
+//! udp_segmentation = true      # datagrams may leave many at a time
 //! policy = { mode = "pin", pin = ["ethernet", "network:Home", "wlan0"], fallback = true }
 //!
 //! [interfaces.wwan0]           # what the system does not know of an interface
@@ -41,6 +42,8 @@
 //! With the last two, metered paths take part only with `metered = true`, and plain WireGuard servers, which can do
 //! neither, follow `auto`.
 //!
+//! An interface that has a table, or that a pin names, is used whatever it is, unless it is to be ignored.
+//!
 //! Every key is optional but `name` and `public_key` of a peer. All that is wrong is told at once, with lines.
 
 mod claims;
@@ -73,7 +76,8 @@ pub const DEFAULT_INTERFACE: &str = "mast0";
 
 const MODES: &str = "\"auto\", \"pin\", \"redundant\" or \"bonded\"";
 
-const KEYS: &[&str] = &["name", "port", "interface", "mtu", "eid_pool", "policy", "interfaces", "peer"];
+const KEYS: &[&str] =
+    &["name", "port", "interface", "mtu", "eid_pool", "udp_segmentation", "policy", "interfaces", "peer"];
 
 /// What the configuration file says.
 #[derive(Debug, Clone)]
@@ -88,6 +92,8 @@ pub struct Config {
     pub mtu: u16,
     /// Where IPv4 EIDs are taken from.
     pub pool: EidPool,
+    /// Whether datagrams may leave many at a time, where the system can do that.
+    pub udp_segmentation: bool,
     /// The policy of peers that have none of their own; none if the file does not say.
     pub policy: Option<Policy>,
     /// What the user says of physical interfaces.
@@ -104,6 +110,7 @@ impl Default for Config {
             interface: DEFAULT_INTERFACE.to_owned(),
             mtu: DEFAULT_MTU,
             pool: EidPool::default(),
+            udp_segmentation: true,
             policy: None,
             interfaces: BTreeMap::new(),
             peers: Vec::new(),
@@ -168,6 +175,25 @@ impl Config {
         }
     }
 
+    /// The interfaces that the file names to be used: each of `[interfaces.NAME]` but for those to be ignored, and those
+    /// that a pin names. Never the virtual one.
+    pub fn named_interfaces(&self) -> Vec<String> {
+        let tables = self.interfaces.iter().filter(|(_, i)| !i.ignore).map(|(name, _)| name.clone());
+        let own = self.peers.iter().filter_map(|p| p.peer.policy.as_ref());
+        let pins = self.policy.iter().chain(own).filter_map(|policy| match policy {
+            Policy::Pin { order, .. } => Some(order),
+            _ => None,
+        });
+        let pinned = pins.flatten().filter_map(|selector| match selector {
+            Selector::Interface(name) => Some(name.clone()),
+            _ => None,
+        });
+        let mut named: Vec<String> = tables.chain(pinned).filter(|name| *name != self.interface).collect();
+        named.sort();
+        named.dedup();
+        named
+    }
+
     /// Reads the text of the file `path`.
     ///
     /// # Errors
@@ -204,6 +230,9 @@ fn read<'i>(report: &mut Report<'_>, table: &DeTable<'i>) -> Config {
     }
     if let Some(pool) = top.string("eid_pool", "such as \"100.64.0.0/10\"", pool) {
         config.pool = pool.value;
+    }
+    if let Some(several) = top.boolean("udp_segmentation") {
+        config.udp_segmentation = several.value;
     }
     config.policy = policy(&mut top);
     if let Some(At { value, .. }) = top.table("interfaces", "tables such as [interfaces.wlan0]") {

@@ -47,6 +47,7 @@ fn reads_everything() {
     assert_eq!(config.pool, EidPool::new([100, 99, 0, 0].into(), 16).unwrap());
     let order = ["eth0", "wifi", "network:Home"].map(Selector::parse).to_vec();
     assert_eq!(config.policy, Some(Policy::Pin { order, fallback: false }));
+    assert_eq!(config.named_interfaces(), ["eth0", "wwan0"], "docker0 is to be ignored");
     let modem = &config.interfaces["wwan0"];
     assert_eq!((modem.metered, modem.kind, modem.ignore), (Some(true), Some(InterfaceKind::Cellular), false));
     assert!(config.interfaces["docker0"].ignore);

@@ -32,8 +32,12 @@ pub struct LinuxUdp {
     /// A second descriptor of it, registered for writing while it has no room.
     full: Mutex<Option<AsyncFd<Stable<OwnedFd>>>>,
     family: Family,
-    /// Several datagrams may go out at once: the kernel has it, and the interface has not refused it.
+    /// The kernel has it, and nobody wants to do without.
+    can_segment: bool,
+    /// Several datagrams may go out at once: besides, the interface has not refused it, and they arrive.
     segments: AtomicBool,
+    /// Plays a kernel that mangles batches of equal length.
+    mangles: bool,
 }
 
 impl std::fmt::Debug for LinuxUdp {
@@ -55,18 +59,21 @@ impl AsFd for LinuxUdp {
 /// Whether the kernel cuts and joins datagrams of UDP: since Linux 4.18 and 5.0.
 pub(super) fn offloads(socket: &Socket) -> (bool, bool) {
     let (level, off, on) = (libc::IPPROTO_UDP, 0, 1);
-    if std::env::var_os("MAST_OFFLOADS").is_some_and(|value| value == "none") {
+    let without = std::env::var("MAST_OFFLOADS").unwrap_or_default();
+    if without == "none" {
         return (false, false);
     }
     // Kernels before that take the control message of `UDP_SEGMENT` for none, and would send one giant datagram.
-    let segments = sockopt::set(socket, level, libc::UDP_SEGMENT, off).is_ok();
+    let segments = without != "single" && sockopt::set(socket, level, libc::UDP_SEGMENT, off).is_ok();
     let joins = sockopt::set(socket, level, libc::UDP_GRO, on).is_ok();
     (segments, joins)
 }
 
 impl LinuxUdp {
-    pub(super) fn new(socket: Socket, family: Family) -> io::Result<Self> {
-        let (segments, joins) = offloads(&socket);
+    pub(super) fn new(socket: Socket, family: Family, several: bool) -> io::Result<Self> {
+        let (can, joins) = offloads(&socket);
+        let segments = can && several;
+        let mangles = std::env::var_os("MAST_OFFLOADS").is_some_and(|value| value == "mangled");
         let (level, class, local) = match family {
             Family::V4 => (libc::IPPROTO_IP, libc::IP_RECVTOS, libc::IP_PKTINFO),
             Family::V6 => (libc::IPPROTO_IPV6, libc::IPV6_RECVTCLASS, libc::IPV6_RECVPKTINFO),
@@ -78,7 +85,14 @@ impl LinuxUdp {
         tracing::debug!(segments, joins, "socket opened");
         // SAFETY: `Stable` keeps the descriptor from being exchanged, and `AsyncFd` deregisters it before it drops it.
         let socket = unsafe { AsyncFd::register_with_interest(Stable::new(socket), Interest::READABLE) }?;
-        Ok(Self { socket, full: Mutex::default(), family, segments: segments.into() })
+        Ok(Self {
+            socket,
+            full: Mutex::default(),
+            family,
+            can_segment: segments,
+            segments: segments.into(),
+            mangles,
+        })
     }
 
     /// Sends datagrams of this length with one call.
@@ -113,6 +127,9 @@ impl LinuxUdp {
             used = put(&mut control.0, used, level, kind, &libc::c_int::from(class).to_ne_bytes());
         }
         if stride < payload.len() {
+            if self.mangles && payload.len().is_multiple_of(stride) {
+                return Ok(());
+            }
             let stride = u16::try_from(stride).map_err(|_| io::ErrorKind::InvalidInput)?;
             used = put(&mut control.0, used, libc::SOL_UDP, libc::UDP_SEGMENT, &stride.to_ne_bytes());
         }
@@ -203,6 +220,10 @@ impl Udp for LinuxUdp {
             *full = None;
         }
         if room { Poll::Ready(()) } else { Poll::Pending }
+    }
+
+    fn set_segments(&self, on: bool) {
+        self.segments.store(on && self.can_segment, Ordering::Relaxed);
     }
 
     fn try_recv(&self, buffer: &mut [u8]) -> Result<Arrival, NotReceived> {

@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use mast_engine::api::LeftOut;
 use mast_proto::InterfaceKind;
 
 use super::rtnl::{Link, Route};
@@ -49,12 +50,14 @@ const MODEM_DRIVERS: [&str; 4] = ["cdc_mbim", "qmi_wwan", "sierra_net", "hso"];
 /// In the first octet of a hardware address: made up, not assigned by a maker.
 const LOCALLY_ADMINISTERED: u8 = 0x02;
 
-/// The indices of the devices that are uplinks.
+/// The indices of the devices that are uplinks, and why the others are not. `named` are those that the user names: they
+/// are used whatever they are. The loopback interface and MAST's own never are.
 pub(super) fn uplinks(
     links: &[Link],
     routes: &BTreeSet<Route>,
     excluded: &dyn Fn(&str) -> bool,
-) -> BTreeSet<u32> {
+    named: &dyn Fn(&str) -> bool,
+) -> (BTreeSet<u32>, BTreeMap<u32, LeftOut>) {
     let masters: BTreeMap<u32, Option<&str>> =
         links.iter().map(|l| (l.index, l.virtual_type.as_deref())).collect();
     // A VRF only groups its members; bridges and bonds stand for theirs.
@@ -65,17 +68,29 @@ pub(super) fn uplinks(
     let has_default = |l: &Link| routes.iter().any(|r| r.index == l.index && r.is_default());
     let has_hardware_port =
         |bridge: &Link| links.iter().any(|l| l.master == Some(bridge.index) && stands_for_hardware(l));
-
-    links
-        .iter()
-        .filter(|l| !l.is_loopback() && !excluded(&l.name) && !is_port(l))
-        .filter(|l| match l.virtual_type.as_deref() {
-            Some(t) if NEVER.contains(&t) => false,
+    let left_out = |l: &Link| {
+        if excluded(&l.name) {
+            return Some(LeftOut::Ignored);
+        }
+        if named(&l.name) {
+            return None;
+        }
+        let used = match l.virtual_type.as_deref() {
+            _ if is_port(l) => return Some(LeftOut::Port),
+            Some(t) if NEVER.contains(&t) => return Some(LeftOut::Tunnel),
             Some("bridge") => has_hardware_port(l) || has_default(l),
             _ => stands_for_hardware(l) || !has_hardware || has_default(l),
-        })
-        .map(|l| l.index)
-        .collect()
+        };
+        (!used).then_some(LeftOut::Inside)
+    };
+    let (mut uplinks, mut others) = (BTreeSet::new(), BTreeMap::new());
+    for link in links.iter().filter(|l| !l.is_loopback()) {
+        match left_out(link) {
+            None => drop(uplinks.insert(link.index)),
+            Some(why) => drop(others.insert(link.index, why)),
+        }
+    }
+    (uplinks, others)
 }
 
 fn stands_for_hardware(link: &Link) -> bool {
@@ -160,7 +175,7 @@ mod tests {
     }
 
     fn names(links: &[Link], routes: &[Route]) -> Vec<String> {
-        let chosen = uplinks(links, &routes.iter().copied().collect(), &|name| name == "mast0");
+        let chosen = uplinks(links, &routes.iter().copied().collect(), &|name| name == "mast0", &|_| false).0;
         links.iter().filter(|l| chosen.contains(&l.index)).map(|l| l.name.clone()).collect()
     }
 
@@ -203,6 +218,30 @@ mod tests {
         let links =
             [link(2, "eth0", Some("veth")), link(3, "dummy0", Some("dummy")), link(4, "br", Some("bridge"))];
         assert_eq!(names(&links, &[]), ["eth0"]);
+    }
+
+    #[test]
+    fn what_is_named_is_used_whatever_it_is() {
+        let lo = Link { flags: libc::IFF_LOOPBACK as u32, ..link(1, "lo", None) };
+        let links = [
+            lo,
+            link(2, "eth0", None),
+            link(3, "tun0", Some("tun")),
+            link(4, "wg0", Some("wireguard")),
+            link(5, "br9", Some("bridge")),
+            port(6, "veth1", Some("veth"), 5),
+            link(7, "dummy0", Some("dummy")),
+            link(8, "mast0", Some("tun")),
+        ];
+        let named = |name: &str| ["lo", "tun0", "wg0", "br9", "veth1", "dummy0", "mast0"].contains(&name);
+        let (used, left) = uplinks(&links, &BTreeSet::new(), &|name| name == "mast0", &named);
+        assert_eq!(used, [2, 3, 4, 5, 6, 7].into());
+        assert_eq!(left, [(8, LeftOut::Ignored)].into());
+        let (used, left) = uplinks(&links, &BTreeSet::new(), &|_| false, &|_| false);
+        assert_eq!(used, [2].into());
+        use LeftOut::{Inside, Port, Tunnel};
+        let why = [(3, Tunnel), (4, Tunnel), (5, Inside), (6, Port), (7, Tunnel), (8, Tunnel)];
+        assert_eq!(left, why.into());
     }
 
     #[test]

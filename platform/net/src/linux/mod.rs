@@ -89,7 +89,7 @@ impl Platform for Linux {
 
     /// Must be called within a Tokio runtime, too.
     fn bind_udp(&self, interface: &Interface, family: Family, port: u16) -> io::Result<LinuxUdp> {
-        udp::bind(interface, family, port)
+        udp::bind(interface, family, port, !self.overrides.no_segments)
     }
 
     /// The watching is done by a thread of its own: the kernel holds up requests about interfaces while a driver

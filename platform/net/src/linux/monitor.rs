@@ -286,10 +286,11 @@ impl Reader {
         let links = self.rtnl.links()?;
         let addresses = self.rtnl.addresses()?;
 
-        let is_tun = |link: &&Link| link.virtual_type.as_deref() == Some("tun");
+        let is_named = |name: &str| self.overrides.named.iter().any(|i| i == name);
+        let is_tun = |link: &&Link| link.virtual_type.as_deref() == Some("tun") && !is_named(&link.name);
         self.tuns = links.iter().filter(is_tun).map(|l| l.index).collect();
         let excluded = |name: &str| self.overrides.ignore.iter().any(|i| i == name);
-        let uplinks = classify::uplinks(&links, &routes, &excluded);
+        let (uplinks, others) = classify::uplinks(&links, &routes, &excluded, &is_named);
         let mut interfaces: BTreeMap<u32, Interface> = BTreeMap::new();
         for link in links.iter().filter(|l| uplinks.contains(&l.index)) {
             let mut interface = describe(link, &self.overrides);
@@ -301,6 +302,10 @@ impl Reader {
             interface.usable = link.can_carry() && !interface.addresses.is_empty();
             interfaces.insert(link.index, interface);
         }
+        let leads = |index| addresses.iter().any(|a| a.index == index && a.can_source());
+        let left_out =
+            links.iter().filter(|l| l.can_carry() && leads(l.index) && l.name != self.overrides.own);
+        let left_out = left_out.filter_map(|l| Some((l.name.clone(), *others.get(&l.index)?))).collect();
         self.aging.retain(|index, _| interfaces.contains_key(index));
         self.wifi.name_networks(interfaces.values_mut());
         self.wifi.heed_radios(interfaces.values_mut());
@@ -316,6 +321,7 @@ impl Reader {
         }
         Ok(InterfaceList {
             interfaces: interfaces.into_values().collect(),
+            left_out,
             routes_changed: self.routes_changed,
             resumed: self.resumed,
             disturbed: self.disturbed,

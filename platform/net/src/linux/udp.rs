@@ -15,9 +15,9 @@ use super::{context, protection, sockopt};
 /// What the kernel is asked to hold for a socket while the program is busy, in bytes per direction.
 const BUFFER: usize = 4 << 20;
 
-pub(super) fn bind(interface: &Interface, family: Family, port: u16) -> io::Result<LinuxUdp> {
+pub(super) fn bind(interface: &Interface, family: Family, port: u16, segments: bool) -> io::Result<LinuxUdp> {
     try_bind(interface, family, port)
-        .and_then(|socket| LinuxUdp::new(socket, family))
+        .and_then(|socket| LinuxUdp::new(socket, family, segments))
         .map_err(|error| explain(&error, interface, family, port))
 }
 
