@@ -32,7 +32,7 @@ impl<P: Platform> Engine<P> {
         };
         let message = if message.first() == Some(&2) {
             let identity = self.session(owner).map(|s| Arc::clone(&s.identity))?;
-            match identity.verify(path.remote, message) {
+            match identity.verify(now, path.remote, message) {
                 Verified::Yes(message) => message,
                 Verified::Cookie(cookie) => {
                     self.answer_cookie(path, &cookie);
@@ -56,7 +56,7 @@ impl<P: Platform> Engine<P> {
     fn initiation(&mut self, now: Instant, path: PathKey, message: &[u8]) {
         for at in 0..self.peers.identities().len() {
             let Some(identity) = self.peers.identities().get(at).map(Arc::clone) else { return };
-            let initiation = match identity.verify(path.remote, message) {
+            let initiation = match identity.verify(now, path.remote, message) {
                 Verified::Yes(WgKind::HandshakeInit(initiation)) => initiation,
                 Verified::Cookie(cookie) => {
                     self.answer_cookie(path, &cookie);
@@ -107,7 +107,7 @@ impl<P: Platform> Engine<P> {
             self.net.counters.add("wireguard_unknown_session");
             return None;
         };
-        let outcome = match session.receive(now, message) {
+        let outcome = match session.receive(now, path, message) {
             Ok(outcome) => outcome,
             Err(reason) => {
                 self.net.counters.add(reason);
@@ -157,7 +157,7 @@ impl<P: Platform> Engine<P> {
             if outcome.superseded {
                 peer.context.secure_superseded(now, path);
             } else {
-                peer.context.secure_up(now, path, role);
+                peer.context.secure_up(now, path, role, outcome.proven);
             }
             if peer.is_plain() {
                 for message in peer.session.queued() {

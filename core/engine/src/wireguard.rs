@@ -5,7 +5,7 @@
 
 use std::collections::HashMap;
 use std::net::SocketAddr;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant, SystemTime};
 
 use gotatun::noise::index_table::IndexTable;
@@ -14,7 +14,7 @@ use gotatun::noise::{Tunn, TunnResult, handshake};
 use gotatun::packet::{Packet, WgHandshakeInit, WgKind};
 use gotatun::tun::MtuWatcher;
 use gotatun::x25519::{PublicKey as Public, StaticSecret};
-use mast_proto::Role;
+use mast_proto::{PathKey, Role};
 use zeroize::Zeroizing;
 
 use crate::api::PublicKey;
@@ -22,6 +22,12 @@ use crate::peer::PeerId;
 
 /// Handshakes per second from one address that are answered without proof that the address is real.
 const HANDSHAKES_PER_SECOND: u64 = 100;
+/// Initiations per second from all addresses together that are answered without that proof, and so many at once: each
+/// costs several key agreements, some 0.3 ms, and a recorded one is as good as a new one until it was decrypted. Beyond,
+/// everybody has to prove their address (the WireGuard paper, section 5.3).
+const UNPROVEN: (f64, f64) = (100.0, 200.0);
+/// And with that proof: somebody may have very many addresses.
+const PROVEN: (f64, f64) = (1_000.0, 1_000.0);
 /// Keys of a session that the protocol no longer needs are forgotten after so long (WireGuard's REJECT_AFTER_TIME).
 const FORGET: Duration = Duration::from_secs(180);
 /// Or a little later, while another handshake is tried.
@@ -35,6 +41,36 @@ pub(crate) struct Identity {
     private: StaticSecret,
     public: Public,
     limiter: Arc<RateLimiter>,
+    /// Takes nobody's word for an address.
+    strict: RateLimiter,
+    unproven: Mutex<Bucket>,
+    proven: Mutex<Bucket>,
+}
+
+/// So many in a second, and so many at once.
+struct Bucket {
+    limits: (f64, f64),
+    left: f64,
+    at: Option<Instant>,
+}
+
+impl Bucket {
+    fn new(limits: (f64, f64)) -> Mutex<Self> {
+        Mutex::new(Self { limits, left: limits.1, at: None })
+    }
+
+    fn take(&mut self, now: Instant) -> bool {
+        let (rate, most) = self.limits;
+        if let Some(before) = self.at.replace(now) {
+            let passed = now.saturating_duration_since(before).as_secs_f64();
+            self.left = (self.left + passed * rate).min(most);
+        }
+        let enough = self.left >= 1.0;
+        if enough {
+            self.left -= 1.0;
+        }
+        enough
+    }
 }
 
 impl Identity {
@@ -42,7 +78,15 @@ impl Identity {
         let private = StaticSecret::from(*private);
         let public = Public::from(&private);
         let limiter = Arc::new(RateLimiter::new(&public, HANDSHAKES_PER_SECOND));
-        Self { private, public, limiter }
+        let strict = RateLimiter::new(&public, 0);
+        Self {
+            private,
+            public,
+            limiter,
+            strict,
+            unproven: Bucket::new(UNPROVEN),
+            proven: Bucket::new(PROVEN),
+        }
     }
 
     pub fn public(&self) -> PublicKey {
@@ -66,9 +110,22 @@ impl Identity {
     }
 
     /// Checks a handshake message's first MAC, and under load the sender's address.
-    pub fn verify(&self, from: SocketAddr, message: &[u8]) -> Verified {
-        self.limiter.try_reset_count();
-        match self.limiter.verify_packet(from, Packet::copy_from(message)) {
+    pub fn verify(&self, now: Instant, from: SocketAddr, message: &[u8]) -> Verified {
+        let verified = Self::verify_by(&self.limiter, from, message);
+        // A response is decrypted for a handshake of this end's own alone.
+        let begins = matches!(verified, Verified::Yes(WgKind::HandshakeInit(_)));
+        if !begins || take(&self.unproven, now) {
+            return verified;
+        }
+        match Self::verify_by(&self.strict, from, message) {
+            Verified::Yes(_) if !take(&self.proven, now) => Verified::No,
+            verified => verified,
+        }
+    }
+
+    fn verify_by(limiter: &RateLimiter, from: SocketAddr, message: &[u8]) -> Verified {
+        limiter.try_reset_count();
+        match limiter.verify_packet(from, Packet::copy_from(message)) {
             Ok(message) => Verified::Yes(message),
             Err(TunnResult::WriteToNetwork(cookie)) => Verified::Cookie(cookie.into()),
             Err(_) => Verified::No,
@@ -80,6 +137,10 @@ impl Identity {
         let half = handshake::parse_handshake_anon(&self.private, &self.public, initiation).ok()?;
         Some(half.peer_static_public)
     }
+}
+
+fn take(bucket: &Mutex<Bucket>, now: Instant) -> bool {
+    bucket.lock().unwrap_or_else(PoisonError::into_inner).take(now)
 }
 
 /// The wall clock, which people and programs set, and the one that only ever goes on.
@@ -168,6 +229,8 @@ pub(crate) struct Outcome {
     pub complete: Option<Role>,
     /// It is not the latest that this end began.
     pub superseded: bool,
+    /// What confirms it came over the path over which the response went.
+    pub proven: bool,
     /// An IP datagram from inside the session.
     pub inner: Option<Packet>,
 }
@@ -188,6 +251,8 @@ pub(crate) struct Session {
     latest: Option<u32>,
     /// The session that this end's response began: the other end must use it first.
     unconfirmed: Option<u32>,
+    /// Over which that response went.
+    responded: Option<PathKey>,
     complete_at: Option<Instant>,
     /// Somebody calls [`Session::tick`] every second.
     pub ticking: bool,
@@ -214,6 +279,7 @@ impl Session {
             initiation: None,
             latest: None,
             unconfirmed: None,
+            responded: None,
             complete_at: None,
             ticking: false,
         }
@@ -239,7 +305,7 @@ impl Session {
     }
 
     /// Takes in a message whose MAC was verified.
-    pub fn receive(&mut self, now: Instant, message: WgKind) -> Result<Outcome, &'static str> {
+    pub fn receive(&mut self, now: Instant, path: PathKey, message: WgKind) -> Result<Outcome, &'static str> {
         let mut outcome = Outcome::default();
         match &message {
             WgKind::HandshakeInit(_) => self.keep_time(),
@@ -251,6 +317,7 @@ impl Session {
             WgKind::Data(data) => {
                 if self.unconfirmed == Some(data.header.receiver_idx.get()) {
                     outcome.complete = Some(Role::Target);
+                    outcome.proven = self.responded == Some(path);
                 }
                 outcome.authentic = true;
             }
@@ -261,6 +328,7 @@ impl Session {
                 if let WgKind::HandshakeResp(response) = &reply {
                     outcome.index = Some(response.sender_idx.get());
                     self.unconfirmed = outcome.index;
+                    self.responded = Some(path);
                 } else {
                     outcome.authentic = true;
                 }
@@ -376,6 +444,41 @@ mod tests {
         let back = Clocks { wall: then.wall - Duration::from_secs(3_600), steady: then.steady };
         assert!(!back.is_ahead_of(then));
         assert!(then.is_ahead_of(back));
+    }
+
+    /// One initiation that was recorded, from everywhere: beyond the budget nobody is answered without a cookie, and who
+    /// has one is.
+    #[test]
+    fn under_load_everybody_proves_their_address() {
+        let (near, far) = (Identity::new(&[1; 32]), Arc::new(Identity::new(&[2; 32])));
+        let indices = Indices::new();
+        let mut session = Session::new(Arc::clone(&far), &near.public(), None, None, &indices);
+        let initiation = session.initiate(true).0.to_vec();
+        let now = Instant::now();
+        let from = |n: u32| SocketAddr::from((n.to_be_bytes(), 6278));
+        let mut answered = 0;
+        let mut cookies = Vec::new();
+        for n in 0..5_000 {
+            match near.verify(now, from(0x0a00_0000 + n), &initiation) {
+                Verified::Yes(_) => answered += 1,
+                Verified::Cookie(cookie) => cookies.push(cookie),
+                Verified::No => panic!("refused"),
+            }
+        }
+        assert_eq!(answered, UNPROVEN.1 as usize);
+        let path = PathKey::direct(mast_proto::InterfaceId(1), [10, 0, 0, 1].into(), from(1));
+        let cookie = cookies.pop().expect("a cookie").try_into_wg().expect("a message");
+        assert!(session.receive(now, path, cookie).is_ok(), "the cookie is taken");
+        let initiation = session.initiate(true).0.to_vec();
+        assert!(matches!(near.verify(now, from(0x0a00_0000 + 4_999), &initiation), Verified::Yes(_)));
+        assert!(matches!(near.verify(now, from(1), &initiation), Verified::Cookie(_)), "of another address");
+        let later = now + Duration::from_secs(1);
+        let again =
+            (0..5_000).filter(|n| matches!(near.verify(later, from(*n), &initiation), Verified::Yes(_)));
+        assert_eq!(again.count(), UNPROVEN.0 as usize);
+        let mut noise = initiation;
+        noise[0] = 9;
+        assert!(matches!(near.verify(later, from(1), &noise), Verified::No));
     }
 
     #[test]

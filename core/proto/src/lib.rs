@@ -99,8 +99,8 @@
 //!         let to = 1 - from;
 //!         match transmit {
 //!             Transmit::Contact { .. } => {
-//!                 hosts[to].secure_up(now, path(from), Role::Target);
-//!                 hosts[from].secure_up(now, path(to), Role::Initiator);
+//!                 hosts[to].secure_up(now, path(from), Role::Target, true);
+//!                 hosts[from].secure_up(now, path(to), Role::Initiator, true);
 //!             }
 //!             Transmit::Keepalive { .. } => {}
 //!             Transmit::Secure { payload, .. } => hosts[to].handle_secure(now, path(from), &payload, &mut Free),

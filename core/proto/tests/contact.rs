@@ -92,7 +92,7 @@ fn senseless_answers_change_nothing() {
     let start = Instant::now();
     let mut context = wanting(start, PeerKind::Mast);
     until(&mut context, start, start);
-    context.secure_up(start, key(1, 1), Role::Initiator);
+    context.secure_up(start, key(1, 1), Role::Initiator, true);
     let sent = until(&mut context, start, start);
     let Some(Transmit::Secure { payload, .. }) = sent.last() else { panic!("{sent:?}") };
     let Ok(Message::Init(init)) = Message::decode(payload) else { panic!("INIT is due") };
@@ -138,7 +138,7 @@ fn a_silent_path_to_a_plain_peer_has_its_own_round_trip_before_others_are_asked(
     let mut sent = until(&mut context, start, start);
     assert!(matches!(sent[..], [Transmit::Contact { path, fresh: true }] if path == key(1, 1)), "{sent:?}");
     let mut now = start + ms(40);
-    context.secure_up(now, key(1, 1), Role::Initiator);
+    context.secure_up(now, key(1, 1), Role::Initiator, true);
     until(&mut context, start, now + ms(3_000));
     now += ms(3_000);
     for _ in 0..5 {
@@ -169,7 +169,7 @@ fn a_silent_path_to_a_plain_peer_has_its_own_round_trip_before_others_are_asked(
     assert_eq!(sent.iter().map(over).collect::<Vec<_>>(), [Some(key(1, 1)), Some(key(1, 1))], "by itself");
     sent = until(&mut context, silent + ms(390), silent + ms(450));
     assert_eq!(sent.iter().map(over).collect::<Vec<_>>(), [Some(key(2, 1))], "then the other");
-    context.secure_up(silent + ms(480), key(2, 1), Role::Initiator);
+    context.secure_up(silent + ms(480), key(2, 1), Role::Initiator, true);
     assert_eq!(state(&context), Some((key(2, 1), PathState::Validated)));
     let next = |context: &mut Context| context.poll_plain(silent + ms(480)).map(|(datagram, _)| datagram);
     assert_eq!(next(&mut context).as_deref(), Some(&segment[..]), "TCP that went into the silence");
@@ -192,8 +192,8 @@ proptest! {
                 0 if host == 1 => context.note_plain_datagram(now, &ECHO),
                 0 => context.note_plain_sent(now, path, 100),
                 1 => context.note_plain_received(now, path, 100, [None, Some(&ECHO_REPLY[..])][usize::from(host % 2)]),
-                2 => context.secure_up(now, path, Role::Initiator),
-                3 => context.secure_up(now, path, Role::Target),
+                2 => context.secure_up(now, path, Role::Initiator, true),
+                3 => context.secure_up(now, path, Role::Target, true),
                 4 => {
                     up[usize::from(interface_id - 1)] ^= true;
                     context.handle_interfaces(now, [interface(1, up[0]), interface(2, up[1])].into());
@@ -217,7 +217,7 @@ fn what_is_sent_between_handshake_and_keys_is_held() {
     let now = Instant::now();
     let mut context = wanting(now, PeerKind::Mast);
     context.connect(now);
-    context.secure_up(now, key(1, 1), Role::Initiator);
+    context.secure_up(now, key(1, 1), Role::Initiator, true);
     let mut frames = [0; 3 * (DATA_OVERHEAD + 40)];
     let mut rest = &mut frames[..];
     while !rest.is_empty() {

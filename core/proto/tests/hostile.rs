@@ -1,11 +1,12 @@
 //! What comes from outside is hostile: arbitrary bytes must neither panic nor change anything.
 
 use std::net::SocketAddr;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
-use mast_proto::wire::{ContextIndex, Header, Message};
+use mast_proto::wire::{ContextIndex, Flags, Header, Message};
 use mast_proto::{
-    Aead, Context, ContextConfig, EidBook, HoldLimits, InterfaceId, PathKey, Policy, Received, SequenceWindow,
+    AddressSource, Aead, Context, ContextConfig, DATA_OVERHEAD, EidBook, HoldLimits, Interface, InterfaceId,
+    InterfaceKind, Outgoing, PathKey, PathState, PeerKind, Policy, Received, Role, SequenceWindow, Transmit,
 };
 use proptest::prelude::*;
 
@@ -103,4 +104,192 @@ proptest! {
             prop_assert_eq!(new, seen.insert(offset));
         }
     }
+}
+
+/// One of two hosts. The second is the liar: so many of somebody else's addresses are its own, it says.
+fn host(now: Instant, n: usize, at: [SocketAddr; 2], listed: u8, instance: u64) -> Context {
+    let config = ContextConfig {
+        index: ContextIndex(100 + n as u32),
+        instance,
+        lower: n == 0,
+        name: format!("host {n}"),
+        aeads: vec![Aead::ChaCha20Poly1305],
+        eid_v6: mast_proto::eid_v6(&[n as u8; 32]),
+        eid_v4: None,
+        port: 6278,
+        expect: Some(PeerKind::Mast),
+        policy: Policy::Auto,
+        hold: HoldLimits::default(),
+        seed: [instance as u8; 32],
+    };
+    let mut context = Context::new(config, now);
+    let mut addresses = vec![at[n].ip()];
+    addresses.extend((0..listed).map(|n| std::net::IpAddr::from([198, 51, 100, n + 1])));
+    let interface = Interface {
+        id: InterfaceId(1),
+        name: "eth0".into(),
+        kind: InterfaceKind::Ethernet,
+        network: None,
+        metered: false,
+        addresses,
+        link_local: None,
+        usable: true,
+        outlook: Default::default(),
+    };
+    context.handle_interfaces(now, [interface].into());
+    if n == 1 {
+        context.set_addresses(now, AddressSource::Configuration, [at[0]]);
+        context.connect(now);
+    }
+    context
+}
+
+/// Two contexts in memory, without delay. What goes to any other address than the other's own is counted, and lost.
+struct Two {
+    now: Instant,
+    hosts: [Context; 2],
+    /// The hosts' addresses.
+    at: [SocketAddr; 2],
+    /// Bytes with headers: from each host to the other, and from each to somebody else.
+    sent: [usize; 2],
+    astray: [usize; 2],
+    /// Data that went astray.
+    data: [usize; 2],
+}
+
+impl Two {
+    fn new(listed: u8) -> Self {
+        let now = Instant::now();
+        let at = [1, 2].map(|n| SocketAddr::from(([192, 0, 2, n], 6278)));
+        let hosts = [host(now, 0, at, 0, 7), host(now, 1, at, listed, 8)];
+        Self { now, hosts, at, sent: [0; 2], astray: [0; 2], data: [0; 2] }
+    }
+
+    fn path(&self, own: usize, other: SocketAddr) -> PathKey {
+        PathKey::direct(InterfaceId(1), self.at[own].ip(), other)
+    }
+
+    /// What each sends comes to the other.
+    fn settle(&mut self) {
+        while let Some((from, transmit)) =
+            (0..2).find_map(|n| Some((n, self.hosts[n].poll_transmit(self.now)?)))
+        {
+            let to = 1 - from;
+            let (path, length) = match &transmit {
+                Transmit::Contact { path, .. } => (*path, 148),
+                Transmit::Keepalive { path } => (*path, 32),
+                Transmit::Secure { path, payload } => (*path, payload.len() + 68),
+                Transmit::Datagram { path, payload } => (*path, payload.len()),
+            };
+            if path.remote != self.at[to] {
+                self.astray[from] += length + 28;
+                let data = matches!(&transmit, Transmit::Datagram { payload, .. } if payload[0] == 0x60);
+                self.data[from] += if data { length } else { 0 };
+                continue;
+            }
+            if path.local != self.at[from].ip() {
+                // In somebody else's name: the answer goes there, and is no answer to this.
+                continue;
+            }
+            self.sent[from] += length + 28;
+            let path = self.path(to, self.at[from]);
+            match transmit {
+                Transmit::Contact { .. } => {
+                    self.sent[to] += 92 + 28;
+                    self.hosts[to].secure_up(self.now, path, Role::Target, true);
+                    let back = self.path(from, self.at[to]);
+                    self.hosts[from].secure_up(self.now, back, Role::Initiator, true);
+                }
+                Transmit::Keepalive { .. } => {}
+                Transmit::Secure { payload, .. } => {
+                    self.hosts[to].handle_secure(self.now, path, &payload, &mut NoBook);
+                }
+                Transmit::Datagram { mut payload, .. } => {
+                    self.hosts[to].handle_datagram(self.now, path, &mut payload);
+                }
+            }
+        }
+    }
+
+    fn run(&mut self, time: Duration) {
+        let end = self.now + time;
+        loop {
+            self.settle();
+            let due = self.hosts.iter().filter_map(|h| h.poll_timeout(self.now)).min();
+            let Some(due) = due.filter(|due| *due <= end) else { break };
+            self.now = self.now.max(due);
+            for host in &mut self.hosts {
+                if host.poll_timeout(self.now).is_some_and(|due| due <= self.now) {
+                    host.handle_timeout(self.now);
+                }
+            }
+        }
+        self.now = end;
+    }
+
+    fn says(&mut self, host: usize) {
+        let mut frame = [0x45; DATA_OVERHEAD + 400];
+        if let Outgoing::Send(path) = self.hosts[host].seal_data(self.now, &mut frame, Flags::NONE) {
+            self.sent[host] += frame.len() + 28;
+            if path.remote == self.at[1 - host] {
+                let back = self.path(1 - host, self.at[host]);
+                self.hosts[1 - host].handle_datagram(self.now, back, &mut frame);
+            } else {
+                self.data[host] += frame.len();
+            }
+        }
+    }
+}
+
+/// Whatever a peer lists, and however often it begins anew: to where nobody answers goes no more than it has sent.
+#[test]
+fn a_list_of_others_addresses_makes_no_reflector() {
+    for listed in [1, 5, 14] {
+        let mut two = Two::new(listed);
+        let mut met = 0;
+        for round in 0..120 {
+            two.run(Duration::from_millis(100));
+            met += usize::from(two.hosts[0].active_path().is_some());
+            assert!(two.astray[0] <= two.sent[1], "{listed} listed: {} of {}", two.astray[0], two.sent[1]);
+            assert_eq!(two.data[0], 0, "data to somebody who never answered");
+            // It begins anew, as another context each time.
+            two.hosts[1] = host(two.now, 1, two.at, listed, 100 + round);
+        }
+        println!("{listed} listed: {:?} sent, {:?} astray, in contact {met} times", two.sent, two.astray);
+        assert!(met > 60 && two.astray[0] > 0, "{met}, {:?}", two.astray);
+    }
+}
+
+/// A handshake of its own, confirmed in the name of somebody else.
+#[test]
+fn a_confirmation_in_anothers_name_sends_nothing_there() {
+    let mut two = Two::new(0);
+    let victim = SocketAddr::from(([198, 51, 100, 1], 6278));
+    let (lie, now) = (two.path(0, victim), two.now);
+    two.hosts[0].secure_up(now, lie, Role::Target, false);
+    two.run(Duration::from_millis(300));
+    two.hosts[0].secure_up(two.now, lie, Role::Target, false);
+    for _ in 0..50 {
+        two.says(0);
+        two.run(Duration::from_millis(20));
+    }
+    assert_eq!(two.hosts[0].active_path().map(|p| p.remote), Some(two.at[1]));
+    assert!(two.hosts[0].paths().all(|p| p.key.remote != victim || p.state != PathState::Validated));
+    assert_eq!(two.data[0], 0);
+    assert!(two.astray[0] <= 200, "{}", two.astray[0]);
+}
+
+/// Each datagram with a sender of its own uses up no more than a few places.
+#[test]
+fn strays_do_not_crowd_out_what_is_named() {
+    let mut two = Two::new(0);
+    two.run(Duration::from_millis(300));
+    for n in 0..200_u8 {
+        let path = two.path(0, SocketAddr::from(([203, 0, 113, n], 1_000 + u16::from(n))));
+        let now = two.now;
+        two.hosts[0].secure_up(now, path, Role::Target, false);
+    }
+    let strays = two.hosts[0].paths().filter(|p| p.key.remote != two.at[1]).count();
+    assert!(strays <= 4, "{strays}");
+    assert_eq!(two.hosts[0].active_path().map(|p| p.remote), Some(two.at[1]));
 }

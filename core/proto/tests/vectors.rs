@@ -515,6 +515,7 @@ fn the_timers_are_as_documented() {
         ("contact after SHUT", s(timing::SHUT_PAUSE)),
         ("INIT", format!("pauses of {} ms", init.join(", "))),
         ("target's own INIT", s(timing::TARGET_INIT)),
+        ("new INITs answered", format!("4 in {}", s(timing::INITS_IN))),
         ("INIT-ACK kept", s(timing::ANSWER_KEPT)),
         (
             "new epoch",
@@ -547,6 +548,7 @@ fn the_timers_are_as_documented() {
                 timing::PLAIN_TRIES
             ),
         ),
+        ("plain WireGuard: a segment that comes again", format!("once in {}", s(timing::PLAIN_REPEATS))),
         ("plain WireGuard: called back after a try", ms(timing::PLAIN_RECALL)),
         ("plain WireGuard: asked before a move to it", format!("after {}", s(timing::PLAIN_FRESH))),
         ("plain WireGuard: first pause of a race", ms(timing::PLAIN_ROUND)),

@@ -132,8 +132,8 @@ pub fn pair(aead: Aead) -> Result<(Sealer, Opener)> {
                 match transmit {
                     // The handshake of WireGuard is not what is measured: it succeeds at once.
                     Transmit::Contact { path, .. } => {
-                        own.secure_up(now, path, Role::Initiator);
-                        other.secure_up(now, back, Role::Target);
+                        own.secure_up(now, path, Role::Initiator, true);
+                        other.secure_up(now, back, Role::Target, true);
                     }
                     // To plain WireGuard peers only.
                     Transmit::Keepalive { .. } => {}

@@ -4,7 +4,7 @@ use std::net::{Ipv4Addr, SocketAddrV4, UdpSocket};
 use std::time::Duration;
 
 use mast_e2e::{
-    PATIENCE, Scene, Session, Tap, lab, mast, raw_datagram, resident_bytes, send_raw, sleep, within,
+    PATIENCE, Scene, Session, Tap, active, lab, mast, raw_datagram, resident_bytes, send_raw, sleep, within,
 };
 use mast_stage::{Addressing, Daemon};
 use serde_json::Value;
@@ -219,6 +219,61 @@ fn a_flood_of_handshakes_does_not_starve_a_session() {
         assert!(notice.gap() < Duration::from_millis(500), "{:?}", notice.echo);
         let grown = resident_bytes(scene.server.id().unwrap()).saturating_sub(memory);
         assert!(grown < 8_000_000, "{grown} bytes more");
+        session.survives();
+    });
+}
+
+/// The Internet checksum of a header.
+fn checksum(header: &[u8]) -> u16 {
+    let sum: u32 = header.chunks(2).map(|pair| u32::from(u16::from_be_bytes([pair[0], pair[1]]))).sum();
+    let folded = (sum & 0xffff) + (sum >> 16);
+    !(((folded & 0xffff) + (folded >> 16)) as u16)
+}
+
+/// An initiation that a peer has sent, recorded on the way, from very many senders: its MAC is right.
+#[test]
+fn a_flood_of_recorded_handshakes_is_answered_with_cookies_and_noticed_by_nobody() {
+    lab(|| {
+        let mut scene = Scene::with(Addressing::V4);
+        let tap = Tap::open(&scene.train.core, "server");
+        // The laptop begins anew, and is heard by somebody on the way.
+        let recorded = std::thread::scope(|scope| {
+            let listener = scope.spawn(|| tap.udp_to(PORT, Duration::from_secs(4)));
+            sleep(300);
+            scene.laptop.stop().unwrap();
+            scene.laptop.launch().unwrap();
+            listener.join().unwrap()
+        });
+        let initiation = recorded.iter().find(|f| f.len() == 42 + 148 && f[42] == 1 && f[30..34] == SERVER);
+        let mut frame = initiation.expect("an initiation was recorded").clone();
+        within(PATIENCE, "connected again", || active(&scene.laptop).is_some());
+        let session = Session::start(&scene.laptop, &scene.server);
+        let counted = counters(&scene.server);
+        let mark = session.mark();
+        let began = std::time::Instant::now();
+        // 20,000 a second for three seconds.
+        let mut sent = 0_u32;
+        while began.elapsed() < Duration::from_secs(3) {
+            let due = (began.elapsed().as_secs_f64() * 20_000.0) as u32;
+            while sent < due {
+                sent += 1;
+                let from = (sent.wrapping_mul(2_654_435_761) & 0x00ff_ffff) | 0x0b00_0000;
+                frame[26..30].copy_from_slice(&from.to_be_bytes());
+                frame[24..26].fill(0);
+                let sum = checksum(&frame[14..34]);
+                frame[24..26].copy_from_slice(&sum.to_be_bytes());
+                // No checksum of UDP.
+                frame[40..42].fill(0);
+                tap.send(&frame);
+            }
+            sleep(1);
+        }
+        let notice = session.without_loss(&format!("{sent} recorded handshakes"), mark);
+        let after = counters(&scene.server);
+        println!("recorded handshakes: {:?}, {after}", notice.echo);
+        let cookies = count(&after, &["handshake_cookie"]) - count(&counted, &["handshake_cookie"]);
+        assert!(cookies > u64::from(sent) / 4, "{cookies} cookies for {sent}: {after}");
+        assert!(notice.gap() < Duration::from_millis(300), "{:?}", notice.echo);
         session.survives();
     });
 }

@@ -206,12 +206,12 @@ impl Crowd {
             Frame::Response => {
                 self.send(to, path, Frame::Keepalive);
                 if let Some(context) = self.contexts.get_mut(to) {
-                    context.secure_up(now, path, Role::Initiator);
+                    context.secure_up(now, path, Role::Initiator, true);
                 }
             }
             Frame::Keepalive => {
                 if let Some(context) = self.contexts.get_mut(to) {
-                    context.secure_up(now, path, Role::Target);
+                    context.secure_up(now, path, Role::Target, true);
                 }
             }
             Frame::Secure(payload) => {

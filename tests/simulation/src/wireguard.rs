@@ -482,7 +482,7 @@ impl Plain {
                 // It must use the session at once.
                 self.fly(true, link, Frame::Data(id, None));
                 if id + 1 == self.next_initiation {
-                    self.context.secure_up(now, key, Role::Initiator);
+                    self.context.secure_up(now, key, Role::Initiator, true);
                 } else {
                     self.context.secure_superseded(now, key);
                 }

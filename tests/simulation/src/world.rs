@@ -35,7 +35,7 @@ struct Peer {
     /// accepts what comes by any of them, and sends with the newest.
     sessions: Vec<u64>,
     /// A session that this end has answered for and the other has not used yet.
-    offered: Option<u64>,
+    offered: Option<(u64, PathKey)>,
     initiation: Option<u64>,
     seen_initiation: u64,
     switches: Vec<(Instant, Event)>,
@@ -743,7 +743,7 @@ impl World {
                     return;
                 }
                 peer.seen_initiation = id;
-                peer.offered = Some(id);
+                peer.offered = Some((id, path));
                 self.transmit(own, other, path, Frame::Response(id));
             }
             Frame::Response(id) => {
@@ -751,14 +751,13 @@ impl World {
                     return;
                 }
                 peer.agree(id);
-                peer.context.secure_up(now, path, Role::Initiator);
+                peer.context.secure_up(now, path, Role::Initiator, false);
                 self.transmit(own, other, path, Frame::Keepalive(id));
             }
             Frame::Keepalive(id) | Frame::Secure(id, _) => {
-                if peer.offered == Some(id) {
-                    peer.offered = None;
+                if let Some((_, responded)) = peer.offered.take_if(|(offered, _)| *offered == id) {
                     peer.agree(id);
-                    peer.context.secure_up(now, path, Role::Target);
+                    peer.context.secure_up(now, path, Role::Target, responded == path);
                 }
                 if !peer.sessions.contains(&id) {
                     return;

@@ -50,6 +50,8 @@ pub(super) struct Contact {
 }
 
 struct PendingInit {
+    /// Over which it went last.
+    path: PathKey,
     bytes: Vec<u8>,
     random: [u8; 32],
     epoch: Epoch,
@@ -188,6 +190,9 @@ impl Context {
         self.start_round(now);
     }
 
+    /// Bytes of a handshake initiation.
+    const INITIATION: usize = 148;
+
     /// The paths to ask, in the order in which they are asked.
     fn order(&self, but: Option<PathId>) -> Vec<PathKey> {
         let mut order: Vec<_> = self.paths.iter().collect();
@@ -197,6 +202,17 @@ impl Context {
             (!self.selection.is_active(p.id), rank.is_none(), p.heard.is_none(), rank, !p.remote_known)
         });
         order.retain(|p| Some(p.id) != but && self.permitted(p));
+        // To what the peer alone names goes no more than the peer has earned; but one in a round it always may be.
+        let mut left = self.allowance / Path::cost(Self::INITIATION);
+        let affordable = |p: &&Path| {
+            let free = p.remote_known || self.remotes.is_own(p.key.remote);
+            free || left.checked_sub(1).map(|rest| left = rest).is_some()
+        };
+        let first = order.first().copied();
+        order = order.into_iter().filter(affordable).collect();
+        if order.is_empty() {
+            order.extend(first);
+        }
         order.iter().map(|p| p.key).take(Self::MAX_PATHS).collect()
     }
 
@@ -231,11 +247,12 @@ impl Context {
             self.contact.last_fresh = Some(now);
         }
         self.contact.over = Some(path.interface);
-        if self.peer.is_plain()
-            && let Some(at) = self.paths.iter().position(|p| p.key == path)
-            && let Some(path) = self.paths.get_mut(at)
-        {
+        let own = self.remotes.is_own(path.remote);
+        if let Some(path) = self.paths.iter_mut().find(|p| p.key == path) {
             path.probed = Some(now);
+            if !own && !path.remote_known {
+                self.allowance = self.allowance.saturating_sub(Path::cost(Self::INITIATION));
+            }
         }
         self.transmits.push_back(Transmit::Contact { path, fresh });
         let pause = match self.contact.queue.front() {
@@ -275,18 +292,32 @@ impl Context {
         Some(self.contact.last_fresh.map_or(self.started, |at| at + timing::CONTACT_RETRY.1))
     }
 
-    /// A WireGuard handshake was completed over `path`: both ends are who they claim to be, and the path works
-    /// both ways.
-    pub fn secure_up(&mut self, now: Instant, path: PathKey, role: Role) {
+    /// A WireGuard handshake was completed over `path`: both ends are who they claim to be. That the path works both ways
+    /// is known to a target where it is `proven`: what confirms the handshake came over the path over which the response
+    /// went. To an initiator INIT-ACK tells, and what a plain WireGuard peer sends is all that there will be.
+    pub fn secure_up(&mut self, now: Instant, path: PathKey, role: Role, proven: bool) {
+        let plain = self.peer.is_plain();
+        // Somebody on the way may have given a response another sender: INIT goes where this end has asked.
+        let asked = |p: &&Path| p.probed.is_some() || p.carries();
+        let other = match role {
+            Role::Initiator if !plain => {
+                let here = self.paths.iter().filter(asked).any(|p| p.key == path);
+                let latest = || self.paths.iter().filter(asked).max_by_key(|p| p.probed).map(|p| p.key);
+                if here { None } else { latest() }
+            }
+            _ => None,
+        };
         self.contact.queue.clear();
         self.contact.next = None;
-        self.contact.secure = Some(path);
+        self.contact.secure = Some(other.unwrap_or(path));
         if let Some(at) = self.add_path(path) {
             self.note_heard(now, at, 0, None);
-            if self.peer.is_plain() {
+            if plain {
                 self.plain_secure(now, at, role == Role::Initiator);
             }
-            self.note_answer(now, at);
+            if plain || proven && role == Role::Target {
+                self.note_answer(now, at);
+            }
             self.plain_answer(now, path);
         }
         match role {
@@ -334,9 +365,10 @@ impl Context {
         };
         let eid_v4 = init.eid_v4;
         let bytes = Message::Init(init).encode();
-        self.transmits.push_back(Transmit::Secure { path, payload: bytes.clone() });
+        self.send_secure(path, bytes.clone());
         self.contact.init_due = None;
         self.contact.init = Some(Box::new(PendingInit {
+            path,
             bytes,
             random,
             epoch: Epoch(number),
@@ -346,6 +378,21 @@ impl Context {
         }));
     }
 
+    /// Sends something in the WireGuard session: to an address that did not answer no more than came from it.
+    fn send_secure(&mut self, path: PathKey, payload: Vec<u8>) {
+        let own = self.remotes.is_own(path.remote);
+        if let Some(to) = self.paths.iter_mut().find(|p| p.key == path)
+            && !own
+            && !to.remote_known
+        {
+            if !to.may_take(payload.len()) {
+                return;
+            }
+            to.note_spent(payload.len());
+        }
+        self.transmits.push_back(Transmit::Secure { path, payload });
+    }
+
     pub(super) fn retry_init(&mut self, now: Instant) {
         let Some(init) = self.contact.init.as_mut() else { return };
         if let Some(&pause) = timing::INIT_RETRY.get(init.tries) {
@@ -353,7 +400,8 @@ impl Context {
             init.next = now + pause;
             let payload = init.bytes.clone();
             if let Some(path) = self.contact.secure {
-                self.transmits.push_back(Transmit::Secure { path, payload });
+                init.path = path;
+                self.send_secure(path, payload);
             }
             return;
         }
@@ -361,6 +409,11 @@ impl Context {
         if !self.peer.is_mast() && self.config.expect != Some(PeerKind::Mast) {
             if self.peer.speaks(PeerKind::WireGuard) {
                 self.emit(Event::Kind(PeerKind::WireGuard));
+            }
+            // More than the handshake such a peer does not answer.
+            let answered = self.paths.iter().position(|p| Some(p.key) == self.contact.secure);
+            if let Some(at) = answered {
+                self.note_answer(now, at);
             }
             self.select(now, super::Reason::Better);
         } else if self.wanted && self.keys.heard().is_none() {
@@ -403,7 +456,7 @@ impl Context {
         self.contact.init_due = None;
         if let Some(answer) = self.contact.answered.iter().find(|a| a.to == init.random) {
             let payload = answer.bytes.clone();
-            self.transmits.push_back(Transmit::Secure { path, payload });
+            self.send_secure(path, payload);
             return;
         }
         let offered: Vec<_> = init.aeads.iter().filter_map(|n| Aead::from_number(*n)).collect();
@@ -424,6 +477,11 @@ impl Context {
         let lives = heard.is_some_and(|at| now.saturating_duration_since(at) < timing::FRESH);
         let known = self.peer.is_now(init.instance) && self.keys.has(init.epoch);
         if known || lives && self.peer.was(init.instance) {
+            return;
+        }
+        // Each makes a context anew, and has its addresses tried.
+        let oldest = self.contact.answered.first().filter(|_| self.contact.answered.len() >= 4);
+        if oldest.is_some_and(|a| now.saturating_duration_since(a.at) < timing::INITS_IN) {
             return;
         }
         let eid_v4 = self.settle_eids(init.eid_v4.map(EidPair::flipped), eids);
@@ -454,7 +512,7 @@ impl Context {
             self.contact.answered.remove(0);
         }
         self.contact.answered.push(Answer { to: init.random, bytes: ack_bytes.clone(), at: now });
-        self.transmits.push_back(Transmit::Secure { path, payload: ack_bytes });
+        self.send_secure(path, ack_bytes);
         let peer = (init.instance, ContextIndex(init.index), init.name.as_str(), init.eid_v6);
         self.establish(now, peer, eid_v4, EpochState::new(Epoch(init.epoch), keys, now, false));
     }
@@ -499,7 +557,10 @@ impl Context {
         let peer = (ack.instance, ContextIndex(ack.index), ack.name.as_str(), ack.eid_v6);
         self.establish(now, peer, eid_v4, EpochState::new(init.epoch, keys, now, true));
         if let Some(at) = self.paths.iter().position(|p| p.key == path) {
-            // Confirms the epoch to the target, and measures the path.
+            if init.path == path {
+                self.note_answer(now, at);
+            }
+            // It confirms the epoch to the target, and measures the path.
             self.send_probe(now, at);
         }
         if clash {

@@ -83,13 +83,21 @@ impl Context {
         payload.extend(content);
         payload.resize(payload.len() + TAG_LEN, 0);
         let Some(path) = self.paths.get(at) else { return false };
-        // An address that nobody vouches for gets no more than came from it.
-        let vouched = path.remote_known || self.remotes.vouches(path.key.remote);
-        if !vouched && !path.may_take(payload.len()) || self.is_silenced(path) {
+        if self.is_silenced(path) {
+            return false;
+        }
+        let cost = Path::cost(payload.len());
+        // An address that did not answer gets no more than came from it; or, if the peer names it, than came from the
+        // peer at all and was spent on no other. What this end's user names is asked for by the user.
+        let free = path.remote_known || self.remotes.is_own(path.key.remote) || path.may_take(payload.len());
+        if !free && (!self.remotes.names(path.key.remote) || self.allowance < cost) {
             return false;
         }
         match self.seal(now, at, (Kind::Control, Flags::NONE), &mut payload) {
             Some(path) => {
+                if !free {
+                    self.allowance -= cost;
+                }
                 self.transmits.push_back(super::Transmit::Datagram { path, payload });
                 true
             }

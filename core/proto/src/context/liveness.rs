@@ -45,7 +45,12 @@ impl Context {
         }
         path.rx_bytes += length as u64;
         // Enough for any number of probes; a bound, so that it cannot overflow.
-        path.credit = path.credit.saturating_add(u32::try_from(length).unwrap_or(u32::MAX)).min(1 << 20);
+        let credit = Path::cost(length);
+        path.credit = path.credit.saturating_add(credit).min(1 << 20);
+        // What came from where no answer came from may be anybody's: it is worth something there alone.
+        if path.remote_known {
+            self.allowance = self.allowance.saturating_add(credit).min(timing::ALLOWANCE);
+        }
         let mut full = false;
         if let Some((flags, count)) = data {
             let ordered = flags.contains(Flags::ORDERED);

@@ -233,6 +233,8 @@ pub struct Context {
     outflow: Outflow,
     last_data: Option<Instant>,
     last_heard: Option<Instant>,
+    /// Bytes that may go to addresses that the peer names and that never answered: no more than came from it.
+    allowance: u32,
 
     transmits: VecDeque<Transmit>,
     spare: Spare,
@@ -244,6 +246,9 @@ pub struct Context {
 impl Context {
     /// The most paths of a context; what does not fit is not tried.
     pub const MAX_PATHS: usize = 32;
+
+    /// The most of them to where nobody names an address of the peer, and nothing was answered.
+    const MAX_STRAY: usize = 4;
 
     /// A context that does nothing until it is [wanted](Self::connect).
     pub fn new(config: ContextConfig, now: Instant) -> Self {
@@ -268,6 +273,7 @@ impl Context {
             outflow: Outflow::new(config.hold),
             last_data: None,
             last_heard: None,
+            allowance: 0,
             transmits: VecDeque::new(),
             spare: Spare::default(),
             bond: Bond::default(),
@@ -596,6 +602,13 @@ impl Context {
             return Some(at);
         }
         let address = self.own_address(key)?;
+        // Somebody on the way may give each datagram another sender: that must not use up what others need.
+        let stray =
+            |p: &&Path| p.acknowledged.is_none() && !p.carries() && !self.remotes.vouches(p.key.remote);
+        if !self.remotes.vouches(key.remote) && self.paths.iter().filter(stray).count() >= Self::MAX_STRAY {
+            let idlest = self.paths.iter().filter(stray).min_by_key(|p| p.heard).map(|p| p.id);
+            self.paths.retain(|p| Some(p.id) != idlest);
+        }
         if self.paths.len() >= Self::MAX_PATHS {
             let worst = self.paths.iter().rposition(|p| !p.carries() && p.state != PathState::Validating)?;
             self.paths.remove(worst);

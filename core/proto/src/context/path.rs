@@ -231,6 +231,9 @@ impl Path {
         }
     }
 
+    /// Bytes of the headers of IPv6 and UDP.
+    const HEADERS: usize = 48;
+
     /// The largest UDP payload in bytes that data may use now.
     pub fn mtu(&self) -> usize {
         self.pmtu.limit()
@@ -239,16 +242,26 @@ impl Path {
     /// So many bytes of UDP payload leave over it.
     pub fn note_sealed(&mut self, bytes: usize) {
         self.tx_bytes += bytes as u64;
-        self.credit = self.credit.saturating_sub(u32::try_from(bytes).unwrap_or(u32::MAX));
+        self.note_spent(bytes);
         // Whoever sees this knows that the path lives, but not what arrived over it.
         if self.unreported < super::timing::REPORT_AFTER && !self.unreported_ordered {
             self.owed = None;
         }
     }
 
+    /// What a UDP payload of so many bytes counts, with its headers: many small ones are more than they seem.
+    pub fn cost(bytes: usize) -> u32 {
+        u32::try_from(bytes.saturating_add(Self::HEADERS)).unwrap_or(u32::MAX)
+    }
+
+    /// So many bytes of UDP payload go where no more may go than came.
+    pub fn note_spent(&mut self, bytes: usize) {
+        self.credit = self.credit.saturating_sub(Self::cost(bytes));
+    }
+
     /// Whether so many bytes may go to an address that nobody vouches for.
     pub fn may_take(&self, bytes: usize) -> bool {
-        self.credit as usize >= bytes
+        self.credit >= Self::cost(bytes)
     }
 
     /// Whether it may carry data: validated, or suspect and not yet given up.

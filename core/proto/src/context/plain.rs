@@ -396,7 +396,7 @@ impl Context {
             path.probed = None;
         }
         let under_way = self.plain.as_ref().and_then(|p| p.trial);
-        self.secure_up(now, key, Role::Initiator);
+        self.secure_up(now, key, Role::Initiator, true);
         let Some(at) = self.paths.iter().position(|p| p.key == key && self.peer.is_plain()) else { return };
         let id = self.paths.get(at).map(|p| p.id);
         if under_way.is_none() {

@@ -112,6 +112,12 @@ impl Remotes {
         self.names(at) || self.is_known(at)
     }
 
+    /// Whether an address is named by somebody else than the peer, or answered: whatever it gets is this end's will.
+    pub fn is_own(&self, at: SocketAddr) -> bool {
+        let own = |source: AddressSource| source != AddressSource::Set && source != AddressSource::Presence;
+        self.is_known(at) || self.lists.iter().any(|(source, list)| own(*source) && list.contains(&at))
+    }
+
     /// Whether a round trip was completed to an address.
     pub fn is_known(&self, at: SocketAddr) -> bool {
         self.known.contains(&at)

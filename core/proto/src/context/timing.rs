@@ -146,6 +146,10 @@ pub const PLAIN_SILENCE: Duration = Duration::from_millis(200);
 pub const PLAIN_LAWFUL: Duration = Duration::from_millis(12_500);
 /// After a false alarm what was missed is not missed for so long; doubled with each in a row, up to four times.
 pub const PLAIN_LENIENCE: Duration = Duration::from_secs(60);
+/// Bytes that a peer may have earned for the addresses that it names.
+pub const ALLOWANCE: u32 = 16 * 1024;
+/// So many INITs of a peer are answered, four, in so long: nobody starts anew more often.
+pub const INITS_IN: Duration = Duration::from_secs(2);
 /// A segment that the peer sends twice in a row is a reason for one look in so long: a single acknowledgement may be lost.
 pub const PLAIN_REPEATS: Duration = Duration::from_secs(10);
 /// A path that is silent is tried so often before others are: one answer may be lost.
