@@ -1,17 +1,34 @@
 //! The IPv4 EIDs of all contexts of this host, seen by one of them.
 
+use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr};
 
 use mast_proto::wire::EidPair;
 use mast_proto::{EidBook, EidPool, Interface, Random};
 
+use crate::os::Prefix;
 use crate::peer::PeerId;
 use crate::routing::Routing;
+
+/// Larger ranges are shared by so many that none of them is looked for at an address that was chosen by chance.
+const NARROW: u8 = 24;
+
+/// What an agreed address is in the networks that the host is in now, if it is something there that must be reached.
+pub(crate) fn clash(occupied: &BTreeMap<Prefix, String>, pair: EidPair) -> Option<String> {
+    let narrow = |(prefix, _): &(&Prefix, &String)| prefix.length >= NARROW;
+    // The longest says most.
+    let covering = |address: Ipv4Addr| {
+        let all = occupied.iter().filter(narrow).filter(move |(prefix, _)| prefix.contains(address.into()));
+        all.max_by_key(|(prefix, _)| prefix.length).map(|(_, what)| format!("{address} is {what}"))
+    };
+    covering(pair.other).or_else(|| covering(pair.own))
+}
 
 /// What a context may ask while it agrees on EIDs.
 pub(crate) struct Book<'a> {
     pub routing: &'a Routing,
     pub interfaces: &'a [Interface],
+    pub occupied: &'a BTreeMap<Prefix, String>,
     pub pool: EidPool,
     pub random: &'a mut Random,
     /// The peer that asks.
@@ -23,6 +40,7 @@ impl Book<'_> {
     fn is_taken(&self, address: Ipv4Addr) -> bool {
         self.routing.is_taken(address, self.asking)
             || self.interfaces.iter().any(|i| i.addresses.contains(&IpAddr::V4(address)))
+            || self.occupied.keys().any(|prefix| prefix.contains(IpAddr::V4(address)))
     }
 
     /// Whether a peer may have this address at all. Without this check a peer could draw the traffic to any
@@ -66,6 +84,7 @@ mod tests {
         let mut book = Book {
             routing: &routing,
             interfaces: &[],
+            occupied: &BTreeMap::new(),
             pool: EidPool::new(Ipv4Addr::new(10, 77, 0, 0), 16).unwrap(),
             random: &mut random,
             asking: PeerId(1),
@@ -79,5 +98,19 @@ mod tests {
         assert!(!book.is_free(pair("100.64.0.2", "100.64.0.4")));
         let proposed = book.propose().unwrap();
         assert!(book.is_free(proposed));
+        let wide = Prefix { address: "100.64.0.0".parse().unwrap(), length: 10 };
+        let narrow = Prefix { address: "10.77.0.0".parse().unwrap(), length: 24 };
+        let gateway = Prefix::host("100.64.0.3".parse().unwrap());
+        let occupied = [(wide, "wide"), (narrow, "narrow"), (gateway, "the gateway of wwan0")];
+        let occupied = occupied.into_iter().map(|(prefix, what)| (prefix, what.to_owned())).collect();
+        book.occupied = &occupied;
+        assert!(!book.is_free(pair("100.64.0.6", "100.64.0.7")));
+        assert!(!book.is_free(pair("10.77.0.2", "10.77.0.3")));
+        assert!(book.is_free(pair("10.77.1.2", "10.77.1.3")));
+        // What is agreed stays as long as it keeps nobody from anything.
+        assert_eq!(clash(&occupied, pair("100.64.0.6", "100.64.0.7")), None);
+        let told = clash(&occupied, pair("100.64.0.2", "100.64.0.3")).unwrap();
+        assert_eq!(told, "100.64.0.3 is the gateway of wwan0");
+        assert!(clash(&occupied, pair("10.77.0.2", "10.77.0.3")).is_some());
     }
 }

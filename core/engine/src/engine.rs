@@ -428,6 +428,9 @@ impl<P: Platform> Engine<P> {
         if news.disturbed {
             self.upkeep.note_disturbance(now);
         }
+        if news.occupied {
+            self.reroute_all();
+        }
         if news.interfaces || news.routes {
             self.upkeep.note_relief(now);
         }
@@ -527,6 +530,7 @@ impl<P: Platform> Engine<P> {
             let mut book = Book {
                 routing: &self.routing,
                 interfaces: self.uplinks.interfaces(),
+                occupied: self.uplinks.occupied(),
                 pool: self.settings.pool,
                 random: &mut self.random,
                 asking: id,

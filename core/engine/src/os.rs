@@ -3,9 +3,11 @@
 //! The engine asks for a virtual interface, for UDP sockets bound to one physical interface each, and to be
 //! told which interfaces there are. Whatever differs between systems stays behind these traits.
 
+use std::collections::BTreeMap;
 use std::future::Future;
 use std::io::{self, IoSlice};
 use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -30,6 +32,9 @@ pub struct InterfaceList {
     /// Grows when something that MAST sets on the host may have been taken away: an address or a route of the virtual
     /// interface, leak protection. Systems that cannot tell cheaply leave it as it is.
     pub disturbed: u64,
+    /// IPv4 addresses of the networks that the host is in, which no peer may have: gateways, ranges on links, addresses
+    /// of other interfaces, name servers; each with what it is. Systems that cannot tell leave it empty.
+    pub occupied: Arc<BTreeMap<Prefix, String>>,
 }
 
 /// An address family of a socket.

@@ -4,7 +4,10 @@ use std::cmp::Ordering;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::net::{IpAddr, Ipv4Addr};
 
+use mast_proto::wire::EidPair;
+
 use crate::declared::Declared;
+use crate::eid_book::clash;
 use crate::inner;
 use crate::os::Prefix;
 use crate::peer::{Peer, PeerId};
@@ -138,10 +141,12 @@ pub(crate) struct Claim {
 
 impl Claim {
     /// The EIDs agreed with a peer, and what its configuration says.
-    pub fn of(peer: &Peer) -> Self {
+    /// Addresses that are something else in the networks that the host is in are left out.
+    pub fn of(peer: &Peer, occupied: &BTreeMap<Prefix, String>) -> Self {
         let mut claim = Self::default();
         let v6 = peer.eid_v6().map(|(own, other)| (IpAddr::from(own), IpAddr::from(other)));
-        let v4 = peer.eid_v4().map(|pair| (IpAddr::from(pair.own), IpAddr::from(pair.other)));
+        let v4 = peer.eid_v4().filter(|pair| clash(occupied, *pair).is_none());
+        let v4 = v4.map(|pair| (IpAddr::from(pair.own), IpAddr::from(pair.other)));
         for (own, other) in v6.into_iter().chain(v4) {
             claim.own.push(own);
             claim.ranges.push((Prefix::host(other), Some(own)));
@@ -239,6 +244,12 @@ impl Routing {
             }));
         }
         network
+    }
+
+    /// Whether an agreed address of a peer leads to it.
+    pub fn has_claimed(&self, id: PeerId, pair: Option<EidPair>) -> bool {
+        let claimed = |pair: EidPair| self.exact.get(&pair.other.into()).is_some_and(|c| c.first == id);
+        pair.is_some_and(claimed)
     }
 
     /// Whether routes may lead to more than addresses that were agreed.

@@ -174,6 +174,7 @@ impl<P: Platform> Engine<P> {
         let mut book = Book {
             routing: &self.routing,
             interfaces: self.uplinks.interfaces(),
+            occupied: self.uplinks.occupied(),
             pool: self.settings.pool,
             random: &mut self.random,
             asking: id,

@@ -11,6 +11,7 @@ use tokio::task::JoinHandle;
 
 use crate::api::{EngineError, What};
 use crate::declared::{Answers, Declared, Host};
+use crate::eid_book::clash;
 use crate::engine::Engine;
 use crate::os::{Family, Platform, Tun};
 use crate::peer::{Peer, PeerId};
@@ -279,9 +280,27 @@ impl<P: Platform> Engine<P> {
     /// What a peer claims may have changed.
     pub(crate) fn reroute(&mut self, id: PeerId) {
         let peer = self.peers.get(id).filter(|p| p.leaving.is_none());
-        let claim = peer.map(Claim::of).unwrap_or_default();
+        let claim = peer.map(|peer| Claim::of(peer, self.uplinks.occupied())).unwrap_or_default();
         if self.routing.update(id, claim) {
             self.upkeep.note_change();
+        }
+    }
+
+    /// The networks that the host is in are others: some addresses may be something there, or not any more.
+    pub(crate) fn reroute_all(&mut self) {
+        let all: Vec<(PeerId, Option<String>)> = self
+            .peers
+            .iter()
+            .filter_map(|(id, peer)| Some((id, clash(self.uplinks.occupied(), peer.eid_v4()?))))
+            .collect();
+        for (id, clash) in all {
+            let before = self.routing.has_claimed(id, self.peers.get(id).and_then(Peer::eid_v4));
+            self.reroute(id);
+            let Some(what) = clash.filter(|_| before) else { continue };
+            let error =
+                format!("{what} here, so that no peer can have it; by its IPv6 address the peer is reached");
+            let name = self.peers.get(id).map(|p| p.config.name.clone()).unwrap_or_default();
+            self.story.tell(&name, What::RoutesRefused { error });
         }
     }
 
@@ -358,6 +377,12 @@ impl<P: Platform> Engine<P> {
             troubles.push("the virtual interface is gone, and is being made again".to_owned());
             partial = true;
         }
+        if let Some(what) = peer.eid_v4().and_then(|pair| clash(self.uplinks.occupied(), pair)) {
+            troubles.push(format!(
+                "it cannot be reached by its IPv4 address as long as this machine is in this network, where {what}; by \
+                 its IPv6 address it can"
+            ));
+        }
         if self.upkeep.is_contested() {
             troubles.extend(self.upkeep.troubles().pop());
             partial = true;
@@ -365,7 +390,7 @@ impl<P: Platform> Engine<P> {
         if self.upkeep.faults().is_empty() {
             return (troubles, partial);
         }
-        let claim = Claim::of(peer);
+        let claim = Claim::of(peer, self.uplinks.occupied());
         let routes = if claim.unrouted { 0 } else { claim.ranges.len() };
         let (mut missing, mut full) = (0, false);
         for fault in self.upkeep.faults() {

@@ -9,7 +9,7 @@ use tokio::sync::watch;
 
 use crate::api::{InterfaceChoice, LeftOut};
 use crate::choices::Choices;
-use crate::os::InterfaceList;
+use crate::os::{InterfaceList, Prefix};
 use crate::peer::Names;
 
 /// Routes often change many at a time; once in so long is enough to try every path.
@@ -40,6 +40,8 @@ pub(crate) struct News {
     pub interfaces: bool,
     /// Somebody took away what is set on the host.
     pub disturbed: bool,
+    /// Other addresses belong to the networks that the host is in.
+    pub occupied: bool,
     /// Routes of uplinks changed.
     pub routes: bool,
     /// Routes changed, or the machine woke up: every path is to be tried anew now.
@@ -90,6 +92,7 @@ impl Uplinks {
             ended: false,
             interfaces: list.interfaces != self.list.interfaces,
             disturbed: list.disturbed != self.list.disturbed,
+            occupied: list.occupied != self.list.occupied,
             routes,
             revalidate: resumed,
         };
@@ -121,7 +124,12 @@ impl Uplinks {
         &self.list.left_out
     }
 
-    /// The same, to be kept by a context.
+    /// IPv4 addresses of the networks that the host is in.
+    pub fn occupied(&self) -> &BTreeMap<Prefix, String> {
+        &self.list.occupied
+    }
+
+    /// The interfaces, to be kept by a context.
     pub fn shared(&self) -> Arc<[Interface]> {
         Arc::clone(&self.shared)
     }

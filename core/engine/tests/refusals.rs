@@ -289,3 +289,42 @@ async fn who_fights_over_it_is_told_of_twice_and_does_not_keep_the_machine_busy(
     assert!(partial && troubles.iter().any(|t| t.contains("another program keeps")), "{troubles:?}");
     whole(&host.wire, "the other program has ended").await;
 }
+
+#[tokio::test]
+async fn a_peer_gives_way_to_the_networks_own_gateway() {
+    use std::sync::Arc;
+    let pair = mast_proto::wire::EidPair {
+        own: "100.64.0.8".parse().unwrap(),
+        other: "100.64.0.9".parse().unwrap(),
+    };
+    let mut config = full_tunnel(206);
+    config.protect = false;
+    config.peers[0].plain = None;
+    config.peers[0].kind = Some(PeerKind::Mast);
+    config.peers[0].eid_v4 = Some(pair);
+    let host = Host::start_with(206, config, 1).await;
+    let routed = || host.wire.interface().is_some_and(|i| i.routes.contains_key(&range("100.64.0.9", 32)));
+    let addressed = || host.wire.interface().is_some_and(|i| i.addresses.contains(&pair.own.into()));
+    stands(&host.engine, "the start", |troubles, _| troubles.is_empty() && routed() && addressed()).await;
+    let occupied = |all: &[(Prefix, &str)]| {
+        let all = all.iter().map(|(prefix, what)| (*prefix, (*what).to_owned())).collect();
+        host.wire.uplinks().send_modify(|list| list.occupied = Arc::new(all));
+    };
+    // So wide that nobody can tell; then the gateway itself, and this host's own address there.
+    occupied(&[(range("100.64.0.0", 10), "in the network of wwan0")]);
+    tokio::time::sleep(Duration::from_millis(200)).await;
+    assert!(routed());
+    for address in ["100.64.0.9", "100.64.0.8"] {
+        occupied(&[(range(address, 32), "the gateway of wwan0")]);
+        let told = |t: &[String], partial: bool| {
+            !partial && t.len() == 1 && t[0].contains(&format!("{address} is the gateway of wwan0"))
+        };
+        stands(&host.engine, address, |t, partial| told(t, partial) && !routed() && !addressed()).await;
+        assert!(
+            host.wire.interface().unwrap().routes.keys().any(|p| p.address.is_ipv6()),
+            "by IPv6 it is reached"
+        );
+        occupied(&[]);
+        stands(&host.engine, "elsewhere", |troubles, _| troubles.is_empty() && routed() && addressed()).await;
+    }
+}

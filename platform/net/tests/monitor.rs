@@ -169,12 +169,17 @@ fn routes_are_counted() {
         wait_for(&mut receiver, "routes lost", |list| list.routes_changed > before).await;
         tokio::time::sleep(Duration::from_millis(300)).await;
 
-        receiver.mark_unchanged();
+        let before = receiver.borrow_and_update().clone();
+        // Whose range is on a link is known of every link.
         ip("route add 10.6.0.0/16 dev eth1");
+        wait_for(&mut receiver, "a range", |list| list.occupied != before.occupied).await;
+        receiver.mark_unchanged();
         ip("route add 10.7.0.0/16 dev eth1 table 7");
         ip("route add blackhole 10.8.0.0/16");
         tokio::time::sleep(Duration::from_millis(500)).await;
         assert!(!receiver.has_changed().unwrap(), "{:#?}", *receiver.borrow());
+        let after = receiver.borrow().clone();
+        assert_eq!((after.routes_changed, after.interfaces), (before.routes_changed, before.interfaces));
     });
 }
 
@@ -300,5 +305,45 @@ fn watching_ends_with_the_last_receiver() {
             assert!(Instant::now() < deadline, "the watching thread still has its sockets");
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
+    });
+}
+
+#[test]
+fn what_belongs_to_the_networks_is_known() {
+    in_namespace("what_belongs_to_the_networks_is_known", || async {
+        use mast_engine::os::{Platform, Prefix, TunWish};
+        let platform = mast_platform::Native::new(Overrides::default());
+        let mut list = platform.watch_interfaces().unwrap();
+        pair("eth0", "far", "100.64.0.2/30");
+        ip("route add default via 100.64.0.1 dev eth0");
+        ip("link add vpn type veth peer name vpn-far");
+        ip("addr add 100.70.0.7/32 dev vpn");
+        let range = |text: &str, length| Prefix { address: text.parse().unwrap(), length };
+        let wanted = [
+            range("100.64.0.1", 32),
+            range("100.64.0.2", 32),
+            range("100.64.0.0", 30),
+            range("100.70.0.7", 32),
+        ];
+        let all = |list: &InterfaceList| wanted.iter().all(|prefix| list.occupied.contains_key(prefix));
+        let seen = wait_for(&mut list, "gateway, range, addresses", all).await;
+        assert_eq!(seen.occupied[&wanted[0]], "the gateway of eth0");
+        assert!(seen.occupied.keys().all(|prefix| prefix.address.is_ipv4() && prefix.length > 1));
+        if common::may_open_tun() {
+            let tun = platform.create_tun(&TunWish { name: "mast0".into(), mtu: 1280 }).await.unwrap();
+            ip("addr add 100.99.0.1/32 dev mast0");
+            ip("route add 100.99.0.2/32 dev mast0");
+            ip("addr add 10.3.0.2/24 dev eth0");
+            let seen =
+                wait_for(&mut list, "another", |l| l.occupied.contains_key(&range("10.3.0.2", 32))).await;
+            assert!(
+                !seen.occupied.keys().any(|p| p.contains("100.99.0.1".parse().unwrap())),
+                "its own are not others'"
+            );
+            assert!(!seen.occupied.contains_key(&range("100.99.0.2", 32)));
+            drop(tun);
+        }
+        ip("link del eth0");
+        wait_for(&mut list, "gone", |l| !l.occupied.contains_key(&wanted[0])).await;
     });
 }

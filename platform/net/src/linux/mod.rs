@@ -32,6 +32,7 @@ mod monitor;
 mod netlink;
 mod nftables;
 mod nl80211;
+mod occupied;
 mod probe;
 mod protection;
 mod radio;
@@ -46,6 +47,7 @@ mod vnet;
 
 use std::io;
 use std::net::IpAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use mast_engine::os::{Family, InterfaceList, Platform, TunWish};
@@ -64,12 +66,13 @@ pub use tun::LinuxTun;
 #[derive(Debug, Clone, Default)]
 pub struct Linux {
     overrides: Overrides,
+    own: occupied::Own,
 }
 
 impl Linux {
     /// The platform, with what the configuration says of interfaces.
     pub fn new(overrides: Overrides) -> Self {
-        Self { overrides }
+        Self { overrides, own: Default::default() }
     }
 }
 
@@ -80,7 +83,11 @@ impl Platform for Linux {
 
     /// Must be called within a Tokio runtime, on which the device's readiness is then reported.
     async fn create_tun(&self, wish: &TunWish) -> io::Result<LinuxTun> {
-        LinuxTun::create(wish).await
+        let tun = LinuxTun::create(wish).await?;
+        let mut own = self.own.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        own.insert(mast_engine::os::Tun::name(&tun).to_owned());
+        drop(own);
+        Ok(tun)
     }
 
     fn host(&self) -> io::Result<LinuxHost> {
@@ -95,7 +102,7 @@ impl Platform for Linux {
     /// The watching is done by a thread of its own: the kernel holds up requests about interfaces while a driver
     /// is busy, and that must not hold up datagrams. The first list is there when this returns.
     fn watch_interfaces(&self) -> io::Result<watch::Receiver<InterfaceList>> {
-        monitor::watch(self.overrides.clone())
+        monitor::watch(self.overrides.clone(), Arc::clone(&self.own))
     }
 
     fn processor_time(&self) -> Option<Duration> {

@@ -10,10 +10,11 @@ use std::io;
 use std::net::IpAddr;
 use std::os::fd::AsFd;
 use std::path::Path;
+use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
 
-use mast_engine::os::InterfaceList;
+use mast_engine::os::{InterfaceList, Prefix};
 use mast_proto::{Interface, InterfaceId, InterfaceKind};
 use nix::sys::time::{TimeSpec, TimeValLike};
 use nix::sys::timerfd::{ClockId, Expiration, TimerFd, TimerFlags, TimerSetTimeFlags};
@@ -23,6 +24,7 @@ use tokio::sync::watch;
 
 use super::netlink::{self, Announced, Events, NetlinkError};
 use super::nl80211::{self, Nl80211};
+use super::occupied::{self, Own, Resolvers};
 use super::radio::Radios;
 use super::readiness::{self, Stable};
 use super::rtnl::{self, Assigned, Concern, Link, Route, Rtnl};
@@ -45,12 +47,12 @@ const RADIO_BUFFER: usize = 4 * 1024;
 const BATCH: u32 = 1_000;
 
 /// Starts the watching thread.
-pub(super) fn watch(overrides: Overrides) -> io::Result<watch::Receiver<InterfaceList>> {
+pub(super) fn watch(overrides: Overrides, own: Own) -> io::Result<watch::Receiver<InterfaceList>> {
     let failed =
         |error: io::Error| super::context(&error, error.kind(), "cannot watch the network interfaces");
     // Subscribed before the first reading, so that no change falls between.
     let events = Events::open(&rtnl::GROUPS).map_err(failed)?;
-    let mut reader = Reader::open(overrides).map_err(failed)?;
+    let mut reader = Reader::open(overrides, own).map_err(failed)?;
     let (publisher, receiver) = watch::channel(reader.read().map_err(|e| failed(e.into()))?);
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(failed)?;
     thread::Builder::new()
@@ -209,6 +211,10 @@ fn asleep() -> nix::Result<TimeSpec> {
 struct Reader {
     rtnl: Rtnl,
     overrides: Overrides,
+    /// Virtual interfaces of this process.
+    own: Own,
+    resolvers: Resolvers,
+    occupied: Arc<BTreeMap<Prefix, String>>,
     /// The TUN devices as of the last reading.
     tuns: BTreeSet<u32>,
     disturbed: u64,
@@ -265,10 +271,13 @@ impl Aging {
 }
 
 impl Reader {
-    fn open(overrides: Overrides) -> io::Result<Self> {
+    fn open(overrides: Overrides, own: Own) -> io::Result<Self> {
         Ok(Self {
             rtnl: Rtnl::open()?,
             overrides,
+            own,
+            resolvers: Resolvers::default(),
+            occupied: Arc::default(),
             tuns: BTreeSet::new(),
             disturbed: 0,
             routes: None,
@@ -310,6 +319,10 @@ impl Reader {
         self.wifi.name_networks(interfaces.values_mut());
         self.wifi.heed_radios(interfaces.values_mut());
 
+        let occupied = occupied::occupied(&links, &addresses, &routes, &mut self.resolvers, &self.own);
+        if *self.occupied != occupied {
+            self.occupied = Arc::new(occupied);
+        }
         routes.retain(|r| uplinks.contains(&r.index) && !is_link_local(r));
         if self.routes.as_ref().is_some_and(|before| *before != routes) {
             self.routes_changed += 1;
@@ -325,6 +338,7 @@ impl Reader {
             routes_changed: self.routes_changed,
             resumed: self.resumed,
             disturbed: self.disturbed,
+            occupied: Arc::clone(&self.occupied),
         })
     }
 
