@@ -171,7 +171,7 @@ pub enum ModeCommand {
 /// Arguments of `mode redundant`.
 #[derive(Debug, Args)]
 pub struct RedundantArgs {
-    /// Only for this peer; otherwise for all, and for those to come
+    /// Only for this peer; otherwise for all without a choice of their own, and for those to come
     #[arg(long)]
     pub peer: Option<String>,
     /// Only small datagrams, as calls and shells send them; bulk goes over one path
@@ -185,7 +185,7 @@ pub struct RedundantArgs {
 /// Arguments of `mode bonded`.
 #[derive(Debug, Args)]
 pub struct BondedArgs {
-    /// Only for this peer; otherwise for all, and for those to come
+    /// Only for this peer; otherwise for all without a choice of their own, and for those to come
     #[arg(long)]
     pub peer: Option<String>,
     /// Metered paths take part, too
@@ -197,20 +197,23 @@ pub struct BondedArgs {
 #[derive(Debug, Args)]
 pub struct PinArgs {
     /// Interfaces (wlan0), kinds (wifi, cellular, ethernet) or networks (network:Train), the most wanted first
-    #[arg(value_name = "IFACE", required = true, num_args = 1..=16)]
+    #[arg(value_name = "IFACE", required_unless_present = "follow", num_args = 1..=16)]
     pub interfaces: Vec<String>,
-    /// Only for this peer; otherwise for all, and for those to come
+    /// Only for this peer; otherwise for all without a choice of their own, and for those to come
     #[arg(long)]
     pub peer: Option<String>,
     /// Rather no traffic than traffic over anything else
     #[arg(long)]
     pub only: bool,
+    /// Instead: let the peer, or without `--peer` every peer, follow the choice for all again
+    #[arg(long, conflicts_with_all = ["interfaces", "only"])]
+    pub follow: bool,
 }
 
 /// Arguments of `unpin`.
 #[derive(Debug, Args)]
 pub struct UnpinArgs {
-    /// Only for this peer; otherwise for all, and for those to come
+    /// Only for this peer; otherwise for all without a choice of their own, and for those to come
     #[arg(long)]
     pub peer: Option<String>,
 }

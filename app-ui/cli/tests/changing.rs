@@ -5,7 +5,9 @@ mod common;
 use std::path::Path;
 
 use common::{Ran, Stage, command, status};
-use mast_control::{Access, Invite, PeerAdd, PeerFile, PeerRemove, PolicyMode, PolicySet, Request};
+use mast_control::{
+    Access, Invite, PeerAdd, PeerFile, PeerRemove, PeerState, PolicyClear, PolicyMode, PolicySet, Request,
+};
 
 fn run(socket: &Path, words: &[&str]) -> Ran {
     Ran::of(command(socket, words).output().expect("the program runs"))
@@ -34,6 +36,29 @@ fn pin_and_unpin() {
         policy(None, PolicyMode::Auto, &[], true),
     ];
     assert_eq!(stage.asked(), expected);
+}
+
+#[test]
+fn who_has_a_choice_of_its_own_keeps_it_and_can_follow_again() {
+    let mut two = status();
+    let mut office = common::peer("office", PeerState::Connected);
+    (office.own_policy, office.policy.mode) = (true, PolicyMode::Pin);
+    office.policy.pin = vec!["wwan0".into()];
+    two.peers.push(office);
+    let stage = Stage::new(two);
+    let ran = stage.run(&["pin", "wifi"]);
+    assert!(ran.out.contains("office keeps its own choice (only wwan0)"), "{}", ran.out);
+    assert!(ran.out.contains("`mast pin --follow --peer office`"), "{}", ran.out);
+    let ran = stage.run(&["pin", "--follow", "--peer", "office"]);
+    assert!(ran.out.starts_with("Traffic with office follows the choice for all again"), "{}", ran.out);
+    assert_eq!(stage.run(&["mode", "pin", "--follow"]).code, 0);
+    let clear = || Request::PolicyClear(PolicyClear { peer: "office".into() });
+    assert_eq!(stage.asked()[1..], [clear(), clear()], "only who has a choice of its own");
+    let shown = stage.run(&["status"]).out;
+    assert!(shown.contains("policy: only wwan0, its own"), "{shown}");
+    for wrong in [&["pin", "--follow", "wifi"][..], &["pin", "--follow", "--only"]] {
+        assert_eq!(stage.run(wrong).code, 2, "{wrong:?}");
+    }
 }
 
 #[test]

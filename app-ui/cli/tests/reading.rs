@@ -6,7 +6,10 @@ use std::io::{BufRead, BufReader};
 use std::process::Stdio;
 
 use common::{Stage, moved, peer, status};
-use mast_control::{Access, PathState, PathStatus, PeerState, PolicyMode, PolicyStatus, Status, Verdict};
+use mast_control::layers::{self, Facts};
+use mast_control::{
+    Access, Part, PathState, PathStatus, PeerState, PolicyMode, PolicyStatus, Status, Verdict, part,
+};
 
 #[test]
 fn status_begins_with_one_honest_sentence() {
@@ -174,6 +177,47 @@ fn none_and_several_peers() {
     let ran = Stage::new(several).run(&["status"]);
     assert!(ran.out.starts_with("Connected to 1 of 2 peers; not to work.\n"), "{}", ran.out);
     assert!(ran.out.contains("12:04:31 home: wifi → cell: went silent"), "{}", ran.out);
+}
+
+#[test]
+fn off_and_paused_differ() {
+    let off = Status { up: false, ..status() };
+    let paused = Status { paused_until: Some("2026-01-01T13:04:00Z".into()), ..off.clone() };
+    assert!(Stage::new(off).run(&["status"]).out.starts_with("MAST is down"));
+    let ran = Stage::new(paused).run(&["status"]);
+    assert!(ran.out.starts_with("MAST is paused until 2026-01-01 13:04 UTC"), "{}", ran.out);
+}
+
+#[test]
+fn what_is_known_of_the_layers_is_listed_while_a_peer_does_not_answer() {
+    let mut silent = status();
+    silent.peers = vec![peer("home", PeerState::Unreachable)];
+    layers::fill(&mut silent, &Facts::default());
+    let stage = Stage::new(silent);
+    let ran = stage.run(&["status"]);
+    let line = |layer: &str| ran.out.lines().find(|l| l.starts_with(layer)).unwrap_or_default().to_owned();
+    assert!(line("Link").contains("ok"), "{}", ran.out);
+    assert!(line("UDP").contains("not known"), "{}", ran.out);
+    assert!(line("Peer").contains("BAD") && line("Peer").contains("it does not answer"), "{}", ran.out);
+    let json = stage.run(&["status", "--json"]).json();
+    assert_eq!(json["layers"][0]["code"], "connected");
+    assert!(!Stage::new(status()).run(&["status"]).out.contains("LAYER"), "all is well");
+}
+
+#[test]
+fn who_takes_part_is_named_with_who_does_not_and_why() {
+    let mut told = status();
+    told.peers[0].paths[0].part = Part::Carries;
+    told.peers[0].paths[1].part = Part::Metered;
+    told.peers[0].uplinks = part::of_uplinks(&told.interfaces, &told.peers[0].paths);
+    for words in [&["status"][..], &["mode"]] {
+        let ran = Stage::new(told.clone()).run(words);
+        assert!(
+            ran.out.contains("auto: Wi-Fi ‘Tr[31main’ carries. Left out: wwan0: metered."),
+            "{}",
+            ran.out
+        );
+    }
 }
 
 #[test]

@@ -16,8 +16,8 @@ use crate::event::Event;
 use crate::native;
 use crate::report::{DoctorReport, DrillProgress, DrillReport};
 use crate::request::{
-    CheckPaths, Drill, Hello, Invite, PeerAdd, PeerNamed, PeerRemove, PeerSet, PolicySet, Request,
-    SettingsSet,
+    CheckPaths, Drill, Hello, Invite, PeerAdd, PeerNamed, PeerRemove, PeerSet, PolicyClear, PolicySet,
+    Request, SettingsSet,
 };
 use crate::response::{HelloReply, Invited, Notice, PeerAdded, PeerView};
 use crate::status::Status;
@@ -239,6 +239,14 @@ impl Client {
     /// As [`Client::call`].
     pub async fn policy_set(&mut self, policy: PolicySet) -> Result<(), ClientError> {
         self.done(&Request::PolicySet(policy)).await
+    }
+
+    /// Lets a peer follow the policy of all again.
+    ///
+    /// # Errors
+    /// As [`Client::call`].
+    pub async fn policy_clear(&mut self, peer: &str) -> Result<(), ClientError> {
+        self.done(&Request::PolicyClear(PolicyClear { peer: peer.to_owned() })).await
     }
 
     /// Changes settings.

@@ -6,6 +6,7 @@ use crate::{timestamp, words};
 
 /// Something that happened to a peer's context, or to the service.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "ts", derive(ts_rs::TS))]
 pub struct Event {
     /// When, as [`timestamp`] writes it.
     pub time: String,
@@ -22,9 +23,11 @@ pub struct Event {
     pub to: Option<String>,
     /// The path that carried traffic before.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "ts", ts(optional))]
     pub from_path: Option<Ends>,
     /// The path that carries traffic now.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "ts", ts(optional))]
     pub to_path: Option<Ends>,
     /// [`Event::what`] in English, for readers that do not know the code, in words that continue "wifi …": "went
     /// silent". Only [`What::Other`] says more by it than by its code.
@@ -35,6 +38,7 @@ pub struct Event {
     /// How many sessions of this host went over from the one interface to the other: open TCP connections and
     /// connected UDP sockets.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "ts", ts(optional))]
     pub sessions: Option<u64>,
 }
 
@@ -73,9 +77,11 @@ impl Event {
 
 /// The addresses at the two ends of a path.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "ts", derive(ts_rs::TS))]
 pub struct Ends {
     /// The local address; none where it is not known any more.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "ts", ts(optional))]
     pub local: Option<String>,
     /// The remote address and port.
     pub remote: String,
@@ -84,6 +90,7 @@ pub struct Ends {
 /// What happened. The first thirteen say why data moved.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(tag = "code", rename_all = "kebab-case")]
+#[cfg_attr(feature = "ts", derive(ts_rs::TS))]
 pub enum What {
     /// The interface, or its carrier, is gone.
     LinkDown,
@@ -206,6 +213,7 @@ pub enum What {
 /// Why a socket cannot be had.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
+#[cfg_attr(feature = "ts", derive(ts_rs::TS))]
 pub enum SocketCause {
     /// Another program has the port.
     InUse,

@@ -36,8 +36,10 @@ mod client;
 mod connection;
 mod error;
 mod event;
+pub mod layers;
 mod native;
 mod note;
+pub mod part;
 mod report;
 mod request;
 mod response;
@@ -52,8 +54,10 @@ pub use access::{Access, Caller, GROUP};
 pub use client::{Client, ClientError, Subscription};
 pub use error::{ControlError, ErrorCode, InviteProblem, Mismatch, Side, Why};
 pub use event::{Ends, Event, SocketCause, What};
+pub use layers::{Evidence, LayerState, LayerStatus};
 pub use native::{Living, Socket, living, remove_stale_socket};
 pub use note::{Note, Noted};
+pub use part::{Part, UplinkPart};
 pub use report::{Check, DoctorReport, DrillProgress, DrillReport, DrillStep, Finding, Verdict};
 pub use request::{
     BudgetSet, CheckPaths, Drill, Hello, InterfaceSet, Invite, KeyUnlock, Metered, Pause, PeerAdd, PeerFile,
@@ -65,9 +69,9 @@ pub use response::{
 };
 pub use server::{Notices, Server, ServerError, ServerOptions, Service};
 pub use status::{
-    AtStart, Eids, Fitness, InterfaceKind, InterfaceStatus, KeyPlace, Layer, LeftOut, LeftOutWhy, PathState,
-    PathStatus, PeerKind, PeerState, PeerStatus, PolicyMode, PolicyStatus, Settings, Status, Trouble,
-    TroubleCause, Via,
+    Ailment, AtStart, Eids, Fitness, InterfaceKind, InterfaceStatus, KeyPlace, Layer, LeftOut, LeftOutWhy,
+    PathState, PathStatus, PeerKind, PeerState, PeerStatus, PolicyMode, PolicyStatus, Settings, Status,
+    Trouble, TroubleCause, Via,
 };
 
 /// Where the service listens unless told otherwise.

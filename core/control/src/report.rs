@@ -5,7 +5,8 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 use crate::event::lenient;
-use crate::status::{PeerKind, PeerState};
+use crate::layers::{Evidence, LayerState, LayerStatus};
+use crate::status::{Layer, PeerKind, PeerState};
 use crate::words;
 
 /// What `doctor` found.
@@ -143,6 +144,15 @@ pub enum Finding {
     },
     /// The clock goes forward.
     ClockFine,
+    /// How a layer stands, of one interface or one peer; [`Check::name`] says of which.
+    Layer {
+        /// Which layer.
+        layer: Layer,
+        /// How it stands.
+        state: LayerState,
+        /// By what that is known.
+        evidence: Evidence,
+    },
     /// How it stands with a peer.
     Peer {
         /// Its name.
@@ -164,12 +174,19 @@ pub enum Finding {
     Other,
 }
 
+impl From<&LayerStatus> for Finding {
+    fn from(layer: &LayerStatus) -> Self {
+        Self::Layer { layer: layer.layer, state: layer.state, evidence: layer.evidence.clone() }
+    }
+}
+
 impl Finding {
     fn is_well(&self) -> bool {
         match self {
             Self::Up { .. } | Self::Uplinks { .. } | Self::Saved | Self::ClockFine | Self::Other => true,
             Self::AnswersArrive { .. } | Self::BatchesLost { .. } | Self::Strangers { .. } => true,
             Self::AnswersDropped { .. } | Self::NothingLeaves { .. } | Self::SilentUplink { .. } => false,
+            Self::Layer { state, .. } => *state != LayerState::Bad,
             Self::Peer { state, unwanted, .. } => *unwanted || *state == PeerState::Connected,
             Self::Down | Self::NoInterface | Self::Unconnected { .. } => false,
             Self::Forbidden { .. } | Self::Unsaved { .. } | Self::ClockYears | Self::ClockBack { .. } => {
@@ -181,6 +198,7 @@ impl Finding {
 
 /// How far a drill is.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "ts", derive(ts_rs::TS))]
 pub struct DrillProgress {
     /// The same in English: "silencing wlan0".
     pub message: String,
@@ -189,11 +207,13 @@ pub struct DrillProgress {
     pub links: u32,
     /// The step that just ended, if one did.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "ts", ts(optional))]
     pub step: Option<DrillStep>,
 }
 
 /// One link was silenced on purpose, with all its paths.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "ts", derive(ts_rs::TS))]
 pub struct DrillStep {
     /// The number of the first path of the link that was silenced.
     pub path: u32,
@@ -216,6 +236,7 @@ pub struct DrillStep {
 
 /// What a drill showed.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "ts", derive(ts_rs::TS))]
 pub struct DrillReport {
     /// What happened to each path.
     pub steps: Vec<DrillStep>,
@@ -258,6 +279,7 @@ impl DrillReport {
 /// Whether traffic survived a drill.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
+#[cfg_attr(feature = "ts", derive(ts_rs::TS))]
 pub enum Verdict {
     /// Every path could be lost without harm.
     Passed,

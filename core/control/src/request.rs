@@ -234,6 +234,7 @@ pub struct InterfaceSet {
 /// What the user says of an interface's cost.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
+#[cfg_attr(feature = "ts", derive(ts_rs::TS))]
 pub enum Metered {
     /// It costs.
     Yes,

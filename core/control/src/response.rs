@@ -88,6 +88,7 @@ pub struct UsageReport {
 
 /// What an uplink carried. An uplink is a network where its name is known, else an interface.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "ts", derive(ts_rs::TS))]
 pub struct UplinkUsage {
     /// `network:NAME`, or the interface's name. It may come from the network: do not trust it.
     pub uplink: String,
@@ -106,6 +107,7 @@ pub struct UplinkUsage {
 
 /// A month of an uplink, in bytes on the wire with the headers of UDP and IP.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[cfg_attr(feature = "ts", derive(ts_rs::TS))]
 pub struct MonthUsage {
     /// Year and month of local time, `2026-11`.
     pub month: String,
@@ -128,6 +130,7 @@ pub struct Story {
 
 /// Round trips of the last hour.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+#[cfg_attr(feature = "ts", derive(ts_rs::TS))]
 pub struct History {
     /// Between two samples of a path, in milliseconds, while the service is up.
     pub interval_ms: u64,
@@ -137,6 +140,7 @@ pub struct History {
 
 /// Round trips of a path.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "ts", derive(ts_rs::TS))]
 pub struct PathHistory {
     /// The peer's name.
     pub peer: String,
@@ -153,6 +157,7 @@ pub struct PathHistory {
 
 /// A path at one moment.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "ts", derive(ts_rs::TS))]
 pub struct Sample {
     /// Milliseconds since 1970.
     pub at_ms: u64,

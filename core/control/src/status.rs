@@ -3,12 +3,15 @@
 use serde::{Deserialize, Serialize};
 
 use crate::event::{Event, lenient};
+use crate::layers::LayerStatus;
+use crate::part::{Part, UplinkPart};
 #[cfg(doc)]
 use crate::timestamp;
 use crate::words;
 
 /// Everything that an interface shows, at one moment.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+#[cfg_attr(feature = "ts", derive(ts_rs::TS))]
 pub struct Status {
     /// Whether the service carries traffic: the virtual interface exists.
     pub up: bool,
@@ -23,6 +26,7 @@ pub struct Status {
     pub interfaces: Vec<InterfaceStatus>,
     /// The interfaces that are up and have an address, and are not used.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[cfg_attr(feature = "ts", ts(optional, as = "Option<_>"))]
     pub left_out: Vec<LeftOut>,
     /// The peers, in the order in which they were added.
     #[serde(default)]
@@ -38,10 +42,19 @@ pub struct Status {
     pub trouble: Option<Trouble>,
     /// Why something that was changed is in effect and not on the disk: a restart forgets it. None while all is kept.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "ts", ts(optional))]
     pub unkept: Option<String>,
     /// What the system refuses of addresses, routes and protection, or other programs keep taking away, in English.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[cfg_attr(feature = "ts", ts(optional, as = "Option<_>"))]
     pub refused: Vec<String>,
+    /// The layers between this machine and its peers, the lowest first: what is known of each, and by what. None
+    /// while nothing is tried.
+    #[serde(default)]
+    pub layers: Vec<LayerStatus>,
+    /// The policy of all, which peers without one of their own follow.
+    #[serde(default)]
+    pub policy: Option<PolicyStatus>,
     /// What the user chose.
     #[serde(default)]
     pub settings: Settings,
@@ -52,6 +65,7 @@ pub struct Status {
 
 /// The lowest layer that fails, and what it looks like.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "ts", derive(ts_rs::TS))]
 pub struct Trouble {
     /// Which layer.
     pub layer: Layer,
@@ -69,10 +83,9 @@ impl Trouble {
         let layer = match cause {
             TroubleCause::NoInterface | TroubleCause::Excluded { .. } => Layer::Link,
             TroubleCause::NameUnknown { .. } => Layer::Dns,
-            TroubleCause::Forbidden => Layer::Link,
             TroubleCause::NoAnswer => Layer::Peer,
             TroubleCause::Portal => Layer::Portal,
-            TroubleCause::KeyLocked => Layer::Service,
+            TroubleCause::KeyLocked | TroubleCause::Forbidden => Layer::Service,
             TroubleCause::Other => Layer::Unknown,
         };
         Self { layer, detail: words::trouble(&cause), cause }
@@ -82,6 +95,7 @@ impl Trouble {
 /// What keeps the peers from answering.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(tag = "code", rename_all = "kebab-case")]
+#[cfg_attr(feature = "ts", derive(ts_rs::TS))]
 pub enum TroubleCause {
     /// No interface is connected.
     NoInterface,
@@ -111,6 +125,7 @@ pub enum TroubleCause {
 
 /// What the user chose once, for good.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[cfg_attr(feature = "ts", derive(ts_rs::TS))]
 pub struct Settings {
     /// What the tunnel does when the service starts.
     #[serde(default)]
@@ -123,6 +138,7 @@ pub struct Settings {
 
 /// A local interface.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "ts", derive(ts_rs::TS))]
 pub struct InterfaceStatus {
     /// Its name, such as `wlan0`.
     pub name: String,
@@ -146,10 +162,20 @@ pub struct InterfaceStatus {
     /// Whether the user said never to use it.
     #[serde(default)]
     pub excluded: bool,
+    /// Whether its radio is weak now.
+    #[serde(default)]
+    pub weak: bool,
+    /// Whether it has carried all of this month's budget.
+    #[serde(default)]
+    pub spent: bool,
+    /// Its layers, the lowest first.
+    #[serde(default)]
+    pub layers: Vec<LayerStatus>,
 }
 
 /// An interface that is not used.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "ts", derive(ts_rs::TS))]
 pub struct LeftOut {
     /// Its name.
     pub name: String,
@@ -160,6 +186,7 @@ pub struct LeftOut {
 /// Why an interface is not used.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
+#[cfg_attr(feature = "ts", derive(ts_rs::TS))]
 pub enum LeftOutWhy {
     /// The configuration says so.
     Ignored,
@@ -176,6 +203,7 @@ pub enum LeftOutWhy {
 
 /// A peer and the context with it.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "ts", derive(ts_rs::TS))]
 pub struct PeerStatus {
     /// The name under which this host knows the peer.
     pub name: String,
@@ -212,7 +240,14 @@ pub struct PeerStatus {
     pub modes: Vec<PolicyMode>,
     /// What of its addresses and routes is not set on this machine as it should be, in English.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[cfg_attr(feature = "ts", ts(optional, as = "Option<_>"))]
     pub troubles: Vec<String>,
+    /// What each interface has to do with its data now.
+    #[serde(default)]
+    pub uplinks: Vec<UplinkPart>,
+    /// Its own layers, the lowest first.
+    #[serde(default)]
+    pub layers: Vec<LayerStatus>,
 }
 
 impl PeerState {
@@ -224,6 +259,7 @@ impl PeerState {
 
 /// The endpoint identifiers that two peers agreed on: what transports bind to.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[cfg_attr(feature = "ts", derive(ts_rs::TS))]
 pub struct Eids {
     /// This end's, IPv4.
     #[serde(default)]
@@ -241,6 +277,7 @@ pub struct Eids {
 
 /// The policy of a context.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[cfg_attr(feature = "ts", derive(ts_rs::TS))]
 pub struct PolicyStatus {
     /// Who chooses.
     pub mode: PolicyMode,
@@ -260,6 +297,7 @@ pub struct PolicyStatus {
 
 /// A local interface and a remote address.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "ts", derive(ts_rs::TS))]
 pub struct PathStatus {
     /// Its number within the context.
     pub id: u32,
@@ -274,6 +312,7 @@ pub struct PathStatus {
     pub via: Via,
     /// The peer's own number for the link that the remote address is on, where it tells one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "ts", ts(optional))]
     pub peer_link: Option<u8>,
     /// What is known of it.
     pub state: PathState,
@@ -281,7 +320,18 @@ pub struct PathStatus {
     pub active: bool,
     /// How fit it is to carry data, where it works.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "ts", ts(optional))]
     pub fitness: Option<Fitness>,
+    /// What is wrong with it, where it works and is not fit.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "ts", ts(optional))]
+    pub ailment: Option<Ailment>,
+    /// Whether it takes part in carrying data now, or why it does not.
+    #[serde(default)]
+    pub part: Part,
+    /// Milliseconds since the peer last answered over it; none if never.
+    #[serde(default)]
+    pub answered_ms: Option<u64>,
     /// Smoothed round-trip time in milliseconds, once measured.
     #[serde(default)]
     pub srtt_ms: Option<f64>,
@@ -299,12 +349,28 @@ pub struct PathStatus {
     pub tx_bytes: u64,
 }
 
+/// What is wrong with a path that works.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[cfg_attr(feature = "ts", derive(ts_rs::TS))]
+pub struct Ailment {
+    /// Of a hundred datagrams so many do not arrive.
+    #[serde(default)]
+    pub lost_percent: u8,
+    /// By how many milliseconds its round trip is longer than it can be.
+    #[serde(default)]
+    pub late_ms: u16,
+    /// Nothing comes through for moments.
+    #[serde(default)]
+    pub stalled: bool,
+}
+
 /// Gives an enumeration of words its text form and its reading.
 macro_rules! words {
     ($(#[$meta:meta])* $name:ident { $($(#[$vmeta:meta])* $variant:ident = $word:literal,)+ } else $other:ident = $other_word:literal) => {
         $(#[$meta])*
         #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
         #[serde(rename_all = "lowercase")]
+        #[cfg_attr(feature = "ts", derive(ts_rs::TS))]
         pub enum $name {
             $($(#[$vmeta])* $variant,)+
             /// Anything else, such as a word of a newer service.
@@ -347,6 +413,8 @@ words! {
     Layer {
         /// No interface is usable.
         Link = "link",
+        /// An interface has no address.
+        Address = "address",
         /// The network wants a login first.
         Portal = "portal",
         /// Names cannot be looked up.

@@ -9,6 +9,12 @@ pub fn now() -> String {
     rfc3339(SystemTime::now())
 }
 
+/// So many milliseconds ago, to the millisecond.
+pub fn ago(ms: u64) -> String {
+    let then = SystemTime::now().checked_sub(std::time::Duration::from_millis(ms));
+    rfc3339(then.unwrap_or(SystemTime::UNIX_EPOCH))
+}
+
 /// A point in time, to the millisecond. One that no calendar reaches becomes the epoch.
 pub fn rfc3339(time: SystemTime) -> String {
     let time = Timestamp::try_from(time).unwrap_or(Timestamp::UNIX_EPOCH);

@@ -6,7 +6,7 @@ use std::time::{Duration, SystemTime};
 
 use mast_proto::wire::EidPair;
 use mast_proto::{
-    EidPool, Fitness, Interface, PathState, PeerKind, PeerLink, PeerState, Policy, Reason, Via,
+    Ailment, EidPool, Fitness, Interface, PathState, PeerKind, PeerLink, PeerState, Policy, Reason, Via,
 };
 
 pub use crate::addresses::Addresses;
@@ -205,6 +205,8 @@ pub struct Snapshot {
     pub forbidden: Option<Duration>,
     /// What is not set on the host as it should be, in words.
     pub refused: Vec<String>,
+    /// The policy of all, which peers without one of their own follow.
+    pub policy: Policy,
 }
 
 /// Why an interface is not used.
@@ -289,6 +291,12 @@ pub struct PathSnapshot {
     pub active: bool,
     /// How fit it is to carry data.
     pub fitness: Fitness,
+    /// What is wrong with it, where it works and is not fit.
+    pub ailment: Option<Ailment>,
+    /// Whether it takes part in carrying data now, by the policy, or why it does not, in a word.
+    pub part: &'static str,
+    /// How long ago the peer last answered over it.
+    pub answered: Option<Duration>,
     /// Smoothed round trip.
     pub srtt: Option<Duration>,
     /// Share of datagrams lost, from 0 to 1.

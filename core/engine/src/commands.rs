@@ -106,6 +106,7 @@ impl<P: Platform> Engine<P> {
             left_out: self.uplinks.left_out().to_vec(),
             forbidden: self.net.counters.ago(Instant::now(), "send_not_permitted"),
             refused: self.upkeep.troubles(),
+            policy: self.settings.policy.clone(),
         }
     }
 
@@ -402,21 +403,20 @@ impl<P: Platform> Engine<P> {
             self.settings.policy = policy.clone().unwrap_or_default();
             self.tell_change(Change::Policy(self.settings.policy.clone()));
         }
-        let own = policy.filter(|_| one.is_some());
-        let mut changes = Vec::new();
         let under = self.settings.policy.clone();
-        let set = |peer: &mut Peer| {
-            if peer.config.policy != own {
-                peer.config.policy = own.clone();
-                changes.push(Change::Peer(peer.config.clone()));
+        let Some(id) = one else {
+            // Whoever has a policy of its own keeps it: what was chosen for one peer is not lost by a choice for all.
+            for peer in self.peers.touch_all().filter(|peer| peer.config.policy.is_none()) {
+                peer.context.set_policy(now, peer.config.policy_under(&under));
             }
-            peer.context.set_policy(now, peer.config.policy_under(&under));
+            return Ok(());
         };
-        match one {
-            Some(id) => self.peers.touch(id).into_iter().for_each(set),
-            None => self.peers.touch_all().for_each(set),
-        }
-        for change in changes {
+        let Some(peer) = self.peers.touch(id) else { return Ok(()) };
+        let changed = peer.config.policy != policy;
+        peer.config.policy = policy;
+        peer.context.set_policy(now, peer.config.policy_under(&under));
+        let change = Change::Peer(peer.config.clone());
+        if changed {
             self.tell_change(change);
         }
         Ok(())

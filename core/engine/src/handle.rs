@@ -207,8 +207,8 @@ impl EngineHandle {
         self.ask(|reply| Command::Spend(uplinks, reply)).await
     }
 
-    /// Sets the policy of a peer, or of all: then none keeps one of its own. Where that of all uses several paths
-    /// at once, plain WireGuard peers follow [`Policy::Auto`].
+    /// Sets the policy of a peer, or of all: peers with one of their own keep it, until [`EngineHandle::clear_policy`].
+    /// Where that of all uses several paths at once, plain WireGuard peers follow [`Policy::Auto`].
     ///
     /// # Errors
     /// When there is no such peer, it is a plain WireGuard peer and the policy uses several paths at once, or the

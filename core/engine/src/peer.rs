@@ -111,7 +111,7 @@ impl Peer {
         names: &Names,
         (troubles, partial): (Vec<String>, bool),
     ) -> PeerSnapshot {
-        let paths = self.context.paths().map(|path| PathSnapshot {
+        let paths = self.context.paths().zip(self.context.parts()).map(|(path, part)| PathSnapshot {
             id: path.id.0,
             interface: names.of(path.key.interface),
             local: path.key.local,
@@ -121,6 +121,9 @@ impl Peer {
             state: path.state,
             active: path.active,
             fitness: path.fitness,
+            ailment: part.ailment,
+            part: part.part.as_str(),
+            answered: part.answered.map(|at| now.saturating_duration_since(at)),
             srtt: path.srtt,
             loss: path.loss,
             mtu: path.mtu,

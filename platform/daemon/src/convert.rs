@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use mast_control::{
     ControlError, Eids, Ends, Event, Fitness, InterfaceKind, InterfaceStatus, InviteProblem, LeftOut,
-    LeftOutWhy, PathState, PathStatus, PeerKind, PeerState, PeerStatus, PolicyMode, PolicyStatus,
-    SocketCause, Status, Via, What, Why, timestamp,
+    LeftOutWhy, Part, PathState, PathStatus, PeerKind, PeerState, PeerStatus, PolicyMode, PolicyStatus,
+    SocketCause, Status, Via, What, Why, part, timestamp,
 };
 use mast_engine::api::{
     self, EngineError, Happening, InterfaceChoice, PathSnapshot, PeerSnapshot, PlainPeer, Snapshot,
@@ -25,16 +25,23 @@ pub(crate) fn millis(span: Duration) -> f64 {
 
 /// Everything at one moment.
 pub(crate) fn status(snapshot: Snapshot, version: &str, events: Vec<Event>) -> Status {
+    let interfaces: Vec<_> =
+        snapshot.interfaces.into_iter().map(|(i, choice)| interface(i, choice)).collect();
+    let mut peers: Vec<_> = snapshot.peers.into_iter().map(peer).collect();
+    for peer in &mut peers {
+        peer.uplinks = part::of_uplinks(&interfaces, &peer.paths);
+    }
     Status {
         up: snapshot.up,
         name: snapshot.name,
         version: version.to_owned(),
         public_key: key_text(&snapshot.public_key),
-        interfaces: snapshot.interfaces.into_iter().map(|(i, choice)| interface(i, choice)).collect(),
+        interfaces,
+        peers,
         left_out: snapshot.left_out.into_iter().map(left_out).collect(),
-        peers: snapshot.peers.into_iter().map(peer).collect(),
         refused: snapshot.refused,
         events,
+        policy: Some(policy(&snapshot.policy)),
         ..Status::default()
     }
 }
@@ -71,6 +78,9 @@ pub(crate) fn interface(interface: mast_proto::Interface, choice: InterfaceChoic
         usable: interface.usable,
         metered_by_hand: choice.metered,
         excluded: choice.excluded,
+        weak: interface.outlook.weak,
+        spent: interface.outlook.spent,
+        layers: Vec::new(),
     }
 }
 
@@ -119,6 +129,8 @@ pub(crate) fn peer(peer: PeerSnapshot) -> PeerStatus {
         tx_bytes: peer.tx_bytes,
         last_heard_ms: peer.last_heard.map(|ago| u64::try_from(ago.as_millis()).unwrap_or(u64::MAX)),
         paths: peer.paths.into_iter().map(path).collect(),
+        uplinks: Vec::new(),
+        layers: Vec::new(),
     }
 }
 
@@ -165,6 +177,13 @@ fn path(path: PathSnapshot) -> PathStatus {
             mast_proto::Fitness::Strained => Fitness::Strained,
             mast_proto::Fitness::Unfit => Fitness::Unfit,
         }),
+        ailment: path.ailment.map(|Ailment { lost, late, stalled }| mast_control::Ailment {
+            lost_percent: lost,
+            late_ms: late,
+            stalled,
+        }),
+        part: Part::of(path.part),
+        answered_ms: path.answered.map(|ago| u64::try_from(ago.as_millis()).unwrap_or(u64::MAX)),
         srtt_ms: path.srtt.map(millis),
         loss: path.loss,
         mtu: u16::try_from(path.mtu).unwrap_or(u16::MAX),
@@ -383,6 +402,9 @@ mod tests {
                     via: mast_proto::Via::Direct,
                     peer_link: PeerLink::Number(2),
                     state: mast_proto::PathState::Suspect,
+                    ailment: None,
+                    part: "silent",
+                    answered: Some(Duration::from_millis(700)),
                     active: true,
                     fitness: mast_proto::Fitness::Unfit,
                     srtt: Some(Duration::from_nanos(40_250_499)),
@@ -394,6 +416,7 @@ mod tests {
             }],
             counters: vec![],
             forbidden: None,
+            policy: Policy::Auto,
         }
     }
 

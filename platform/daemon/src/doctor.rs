@@ -7,7 +7,8 @@ use std::path::Path;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use mast_control::aside::Aside;
-use mast_control::{Check, ControlError, DoctorReport, Finding, PeerState};
+use mast_control::layers::{self, Facts};
+use mast_control::{Check, ControlError, DoctorReport, Finding, Layer, LayerStatus, PeerState};
 use mast_engine::api::{PeerSnapshot, Snapshot};
 use mast_engine::surroundings::Surroundings;
 
@@ -66,6 +67,7 @@ pub(crate) async fn report(daemon: &Daemon) -> Result<DoctorReport, ControlError
             Check::told("clock", false, why)
         }
     });
+    checks.extend(layers(&snapshot, daemon));
     checks.extend(snapshot.peers.into_iter().map(|p| peer(p, snapshot.up)));
     let counters = snapshot.counters.into_iter().map(|(name, count)| (name.to_owned(), count)).collect();
     Ok(DoctorReport { checks, counters })
@@ -97,6 +99,25 @@ fn host(snapshot: &Snapshot) -> Vec<Check> {
         return Vec::from_iter(snapshot.up.then(|| Check::told(NAME, true, "set, and in force")));
     }
     snapshot.refused.iter().map(|text| Check::told(NAME, false, text)).collect()
+}
+
+/// What is known of UDP over each interface that is used, and of the peers' names.
+fn layers(snapshot: &Snapshot, daemon: &Daemon) -> Vec<Check> {
+    if !snapshot.up || snapshot.peers.is_empty() {
+        return Vec::new();
+    }
+    let mut status = convert::status(snapshot.clone(), "", Vec::new());
+    layers::fill(&mut status, &Facts { names: daemon.store().names(), ..Facts::default() });
+    let of = |name: String, layers: &[LayerStatus], wanted: Layer| {
+        layers.iter().find(|l| l.layer == wanted).map(|layer| Check::new(name, Finding::from(layer)))
+    };
+    let used = status.interfaces.iter().filter(|i| i.usable && !i.excluded);
+    let uplinks = used
+        .filter_map(|i| of(format!("uplink {}", i.name), &i.layers, Layer::Nat))
+        // One that fails is looked into, and told, with what may be the reason.
+        .filter(|check| check.ok);
+    let names = status.peers.iter().filter_map(|p| of(format!("name of {}", p.name), &p.layers, Layer::Dns));
+    uplinks.chain(names).collect()
 }
 
 /// Whether a rule of this host forbade lately to send.

@@ -22,7 +22,6 @@ mod resolve;
 mod run;
 mod service;
 pub mod store;
-pub mod trouble;
 mod usage;
 mod wgquick;
 

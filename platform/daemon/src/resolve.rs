@@ -180,6 +180,7 @@ async fn attend(daemon: &Daemon, watches: &mut Watches, key: PublicKey, answers:
             None => failed = true,
         }
     }
+    daemon.store().note_look_up(key, !failed);
     let found = Found::of(watch.names().filter_map(|name| Some((name, watch.found.get(name)?.as_slice()))));
     let pause = if failed && found.addresses.is_empty() {
         let pause = watch.pause;

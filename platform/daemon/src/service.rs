@@ -5,6 +5,8 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
+use mast_control::layers::{self, Facts};
+use mast_control::part;
 use mast_control::{
     BudgetSet, Caller, ControlError, Drill, DrillProgress, DrillReport, DrillStep, Eids, InterfaceSet,
     Invite, Invited, KeyPlace, KeyUnlock, Logs, Metered, Note, Noted, Notices, PeerAdd, PeerAdded, PeerFile,
@@ -23,7 +25,7 @@ use crate::convert::{self, millis, refusal};
 use crate::daemon::{Daemon, EVENTS};
 use crate::endpoint::Endpoint;
 use crate::keeper::{DISK, HASTE, PATIENCE};
-use crate::{VERSION, doctor, log_ring, notation, resolve, trouble, wgquick};
+use crate::{VERSION, doctor, log_ring, notation, resolve, wgquick};
 
 /// How long whoever adds a peer waits for its name to be looked up; after that it goes on in the background.
 const LOOK_UP: Duration = Duration::from_secs(3);
@@ -142,7 +144,7 @@ impl MastService {
         status.settings.at_start = store.at_start();
         status.settings.leak_protection = store.leak_protection();
         status.unkept = self.0.unsaved();
-        status.trouble = trouble::of(&status, &store.unknown_hosts(), forbidden);
+        layers::fill(&mut status, &Facts { forbidden, names: store.names(), ..Facts::default() });
         Ok(status.into())
     }
 
@@ -150,7 +152,15 @@ impl MastService {
         let peer = self.0.engine.peer(name).await.map_err(refusal)?;
         let outline = self.0.engine.outline().await.map_err(refusal)?;
         let interfaces = outline.interfaces.into_iter().map(|(i, choice)| convert::interface(i, choice));
-        let view = PeerView { up: outline.up, peer: convert::peer(peer), interfaces: interfaces.collect() };
+        let mut interfaces: Vec<_> = interfaces.collect();
+        let mut peer = convert::peer(peer);
+        let facts = Facts { names: self.0.store().names(), ..Facts::default() };
+        peer.layers = layers::of_peer(&peer, &facts);
+        peer.uplinks = part::of_uplinks(&interfaces, &peer.paths);
+        for interface in &mut interfaces {
+            interface.layers = layers::of_uplink(interface, std::slice::from_ref(&peer), &facts);
+        }
+        let view = PeerView { up: outline.up, peer, interfaces };
         Ok(Response::Peer(Box::new(view)))
     }
 
@@ -306,16 +316,21 @@ impl MastService {
         // For all of them together: whoever asked waits.
         let until = Instant::now() + LOOK_UP;
         for (mut peer, host) in peers {
+            let mut looked_up = None;
             if let Some(host) = &host {
                 if let Some(at) = host.zoned() {
                     peer.addresses.set(AddressSource::Configuration, [at]);
                 } else {
                     let found = tokio::time::timeout_at(until, resolve::Found::look_up(host)).await;
                     let found = found.unwrap_or_default();
+                    looked_up = Some(!found.addresses.is_empty());
                     peer.addresses.set(AddressSource::Dns, found.addresses);
                     notes.extend(found.notes);
                 }
                 self.0.store().set_hosts(peer.public_key, vec![host.clone()]);
+                if let Some(found) = looked_up {
+                    self.0.store().note_look_up(peer.public_key, found);
+                }
             }
             let (key, name) = (peer.public_key, peer.name.clone());
             let unresolved = host.filter(|_| peer.addresses.is_empty());

@@ -90,6 +90,8 @@ impl Desk {
             .env("NO_AT_BRIDGE", "1")
             .env("LC_ALL", "C.UTF-8")
             .env_remove("WAYLAND_DISPLAY")
+            .env_remove("XDG_CURRENT_DESKTOP")
+            .env_remove("MAST_PANEL")
             .env_remove("GNOME_KEYRING_CONTROL");
         command
     }

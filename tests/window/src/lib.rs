@@ -5,12 +5,14 @@
 
 #![allow(clippy::unwrap_used, reason = "a test fails where it happens")]
 
+mod appearance;
 mod desk;
 mod manager;
 mod page;
 mod program;
 mod tray;
 
+pub use appearance::Appearance;
 pub use desk::Desk;
 pub use manager::NetworkManager;
 pub use page::{Element, Page};

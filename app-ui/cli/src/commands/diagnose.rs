@@ -2,7 +2,7 @@
 
 use std::process::ExitCode;
 
-use mast_control::{Client, DrillReport, Verdict};
+use mast_control::{Client, DrillReport, Finding, LayerState, Verdict};
 
 use super::{Context, Outcome};
 use crate::args::{DrillArgs, Format};
@@ -79,7 +79,12 @@ pub async fn doctor(context: &mut Context, format: Format) -> Outcome {
     let report = cleaned(report);
     let width = report.checks.iter().map(|check| check.name.chars().count()).max().unwrap_or(0);
     for check in &report.checks {
-        let (style, word) = if check.ok { (Style::Good, "ok  ") } else { (Style::Bad, "BAD ") };
+        let untold = matches!(check.finding, Finding::Layer { state: LayerState::Unknown, .. });
+        let (style, word) = match check.ok {
+            _ if untold => (Style::Open, "?   "),
+            true => (Style::Good, "ok  "),
+            false => (Style::Bad, "BAD "),
+        };
         let line = format!("{} {:width$}  {}", context.out.paint(style, word), check.name, check.detail);
         context.out.line(line.trim_end())?;
         if let Some(remedy) = check.remedy.as_ref().filter(|_| !check.ok) {

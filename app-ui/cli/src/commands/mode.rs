@@ -2,10 +2,10 @@
 
 use std::process::ExitCode;
 
-use mast_control::{PeerView, PolicyMode, PolicySet, PolicyStatus, Status, words};
+use mast_control::{PeerView, PolicyMode, PolicySet, PolicyStatus, Status, UplinkPart, words};
 use serde::Serialize;
 
-use super::pin::{pin, unpin, whose};
+use super::pin::{pin, set, unpin, whose};
 use super::{Context, Outcome};
 use crate::args::{BondedArgs, Format, ModeArgs, ModeCommand, RedundantArgs};
 use crate::output::table::Table;
@@ -29,6 +29,7 @@ struct Told<'a> {
     policy: &'a PolicyStatus,
     own_policy: bool,
     modes: &'a [PolicyMode],
+    uplinks: &'a [UplinkPart],
 }
 
 async fn show(context: &mut Context, peer: Option<&str>, format: Format) -> Outcome {
@@ -46,6 +47,7 @@ async fn show(context: &mut Context, peer: Option<&str>, format: Format) -> Outc
             policy: &p.policy,
             own_policy: p.own_policy,
             modes: &p.modes,
+            uplinks: &p.uplinks,
         });
         context.out.json(&told.collect::<Vec<_>>())?;
         return Ok(ExitCode::SUCCESS);
@@ -63,8 +65,13 @@ async fn show(context: &mut Context, peer: Option<&str>, format: Format) -> Outc
         table.row(None, cells);
     }
     table.print(&mut context.out)?;
-    for missing in status.peers.iter().filter_map(|peer| words::missing(peer, &status)) {
-        context.out.line(missing)?;
+    for peer in &status.peers {
+        if let Some(part) = words::takes_part(peer, &status) {
+            context.out.line(format!("{} — {part}", peer.name))?;
+        }
+        if let Some(missing) = words::missing(peer, &status) {
+            context.out.line(missing)?;
+        }
     }
     Ok(ExitCode::SUCCESS)
 }
@@ -83,11 +90,8 @@ async fn redundant(context: &mut Context, args: RedundantArgs) -> Outcome {
         metered: args.metered,
         ..PolicySet::default()
     };
-    context.client().await?.policy_set(policy).await?;
-    context
-        .out
-        .line(format!("{whose} is sent over the two best paths at once. {what}{}", cost(args.metered)))?;
-    Ok(ExitCode::SUCCESS)
+    let said = format!("{whose} is sent over the two best paths at once. {what}{}", cost(args.metered));
+    set(context, policy, said).await
 }
 
 async fn bonded(context: &mut Context, args: BondedArgs) -> Outcome {
@@ -98,9 +102,7 @@ async fn bonded(context: &mut Context, args: BondedArgs) -> Outcome {
         metered: args.metered,
         ..PolicySet::default()
     };
-    context.client().await?.policy_set(policy).await?;
-    context.out.line(format!("{whose} is spread over all good paths.{}", cost(args.metered)))?;
-    Ok(ExitCode::SUCCESS)
+    set(context, policy, format!("{whose} is spread over all good paths.{}", cost(args.metered))).await
 }
 
 fn cost(metered: bool) -> &'static str {

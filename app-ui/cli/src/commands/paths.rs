@@ -40,7 +40,7 @@ pub fn brief(peer: &PeerStatus, status: &Status) -> Table {
             network(best, status),
             link.families(),
             best.remote.clone(),
-            state(best),
+            state(best, status),
             best.srtt_ms.map(units::millis).unwrap_or_default(),
             best.loss.map(units::percent).unwrap_or_default(),
         ];
@@ -80,7 +80,7 @@ fn full(status: &Status) -> Table {
                 path.remote.clone(),
                 path.peer_link.map(|number| number.to_string()).unwrap_or_default(),
                 if path.via == Via::Direct { String::new() } else { path.via.to_string() },
-                state(path),
+                state(path, status),
                 path.srtt_ms.map(units::millis).unwrap_or_default(),
                 path.loss.map(units::percent).unwrap_or_default(),
                 path.mtu.to_string(),
@@ -94,9 +94,11 @@ fn full(status: &Status) -> Table {
 }
 
 /// What is known of a path; with what is wrong with it though it works.
-fn state(path: &PathStatus) -> String {
+fn state(path: &PathStatus, status: &Status) -> String {
     match path.fitness {
-        Some(fitness @ (Fitness::Strained | Fitness::Unfit)) => format!("{}, {fitness}", path.state),
+        Some(Fitness::Strained | Fitness::Unfit) => {
+            format!("{}, {}", path.state, words::fitness(path, status))
+        }
         _ => path.state.to_string(),
     }
 }

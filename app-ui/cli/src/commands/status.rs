@@ -3,12 +3,13 @@
 use std::process::ExitCode;
 
 use mast_control::words::{self, Tone};
-use mast_control::{PeerStatus, PeerView, Status};
+use mast_control::{LayerState, PeerStatus, PeerView, Status};
 
 use super::{Context, Outcome, paths};
 use crate::args::{CheckArgs, StatusArgs};
+use crate::output::table::Table;
 use crate::output::text::{clean, cleaned};
-use crate::output::{Style, events};
+use crate::output::{Style, events, units};
 
 /// How many events are worth showing beside the rest.
 const LAST_EVENTS: usize = 5;
@@ -55,6 +56,9 @@ pub async fn show(context: &mut Context, args: StatusArgs) -> Outcome {
         }
         one_peer(context, peer, &status)?;
     }
+    if status.up && status.peers.iter().any(|peer| !peer.state.answers()) {
+        layers(context, &status)?;
+    }
     let skip = status.events.len().saturating_sub(LAST_EVENTS);
     if !status.events.is_empty() {
         context.out.line("")?;
@@ -73,6 +77,26 @@ pub async fn check(context: &mut Context, args: CheckArgs) -> Outcome {
     Ok(ExitCode::SUCCESS)
 }
 
+/// What is known of each layer, and by what.
+fn layers(context: &mut Context, status: &Status) -> std::io::Result<()> {
+    if status.layers.is_empty() {
+        return Ok(());
+    }
+    let mut table = Table::new(&["LAYER", "STATE", "SEEN", "AT"]);
+    for layer in &status.layers {
+        let style = match layer.state {
+            LayerState::Ok => None,
+            LayerState::Bad => Some(Style::Bad),
+            LayerState::Unknown => Some(Style::Faint),
+        };
+        let at = layer.checked.as_deref().map(units::clock).unwrap_or_default();
+        let (name, state) = (words::layer(layer.layer), words::layer_state(layer.state));
+        table.row(style, vec![name.to_owned(), state.to_owned(), words::layer_detail(layer), at]);
+    }
+    context.out.line("")?;
+    table.print(&mut context.out)
+}
+
 fn sentence(context: &mut Context, (tone, sentence): (Tone, String)) -> std::io::Result<()> {
     context.out.line(context.out.paint(tone, &sentence))
 }
@@ -80,9 +104,13 @@ fn sentence(context: &mut Context, (tone, sentence): (Tone, String)) -> std::io:
 fn one_peer(context: &mut Context, peer: &PeerStatus, status: &Status) -> std::io::Result<()> {
     let eids: Vec<_> = [&peer.eid.remote_v4, &peer.eid.remote_v6].into_iter().flatten().cloned().collect();
     if !eids.is_empty() {
+        let own = if peer.own_policy { ", its own" } else { "" };
         let line =
-            format!("{} is at {}; policy: {}", peer.name, eids.join(", "), words::policy(&peer.policy));
+            format!("{} is at {}; policy: {}{own}", peer.name, eids.join(", "), words::policy(&peer.policy));
         context.out.line(context.out.paint(Style::Faint, &line))?;
+    }
+    if let Some(part) = words::takes_part(peer, status) {
+        context.out.line(context.out.paint(Style::Faint, &part))?;
     }
     if let Some(missing) = words::missing(peer, status) {
         context.out.line(context.out.paint(Style::Strong, &missing))?;

@@ -23,6 +23,8 @@ pub enum Style {
     Strong,
     /// What is well.
     Good,
+    /// What is so in part, or not yet.
+    Open,
     /// What is not.
     Bad,
     /// What can be skipped.
@@ -33,7 +35,7 @@ impl From<Tone> for Style {
     fn from(tone: Tone) -> Self {
         match tone {
             Tone::Good => Self::Good,
-            Tone::Open => Self::Strong,
+            Tone::Open => Self::Open,
             Tone::Bad => Self::Bad,
         }
     }
@@ -76,6 +78,7 @@ impl Out {
         let code = match style.into() {
             Style::Strong => "1",
             Style::Good => "32",
+            Style::Open => "33",
             Style::Bad => "31",
             Style::Faint => "2",
         };

@@ -9,7 +9,7 @@ use std::thread::JoinHandle;
 
 use mast_control::{
     Access, Caller, Check, ControlError, DoctorReport, Drill, DrillProgress, DrillReport, DrillStep, Eids,
-    Event, InterfaceKind, InterfaceStatus, Invited, Notice, Notices, PathState, PathStatus, PeerAdded,
+    Event, InterfaceKind, InterfaceStatus, Invited, Notice, Notices, Part, PathState, PathStatus, PeerAdded,
     PeerKind, PeerState, PeerStatus, PeerView, PolicyMode, PolicyStatus, Request, Response, Server,
     ServerOptions, Service, Status, Verdict, Via, What, Why,
 };
@@ -150,6 +150,9 @@ pub fn interface(name: &str, kind: InterfaceKind, network: Option<&str>) -> Inte
         usable: true,
         metered_by_hand: None,
         excluded: false,
+        weak: false,
+        spent: false,
+        layers: Vec::new(),
     }
 }
 
@@ -165,6 +168,9 @@ pub fn peer(name: &str, state: PeerState) -> PeerStatus {
         state: if up { PathState::Validated } else { PathState::Failed },
         active,
         fitness: None,
+        ailment: None,
+        part: Part::Unknown,
+        answered_ms: None,
         srtt_ms: up.then_some(41.3),
         loss: up.then_some(0.0),
         mtu: 1420,
@@ -186,6 +192,8 @@ pub fn peer(name: &str, state: PeerState) -> PeerStatus {
         full_tunnel: None,
         troubles: Vec::new(),
         modes: vec![PolicyMode::Auto, PolicyMode::Pin, PolicyMode::Redundant, PolicyMode::Bonded],
+        uplinks: Vec::new(),
+        layers: Vec::new(),
     }
 }
 

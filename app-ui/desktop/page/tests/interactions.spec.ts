@@ -106,7 +106,7 @@ test('what happens is shown as it is told, and the story is not asked for again'
   await open(page, 'story');
   const rows = page.getByTestId('story-event');
   await expect(rows.first()).toContainText('no longer best');
-  const event = { time: '2026-11-24T12:03:59Z', peer: 'home', code: 'silent', from: 'wlan0', to: 'wlan0', reason: 'went silent', gap_ms: 88, from_path: { remote: '[2001:db8::7]:6278' }, to_path: { remote: '203.0.113.7:6278' } };
+  const event = { time: '2026-11-24T12:03:59Z', peer: 'home', code: 'silent', from: 'wlan0', to: 'wlan0', reason: 'went silent', sentence: 'Wi-Fi ‘Train’ (IPv6) went silent → Wi-Fi ‘Train’ (IPv4) in 88 ms', gap_ms: 88, from_path: { remote: '[2001:db8::7]:6278' }, to_path: { remote: '203.0.113.7:6278' } };
   await page.evaluate((e) => window.emit('events', [e]), event);
   await expect(rows.first()).toContainText('IPv6');
   await expect(rows.first()).toContainText('88 ms');
@@ -120,7 +120,7 @@ test('the paths of one link stand together, each with its version of IP and its 
   await expect(rows).toHaveCount(4);
   const column = (n: number): Promise<string[]> => page.locator(`tbody tr > :nth-child(${n})`).allTextContents();
   expect((await column(2)).join(' ')).toBe('IPv4 IPv6 IPv4 IPv6');
-  expect((await column(8))[1]).toContain('2001:db8:1::20');
+  expect((await column(9))[1]).toContain('2001:db8:1::20');
   const links = (await column(1)).map((name) => name.replace(/[\u2066-\u2069]/g, ''));
   expect([links[0] === links[1], links[2] === links[3], links[0] === links[2]]).toEqual([true, true, false]);
 });
@@ -138,4 +138,69 @@ test('a service that is gone and back is shown as such', async ({ page }) => {
   await expect(page.getByText('The service stopped.').first()).toBeVisible();
   await page.evaluate(() => window.emit('snapshot', window.script.snapshot));
   await expect(page.getByTestId('now-light')).toHaveAttribute('data-light', 'good');
+});
+
+test('a layer that nobody checked has no tick, and each has what it is known by', async ({ page }) => {
+  await open(page, 'fails-peer');
+  const layer = (name: string) => page.getByTestId('now-layers').locator(`[data-layer="${name}"]`);
+  await expect(layer('link')).toHaveAttribute('data-state', 'ok');
+  await expect(layer('nat')).toHaveAttribute('data-state', 'unknown');
+  await expect(layer('nat').locator('svg, time')).toHaveCount(0);
+  await expect(layer('peer')).toHaveAttribute('data-state', 'bad');
+  await expect(layer('peer')).toContainText('does not answer');
+  await expect(layer('link').locator('time')).toBeVisible();
+  // What cannot occur is not drawn: no peer has a name here.
+  await open(page, 'now');
+  await page.getByTestId('now-layers').locator('summary').click();
+  await expect(layer('link')).toBeVisible();
+  await expect(layer('dns')).toHaveCount(0);
+});
+
+test('a choice for all names who keeps their own, and one for them can be given up', async ({ page }) => {
+  await open(page, 'preference-own');
+  await expect(page.locator('main')).toContainText('keeps it, and does not follow this one');
+  await page.getByTestId('pin-wwan0').click();
+  await expect.poll(() => last(page, 'set_policy')).toMatchObject({ peer: null, pin: ['wwan0'] });
+  await expect(page.getByTestId('pref-effect')).toContainText('Took effect');
+  await page.getByTestId('pref-scope').selectOption('office');
+  await page.getByRole('button', { name: 'Follow all peers' }).click();
+  await expect.poll(() => last(page, 'clear_policy')).toEqual({ peer: 'office' });
+});
+
+test('who takes part in a mode is named, with who does not and why', async ({ page }) => {
+  await open(page, 'preference-redundant');
+  const parts = page.getByTestId('pref-parts');
+  await expect(parts).toContainText('carries');
+  await expect(parts).toContainText('metered');
+  await expect(parts).toContainText('no link or no address');
+});
+
+test('how fit a path is stands beside it, with what is wrong', async ({ page }) => {
+  await open(page, 'now-strained');
+  await expect(page.getByTestId('fitness-home')).toContainText('strained: loses 5 %, 180 ms slower than it can be');
+  await open(page, 'now-fading');
+  await expect(page.getByTestId('uplinks-home')).toContainText('loses or delays too much');
+  await expect(page.locator('main')).toContainText('before it broke');
+});
+
+test('off, paused and in part look different', async ({ page }) => {
+  for (const [scene, light] of [['down', 'off'], ['paused', 'paused'], ['now-partial', 'partial'], ['now', 'good']] as const) {
+    await open(page, scene);
+    await expect(page.getByTestId('now-light')).toHaveAttribute('data-light', light);
+  }
+});
+
+test('there is no control without effect', async ({ page }) => {
+  await open(page, 'settings');
+  await expect(page.getByText('Presence password')).toHaveCount(0);
+  await expect(page.getByText('Language')).toHaveCount(0);
+  await open(page, 'add');
+  await expect(page.getByText('camera', { exact: false })).toHaveCount(0);
+});
+
+test('where the tray icon is not seen, it is said how to get it', async ({ page }) => {
+  await open(page, 'no-tray');
+  await expect(page.getByTestId('banner-tray')).toContainText('AppIndicator');
+  await open(page, 'now');
+  await expect(page.getByTestId('banner-tray')).toHaveCount(0);
 });

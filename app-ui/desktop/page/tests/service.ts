@@ -52,7 +52,9 @@ function install(script: Script): void {
     if (s.refusals[command]) throw s.refusals[command];
     if (command === 'set_policy' && s.snapshot.status) {
       const { mode, pin, fallback, small, metered } = args as unknown as Policy;
-      for (const p of s.snapshot.status.peers) if (args['peer'] === null || args['peer'] === p.name) p.policy = { mode, pin, fallback, small, metered };
+      const policy = { mode, pin, fallback, small, metered };
+      if (args['peer'] === null) s.snapshot.status.policy = policy;
+      for (const p of s.snapshot.status.peers) if (args['peer'] === null ? !p.own_policy : args['peer'] === p.name) p.policy = policy;
     }
     if (command === 'set_excluded') {
       for (const i of s.snapshot.status?.interfaces ?? []) if (i.name === args['name']) i.excluded = args['excluded'] === true;
@@ -88,12 +90,15 @@ export async function open(page: Page, name: string): Promise<void> {
   };
   await page.clock.setFixedTime(NOW);
   await page.addInitScript(install, script);
+  // Another scene at the same place is another page.
+  await page.goto('about:blank');
   await page.goto(`/#/${scene.section ?? 'now'}`);
   await page.locator('main').waitFor();
   if (scene.press) {
     if (scene.press === 'add-submit') await page.getByTestId('add-link').fill('mast://1/nonsense');
     await page.getByTestId(scene.press).click();
   }
+  if (scene.open) await page.getByTestId(scene.open).locator('summary').first().click();
   await page.evaluate(() => document.fonts.ready);
 }
 

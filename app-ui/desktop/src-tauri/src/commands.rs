@@ -16,6 +16,7 @@ use tauri_plugin_clipboard_manager::ClipboardExt;
 use tauri_plugin_dialog::DialogExt;
 
 use crate::refusal::Refusal;
+use crate::said::StoryEvent;
 use crate::shared::Shared;
 use crate::snapshot::Snapshot;
 use crate::{bundle, qr, secrets, window};
@@ -53,11 +54,9 @@ pub fn handler<R: Runtime>() -> impl Fn(Invoke<R>) -> bool + Send + Sync + 'stat
         set_at_start,
         set_leak_protection,
         set_theme,
-        set_language,
         set_start_at_login,
         set_notifications,
         set_key_place,
-        set_presence,
         logs,
         save_bundle,
         copy,
@@ -136,9 +135,12 @@ async fn set_excluded(app: App<'_>, name: String, excluded: bool) -> Done {
     app.tell(&Request::InterfaceSet(InterfaceSet { name, metered: None, excluded: Some(excluded) })).await
 }
 
+/// A peer was added.
 #[derive(Serialize)]
-struct Added {
-    name: String,
+#[cfg_attr(test, derive(ts_rs::TS))]
+pub struct Added {
+    /// What it is called here.
+    pub name: String,
 }
 
 #[tauri::command]
@@ -183,11 +185,16 @@ async fn set_full_tunnel(app: App<'_>, name: String, on: bool) -> Done {
     app.tell(&Request::PeerSet(PeerSet { name, full_tunnel: Some(on) })).await
 }
 
+/// An invite, with its code.
 #[derive(Serialize)]
-struct Invitation {
-    link: String,
-    expires: String,
-    qr: qr::Code,
+#[cfg_attr(test, derive(ts_rs::TS))]
+pub struct Invitation {
+    /// The link.
+    pub link: String,
+    /// Until when it is good.
+    pub expires: String,
+    /// The link as a QR code.
+    pub qr: qr::Code,
 }
 
 #[tauri::command]
@@ -198,9 +205,10 @@ async fn invite(app: App<'_>, expires_s: u64, name: Option<String>) -> Done<Invi
 }
 
 #[tauri::command]
-async fn story(app: App<'_>, limit: u32) -> Done<Vec<Event>> {
+async fn story(app: App<'_>, limit: u32) -> Done<Vec<StoryEvent>> {
     let story: Story = app.ask(&Request::Story(StoryRequest { limit })).await?;
-    Ok(story.events)
+    let status = app.view().status.clone();
+    Ok(story.events.iter().map(|event| StoryEvent::of(event, status.as_ref())).collect())
 }
 
 /// Asks where to, and writes there; none when the user thought better of it.
@@ -274,17 +282,6 @@ fn set_theme(app: App<'_>, theme: String) -> Done {
 }
 
 #[tauri::command]
-fn set_language(app: App<'_>, language: String) -> Done {
-    if language.is_empty()
-        || language.len() > 16
-        || !language.chars().all(|c| c.is_ascii_alphanumeric() || c == '-')
-    {
-        return Err(Refusal::of("language", "There is no such language."));
-    }
-    app.set(|s| s.language = language)
-}
-
-#[tauri::command]
 fn set_start_at_login<R: Runtime>(handle: AppHandle<R>, app: App<'_>, on: bool) -> Done {
     let auto = handle.autolaunch();
     let done = if on { auto.enable() } else { auto.disable() };
@@ -304,11 +301,6 @@ async fn set_key_place(app: App<'_>, place: String) -> Done {
         "service" => secrets::take_back(&app).await,
         _ => Err(Refusal::of("place", "There is no such place for the key.")),
     }
-}
-
-#[tauri::command]
-async fn set_presence(app: App<'_>, password: Option<String>) -> Done {
-    secrets::set_presence(&app, password).await
 }
 
 #[tauri::command]

@@ -1,7 +1,8 @@
 //! The tray icon, drawn: a mast with its pennant. The state is told by shape, for panels of any colour.
 //!
-//! Well: the mast with its pennant flying. Working: the pennant is a row of dots. Failing: no pennant, and a mark of
-//! exclamation beside the mast. Off: the mast alone, in outline.
+//! Well: the mast with its pennant flying. In part: the pennant in outline. Working: the pennant is a row of dots.
+//! Failing: no pennant, and a mark of exclamation beside the mast. Paused: two bars beside the mast in outline. Off: the
+//! mast alone, in outline.
 
 use mast_control::words::Light;
 use tiny_skia::{Color, FillRule, Paint, Path, PathBuilder, Pixmap, Rect, Stroke, Transform};
@@ -27,6 +28,12 @@ pub fn draw(light: Light, dark: bool) -> Option<(Vec<u8>, u32)> {
             fill(&mast);
             fill(&triangle([(23.0, 7.0), (58.0, 22.0), (23.0, 37.0)])?);
         }
+        Light::Partial => {
+            fill(&mast);
+            let stroke = Stroke { width: 5.0, ..Stroke::default() };
+            let flag = triangle([(25.5, 10.0), (55.0, 22.0), (25.5, 34.0)])?;
+            picture.stroke_path(&flag, &paint, &stroke, Transform::identity(), None);
+        }
         Light::Working => {
             fill(&mast);
             for x in [33.0, 45.0, 57.0] {
@@ -38,7 +45,12 @@ pub fn draw(light: Light, dark: bool) -> Option<(Vec<u8>, u32)> {
             fill(&PathBuilder::from_rect(Rect::from_xywh(40.0, 6.0, 9.0, 30.0)?));
             fill(&PathBuilder::from_circle(44.5, 48.0, 5.5)?);
         }
-        Light::Off => {
+        Light::Paused | Light::Off => {
+            if light == Light::Paused {
+                for x in [36.0, 50.0] {
+                    fill(&PathBuilder::from_rect(Rect::from_xywh(x, 8.0, 8.0, 28.0)?));
+                }
+            }
             let stroke = Stroke { width: 4.0, ..Stroke::default() };
             let outline = PathBuilder::from_rect(Rect::from_xywh(16.0, 6.0, 8.0, 52.0)?);
             picture.stroke_path(&outline, &paint, &stroke, Transform::identity(), None);
@@ -70,7 +82,7 @@ mod tests {
 
     #[test]
     fn states_differ_by_shape_on_every_panel() {
-        let lights = [Light::Good, Light::Working, Light::Bad, Light::Off];
+        let lights = [Light::Good, Light::Partial, Light::Working, Light::Bad, Light::Paused, Light::Off];
         for (n, a) in lights.iter().enumerate() {
             assert_eq!(shape(*a, false), shape(*a, true));
             for b in &lights[n + 1..] {

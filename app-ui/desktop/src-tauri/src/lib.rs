@@ -14,10 +14,14 @@ mod mend;
 mod news;
 mod notify;
 mod now;
+mod panel;
 mod portal;
 mod publish;
 mod qr;
+#[cfg(test)]
+mod record;
 mod refusal;
+mod said;
 mod secrets;
 mod settings;
 mod shared;
@@ -60,13 +64,15 @@ pub fn main() -> ExitCode {
         .manage(Arc::clone(&shared))
         .invoke_handler(commands::handler())
         .setup(move |app| {
-            if let Err(error) = tray::install(app.handle()) {
-                eprintln!("mast-desktop: no tray icon: {error}");
-                // Without it there would be no way to the window.
-                window::show(app.handle(), None);
-            } else if !hidden {
+            let has_tray = tray::install(app.handle()).inspect_err(|why| {
+                eprintln!("mast-desktop: no tray icon: {why}");
+                setup.no_tray_library();
+            });
+            // Without a tray icon there would be no way to the window.
+            if has_tray.is_err() || !hidden {
                 window::show(app.handle(), None);
             }
+            panel::follow(app.handle(), &setup, hidden && has_tray.is_ok());
             portal::follow(Arc::clone(&setup));
             tauri::async_runtime::spawn(link::keep(Arc::clone(&setup)));
             tauri::async_runtime::spawn(publish::run(app.handle().clone(), Arc::clone(&setup)));

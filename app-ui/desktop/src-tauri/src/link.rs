@@ -31,6 +31,7 @@ const MANY: usize = 200;
 
 /// How the app stands with the service.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[cfg_attr(test, derive(ts_rs::TS))]
 pub struct Service {
     /// One word.
     pub state: State,
@@ -49,6 +50,7 @@ pub struct Service {
 /// One word for it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize)]
 #[serde(rename_all = "lowercase")]
+#[cfg_attr(test, derive(ts_rs::TS))]
 pub enum State {
     /// Connected.
     Ok,

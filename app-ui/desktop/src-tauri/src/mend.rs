@@ -9,6 +9,7 @@ use crate::refusal::Refusal;
 
 /// A step.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[cfg_attr(test, derive(ts_rs::TS))]
 pub struct Remedy {
     /// What the button says.
     pub label: String,

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use mast_control::{Event, Notice, PeerView, Status};
 
+use crate::notify;
 use crate::shared::View;
 
 /// With more peers than this, everything is asked for at once.
@@ -56,6 +57,7 @@ impl View {
             let old = status.events.len().saturating_sub(EVENTS);
             status.events.drain(..old);
         }
+        self.notable.extend(news.events.iter().filter(|e| notify::of_event(e).is_some()).cloned());
         if news.gap || !visible {
             self.story_version += 1;
             self.events.clear();

@@ -3,13 +3,26 @@
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
-use mast_control::words::{Light, Now};
-use mast_control::{Layer, Status};
+use mast_control::words::{self, Light, Now};
+use mast_control::{Event, Layer, Status, What};
 
 /// One of a kind at most in this time.
 const RATE: Duration = Duration::from_secs(60);
 /// What does not last this long is not told.
 const SETTLE: Duration = Duration::from_secs(5);
+
+/// What an event is worth telling for by itself, whatever else goes on: a budget, of which the service tells once at
+/// each step of a month.
+pub fn of_event(event: &Event) -> Option<Told> {
+    let What::Budget { percent, .. } = event.what else { return None };
+    let title = if percent >= 100 { "A budget is used up" } else { "A budget is nearly used up" };
+    let mut body = words::reason(&event.what);
+    if let Some(first) = body.get_mut(..1) {
+        first.make_ascii_uppercase();
+    }
+    let more = if percent >= 100 { " Nothing that still works is left for it now." } else { "" };
+    Some(Told { title: title.into(), body: format!("{body}.{more}") })
+}
 
 /// A notification.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -51,7 +64,7 @@ impl Judge {
         let Some(kind) = kind(state, status) else {
             // Switched off, or nothing to be said: what comes then is no news but its own.
             self.pending = None;
-            if state.light == Light::Off {
+            if matches!(state.light, Light::Off | Light::Paused) {
                 self.settled = None;
             }
             return Vec::new();
@@ -97,7 +110,7 @@ impl Judge {
 fn kind(state: &Now, status: Option<&Status>) -> Option<Kind> {
     status.filter(|s| !s.peers.is_empty())?;
     match (state.light, state.layer) {
-        (Light::Good, _) => Some(Kind::Well),
+        (Light::Good | Light::Partial, _) => Some(Kind::Well),
         (Light::Bad, Some(Layer::Portal)) => Some(Kind::Portal),
         (Light::Bad, Some(Layer::Service)) => None,
         (Light::Bad, _) => Some(Kind::Lost),
@@ -149,6 +162,17 @@ mod tests {
         assert!(story.lasts(4, &bad).is_empty());
         assert!(story.lasts(10, &good).is_empty());
         assert_eq!(story.lasts(100, &bad).len(), 1);
+    }
+
+    #[test]
+    fn a_budget_is_told_in_words_and_nothing_else_of_the_story_is() {
+        let told = |percent| {
+            let what = What::Budget { uplink: "network:Telco".into(), percent, bytes: 5_000_000_000 };
+            of_event(&Event::now("", what)).unwrap()
+        };
+        assert_eq!(told(80).body, "Telco has carried 80 % of this month's 5.0 GB.");
+        assert_eq!(told(100).title, "A budget is used up");
+        assert!(of_event(&Event::now("nas", What::Silent)).is_none());
     }
 
     #[test]

@@ -3,24 +3,40 @@
 
 use std::sync::Arc;
 
-use mast_control::{Layer, PeerState, Status, Trouble, TroubleCause};
+use mast_control::{Evidence, Layer, LayerState, LayerStatus, Status, layers, timestamp};
 
 use crate::shared::Shared;
 
 /// NetworkManager's `NM_CONNECTIVITY_PORTAL`.
 #[cfg(target_os = "linux")]
 const PORTAL: u32 = 2;
+/// NetworkManager's `NM_CONNECTIVITY_FULL`.
+#[cfg(target_os = "linux")]
+const FULL: u32 = 4;
 
-/// Puts the login before whatever else the service supposes, while no peer answers.
-pub fn tell(status: &mut Status, portal: bool) {
-    let answered = status.peers.iter().any(|p| p.state.answers());
-    let guess =
-        status.trouble.as_ref().is_none_or(|t| matches!(t.layer, Layer::Peer | Layer::Dns | Layer::Unknown));
-    let tried =
-        status.up && !status.peers.is_empty() && status.interfaces.iter().any(|i| i.usable && !i.excluded);
-    if portal && !answered && guess && tried {
-        status.trouble = Some(Trouble::new(TroubleCause::Portal));
+/// What NetworkManager found, and when, as the control API writes times.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Word {
+    portal: bool,
+    at: String,
+}
+
+#[cfg(test)]
+impl Word {
+    pub fn new(portal: bool, at: String) -> Self {
+        Self { portal, at }
     }
+}
+
+/// Puts what NetworkManager found where the service does not know, and a login before whatever else the service supposes,
+/// while no peer answers.
+pub fn tell(status: &mut Status, word: Option<&Word>) {
+    let Some(word) = word else { return };
+    let evidence = if word.portal { Evidence::Portal } else { Evidence::Online };
+    let unknown = |l: &&mut LayerStatus| l.layer == Layer::Portal && l.state == LayerState::Unknown;
+    let Some(layer) = status.layers.iter_mut().find(unknown) else { return };
+    *layer = LayerStatus::new(evidence, Some(word.at.clone()));
+    status.trouble = layers::trouble(status);
 }
 
 /// Follows NetworkManager for as long as the app runs.
@@ -46,10 +62,14 @@ fn listen(shared: &Shared) -> zbus::Result<()> {
     let bus = zbus::blocking::Connection::system()?;
     let manager = zbus::blocking::Proxy::new(&bus, NAME, "/org/freedesktop/NetworkManager", NAME)?;
     let set = |connectivity: zbus::Result<u32>| {
-        let portal = connectivity.is_ok_and(|c| c == PORTAL);
-        if std::mem::replace(&mut shared.view().portal, portal) != portal {
-            shared.changed.notify_one();
-        }
+        let found = match connectivity {
+            Ok(PORTAL) => Some(true),
+            Ok(FULL) => Some(false),
+            // It does not know either.
+            _ => None,
+        };
+        shared.view().portal = found.map(|portal| Word { portal, at: timestamp::now() });
+        shared.changed.notify_one();
     };
     let changes = manager.receive_property_changed::<u32>("Connectivity");
     // It need not run now: it tells when it does.
@@ -62,28 +82,33 @@ fn listen(shared: &Shared) -> zbus::Result<()> {
 
 #[cfg(test)]
 mod tests {
+    use mast_control::layers::Facts;
     use serde_json::{from_value, json};
 
     use super::*;
 
-    fn layer(state: &str, trouble: &str, usable: bool) -> Option<Layer> {
+    fn layer(state: &str, usable: bool, portal: bool) -> (Option<Layer>, Option<LayerState>) {
+        let path = if state == "connected" { "validated" } else { "failed" };
         let mut status: Status = from_value(json!({
             "up": true, "name": "", "version": "", "public_key": "",
             "interfaces": [{"name": "wifi", "kind": "wifi", "usable": usable}],
-            "trouble": {"layer": trouble, "detail": ""},
             "peers": [{"name": "nas", "public_key": "", "state": state, "kind": "mast", "eid": {},
-                       "policy": {"mode": "auto"}}],
+                       "policy": {"mode": "auto"}, "paths": [{"id": 0, "interface": "wifi", "local": "",
+                       "remote": "", "state": path, "active": false}]}],
         }))
         .unwrap();
-        tell(&mut status, true);
-        status.trouble.map(|t| t.layer)
+        layers::fill(&mut status, &Facts::default());
+        tell(&mut status, Some(&Word { portal, at: timestamp::now() }));
+        let found = status.layers.iter().find(|l| l.layer == Layer::Portal).map(|l| l.state);
+        (status.trouble.map(|t| t.layer), found)
     }
 
     #[test]
     fn a_login_page_counts_only_while_nothing_answers() {
-        assert_eq!(layer("unreachable", "peer", true), Some(Layer::Portal));
-        assert_eq!(layer("connecting", "dns", true), Some(Layer::Portal));
-        assert_eq!(layer("connected", "peer", true), Some(Layer::Peer));
-        assert_eq!(layer("unreachable", "link", false), Some(Layer::Link));
+        assert_eq!(layer("unreachable", true, true), (Some(Layer::Portal), Some(LayerState::Bad)));
+        assert_eq!(layer("connecting", true, true), (Some(Layer::Portal), Some(LayerState::Bad)));
+        assert_eq!(layer("connected", true, true), (None, Some(LayerState::Ok)));
+        assert_eq!(layer("unreachable", false, true), (Some(Layer::Link), None));
+        assert_eq!(layer("unreachable", true, false), (Some(Layer::Peer), Some(LayerState::Ok)));
     }
 }

@@ -6,7 +6,8 @@ use std::time::{Duration, Instant};
 use tauri::{AppHandle, Emitter, Runtime};
 use tauri_plugin_notification::NotificationExt;
 
-use crate::notify::Judge;
+use crate::notify::{self, Judge};
+use crate::said::StoryEvent;
 use crate::shared::Shared;
 use crate::snapshot::Snapshot;
 use crate::{tray, window};
@@ -30,8 +31,11 @@ pub async fn run<R: Runtime>(app: AppHandle<R>, shared: Arc<Shared>) {
         }
         let events = std::mem::take(&mut shared.view().events);
         let snapshot = Snapshot::of(&shared, window::starts_at_login(&app));
-        tray.update(&app, &snapshot);
-        for told in judge.take(Instant::now(), &snapshot.now, snapshot.status.as_ref()) {
+        let panel = shared.view().panel;
+        tray.update(&app, &snapshot, panel);
+        let budgets = std::mem::take(&mut shared.view().notable);
+        let budgets = budgets.iter().filter_map(|event| notify::of_event(event));
+        for told in budgets.chain(judge.take(Instant::now(), &snapshot.now, snapshot.status.as_ref())) {
             if shared.settings().notifications {
                 let shown = app.notification().builder().title(told.title).body(told.body).show();
                 if let Err(error) = shown {
@@ -41,12 +45,13 @@ pub async fn run<R: Runtime>(app: AppHandle<R>, shared: Arc<Shared>) {
         }
         if shared.is_visible() {
             if !events.is_empty() {
+                let told: Vec<_> =
+                    events.iter().map(|e| StoryEvent::of(e, snapshot.status.as_ref())).collect();
                 // A window that is just closing is no error.
-                let _ =
-                    app.emit_to(window::LABEL, "events", &events.iter().map(|e| &**e).collect::<Vec<_>>());
+                let _ = app.emit_to(window::LABEL, "events", &told);
             }
             // A page draws anew what it gets, so it gets only what is new.
-            let new = serde_json::to_string(&snapshot).unwrap_or_default();
+            let new = snapshot.without_times();
             let known = |(at, old): &(Instant, String)| *old == new && at.elapsed() < AGAIN;
             if !sent.as_ref().is_some_and(known) {
                 let _ = app.emit_to(window::LABEL, "snapshot", &snapshot);

@@ -18,6 +18,7 @@ const SEARCHED: u32 = 1600;
 
 /// A QR code as modules.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[cfg_attr(test, derive(ts_rs::TS))]
 pub struct Code {
     /// Modules a side.
     pub size: usize,

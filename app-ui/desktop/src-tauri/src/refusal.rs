@@ -6,6 +6,7 @@ use serde::Serialize;
 /// What the page shows beside the field, or at the top.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, thiserror::Error)]
 #[error("{message}")]
+#[cfg_attr(test, derive(ts_rs::TS))]
 pub struct Refusal {
     /// What is wrong and what to do.
     pub message: String,

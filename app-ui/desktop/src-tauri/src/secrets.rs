@@ -1,4 +1,4 @@
-//! The user's key store: the presence password, and the private key of the service where the user wants it there.
+//! The user's key store: the private key of the service where the user wants it there.
 
 use std::sync::Mutex;
 use std::time::{Duration, Instant};
@@ -14,12 +14,12 @@ use crate::shared::Shared;
 /// Under which name secrets are kept.
 const SERVICE: &str = "MAST";
 const PRIVATE_KEY: &str = "private key";
-const PRESENCE: &str = "presence password";
 /// What was found out of the key store is believed for so long.
 const BELIEVED: Duration = Duration::from_secs(30);
 
 /// A key store, and whether it can be used now.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[cfg_attr(test, derive(ts_rs::TS))]
 pub struct Store {
     /// What it is called.
     pub name: &'static str,
@@ -46,7 +46,7 @@ pub fn store() -> Store {
     } else {
         "Secret Service (GNOME Keyring, KWallet)"
     };
-    let looked = Entry::new(SERVICE, PRESENCE).and_then(|entry| entry.get_password().map(drop));
+    let looked = Entry::new(SERVICE, PRIVATE_KEY).and_then(|entry| entry.get_password().map(drop));
     let store = match looked {
         Ok(()) | Err(Error::NoEntry) => Store { name, usable: true, detail: String::new() },
         Err(error) => Store { name, usable: false, detail: explain(&error) },
@@ -93,27 +93,6 @@ fn forget(what: &str) -> Result<(), Error> {
         Err(Error::NoEntry) => Ok(()),
         other => other,
     }
-}
-
-/// Keeps the presence password, or forgets it.
-///
-/// # Errors
-/// When the key store cannot be used.
-pub async fn set_presence(shared: &Shared, password: Option<String>) -> Result<(), Refusal> {
-    if password.as_deref().is_some_and(str::is_empty) {
-        return Err(Refusal::of("password", "The password is empty."));
-    }
-    let kept = password.is_some();
-    let password = password.map(Zeroizing::new);
-    apart(move || {
-        let done = match &password {
-            Some(password) => write(PRESENCE, password),
-            None => forget(PRESENCE),
-        };
-        done.map_err(|e| refusal(&e))
-    })
-    .await?;
-    shared.set(|s| s.presence = kept)
 }
 
 /// Moves the private key from the service into the key store. The service forgets its file only once it is there.

@@ -10,6 +10,8 @@ use tokio::sync::Notify;
 
 use crate::args::Args;
 use crate::link::Service;
+use crate::panel::Panel;
+use crate::portal;
 use crate::refusal::Refusal;
 use crate::settings::Settings;
 use crate::throughput::Meters;
@@ -25,8 +27,12 @@ pub struct View {
     pub story_version: u64,
     /// What happened and was not given to the page yet.
     pub events: Vec<Arc<Event>>,
-    /// The network wants a login first.
-    pub portal: bool,
+    /// Those of which a notification may be told, until that was judged: the page need not be there.
+    pub notable: Vec<Arc<Event>>,
+    /// What NetworkManager found of login pages, where it knows.
+    pub portal: Option<portal::Word>,
+    /// What is known of the panel with the tray icon.
+    pub panel: Panel,
 }
 
 /// The app.

@@ -15,10 +15,13 @@ const STALE: Duration = Duration::from_secs(5);
 
 /// Bytes a second, one entry a second, oldest first.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
+#[cfg_attr(test, derive(ts_rs::TS))]
 pub struct Throughput {
     /// Received.
+    #[cfg_attr(test, ts(type = "Array<number>"))]
     pub rx: VecDeque<u64>,
     /// Sent.
+    #[cfg_attr(test, ts(type = "Array<number>"))]
     pub tx: VecDeque<u64>,
 }
 

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use mast_control::words::{Light, called};
+use mast_control::words::{Light, called, policy as policy_words};
 use mast_control::{Pause, PolicyMode, PolicySet, Request, Status};
 use tauri::image::Image;
 use tauri::menu::{CheckMenuItem, IsMenuItem, Menu, MenuItem, PredefinedMenuItem, Submenu};
@@ -11,6 +11,7 @@ use tauri::{AppHandle, Manager, Runtime};
 use tauri_plugin_notification::NotificationExt;
 
 use crate::link::State;
+use crate::panel::Panel;
 use crate::refusal::Refusal;
 use crate::shared::Shared;
 use crate::snapshot::Snapshot;
@@ -31,10 +32,13 @@ struct Model {
     /// Name, what it is called, whether data is pinned to it.
     pins: Vec<(String, String, bool)>,
     automatic: bool,
+    /// Who has a choice of their own, and keeps it.
+    own: Option<String>,
+    dark: bool,
 }
 
 impl Model {
-    fn of(snapshot: &Snapshot) -> Self {
+    fn of(snapshot: &Snapshot, panel: Panel) -> Self {
         let status = snapshot.status.as_ref();
         let usable = snapshot.service.state == State::Ok && snapshot.service.may_change;
         let policy = status.and_then(policy);
@@ -56,14 +60,26 @@ impl Model {
             active,
             pins: pins.unwrap_or_default(),
             automatic: policy.is_some_and(|p| p.mode == PolicyMode::Auto),
+            own: status.and_then(own),
+            dark: panel.dark,
         }
     }
 }
 
-/// The policy that all peers share, if they do.
+/// The policy of all; an older service does not tell it, so that it is that of whoever follows it.
 fn policy(status: &Status) -> Option<mast_control::PolicyStatus> {
-    let first = status.peers.first()?.policy.clone();
-    status.peers.iter().all(|p| p.policy == first).then_some(first)
+    let followed = || status.peers.iter().find(|p| !p.own_policy).map(|p| p.policy.clone());
+    status.policy.clone().or_else(followed)
+}
+
+/// Who has a choice of their own, which a choice for all leaves alone.
+fn own(status: &Status) -> Option<String> {
+    let own: Vec<_> = status.peers.iter().filter(|p| p.own_policy).collect();
+    match own.as_slice() {
+        [] => None,
+        [one] => Some(format!("{} keeps its own: {}", one.name, policy_words(&one.policy))),
+        several => Some(format!("{} peers keep their own", several.len())),
+    }
 }
 
 /// What the tray shows now.
@@ -72,14 +88,14 @@ pub struct Shown(Option<Model>);
 
 impl Shown {
     /// Shows what changed; a menu that is open must not blink for nothing.
-    pub fn update<R: Runtime>(&mut self, app: &AppHandle<R>, snapshot: &Snapshot) {
-        let model = Model::of(snapshot);
+    pub fn update<R: Runtime>(&mut self, app: &AppHandle<R>, snapshot: &Snapshot, panel: Panel) {
+        let model = Model::of(snapshot, panel);
         if self.0.as_ref() == Some(&model) {
             return;
         }
         let Some(tray) = app.tray_by_id(ID) else { return };
-        if self.0.as_ref().is_none_or(|m| m.light != model.light)
-            && let Some((pixels, side)) = icon::draw(model.light, has_dark_panel())
+        if self.0.as_ref().is_none_or(|m| (m.light, m.dark) != (model.light, model.dark))
+            && let Some((pixels, side)) = icon::draw(model.light, model.dark)
         {
             let _ = tray.set_icon(Some(Image::new_owned(pixels, side, side)));
         }
@@ -97,8 +113,25 @@ impl Shown {
 /// Puts the icon up.
 ///
 /// # Errors
-/// When the desktop has no place for it.
-pub fn install<R: Runtime>(app: &AppHandle<R>) -> tauri::Result<()> {
+/// When it cannot be put up: why.
+pub fn install<R: Runtime>(app: &AppHandle<R>) -> Result<(), String> {
+    // The binding to the library panics where the library is not there. That is no reason to end.
+    let usual = std::panic::take_hook();
+    std::panic::set_hook(Box::new(|_| {}));
+    let done = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| put_up(app)));
+    std::panic::set_hook(usual);
+    match done {
+        Ok(done) => done.map_err(|error| error.to_string()),
+        Err(panic) => {
+            let why = panic.downcast_ref::<String>().cloned();
+            Err(why
+                .unwrap_or_else(|| "the library for tray icons cannot be loaded".to_owned())
+                .replace('\n', "; "))
+        }
+    }
+}
+
+fn put_up<R: Runtime>(app: &AppHandle<R>) -> tauri::Result<()> {
     let model = Model {
         light: Light::Working,
         sentence: "Looking for the service …".into(),
@@ -107,6 +140,8 @@ pub fn install<R: Runtime>(app: &AppHandle<R>) -> tauri::Result<()> {
         active: None,
         pins: Vec::new(),
         automatic: false,
+        own: None,
+        dark: Panel::default().dark,
     };
     let mut builder = TrayIconBuilder::with_id(ID).menu(&menu(app, &model)?).on_menu_event(|app, event| {
         let id = event.id().as_ref().to_owned();
@@ -116,7 +151,7 @@ pub fn install<R: Runtime>(app: &AppHandle<R>) -> tauri::Result<()> {
     if let Some(directory) = std::env::var_os("XDG_RUNTIME_DIR") {
         builder = builder.temp_dir_path(std::path::Path::new(&directory).join("mast"));
     }
-    if let Some((pixels, side)) = icon::draw(model.light, has_dark_panel()) {
+    if let Some((pixels, side)) = icon::draw(model.light, model.dark) {
         builder = builder.icon(Image::new_owned(pixels, side, side));
     }
     builder.build(app)?;
@@ -138,6 +173,8 @@ fn menu<R: Runtime>(app: &AppHandle<R>, model: &Model) -> tauri::Result<Menu<R>>
     let pins: Vec<_> = pins.collect::<tauri::Result<_>>()?;
     let mut listed: Vec<&dyn IsMenuItem<R>> = vec![&automatic];
     listed.extend(pins.iter().map(|p| p as &dyn IsMenuItem<R>));
+    let own = model.own.as_ref().map(|own| item("own", own, false)).transpose()?;
+    listed.extend(own.as_ref().map(|own| own as &dyn IsMenuItem<R>));
     let pin = Submenu::with_id_and_items(app, "pin", "Pin to", able, &listed)?;
     let (pause, label) = if model.paused { ("resume", "Resume") } else { ("pause", "Pause for an hour") };
     Menu::with_items(
@@ -179,9 +216,4 @@ fn chosen<R: Runtime>(app: &AppHandle<R>, id: &str) {
             let _ = app.notification().builder().title("MAST could not do that").body(message).show();
         }
     });
-}
-
-/// Most panels are dark, those of GNOME and Ubuntu whatever the theme; KDE follows its theme.
-fn has_dark_panel() -> bool {
-    !std::env::var("MAST_PANEL").is_ok_and(|panel| panel == "light")
 }

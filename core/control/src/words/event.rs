@@ -2,8 +2,9 @@
 
 use std::net::SocketAddr;
 
-use super::units;
+use super::{called, units};
 use crate::event::{Ends, Event, SocketCause, What};
+use crate::status::Status;
 
 /// What happened, in words that continue "wifi …" where data moved: "went silent".
 pub fn reason(what: &What) -> String {
@@ -59,16 +60,19 @@ pub fn reason(what: &What) -> String {
 
 /// What was wrong with a path that was left while it worked: "lost 14 % and stalled, left before it broke".
 fn unfit(lost: u8, late: u16, stalled: bool) -> String {
+    match ailing(lost, late, stalled).as_slice() {
+        [] => "no longer fit, left before it broke".to_owned(),
+        all => format!("{}, left before it broke", super::list(all)),
+    }
+}
+
+/// What a path did that was no longer fit.
+fn ailing(lost: u8, late: u16, stalled: bool) -> Vec<String> {
     // Less is what every path does.
     let lost = (lost >= 3).then(|| format!("lost {lost} %"));
     let late = (late >= 50).then(|| format!("was {late} ms slower than it can be"));
     let stalled = stalled.then(|| "stalled".to_owned());
-    let all: Vec<String> = [lost, late, stalled].into_iter().flatten().collect();
-    match all.as_slice() {
-        [] => "no longer fit, left before it broke".to_owned(),
-        [one] => format!("{one}, left before it broke"),
-        [others @ .., last] => format!("{} and {last}, left before it broke", others.join(", ")),
-    }
+    [lost, late, stalled].into_iter().flatten().collect()
 }
 
 /// Why there is no socket, and what to do.
@@ -112,6 +116,72 @@ pub fn moved(event: &Event, with_peer: bool) -> String {
         Some(n) => line += &format!(", {n} sessions kept"),
     }
     line
+}
+
+/// What happened, without its time and peer, for a window: "Wi-Fi ‘Train’ went silent → cell in 140 ms". Interfaces are
+/// called as people call them.
+pub fn told(event: &Event, status: &Status) -> String {
+    // Names in a right-to-left script must not turn the sentence around them.
+    let named = |name: &Option<String>| {
+        name.as_deref().map(|name| format!("\u{2068}{}\u{2069}", called(status, name)))
+    };
+    let (mut from, mut to) = (named(&event.from), named(&event.to));
+    if let (Some(f), Some(t), Some(before), Some(now)) = (&from, &to, &event.from_path, &event.to_path)
+        && event.from == event.to
+    {
+        let [before, now] = apart(before, now);
+        (from, to) = (Some(format!("{f} ({before})")), Some(format!("{t} ({now})")));
+    }
+    let gap = event.gap_ms.map(units::millis);
+    let sessions = match event.sessions {
+        None | Some(0) => String::new(),
+        Some(1) => "; one session kept".to_owned(),
+        Some(n) => format!("; {n} sessions kept"),
+    };
+    let said = match reason(&event.what) {
+        known if known.is_empty() => event.reason.clone(),
+        known => known,
+    };
+    match (from, to, gap) {
+        (Some(from), Some(to), gap) => {
+            let how = match (&event.what, gap) {
+                (What::Unfit { .. }, _) => " before it broke".to_owned(),
+                (_, Some(gap)) => format!(" in {gap}"),
+                (_, None) => String::new(),
+            };
+            format!("{from} {} → {to}{how}{sessions}", did(event, &said))
+        }
+        (Some(from), None, _) => format!("{from} {} → no path left", did(event, &said)),
+        (None, Some(to), Some(gap)) => format!("{} over {to}, after {gap}", capital(&said)),
+        (None, Some(to), None) => format!("{} over {to}", capital(&said)),
+        (None, None, _) => capital(&said),
+    }
+}
+
+/// Why data moved, as what the interface did that it left.
+fn did(event: &Event, said: &str) -> String {
+    let did = match &event.what {
+        What::LinkDown => "lost its link",
+        What::AddressGone => "lost its address",
+        What::PeerSilent => "was no longer heard by the peer",
+        What::PeerAddressGone => "led to an address that the peer lost",
+        What::NoRoute => "lost its route",
+        What::Policy => "gave way to your choice",
+        What::PeerWish => "gave way to the peer's wish",
+        What::Better => "was no longer best",
+        What::Drill => "was silenced by a drill",
+        What::Unfit { lost_percent, late_ms, stalled } => {
+            let all = ailing(*lost_percent, *late_ms, *stalled);
+            return if all.is_empty() { "was no longer fit".to_owned() } else { super::list(&all) };
+        }
+        _ => said,
+    };
+    did.to_owned()
+}
+
+fn capital(text: &str) -> String {
+    let mut letters = text.chars();
+    letters.next().map(|first| first.to_uppercase().chain(letters).collect()).unwrap_or_default()
 }
 
 /// The interfaces of a move; with what tells the two paths apart where both are of one interface: the version of IP,
@@ -185,6 +255,34 @@ mod tests {
             "lost 30 %, was 90 ms slower than it can be and stalled, left before it broke"
         );
         assert_eq!(said(1, 0, false), "no longer fit, left before it broke");
+    }
+
+    #[test]
+    fn a_window_is_told_in_the_names_that_people_use() {
+        let status = crate::words::link::tests::status(&[]);
+        let told = |event: &Event, status: &Status| told(event, status).replace(['\u{2068}', '\u{2069}'], "");
+        let mut event = event(Some("wifi"), Some("cell"));
+        assert_eq!(told(&event, &status), "Wi-Fi ‘Train’ went silent → cell in 140 ms");
+        event.sessions = Some(3);
+        assert!(told(&event, &status).ends_with("in 140 ms; 3 sessions kept"));
+        event.what = What::Unfit { lost_percent: 14, late_ms: 20, stalled: true };
+        event.sessions = None;
+        assert_eq!(told(&event, &status), "Wi-Fi ‘Train’ lost 14 % and stalled → cell before it broke");
+        event.what = What::Unfit { lost_percent: 1, late_ms: 0, stalled: false };
+        assert_eq!(told(&event, &status), "Wi-Fi ‘Train’ was no longer fit → cell before it broke");
+        event.to = None;
+        event.what = What::LinkDown;
+        assert_eq!(told(&event, &status), "Wi-Fi ‘Train’ lost its link → no path left");
+        let over =
+            Event { to: Some("wifi".into()), gap_ms: Some(5123.0), ..Event::now("nas", What::Restored) };
+        assert_eq!(told(&over, &status), "Path back over Wi-Fi ‘Train’, after 5123 ms");
+        assert_eq!(told(&Event::now("", What::PauseOver), &status), "The pause is over");
+        let newer = Event {
+            from: Some("wifi".into()),
+            to: Some("cell".into()),
+            ..Event::told("nas", "went elsewhere")
+        };
+        assert_eq!(told(&newer, &status), "Wi-Fi ‘Train’ went elsewhere → cell");
     }
 
     #[test]

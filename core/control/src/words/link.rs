@@ -2,7 +2,7 @@
 
 use super::event::family;
 use super::list;
-use crate::status::{InterfaceKind, PathState, PathStatus, PeerStatus, Status};
+use crate::status::{Fitness, InterfaceKind, PathState, PathStatus, PeerStatus, Status};
 
 /// A link of this host, with all paths to a peer that lead over it.
 #[derive(Debug, Clone)]
@@ -22,6 +22,11 @@ impl Link<'_> {
     /// Whether the peer answers over it.
     pub fn answers(&self) -> bool {
         self.paths.iter().any(|path| path.state == PathState::Validated)
+    }
+
+    /// Whether it works, and loses or delays too much.
+    pub fn is_unfit(&self) -> bool {
+        self.paths.first().is_some_and(|path| path.fitness == Some(Fitness::Unfit))
     }
 
     /// The state of its best path.
@@ -88,16 +93,18 @@ pub fn called(status: &Status, interface: &str) -> String {
 /// What there is beside the link that carries data: "Wi-Fi ‘Train’ does not answer; cell stands by". None where there
 /// is no other link.
 pub fn standing(status: &Status, peer: &PeerStatus) -> Option<String> {
-    let mut groups: [(Vec<String>, &str, &str); 3] = [
+    let mut groups: [(Vec<String>, &str, &str); 4] = [
         (Vec::new(), "does not answer", "do not answer"),
         (Vec::new(), "is being tried", "are being tried"),
+        (Vec::new(), "loses or delays too much", "lose or delay too much"),
         (Vec::new(), "stands by", "stand by"),
     ];
     for link in links(peer).iter().filter(|link| !link.is_active()) {
         let group = match link.state() {
             PathState::Suspect | PathState::Failed => 0,
             PathState::Candidate | PathState::Validating | PathState::Unknown => 1,
-            PathState::Validated => 2,
+            PathState::Validated if link.is_unfit() => 2,
+            PathState::Validated => 3,
         };
         groups[group].0.push(called(status, link.interface));
     }
@@ -161,6 +168,9 @@ pub(crate) mod tests {
             standing(&status, &status.peers[0])
         };
         assert_eq!(told(&all).as_deref(), Some("Wi-Fi ‘Train’ stands by"));
+        let mut unfit = all.clone();
+        unfit[1]["fitness"] = "unfit".into();
+        assert_eq!(told(&unfit).as_deref(), Some("Wi-Fi ‘Train’ loses or delays too much"));
         all.push(path("eth", "10.9.0.2:6278", "validating", false));
         all.push(path("dsl", "10.9.0.2:6278", "candidate", false));
         assert_eq!(told(&all).as_deref(), Some("eth and dsl are being tried; Wi-Fi ‘Train’ stands by"));

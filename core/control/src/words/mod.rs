@@ -4,18 +4,22 @@
 //! versions; an interface that knows the codes says things by them, too, or in its user's language.
 
 mod event;
+mod layer;
 mod link;
 mod note;
 mod now;
+mod part;
 mod report;
 mod summary;
 pub mod units;
 
-pub use event::{moved, reason};
+pub use event::{moved, reason, told};
+pub use layer::{evidence, layer, layer_detail, layer_state};
 pub use link::{Link, called, links, standing};
 pub use note::note;
 pub(crate) use note::noted;
 pub use now::{Light, Now};
+pub use part::{fitness, part, takes_part};
 pub use report::{drill_progress, drill_verdict, finding, remedy, silenced};
 pub use summary::{Tone, missing, of_all, of_peer, policy};
 

@@ -8,19 +8,25 @@ use crate::status::{KeyPlace, Layer, PeerState, PeerStatus, Status, TroubleCause
 /// What the light says.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
+#[cfg_attr(feature = "ts", derive(ts_rs::TS))]
 pub enum Light {
     /// A peer answers. Never said on the strength of the past.
     Good,
     /// It is being tried.
     Working,
+    /// Some peers answer, and others do not.
+    Partial,
     /// Something fails.
     Bad,
-    /// Down or paused, as the user wanted.
+    /// Paused, as the user wanted: it comes back by itself.
+    Paused,
+    /// Switched off, as the user wanted.
     Off,
 }
 
 /// How things are.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[cfg_attr(feature = "ts", derive(ts_rs::TS))]
 pub struct Now {
     /// The light.
     pub light: Light,
@@ -52,7 +58,7 @@ impl Now {
         }
         if status.paused_until.is_some() {
             return Self::new(
-                Light::Off,
+                Light::Paused,
                 "MAST is paused.",
                 "It comes back by itself. Until then, connections through it stand still.",
             );
@@ -76,7 +82,7 @@ impl Now {
         let answering: Vec<_> = status.peers.iter().filter(|p| p.state.answers()).collect();
         if let Some(peer) = answering.iter().find(|p| p.state == PeerState::Partial) {
             let sentence = format!("{} answers, but not all goes to it that should.", peer.name);
-            return Self::new(Light::Working, sentence, peer.troubles.join("; "));
+            return Self::new(Light::Partial, sentence, peer.troubles.join("; "));
         }
         match answering.as_slice() {
             [] => Self::silent(status),
@@ -97,7 +103,8 @@ impl Now {
                     (some, all) if some.len() == all => format!("All {all} peers answer."),
                     (some, all) => format!("{} of {all} peers answer.", some.len()),
                 };
-                Self::new(Light::Good, sentence, detail)
+                let light = if others.is_empty() { Light::Good } else { Light::Partial };
+                Self::new(light, sentence, detail)
             }
         }
     }
@@ -111,7 +118,7 @@ impl Now {
         let alone = status.peers.len() == 1;
         if let Some(trouble) = &status.trouble {
             let sentence = match trouble.layer {
-                Layer::Link => "There is no network.".to_owned(),
+                Layer::Link | Layer::Address => "There is no network.".to_owned(),
                 Layer::Portal => "The network wants a login first.".to_owned(),
                 Layer::Dns => "Names cannot be looked up.".to_owned(),
                 Layer::Nat => "The network does not let MAST through.".to_owned(),
@@ -190,7 +197,7 @@ mod tests {
         assert_eq!(good.detail, "cell stands by.");
         assert_eq!(of(|_| ()).sentence, "All 2 peers answer.");
         let some = of(|s| s["peers"][1]["state"] = "unreachable".into());
-        assert_eq!((some.light, some.detail.as_str()), (Light::Good, "Not answering: office."));
+        assert_eq!((some.light, some.detail.as_str()), (Light::Partial, "Not answering: office."));
         for state in ["connecting", "unreachable", "down", "dreaming"] {
             assert_ne!(of(|s| one(s, state)).light, Light::Good, "{state}");
         }
@@ -252,7 +259,7 @@ mod tests {
             s["up"] = false.into();
             s["paused_until"] = "2026-11-24T13:00:00Z".into();
         });
-        assert_eq!(paused.sentence, "MAST is paused.");
+        assert_eq!((paused.light, paused.sentence.as_str()), (Light::Paused, "MAST is paused."));
         let locked = of(|s| {
             s["up"] = false.into();
             s["key"] = "locked".into();

@@ -1,6 +1,7 @@
 //! What a drill showed and what the doctor found, in words.
 
 use super::{list, units};
+use crate::layers::Evidence;
 use crate::report::{DrillReport, DrillStep, Finding, Verdict};
 use crate::status::{PeerKind, PeerState};
 
@@ -122,6 +123,7 @@ pub fn finding(finding: &Finding) -> String {
                 }
             }
         }
+        Finding::Layer { evidence, .. } => super::evidence(evidence),
         Finding::Other => String::new(),
     }
 }
@@ -156,6 +158,12 @@ pub fn remedy(finding: &Finding) -> Option<&'static str> {
         ),
         Finding::NothingLeaves { .. } => {
             Some("see where `ip route get` leads it, and `nft list ruleset` and `iptables-save`")
+        }
+        Finding::Layer { evidence: Evidence::UdpStopped, .. } => Some(
+            "see whether that network wants a login, or keeps UDP from going out or answers from coming in",
+        ),
+        Finding::Layer { evidence: Evidence::Unresolved { .. }, .. } => {
+            Some("see that the name is spelled right, and that this machine's name servers answer")
         }
         Finding::ClockYears | Finding::ClockBack { .. } => Some(CLOCK),
         Finding::Peer { unwanted: true, .. } => None,

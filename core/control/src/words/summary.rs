@@ -21,6 +21,15 @@ const NAMED: usize = 8;
 
 /// How things stand, in a sentence, and whether that is well.
 pub fn of_all(status: &Status) -> (Tone, String) {
+    if let Some(until) = status.paused_until.as_ref().filter(|_| !status.up) {
+        return (
+            Tone::Open,
+            format!(
+                "MAST is paused until {} UTC: no traffic is carried. `mast up` ends the pause.",
+                until.get(..16).unwrap_or(until).replace('T', " ")
+            ),
+        );
+    }
     if !status.up {
         return (Tone::Bad, "MAST is down: no traffic is carried. Start it with `mast up`.".to_owned());
     }
@@ -38,6 +47,7 @@ pub fn of_all(status: &Status) -> (Tone, String) {
             let style = match connected == peers.len() {
                 true if partial.is_empty() => Tone::Good,
                 true => Tone::Open,
+                false if connected > 0 => Tone::Open,
                 false => Tone::Bad,
             };
             let partial = match partial.first() {

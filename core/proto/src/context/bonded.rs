@@ -107,6 +107,11 @@ struct Offer {
 }
 
 impl Context {
+    /// The places of the paths that share the data in the bonded mode.
+    pub(super) fn offered(&self) -> Vec<usize> {
+        self.offers().into_iter().map(|offer| offer.at).collect()
+    }
+
     /// The paths that share the data in the bonded mode; none where it is not in force.
     fn offers(&self) -> Vec<Offer> {
         if !matches!(self.sending_policy(), Policy::Bonded { .. }) || !self.keys.can_seal() {

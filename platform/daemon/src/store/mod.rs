@@ -15,7 +15,8 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-use mast_control::AtStart;
+use mast_control::layers::NameFact;
+use mast_control::{AtStart, timestamp};
 use mast_engine::api::{AddressSource, Change, InterfaceChoice, InviteRecord, PeerConfig, PublicKey};
 use mast_proto::Policy;
 use mast_state::{StateDir, StateError};
@@ -112,6 +113,8 @@ pub struct Store {
     /// The default policy of the configuration file.
     configured_policy: Option<StoredPolicy>,
     hosts: BTreeMap<PublicKey, Vec<Endpoint>>,
+    /// Whether peers' names could be looked up the last time, and when that was. Not kept.
+    looked_up: BTreeMap<PublicKey, (bool, SystemTime)>,
     /// Counts how often which peers have host names changed.
     hosts_changed: u64,
     /// The files as they were last written, by name.
@@ -141,6 +144,7 @@ impl Store {
             configured: BTreeMap::new(),
             configured_policy: config.policy.as_ref().map(StoredPolicy::of),
             hosts: BTreeMap::new(),
+            looked_up: BTreeMap::new(),
             hosts_changed: 0,
             written: BTreeMap::new(),
         };
@@ -327,11 +331,20 @@ impl Store {
         self.hosts_changed
     }
 
-    /// The host names of peers of which no address is known.
-    pub fn unknown_hosts(&self) -> Vec<String> {
-        let bare = |key: &PublicKey| self.peers.get(key).is_some_and(|p| p.all_addresses().is_empty());
-        let hosts = self.hosts.iter().filter(|(key, _)| bare(key)).flat_map(|(_, hosts)| hosts);
-        hosts.filter(|e| e.zone().is_none()).map(ToString::to_string).collect()
+    /// A peer's names were looked up just now; `found`: all of them led to something.
+    pub fn note_look_up(&mut self, key: PublicKey, found: bool) {
+        self.looked_up.insert(key, (found, SystemTime::now()));
+    }
+
+    /// What is known of peers' names.
+    pub fn names(&self) -> Vec<NameFact> {
+        let named = |key: &PublicKey| Some(self.peers.get(key)?.name.clone());
+        let facts = self.hosts.iter().filter_map(|(key, hosts)| {
+            let host = hosts.iter().find(|e| e.zone().is_none())?.to_string();
+            let found = self.looked_up.get(key).map(|(found, at)| (*found, timestamp::rfc3339(*at)));
+            Some(NameFact { peer: named(key)?, host, found })
+        });
+        facts.collect()
     }
 
     /// The addresses of a peer that its configuration says, but for those with a zone.
@@ -351,6 +364,7 @@ impl Store {
 
     /// Forgets the host names of a peer that is removed for good.
     pub fn forget_hosts(&mut self, key: PublicKey) {
+        self.looked_up.remove(&key);
         self.hosts_changed += u64::from(self.hosts.remove(&key).is_some());
     }
 

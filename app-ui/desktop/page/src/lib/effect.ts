@@ -9,6 +9,7 @@ const PATIENCE = 5000;
 function shows(snapshot: Snapshot, scope: string | null, policy: Policy): boolean {
   const peers = snapshot.status?.peers ?? [];
   const meant = (p: PeerStatus): boolean => (scope === null ? !p.own_policy : p.name === scope);
+  if (scope === null && snapshot.status?.policy && !same(snapshot.status.policy, policy)) return false;
   const found = peers.filter(meant);
   // A peer that cannot follow the policy of all keeps its way.
   return found.every((p) => same(p.policy, policy) || (isSeveral(policy.mode) && !p.modes.includes(policy.mode)));

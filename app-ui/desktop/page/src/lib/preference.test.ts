@@ -3,7 +3,7 @@ import type { InterfaceStatus, PeerStatus, Policy } from './api';
 import { AUTOMATIC, isOnly, isPinned, isSeveral, matches, moved, offered, only, ordered, parse, pinned, policyOf, rows, same, selectorFor, severalPaths, without, withRule } from './preference';
 
 const item = (name: string, more: Partial<InterfaceStatus> = {}): InterfaceStatus => ({
-  name, kind: 'wifi', network: null, addresses: [], metered: false, usable: true, metered_by_hand: null, excluded: false, ...more,
+  name, kind: 'wifi', network: null, addresses: [], metered: false, usable: true, metered_by_hand: null, excluded: false, weak: false, spent: false, layers: [], ...more,
 });
 const laptop = [item('wlan0', { network: 'Home' }), item('wwan0', { kind: 'cellular' }), item('eth0', { kind: 'ethernet' })];
 
@@ -56,10 +56,11 @@ describe('preference', () => {
     const plain = of('office', {});
     const bonded = severalPaths('bonded', AUTOMATIC);
     const home = of('home', { policy: bonded, modes: ['auto', 'pin', 'redundant', 'bonded'] });
-    expect(policyOf([plain, home], null)).toEqual(bonded);
-    expect(policyOf([plain], null)).toEqual(AUTOMATIC);
-    expect(policyOf([of('x', { own_policy: true })], null)).toBeNull();
-    expect(policyOf([plain, home], 'office')).toEqual(AUTOMATIC);
+    expect(policyOf({ peers: [plain, home], policy: null }, null)).toEqual(bonded);
+    expect(policyOf({ peers: [plain], policy: null }, null)).toEqual(AUTOMATIC);
+    expect(policyOf({ peers: [of('x', { own_policy: true })], policy: null }, null)).toBeNull();
+    expect(policyOf({ peers: [of('x', { own_policy: true })], policy: bonded }, null)).toEqual(bonded);
+    expect(policyOf({ peers: [plain, home], policy: bonded }, 'office')).toEqual(AUTOMATIC);
     expect(offered([plain])).toEqual([]);
     expect(offered([plain, home])).toEqual(['redundant', 'bonded']);
   });

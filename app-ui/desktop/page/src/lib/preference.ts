@@ -1,6 +1,6 @@
 // The order of interfaces as the user sees it, and the policy it stands for.
 
-import type { InterfaceKind, InterfaceStatus, PeerStatus, Policy, PolicyMode } from './api';
+import type { InterfaceKind, InterfaceStatus, PeerStatus, Policy, PolicyMode, Status } from './api';
 
 const KINDS: readonly string[] = ['wifi', 'cellular', 'ethernet', 'other'];
 
@@ -142,9 +142,11 @@ export function same(a: Policy, b: Policy): boolean {
   return a.fallback === b.fallback && a.pin.length === b.pin.length && a.pin.every((s, i) => s === b.pin[i]);
 }
 
-/** The policy of one peer, or that of all: of a peer that has none of its own. Null: cannot be known. */
-export function policyOf(peers: readonly PeerStatus[], scope: string | null): Policy | null {
+/** The policy of one peer, or that of all. An older service does not tell that of all, which then is that of a peer that
+ * has none of its own. Null: cannot be known. */
+export function policyOf({ peers, policy }: Pick<Status, 'peers' | 'policy'>, scope: string | null): Policy | null {
   if (scope !== null) return peers.find((p) => p.name === scope)?.policy ?? null;
+  if (policy) return policy;
   const followers = peers.filter((p) => !p.own_policy);
   // Whoever can do little follows "auto" where all the others use several paths.
   return (followers.find((p) => p.modes.some(isSeveral)) ?? followers[0])?.policy ?? null;

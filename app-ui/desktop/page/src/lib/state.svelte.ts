@@ -1,7 +1,7 @@
 // The one snapshot that everything is drawn from, and the way commands are sent.
 
 import { api, type Refusal, type Snapshot, type Status } from './api';
-import { setLanguage, t } from './i18n/index.svelte';
+import { t } from './i18n/index.svelte';
 import { go } from './route.svelte';
 
 let snapshot = $state.raw<Snapshot | null>(null);
@@ -51,8 +51,6 @@ const dark = window.matchMedia?.('(prefers-color-scheme: dark)');
 function dress(next: Snapshot): void {
   theme = next.settings.theme;
   paint();
-  setLanguage(next.settings.language);
-  document.documentElement.lang = next.settings.language;
 }
 
 function paint(): void {

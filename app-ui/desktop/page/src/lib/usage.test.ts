@@ -32,7 +32,7 @@ describe('pictures', () => {
     for (const data of [{ rx: [], tx: [] }, { rx: [0], tx: [0] }, { rx: [1, 5e9], tx: [2, 0] }]) {
       expect(JSON.stringify(spark(data, 200, 40))).not.toMatch(/NaN|null/);
     }
-    const step = { path: 1, interface: 'a', to: null, gap_ms: null, sent: 1, lost: 1 };
+    const step = { path: 1, paths: 1, interface: 'a', to: null, gap_ms: null, sent: 1, lost: 1 };
     expect(barLength(step, scale([step]))).toBeGreaterThan(0);
   });
 });

@@ -1,16 +1,16 @@
 import { cleanup, fireEvent, render, screen } from '@testing-library/svelte';
 import { afterEach, expect, it, vi } from 'vitest';
-import { peer, snapshot } from '../../tests/scenes/world';
-import type { PeerStatus, Policy } from '../lib/api';
+import { SCENES } from '../../tests/scenes/all';
+import type { PeerStatus, Policy, Snapshot } from '../lib/api';
 import { AUTOMATIC, severalPaths } from '../lib/preference';
 import { take } from '../lib/state.svelte';
 import PrefModes from './PrefModes.svelte';
 
-const able = peer('home');
-const plain = peer('office', { kind: 'wireguard', modes: ['auto', 'pin'] });
+const scene = SCENES['preference-redundant']?.snapshot as Snapshot;
+const [able, plain] = scene.status?.peers as [PeerStatus, PeerStatus];
 const twice: Policy = { ...severalPaths('redundant', AUTOMATIC), metered: true };
 
-take(snapshot());
+take(scene);
 afterEach(cleanup);
 
 function shown(peers: PeerStatus[], policy: Policy, answer?: boolean) {
