@@ -11,7 +11,7 @@ use std::sync::mpsc;
 use std::thread;
 use std::time::Duration;
 
-use common::{in_namespace, ip, may_open_tun};
+use common::{eventually, in_namespace, ip, may_open_tun};
 use mast_engine::declared::{Answers, Declared};
 use mast_engine::os::{Platform, Prefix, Tun, TunWish};
 use mast_engine::{Outcome, Reconciler};
@@ -42,7 +42,13 @@ fn world() {
         }
         for server in SERVERS {
             ip(&format!("addr add {server} dev lo"));
-            let socket = UdpSocket::bind((server.parse::<IpAddr>().unwrap(), 51820)).unwrap();
+            // An IPv6 address comes into effect a little after it is there.
+            let mut socket = None;
+            eventually("a socket of the server", || {
+                socket = UdpSocket::bind((server.parse::<IpAddr>().unwrap(), 51820)).ok();
+                socket.is_some()
+            });
+            let socket = socket.unwrap();
             thread::spawn(move || {
                 let mut buffer = [0; 100];
                 while let Ok((length, from)) = socket.recv_from(&mut buffer) {
