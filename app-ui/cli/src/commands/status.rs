@@ -38,7 +38,7 @@ pub async fn show(context: &mut Context, args: StatusArgs) -> Outcome {
     let status = cleaned(status);
     sentence(context, words::of_all(&status))?;
     if let Some(why) = &status.unkept {
-        context.out.line(context.out.paint(Style::Strong, &words::unkept(why)))?;
+        context.out.line(context.out.paint(Style::Strong, &format!("Not kept: {}.", words::unkept(why))))?;
     }
     // What concerns a peer stands with it.
     let told = |text: &&String| !status.peers.iter().any(|p| p.troubles.contains(text));
@@ -47,7 +47,7 @@ pub async fn show(context: &mut Context, args: StatusArgs) -> Outcome {
         context.out.line(context.out.paint(Style::Strong, &line))?;
     }
     if let Some(left_out) = words::left_out(&status.left_out) {
-        context.out.line(context.out.paint(Style::Faint, &left_out))?;
+        context.out.line(context.out.paint(Style::Faint, &format!("Interfaces {left_out}.")))?;
     }
     for peer in &status.peers {
         if status.peers.len() > 1 {
