@@ -21,6 +21,7 @@
 //! | `fitness` | judging how fit paths are, and what follows |
 //! | `selection` | what is chosen, since when, and the silence that came with a move |
 //! | `select` | which path carries data, and when to move |
+//! | `part` | whether a path takes part in carrying data now, and why not |
 //! | `data` | sealing and opening datagrams between EIDs |
 //! | `run` | many at once: what changes the context first, and what may be sealed elsewhere |
 //! | `outflow` | what leaves: numbers, what is held, what is not confirmed, what goes again |
@@ -42,6 +43,7 @@ mod liveness;
 mod locals;
 mod mtu;
 mod outflow;
+mod part;
 mod path;
 mod peer;
 mod plain;
@@ -68,6 +70,7 @@ use crate::wire::{AddressId, ContextIndex, EidPair, PathId, ShutReason};
 pub use data::{DATA_HEADROOM, DATA_OVERHEAD, DATA_TAILROOM, Drop, Outgoing, Received};
 pub use links::{Link, PeerLink};
 pub use liveness::SendError;
+pub use part::{LeftOut, Part, PathPart};
 pub use path::{PathKey, PathState, PathView, Via};
 pub use redundant::SMALL_DATAGRAM;
 pub use remotes::AddressSource;

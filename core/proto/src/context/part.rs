@@ -2,8 +2,8 @@
 
 use std::time::Instant;
 
-use super::super::path::Path;
-use super::super::{Context, PathState};
+use super::path::Path;
+use super::{Context, PathState};
 use crate::fitness::{Ailment, Fitness};
 use crate::policy::{Merit, Policy};
 use crate::wire::{AddressFlags, PathId};

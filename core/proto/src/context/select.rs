@@ -63,9 +63,6 @@ impl Reason {
     }
 }
 
-#[path = "part.rs"]
-mod part;
-
 /// Which of the two choices of [`Context::select`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Choice {
