@@ -27,6 +27,9 @@ use crate::failure::{FAILED, Failure};
 use crate::output::Out;
 use crate::output::text::clean;
 
+/// How metered links are let take part in a mode of several paths.
+const METERED: &str = "choose the mode again with `--metered`";
+
 /// How a command ended: well, or with a negative verdict that it has already told.
 pub type Outcome = Result<ExitCode, Failure>;
 

@@ -69,7 +69,7 @@ async fn show(context: &mut Context, peer: Option<&str>, format: Format) -> Outc
         if let Some(part) = words::takes_part(peer, &status) {
             context.out.line(format!("{} — {part}", peer.name))?;
         }
-        if let Some(missing) = words::missing(peer, &status) {
+        if let Some(missing) = words::missing(peer, &status, super::METERED) {
             context.out.line(missing)?;
         }
     }

@@ -112,7 +112,7 @@ fn one_peer(context: &mut Context, peer: &PeerStatus, status: &Status) -> std::i
     if let Some(part) = words::takes_part(peer, status) {
         context.out.line(context.out.paint(Style::Faint, &part))?;
     }
-    if let Some(missing) = words::missing(peer, status) {
+    if let Some(missing) = words::missing(peer, status, super::METERED) {
         context.out.line(context.out.paint(Style::Strong, &missing))?;
     }
     if !peer.paths.is_empty() {

@@ -69,7 +69,7 @@ pub fn of_peers(status: &Status) -> BTreeMap<String, PeerWords> {
         PeerWords {
             policy: words::policy(&peer.policy),
             uplinks,
-            missing: words::missing(peer, status),
+            missing: words::missing(peer, status, "choose ‘Over metered networks, too’"),
             fitness: peer.paths.iter().map(|path| words::fitness(path, status)).collect(),
         }
     };

@@ -205,9 +205,9 @@ pub fn policy(policy: &PolicyStatus) -> String {
     }
 }
 
-/// What a mode that uses several paths at once lacks, and the remedy; none while nothing is missing. What the other
-/// end pays for is not known here.
-pub fn missing(peer: &PeerStatus, status: &Status) -> Option<String> {
+/// What a mode that uses several paths at once lacks, and the remedy; none while nothing is missing. `metered` says how
+/// metered links are let take part where this is read. What the other end pays for is not known here.
+pub fn missing(peer: &PeerStatus, status: &Status, metered: &str) -> Option<String> {
     let several = matches!(peer.policy.mode, PolicyMode::Redundant | PolicyMode::Bonded);
     if !several || !peer.state.answers() || !peer.paths.iter().any(|path| path.active) {
         return None;
@@ -220,10 +220,7 @@ pub fn missing(peer: &PeerStatus, status: &Status) -> Option<String> {
     }
     let needs = format!("{} needs two links to {}", peer.policy.mode, peer.name);
     Some(match others().next() {
-        Some(_) => format!(
-            "{needs}, and the others that work are metered: choose the mode again with `--metered` to let them \
-             take part."
-        ),
+        Some(_) => format!("{needs}, and the others that work are metered: {metered} to let them take part."),
         None => format!("{needs}, and only one works now: connect to another network."),
     })
 }

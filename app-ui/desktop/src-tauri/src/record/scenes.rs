@@ -54,7 +54,11 @@ fn path(id: u8, over: &str, more: Value) -> Value {
 }
 
 fn cell(id: u8, more: Value) -> Value {
-    path(id, "wwan0", with(json!({"srtt_ms": 61.7, "loss": 0.0, "remote": "[2001:db8::7]:6278"}), more))
+    let usual = json!({
+        "srtt_ms": 61.7, "loss": 0.0, "local": "2001:db8:44::9", "remote": "[2001:db8::7]:6278",
+        "rx_bytes": 1_240_000, "tx_bytes": 310_000,
+    });
+    path(id, "wwan0", with(usual, more))
 }
 
 fn silent() -> Value {
@@ -87,7 +91,7 @@ fn laptop() -> Value {
         item("wlan0", json!({"network": "Train"})),
         item(
             "wwan0",
-            json!({"kind": "cellular", "network": "Telco LTE", "metered": true, "addresses": ["10.160.4.9"]})
+            json!({"kind": "cellular", "network": "Telco LTE", "metered": true, "addresses": ["10.160.4.9", "2001:db8:44::9"]})
         ),
         item("eth0", json!({"kind": "ethernet", "usable": false, "addresses": []})),
     ])
