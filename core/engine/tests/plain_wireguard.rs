@@ -171,7 +171,8 @@ async fn several_paths_at_once_are_for_other_peers() {
     host.engine.set_policy(None, bonded).await.unwrap();
     host.until("known", |s| s.peers[0].kind == Some(PeerKind::WireGuard)).await;
     let snapshot = host.snapshot().await;
-    assert_eq!((&snapshot.peers[0].policy, snapshot.peers[0].own_policy), (&Policy::Auto, false));
+    // What it was told by the file stays its own, whatever is chosen for all.
+    assert_eq!((&snapshot.peers[0].policy, snapshot.peers[0].own_policy), (&Policy::Auto, true));
     let pin = Policy::Pin { order: vec![Selector::parse("eth1")], fallback: true };
     host.engine.set_policy(Some("server"), pin.clone()).await.unwrap();
     assert_eq!(host.snapshot().await.peers[0].policy, pin);

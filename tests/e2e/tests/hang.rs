@@ -174,11 +174,18 @@ fn a_disk_that_hangs_holds_up_nothing() {
         // Something happens that is written down.
         let (took, answer) = timed(&scene.laptop, &["pin", "cell"]);
         scene.wait_active("cell");
-        let (again, second) = timed(&scene.laptop, &["mode", "auto"]);
-        println!("pin: {took:?} {answer}; auto: {again:?} {second}");
-        assert!(took < ANSWERS && again < ANSWERS, "{took:?} {again:?}");
-        let told = second.good();
-        assert!(told.err.contains("has not answered") && told.err.contains("in effect"), "{told}");
+        println!("pin: {took:?} {answer}");
+        assert!(took < ANSWERS, "{took:?}");
+        // The story is written a moment after the move, and what comes behind it is not kept.
+        let mut turn = 0;
+        within(PATIENCE, "what is changed is said not to be kept", || {
+            turn += 1;
+            let words: &[&str] = if turn % 2 == 1 { &["mode", "auto"] } else { &["pin", "cell"] };
+            let (took, answer) = timed(&scene.laptop, words);
+            assert!(took < ANSWERS, "{words:?} took {took:?}: {answer}");
+            let told = answer.good();
+            told.err.contains("has not answered") && told.err.contains("in effect")
+        });
         answers_soon(&scene.laptop);
         let status = mast(&scene.laptop, &["status"]).good();
         assert!(status.out.contains("not on the disk"), "{status}");
