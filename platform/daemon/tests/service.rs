@@ -243,9 +243,12 @@ async fn what_was_told_survives_a_kill() {
         (PolicyMode::Pin, &["wifi".to_owned()][..])
     );
 
-    // All peers are meant, that with a policy of its own, too.
+    // All peers are meant, but for that with a policy of its own, until it follows again.
     client.policy_set(PolicySet::default()).await.unwrap();
-    assert_eq!(client.status().await.unwrap().peers[0].policy.mode, PolicyMode::Auto);
+    let mode = |s: mast_control::Status| (s.policy.map(|p| p.mode), s.peers[0].policy.mode);
+    assert_eq!(mode(client.status().await.unwrap()), (Some(PolicyMode::Auto), PolicyMode::Pin));
+    client.policy_clear("office").await.unwrap();
+    assert_eq!(mode(client.status().await.unwrap()), (Some(PolicyMode::Auto), PolicyMode::Auto));
     client.peer_remove("office").await.unwrap();
     assert!(client.status().await.unwrap().peers.is_empty());
 }

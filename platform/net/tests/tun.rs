@@ -201,6 +201,7 @@ fn half_a_default_route_is_made_whole_or_goes() {
         assert_eq!(shown("mast0"), whole);
         // Where the one half cannot be had, there is not the other.
         ip("route flush dev mast0");
+        ip("-6 route flush dev mast0");
         ip("link add other type veth peer name another");
         ip("link set other up");
         ip("route add 128.0.0.0/1 dev other");

@@ -237,8 +237,16 @@ impl Host for LinuxHost {
     fn take(&mut self, interface: Option<&str>, steps: &[Step]) -> Vec<io::Result<()>> {
         let index = match interface.map(|name| self.link(name)).transpose() {
             Ok(link) => link.map_or(0, |l| l.index),
+            // What is not on the interface can be had, and is taken away, without it.
             Err(error) => {
-                return steps.iter().map(|_| Err(io::Error::new(error.kind(), error.to_string()))).collect();
+                let gone = || Err(io::Error::new(error.kind(), error.to_string()));
+                let one = |step: &Step| match step {
+                    Step::Protect(_) | Step::Unprotect(_) | Step::SetAnswers(_) | Step::ClearAnswers => {
+                        self.take(None, std::slice::from_ref(step)).pop().unwrap_or(Ok(()))
+                    }
+                    _ => gone(),
+                };
+                return steps.iter().map(one).collect();
             }
         };
         let works: Vec<Work> = steps.iter().map(|step| self.work(index, step)).collect();
