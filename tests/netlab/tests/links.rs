@@ -92,8 +92,8 @@ fn resolve(from: &UdpSocket, to: &UdpSocket) {
     panic!("nothing arrives");
 }
 
-/// Sends `count` datagrams from a to b, `gap` apart, and returns how many arrive.
-fn arrivals(a: &Host, b: &Host, count: usize, gap: Duration) -> usize {
+/// A socket of a, and a thread that counts what comes from it to b until nothing does for a second.
+fn listening(a: &Host, b: &Host) -> (UdpSocket, std::thread::JoinHandle<usize>) {
     let (from, to) = (socket(a, "10.0.0.1:0"), socket(b, "10.0.0.2:9"));
     with_room(&to);
     resolve(&from, &to);
@@ -105,6 +105,12 @@ fn arrivals(a: &Host, b: &Host, count: usize, gap: Duration) -> usize {
         }
         arrived
     });
+    (from, receiver)
+}
+
+/// Sends `count` datagrams from a to b, `gap` apart, and returns how many arrive.
+fn arrivals(a: &Host, b: &Host, count: usize, gap: Duration) -> usize {
+    let (from, receiver) = listening(a, b);
     for _ in 0..count {
         from.send_to(b"x", "10.0.0.2:9").unwrap();
         std::thread::sleep(gap);
@@ -318,17 +324,7 @@ fn a_link_carries_many_small_packets() {
         let (_lab, a, b, link) = pair(&LinkProfile::delay(Duration::from_millis(20)));
         // 20 000 a second, in bursts of 20, beside whatever else the machine does.
         when_calm("many small packets", || {
-            let (from, to) = (socket(&a, "10.0.0.1:0"), socket(&b, "10.0.0.2:9"));
-            with_room(&to);
-            resolve(&from, &to);
-            to.set_read_timeout(Some(Duration::from_secs(1))).unwrap();
-            let receiver = std::thread::spawn(move || {
-                let mut arrived = 0;
-                while to.recv(&mut [0; 64]).is_ok() {
-                    arrived += 1;
-                }
-                arrived
-            });
+            let (from, receiver) = listening(&a, &b);
             let mut next = Instant::now();
             for _ in 0..1000 {
                 for _ in 0..20 {
@@ -337,7 +333,7 @@ fn a_link_carries_many_small_packets() {
                 next += Duration::from_millis(1);
                 std::thread::sleep(next.saturating_duration_since(Instant::now()));
             }
-            let arrived: u32 = receiver.join().unwrap();
+            let arrived = receiver.join().unwrap();
             println!("{arrived} of 20000, {:?}", link.stats().a_to_b);
             (arrived > 19_000).then_some(()).ok_or(format!("{arrived} of 20000 arrived"))
         });
