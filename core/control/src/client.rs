@@ -409,7 +409,7 @@ impl Subscription {
 }
 
 /// Reads a notification; one of an unknown name is skipped.
-fn notice(method: &str, params: Value) -> Result<Option<Notice>, ClientError> {
+pub(crate) fn notice(method: &str, params: Value) -> Result<Option<Notice>, ClientError> {
     match method {
         "event" => read::<Event>(params).map(|event| Some(event.into())),
         "status.changed" => Ok(Some(Notice::StatusChanged)),

@@ -36,6 +36,8 @@ mod client;
 mod connection;
 mod error;
 mod event;
+#[doc(hidden)]
+pub mod fuzzing;
 pub mod layers;
 mod native;
 mod note;

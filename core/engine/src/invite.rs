@@ -89,15 +89,10 @@ impl Link {
             addresses: addresses.collect(),
             expires,
         };
-        let mut bytes = vec![0; CHECKSUM];
         // Writing to a vector cannot fail.
-        let encoded = minicbor::encode(&body, &mut bytes);
+        let encoded = minicbor::to_vec(&body);
         debug_assert!(encoded.is_ok());
-        let sum = checksum(bytes.get(CHECKSUM..).unwrap_or_default());
-        for (byte, sum) in bytes.iter_mut().zip(sum) {
-            *byte = sum;
-        }
-        format!("{SCHEME}{}", URL_SAFE_NO_PAD.encode(bytes))
+        sealed(&encoded.unwrap_or_default())
     }
 
     /// Reads a link. Forgives what mail and chat programs do to one: space, line breaks, quotes, punctuation.
@@ -133,6 +128,12 @@ impl Link {
             expires,
         })
     }
+}
+
+/// A link with this body.
+pub(crate) fn sealed(body: &[u8]) -> String {
+    let bytes = [&checksum(body)[..], body].concat();
+    format!("{SCHEME}{}", URL_SAFE_NO_PAD.encode(bytes))
 }
 
 fn address(bytes: &[u8]) -> Option<SocketAddr> {

@@ -49,6 +49,7 @@
 //! | `drill`, `drill_steps` | taking paths away, to see what happens |
 //! | `commands`, `handle` | what the service asks |
 //! | `story`, `tidings`, `counters` | what is told of it all |
+//! | `fuzzing` | what `tests/fuzz` calls of all this |
 //!
 //! # What must be kept
 //!
@@ -101,6 +102,8 @@ mod wireguard;
 
 pub mod api;
 pub mod declared;
+#[doc(hidden)]
+pub mod fuzzing;
 pub mod os;
 pub mod reach;
 pub mod surroundings;

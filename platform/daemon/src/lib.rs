@@ -10,6 +10,8 @@ mod daemon;
 mod doctor;
 pub mod endpoint;
 mod failure;
+#[doc(hidden)]
+pub mod fuzzing;
 mod history;
 mod keeper;
 mod key;

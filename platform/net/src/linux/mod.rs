@@ -26,6 +26,8 @@
 mod answers;
 mod batch;
 mod classify;
+#[doc(hidden)]
+pub mod fuzzing;
 mod host;
 mod leftovers;
 mod monitor;

@@ -114,7 +114,7 @@ pub(super) struct Message {
 }
 
 /// The messages of one datagram; ends at the first that is malformed.
-fn messages(mut bytes: &[u8]) -> Vec<Message> {
+pub(super) fn messages(mut bytes: &[u8]) -> Vec<Message> {
     let mut list = Vec::new();
     while let Ok(buffer) = NetlinkBuffer::new_checked(bytes) {
         list.push(Message {
@@ -307,7 +307,7 @@ impl Requests {
 }
 
 /// What the message that ends an exchange says.
-fn outcome(message: &Message) -> Result<(), NetlinkError> {
+pub(super) fn outcome(message: &Message) -> Result<(), NetlinkError> {
     let code = u32_at(&message.payload, 0).map_or(0, |c| c as i32);
     if code >= 0 {
         return Ok(());

@@ -13,7 +13,7 @@ const CONTROL: u16 = 16;
 const CONTROL_GET_FAMILY: u8 = 3;
 const CONTROL_FAMILY_ID: u16 = 1;
 const CONTROL_FAMILY_NAME: u16 = 2;
-const CONTROL_MULTICAST_GROUPS: u16 = 7;
+pub(super) const CONTROL_MULTICAST_GROUPS: u16 = 7;
 const GROUP_NAME: u16 = 1;
 const GROUP_ID: u16 = 2;
 /// The multicast group that tells of connections.
@@ -22,7 +22,7 @@ const GET_INTERFACE: u8 = 5;
 const GET_STATION: u8 = 17;
 /// The connection crossed a threshold, lost many frames in a row, or hears no beacons.
 const NOTIFY_QUALITY: u8 = 64;
-const ATTRIBUTE_STATION: u16 = 21;
+pub(super) const ATTRIBUTE_STATION: u16 = 21;
 const ATTRIBUTE_INDEX: u16 = 3;
 const ATTRIBUTE_SSID: u16 = 52;
 
@@ -72,12 +72,12 @@ impl Nl80211 {
     }
 }
 
-fn find(message: &Message, kind: u16) -> Option<&[u8]> {
+pub(super) fn find(message: &Message, kind: u16) -> Option<&[u8]> {
     attributes(message.payload.get(4..)?).find(|a| a.0 == kind).map(|a| a.1)
 }
 
 /// An SSID is up to 32 bytes of any sort, mostly UTF-8; hidden ones are empty or all zeros.
-fn ssid(message: &Message) -> Option<String> {
+pub(super) fn ssid(message: &Message) -> Option<String> {
     let value = find(message, ATTRIBUTE_SSID)?;
     (!text(value).is_empty()).then(|| String::from_utf8_lossy(value).into_owned())
 }
@@ -92,7 +92,7 @@ pub(super) fn tells_of_quality(announced: &Announced) -> bool {
 }
 
 /// The number of the group that tells of connections.
-fn mlme(groups: &[u8]) -> Option<u32> {
+pub(super) fn mlme(groups: &[u8]) -> Option<u32> {
     let value = |group: &[u8], kind| attributes(group).find(|a| a.0 == kind).map(|a| a.1.to_vec());
     let group = attributes(groups).map(|a| a.1).find(|g| value(g, GROUP_NAME).as_deref() == Some(MLME))?;
     u32_at(&value(group, GROUP_ID)?, 0)

@@ -57,7 +57,7 @@ impl Resolvers {
     }
 }
 
-fn servers(text: &str) -> Vec<Ipv4Addr> {
+pub(super) fn servers(text: &str) -> Vec<Ipv4Addr> {
     let lines = text.lines().filter_map(|line| line.trim().strip_prefix("nameserver"));
     lines.filter_map(|rest| rest.trim().parse::<Ipv4Addr>().ok()).filter(|a| !a.is_loopback()).collect()
 }

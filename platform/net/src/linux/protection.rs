@@ -92,7 +92,7 @@ pub(super) fn number(family: Family) -> u8 {
     }
 }
 
-fn ours(message: &Message, family: Family) -> Option<Rule> {
+pub(super) fn ours(message: &Message, family: Family) -> Option<Rule> {
     if !matches!(message.kind, NEW_RULE | DEL_RULE) || *message.payload.first()? != number(family) {
         return None;
     }

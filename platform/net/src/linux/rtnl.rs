@@ -116,7 +116,7 @@ impl Link {
         self.is_up() && self.flags & libc::IFF_LOWER_UP as u32 != 0 && matches!(self.operstate, 0 | 6)
     }
 
-    fn parse(message: &Message) -> Option<Self> {
+    pub(super) fn parse(message: &Message) -> Option<Self> {
         let payload = &message.payload;
         if message.kind != NEW_LINK || *payload.first()? == AF_BRIDGE {
             return None;
@@ -183,7 +183,7 @@ impl Assigned {
         (address.is_unicast_link_local() && self.is_assigned()).then_some(address)
     }
 
-    fn parse(message: &Message) -> Option<Self> {
+    pub(super) fn parse(message: &Message) -> Option<Self> {
         let payload = &message.payload;
         if message.kind != NEW_ADDRESS {
             return None;
@@ -229,7 +229,7 @@ impl Route {
     }
 
     /// One route per device that the message names; none if the route is of another sort.
-    fn parse(message: &Message, into: &mut BTreeSet<Self>) -> Option<()> {
+    pub(super) fn parse(message: &Message, into: &mut BTreeSet<Self>) -> Option<()> {
         let payload = &message.payload;
         let family = *payload.first()?;
         if !matches!(message.kind, NEW_ROUTE | DEL_ROUTE)
@@ -585,7 +585,7 @@ fn local_request(kind: u16, flags: u16, index: u32, address: IpAddr) -> Request 
 }
 
 /// The address of such a route.
-fn local(message: &Message, index: u32) -> Option<IpAddr> {
+pub(super) fn local(message: &Message, index: u32) -> Option<IpAddr> {
     let payload = &message.payload;
     let ours = message.kind == NEW_ROUTE
         && payload.get(5) == Some(&PROTOCOL_OURS)
@@ -634,7 +634,7 @@ pub(super) fn no_table_route(family: u8, table: u32) -> Request {
 }
 
 /// The table that a message about a route is about.
-fn table_of(message: &Message) -> Option<u32> {
+pub(super) fn table_of(message: &Message) -> Option<u32> {
     let wide = attributes(message.payload.get(12..)?).find(|(kind, _)| *kind == RTA_TABLE);
     wide.and_then(|(_, value)| u32_at(value, 0)).or_else(|| message.payload.get(4).map(|t| (*t).into()))
 }

@@ -24,7 +24,7 @@ pub(super) fn sessions(local: &[IpAddr], remote: &[IpAddr]) -> usize {
 }
 
 /// `sl local_address rem_address st …`
-fn is_one(line: &str, local: &[IpAddr], remote: &[IpAddr]) -> bool {
+pub(super) fn is_one(line: &str, local: &[IpAddr], remote: &[IpAddr]) -> bool {
     let mut fields = line.split_whitespace().skip(1);
     let (Some(from), Some(to), Some(ESTABLISHED)) = (fields.next(), fields.next(), fields.next()) else {
         return false;
