@@ -7,6 +7,7 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::time::{Duration, Instant};
 
+use crate::recent::Past;
 use crate::wire::Flags;
 
 /// Bounds of a [`Hold`].
@@ -56,7 +57,22 @@ struct Held {
     /// The sequence number under which it was sent before, if it was.
     sequence: Option<u32>,
     flags: Flags,
+    /// It went again because the other end said so.
+    on_word: bool,
     datagram: Vec<u8>,
+}
+
+/// A datagram that was held, and has its turn.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Released {
+    /// The IP datagram.
+    pub datagram: Vec<u8>,
+    /// How the receiver shall treat it.
+    pub flags: Flags,
+    /// The sequence number under which it was sent before, if it was.
+    pub sequence: Option<u32>,
+    /// When it came from the host or was sent first, and whether it went again because the other end said so.
+    pub past: Past,
 }
 
 /// Protocol, addresses and ports of a datagram, as far as it has them.
@@ -107,19 +123,25 @@ impl Hold {
     /// Keeps a datagram.
     pub fn push(&mut self, now: Instant, flags: Flags, datagram: &[u8]) {
         self.expire(now);
-        self.keep(now, None, flags, datagram);
+        self.keep((Past::new(now), None, flags), datagram);
     }
 
     /// Keeps a datagram that was sent into a silence under this sequence number, and may not have arrived.
-    pub fn push_sent(&mut self, now: Instant, sequence: u32, flags: Flags, datagram: &[u8]) {
+    pub fn push_sent(&mut self, now: Instant, (sequence, flags): (u32, Flags), past: Past, datagram: &[u8]) {
         self.expire(now);
-        self.keep(now, Some(sequence), flags, datagram);
+        self.keep((past, Some(sequence), flags), datagram);
     }
 
-    /// Takes over everything that another holds, as newer than what is held here.
-    pub fn append(&mut self, other: &mut Self) {
+    /// Takes over everything that another holds, as newer than what is held here. `on_word` tells that it goes again because
+    /// the other end says so; then what went again for that before is given up.
+    pub fn append(&mut self, other: &mut Self, on_word: bool) {
         while let Some(held) = other.oldest().and_then(|n| other.remove(n)) {
-            self.keep(held.at, held.sequence, held.flags, &held.datagram);
+            if on_word && held.on_word {
+                self.dropped += 1;
+                continue;
+            }
+            let past = Past { first: held.at, on_word: held.on_word || on_word };
+            self.keep((past, held.sequence, held.flags), &held.datagram);
         }
     }
 
@@ -148,7 +170,7 @@ impl Hold {
         }
     }
 
-    fn keep(&mut self, now: Instant, sequence: Option<u32>, flags: Flags, datagram: &[u8]) {
+    fn keep(&mut self, (past, sequence, flags): (Past, Option<u32>, Flags), datagram: &[u8]) {
         if datagram.len() > self.limits.bytes {
             self.dropped += 1;
             return;
@@ -167,14 +189,24 @@ impl Hold {
         self.next += 1;
         self.bytes += datagram.len();
         self.flows.entry(flow).or_default().push_back(number);
-        self.classes[flow.class()]
-            .insert(number, Held { at: now, flow, sequence, flags, datagram: datagram.to_vec() });
+        self.classes[flow.class()].insert(
+            number,
+            Held {
+                at: past.first,
+                flow,
+                sequence,
+                flags,
+                on_word: past.on_word,
+                datagram: datagram.to_vec(),
+            },
+        );
     }
 
-    /// Takes the oldest datagram, with its flags and the sequence number under which it was sent before, if it was.
-    pub fn pop(&mut self, now: Instant) -> Option<(Vec<u8>, Flags, Option<u32>)> {
+    /// Takes the oldest datagram.
+    pub fn pop(&mut self, now: Instant) -> Option<Released> {
         self.expire(now);
-        self.remove(self.oldest()?).map(|held| (held.datagram, held.flags, held.sequence))
+        let Held { at, sequence, flags, on_word, datagram, .. } = self.remove(self.oldest()?)?;
+        Some(Released { datagram, flags, sequence, past: Past { first: at, on_word } })
     }
 
     /// The length of the oldest datagram in bytes.
@@ -269,7 +301,7 @@ mod tests {
             hold.push(now, Flags::NONE, &datagram(6, 1, mark, 40));
         }
         hold.push(now, Flags::NONE, &datagram(6, 2, 9, 40));
-        let marks: Vec<_> = std::iter::from_fn(|| hold.pop(now)).map(|(d, ..)| d[28]).collect();
+        let marks: Vec<_> = std::iter::from_fn(|| hold.pop(now)).map(|r| r.datagram[28]).collect();
         assert_eq!(marks, [3, 4, 9]);
         assert_eq!(hold.dropped(), 3);
         assert_eq!(hold.bytes(), 0);
@@ -282,7 +314,7 @@ mod tests {
         hold.push(now, Flags::NONE, &datagram(6, 1, 1, 40));
         hold.push(now, Flags::NONE, &datagram(17, 1, 2, 40));
         let later = now + Duration::from_secs(120);
-        assert_eq!(hold.pop(later).map(|(d, ..)| d[28]), Some(1));
+        assert_eq!(hold.pop(later).map(|r| r.datagram[28]), Some(1));
         assert_eq!(hold.pop(later), None);
     }
 

@@ -9,13 +9,30 @@ use std::time::{Duration, Instant};
 
 use crate::wire::{Epoch, Flags, PathId};
 
+/// What is behind a datagram that was sent.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Past {
+    /// When it was sent first: by that it ages, however often it goes again.
+    pub first: Instant,
+    /// It went again because the other end said so. That is done once: else a peer that moves to and fro would be sent
+    /// everything each time.
+    pub on_word: bool,
+}
+
+impl Past {
+    /// Of a datagram that was not sent before.
+    pub fn new(now: Instant) -> Self {
+        Self { first: now, on_word: false }
+    }
+}
+
 /// A datagram that was sent.
 #[derive(Debug)]
 pub struct Sent {
     /// Under which number of the context: what the receiver knows it by.
     pub sequence: u32,
-    /// When.
-    pub at: Instant,
+    /// When it was sent first, and what became of it.
+    pub past: Past,
     /// How the receiver shall treat it.
     pub flags: Flags,
     /// The IP datagram.
@@ -47,6 +64,8 @@ pub struct Entry {
     /// Under which number of the context.
     pub sequence: u32,
     at: Instant,
+    /// What is behind it.
+    pub past: Past,
     flags: Flags,
     start: usize,
     length: usize,
@@ -54,7 +73,7 @@ pub struct Entry {
 
 impl Entry {
     fn sent(&self, datagram: &[u8]) -> Sent {
-        Sent { sequence: self.sequence, at: self.at, flags: self.flags, datagram: datagram.to_vec() }
+        Sent { sequence: self.sequence, past: self.past, flags: self.flags, datagram: datagram.to_vec() }
     }
 }
 
@@ -95,8 +114,7 @@ impl Recent {
         at: Instant,
         path: PathId,
         (epoch, counter): (Epoch, u64),
-        sequence: u32,
-        flags: Flags,
+        (sequence, flags, past): (u32, Flags, Past),
         datagram: &[u8],
     ) {
         if self.pause.is_some() {
@@ -121,6 +139,7 @@ impl Recent {
             copy: None,
             sequence,
             at,
+            past,
             flags,
             start,
             length,
@@ -305,7 +324,7 @@ mod tests {
     }
 
     fn push(recent: &mut Recent, at: Instant, path: PathId, n: u32, datagram: &[u8]) {
-        recent.push(at, path, (EPOCH, u64::from(n)), n, Flags::NONE, datagram);
+        recent.push(at, path, (EPOCH, u64::from(n)), (n, Flags::NONE, Past::new(at)), datagram);
     }
 
     #[test]
@@ -387,7 +406,8 @@ mod tests {
         let mut recent = Recent::default();
         for n in 0..6_u32 {
             let length = if n % 2 == 0 { 1_000 } else { 100 };
-            recent.push(start + n * ms, A, (EPOCH, u64::from(n)), n, Flags::NONE, &vec![0; length]);
+            let at = start + n * ms;
+            recent.push(at, A, (EPOCH, u64::from(n)), (n, Flags::NONE, Past::new(at)), &vec![0; length]);
         }
         let numbers = |sent: Vec<Sent>| sent.iter().map(|s| s.sequence).collect::<Vec<_>>();
         assert_eq!(

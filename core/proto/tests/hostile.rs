@@ -3,10 +3,11 @@
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
-use mast_proto::wire::{ContextIndex, Flags, Header, Message};
+use mast_proto::wire::{ContextIndex, Flags, Header, Message, ShutReason};
 use mast_proto::{
-    AddressSource, Aead, Context, ContextConfig, DATA_OVERHEAD, EidBook, HoldLimits, Interface, InterfaceId,
-    InterfaceKind, Outgoing, PathKey, PathState, PeerKind, Policy, Received, Role, SequenceWindow, Transmit,
+    AddressSource, Aead, Context, ContextConfig, DATA_OVERHEAD, Drop, EidBook, Event, HoldLimits, Interface,
+    InterfaceId, InterfaceKind, Outgoing, PathKey, PathState, PeerKind, PeerState, Policy, Received, Role,
+    SequenceWindow, Transmit,
 };
 use proptest::prelude::*;
 
@@ -155,6 +156,21 @@ struct Two {
     astray: [usize; 2],
     /// Data that went astray.
     data: [usize; 2],
+    /// What somebody on the way drops.
+    drops: Drops,
+    /// Sealed datagrams that were held back, with whom they came from.
+    kept: Vec<(usize, Vec<u8>)>,
+    /// Data that arrived.
+    arrived: [usize; 2],
+}
+
+/// What somebody on the way drops.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Drops {
+    Nothing,
+    Handshakes,
+    /// Of the second host.
+    Sealed,
 }
 
 impl Two {
@@ -162,7 +178,17 @@ impl Two {
         let now = Instant::now();
         let at = [1, 2].map(|n| SocketAddr::from(([192, 0, 2, n], 6278)));
         let hosts = [host(now, 0, at, 0, 7), host(now, 1, at, listed, 8)];
-        Self { now, hosts, at, sent: [0; 2], astray: [0; 2], data: [0; 2] }
+        Self {
+            now,
+            hosts,
+            at,
+            sent: [0; 2],
+            astray: [0; 2],
+            data: [0; 2],
+            drops: Drops::Nothing,
+            kept: Vec::new(),
+            arrived: [0; 2],
+        }
     }
 
     fn path(&self, own: usize, other: SocketAddr) -> PathKey {
@@ -194,6 +220,10 @@ impl Two {
             self.sent[from] += length + 28;
             let path = self.path(to, self.at[from]);
             match transmit {
+                Transmit::Contact { .. } if self.drops == Drops::Handshakes => {}
+                Transmit::Datagram { payload, .. } if self.drops == Drops::Sealed && from == 1 => {
+                    self.kept.push((from, payload));
+                }
                 Transmit::Contact { .. } => {
                     self.sent[to] += 92 + 28;
                     self.hosts[to].secure_up(self.now, path, Role::Target, true);
@@ -233,7 +263,8 @@ impl Two {
             self.sent[host] += frame.len() + 28;
             if path.remote == self.at[1 - host] {
                 let back = self.path(1 - host, self.at[host]);
-                self.hosts[1 - host].handle_datagram(self.now, back, &mut frame);
+                let received = self.hosts[1 - host].handle_datagram(self.now, back, &mut frame);
+                self.arrived[1 - host] += usize::from(matches!(received, Received::Data(..)));
             } else {
                 self.data[host] += frame.len();
             }
@@ -292,4 +323,103 @@ fn strays_do_not_crowd_out_what_is_named() {
     let strays = two.hosts[0].paths().filter(|p| p.key.remote != two.at[1]).count();
     assert!(strays <= 4, "{strays}");
     assert_eq!(two.hosts[0].active_path().map(|p| p.remote), Some(two.at[1]));
+}
+
+/// A SHUT that somebody held back says nothing of the context that came after the one it ended.
+#[test]
+fn a_context_is_not_ended_by_what_ended_the_one_before() {
+    let mut two = Two::new(0);
+    two.run(Duration::from_secs(1));
+    for life in 0..3 {
+        two.says(1);
+        two.drops = Drops::Sealed;
+        let now = two.now;
+        two.hosts[1].shut(now, ShutReason::Down);
+        two.run(Duration::from_secs(5));
+        assert!(!two.hosts[1].is_shutting(), "it was told in vain");
+        two.drops = Drops::Nothing;
+        let now = two.now;
+        two.hosts[1].connect(now);
+        two.run(Duration::from_millis(500));
+        assert_eq!(two.hosts.each_ref().map(|h| h.state(two.now)), [PeerState::Connected; 2]);
+        let kept = std::mem::take(&mut two.kept);
+        assert!(!kept.is_empty());
+        for (from, mut payload) in kept {
+            let (now, path) = (two.now, two.path(1 - from, two.at[from]));
+            let received = two.hosts[1 - from].handle_datagram(now, path, &mut payload);
+            assert!(matches!(received, Received::Dropped(_)), "life {life}: {received:?}");
+        }
+        two.run(Duration::from_millis(500));
+        assert_eq!(two.hosts.each_ref().map(|h| h.state(two.now)), [PeerState::Connected; 2]);
+        while let Some(event) = two.hosts[0].poll_event() {
+            assert!(!matches!(event, Event::Shut(_)));
+        }
+    }
+}
+
+/// Whoever drops nothing but handshakes does not keep keys alive: they end, and data waits for new ones.
+#[test]
+fn keys_end_where_handshakes_are_dropped() {
+    let mut two = Two::new(0);
+    two.run(Duration::from_secs(1));
+    two.drops = Drops::Handshakes;
+    let begun = two.now;
+    let mut last = two.now;
+    while two.now < begun + Duration::from_secs(1_000) {
+        let before = two.arrived[0];
+        two.says(1);
+        two.run(Duration::from_millis(500));
+        if two.arrived[0] > before {
+            last = two.now;
+        }
+    }
+    let lived = last - begun;
+    // A new epoch was due after 120 s (135 s), and 180 s later the old one was over.
+    assert!((Duration::from_secs(290)..Duration::from_secs(320)).contains(&lived), "{lived:?}");
+    assert_eq!(two.hosts[1].state(two.now), PeerState::Unreachable, "not connected but dead");
+    assert_ne!(two.hosts[0].state(two.now), PeerState::Connected);
+    two.drops = Drops::Nothing;
+    let before = two.arrived[0];
+    for _ in 0..10 {
+        two.says(1);
+        two.run(Duration::from_millis(500));
+    }
+    assert!(two.arrived[0] > before, "it goes on once they pass again");
+}
+
+/// What was sealed with keys that carried data can soon not be opened any more by who steals what is in memory, though
+/// nobody says anything from then on.
+#[test]
+fn keys_that_carried_data_do_not_outlive_it_for_long() {
+    let mut two = Two::new(0);
+    two.run(Duration::from_secs(1));
+    let mut frame = [0x45; DATA_OVERHEAD + 400];
+    let now = two.now;
+    assert!(matches!(two.hosts[1].seal_data(now, &mut frame, Flags::NONE), Outgoing::Send(_)));
+    let recorded = frame;
+    for minutes in 0..60 {
+        let (now, path) = (two.now, two.path(0, two.at[1]));
+        let received = two.hosts[0].handle_datagram(now, path, &mut recorded.clone());
+        if minutes >= 8 {
+            assert_eq!(received, Received::Dropped(Drop::UnknownEpoch), "after {minutes} min");
+        }
+        two.run(Duration::from_secs(60));
+        assert_eq!(two.hosts[0].state(two.now), PeerState::Connected);
+    }
+}
+
+/// A host that sleeps does not count the time, but its keys grow old.
+#[test]
+fn keys_grow_old_in_sleep() {
+    let mut two = Two::new(0);
+    two.run(Duration::from_secs(1));
+    two.says(1);
+    let now = two.now;
+    two.hosts[1].handle_sleep(now, Duration::from_secs(100));
+    assert_eq!(two.hosts[1].state(now), PeerState::Connected);
+    two.hosts[1].handle_sleep(now, Duration::from_secs(8 * 3600));
+    let mut frame = [0x45; DATA_OVERHEAD + 400];
+    assert_eq!(two.hosts[1].seal_data(now, &mut frame, Flags::NONE), Outgoing::Held);
+    two.run(Duration::from_secs(3));
+    assert_eq!(two.hosts[1].state(two.now), PeerState::Connected);
 }

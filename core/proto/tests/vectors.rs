@@ -520,11 +520,14 @@ fn the_timers_are_as_documented() {
         (
             "new epoch",
             format!(
-                "{} with traffic, {} more for the other end, 5 s between tries",
+                "{} with traffic, {} more for the other end, {} between tries",
                 s(timing::REKEY),
-                s(timing::REKEY_EXTRA)
+                s(timing::REKEY_EXTRA),
+                s(timing::REKEY_RETRY)
             ),
         ),
+        ("new epoch without traffic", s(timing::EPOCH_IDLE)),
+        ("end of an epoch", format!("{} after a newer one was due", s(timing::EPOCH_END))),
         ("epoch overlap", s(timing::EPOCH_OVERLAP)),
         ("SET and SHUT without an RTO", ms(timing::CONTROL_RETRY)),
         (

@@ -185,7 +185,9 @@ fn without_any_address_for_long() {
         world.set_up(laptop, "cell", true);
         world.run(ms(500));
         let report = world.echo_report(laptop, server);
-        assert!(report.longest_gap <= ms(2 * 60 + 12), "{outage:?}: {report:?}");
+        // Keys that were not renewed for so long are over: then there is a handshake first.
+        let trips = if outage > ms(300_000) { 3 } else { 2 };
+        assert!(report.longest_gap <= ms(trips * 60 + 12), "{outage:?}: {report:?}");
     }
 }
 

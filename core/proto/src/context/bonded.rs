@@ -14,7 +14,7 @@ use super::{Context, DATA_HEADROOM, DATA_OVERHEAD, DATA_TAILROOM, Outgoing, Path
 use crate::estimate::RttEstimator;
 use crate::pacer::Pacer;
 use crate::policy::Policy;
-use crate::recent::Sent;
+use crate::recent::{Past, Sent};
 use crate::wire::{Flags, HEADER_LEN, Kind, PathId};
 
 /// Datagrams of up to so many bytes are delivered as they come: TCP's acknowledgements with all their options, which tell
@@ -24,7 +24,7 @@ const MAX_UNORDERED: usize = 120;
 /// A frame that waits to be sealed.
 #[derive(Debug)]
 struct Waiting {
-    at: Instant,
+    past: Past,
     sequence: u32,
     flags: Flags,
     /// With room around the datagram.
@@ -234,12 +234,12 @@ impl Context {
             let sequence = self.outflow.next_sequence();
             let flags = in_order(flags, frame.len());
             if at_once {
-                self.seal_strand(now, at, (sequence, flags), frame, false);
+                self.seal_strand(now, at, (sequence, flags, Past::new(now)), frame, false);
             } else {
                 let frame = self.spare.filled(frame);
                 let strand = self.bond.strand(now, path);
                 strand.bytes += frame.len();
-                strand.queue.push_back(Waiting { at: now, sequence, flags, frame });
+                strand.queue.push_back(Waiting { past: Past::new(now), sequence, flags, frame });
             }
         }
         (count.max(1), outcome.unwrap_or(Outgoing::Held))
@@ -250,7 +250,7 @@ impl Context {
         &mut self,
         now: Instant,
         at: usize,
-        (sequence, flags): (u32, Flags),
+        (sequence, flags, past): (u32, Flags, Past),
         frame: &mut [u8],
         more: bool,
     ) -> bool {
@@ -259,7 +259,7 @@ impl Context {
         if let Some(room) = frame.get_mut(HEADER_LEN..DATA_HEADROOM) {
             room.copy_from_slice(&sequence.to_be_bytes());
         }
-        self.outflow.keep(now, path, next, (sequence, flags), super::data::content(frame));
+        self.outflow.keep(now, path, next, (sequence, flags, past), super::data::content(frame));
         if self.seal(now, at, (Kind::Data, flags), frame).is_none() {
             return false;
         }
@@ -274,7 +274,7 @@ impl Context {
             return;
         }
         let offers = self.offers();
-        self.take_back(now, &offers);
+        self.take_back(&offers);
         if offers.is_empty() {
             return;
         }
@@ -289,7 +289,7 @@ impl Context {
                 strand.bytes = strand.bytes.saturating_sub(waiting.frame.len());
                 let more = !strand.queue.is_empty();
                 let mut payload = waiting.frame;
-                let kept = (waiting.sequence, waiting.flags);
+                let kept = (waiting.sequence, waiting.flags, waiting.past);
                 if self.seal_strand(now, offer.at, kept, &mut payload, more)
                     && let Some(path) = self.paths.get(offer.at).map(|p| p.key)
                 {
@@ -300,7 +300,7 @@ impl Context {
     }
 
     /// What waits for paths that do not take part any more goes again, before anything newer.
-    fn take_back(&mut self, now: Instant, offers: &[Offer]) {
+    fn take_back(&mut self, offers: &[Offer]) {
         let mut back = Vec::new();
         let bonded = matches!(self.sending_policy(), Policy::Bonded { .. });
         let paths = &self.paths;
@@ -315,12 +315,12 @@ impl Context {
             // A path that is only suspect may be back in a moment.
             bonded && paths.iter().any(|p| p.id == strand.path && p.carries())
         });
-        back.sort_by_key(|w| w.at);
+        back.sort_by_key(|w| w.past.first);
         for waiting in back {
             let datagram = super::data::content(&waiting.frame).to_vec();
             self.outflow.put_again(Sent {
                 sequence: waiting.sequence,
-                at: now,
+                past: waiting.past,
                 flags: waiting.flags,
                 datagram,
             });
@@ -346,7 +346,7 @@ impl Context {
         if self.outflow.is_clear() {
             return;
         }
-        while let Some(Waited { datagram, flags, sequence, again }) = self.outflow.next(now) {
+        while let Some(Waited { datagram, flags, sequence, again, past }) = self.outflow.next(now) {
             let flags = if again { flags } else { in_order(flags, datagram.len() + DATA_OVERHEAD) };
             let Some(path) = self.earliest(now, offers, datagram.len() + DATA_OVERHEAD).map(|o| o.path)
             else {
@@ -358,7 +358,7 @@ impl Context {
             frame.resize(frame.len() + DATA_TAILROOM, 0);
             let strand = self.bond.strand(now, path);
             strand.bytes += frame.len();
-            let waiting = Waiting { at: now, sequence, flags, frame };
+            let waiting = Waiting { past, sequence, flags, frame };
             // The receiver waits for what goes again: it goes before what never went, in the order of its numbers.
             let later = |w: &Waiting| (w.sequence.wrapping_sub(sequence) as i32) > 0;
             let place = if again { strand.queue.iter().position(later) } else { None };

@@ -46,7 +46,9 @@ pub(super) struct Contact {
     answered: Vec<Answer>,
     next_epoch: Option<u8>,
     /// A proposal of EIDs clashed; INIT is tried again with another, this many times so far.
-    counters: u32,
+    counters: u8,
+    /// Handshakes for a new epoch since there was one.
+    rekeys: u8,
 }
 
 struct PendingInit {
@@ -619,6 +621,7 @@ impl Context {
         if self.peer.speaks(PeerKind::Mast) {
             self.emit(Event::Kind(PeerKind::Mast));
         }
+        self.contact.rekeys = 0;
         self.keys.agree(now, epoch);
         if restarted || first || changed {
             let name = self.peer.name().to_owned();
@@ -635,27 +638,48 @@ impl Context {
 
     pub(super) fn rekey_due(&self) -> Option<Instant> {
         let epoch = self.keys.sealing()?;
-        // An epoch that carried nothing is kept: an idle context costs nothing.
-        if !epoch.used || !self.wanted || self.contact.running() || self.selection.active().is_none() {
+        if !self.wanted || self.contact.running() || self.selection.active().is_none() {
             return None;
         }
-        let extra = if epoch.initiator { Duration::ZERO } else { timing::REKEY_EXTRA };
-        let due = if epoch.worn() { epoch.since } else { epoch.since + timing::REKEY + extra };
-        Some(self.contact.last_fresh.map_or(due, |at| due.max(at + Duration::from_secs(5))))
+        let due = epoch.due();
+        Some(self.contact.last_fresh.map_or(due, |at| due.max(at + timing::REKEY_RETRY)))
     }
 
     pub(super) fn rekey(&mut self, now: Instant) {
-        // Idle since: wait for traffic.
-        if !self.busy(now) {
-            if let Some(epoch) = self.keys.sealing_mut() {
-                epoch.used = false;
-            }
+        let Some(mut path) = self.active_path() else { return };
+        // Somebody may drop the handshakes of one path, and nothing else: so each that works has its turn.
+        let tries = self.contact.rekeys;
+        self.contact.rekeys = tries.wrapping_add(1);
+        if tries > 0 {
+            let works = |p: &&Path| p.carries() && self.permitted(p);
+            let count = self.paths.iter().filter(works).count().max(1);
+            let turn = self.paths.iter().filter(works).nth(usize::from(tries) % count);
+            path = turn.map_or(path, |p| p.key);
+        }
+        self.contact.last_fresh = Some(now);
+        self.transmits.push_back(Transmit::Contact { path, fresh: true });
+    }
+
+    /// Forgets the epochs whose end has come. Without any the host pair begins anew: what still arrives was sealed with keys
+    /// that should not be there.
+    pub(super) fn end_epochs(&mut self, now: Instant) {
+        if !self.keys.expire(now) {
             return;
         }
-        if let Some(path) = self.active_path() {
-            self.contact.last_fresh = Some(now);
-            self.transmits.push_back(Transmit::Contact { path, fresh: true });
+        for at in 0..self.paths.len() {
+            if self.paths.get(at).is_some_and(Path::carries) {
+                self.fail(now, at, super::Reason::Silent);
+            }
         }
+        if self.wanted && !self.contact_running() {
+            self.start_contact(now);
+        }
+    }
+
+    /// The host slept: so much time has passed that `now` has not counted, and keys age all the same.
+    pub fn handle_sleep(&mut self, now: Instant, slept: Duration) {
+        self.keys.age(slept);
+        self.end_epochs(now);
     }
 
     /// Whether a remote address is one that some source names for the peer, or that it answered from.

@@ -219,11 +219,16 @@ impl Context {
         }
     }
 
-    fn handle_reports(&mut self, now: Instant, over: Option<usize>, reports: &[PathReport]) {
+    pub(super) fn handle_reports(&mut self, now: Instant, over: Option<usize>, reports: &[PathReport]) {
         let bonded = self.is_bonded();
         for report in reports {
-            self.bond.note_report(now, report);
             let Some(at) = self.paths.iter().position(|p| p.id.0 == report.path) else { continue };
+            // What was never sent did not arrive, whatever is said of it.
+            if !self.keys.is_plausible(report) {
+                continue;
+            }
+            self.bond.note_report(now, report);
+            let before = self.outflow.unconfirmed();
             if let Some(path) = self.paths.get_mut(at) {
                 path.note_report(report);
                 path.pmtu.note_report(now, Epoch(report.epoch), report.highest, report.received);
@@ -240,6 +245,10 @@ impl Context {
                     {
                         watch.round_trip(now, now.saturating_duration_since(sent));
                     }
+                }
+                if self.selection.is_active(id) {
+                    let confirmed = before.saturating_sub(self.outflow.unconfirmed());
+                    self.outflow.grant(Epoch(report.epoch), report.highest, confirmed);
                 }
             }
             self.assess(now, at);
@@ -305,7 +314,7 @@ impl Context {
         self.send_set(now, None);
     }
 
-    fn own_addresses(&self) -> Vec<Address> {
+    pub(super) fn own_addresses(&self) -> Vec<Address> {
         let preferred = self.paths.iter().find(|p| Some(p.id) == self.selection.preferred());
         let mut list = Vec::new();
         let mut reflexive = Vec::new();

@@ -10,7 +10,7 @@ use super::outflow::Waited;
 use super::path::Path;
 use super::{Context, PathKey, PathState, Transmit, timing};
 use crate::crypto::{Replay, SequenceWindow, TAG_LEN};
-use crate::recent::Sealed;
+use crate::recent::{Past, Sealed};
 use crate::resequence::{Early, Order, Resequencer};
 use crate::wire::{Flags, HEADER_LEN, Header, Kind, PathId};
 
@@ -187,7 +187,9 @@ impl Context {
         }
         // From here on the datagram is authentic and new.
         let fresh_epoch = !std::mem::replace(&mut epoch.confirmed, true);
-        epoch.used |= header.kind == Kind::Data;
+        if header.kind == Kind::Data {
+            epoch.note_used(now);
+        }
         epoch.heard = Some(now);
         let end = HEADER_LEN + content.len();
         if fresh_epoch {
@@ -355,7 +357,9 @@ impl Context {
             return Outgoing::Held;
         };
         // What goes again, and what was held, goes first; it is about to be released.
-        if !self.outflow.is_clear() {
+        if !self.outflow.is_clear()
+            && !(self.outflow.must_wait() && content(frame).len() <= super::SMALL_DATAGRAM)
+        {
             self.outflow.hold(now, flags, content(frame));
             return Outgoing::Held;
         }
@@ -374,7 +378,7 @@ impl Context {
         if let Some(next) = self.keys.next_of(id).filter(|_| !doubtful) {
             let second = self.second(at);
             let copy = self.copy_over(now, second, (sequence, flags), frame);
-            self.outflow.keep(now, id, next, (sequence, flags), content(frame));
+            self.outflow.keep(now, id, next, (sequence, flags, Past::new(now)), content(frame));
             let copy = copy.or_else(|| self.copy_of_small(now, at, frame, flags));
             if let Some(copy) = copy {
                 self.outflow.note_copy(sequence, copy);
@@ -386,7 +390,7 @@ impl Context {
             let second = self.second(at);
             let copied = self.copy_over(now, second, (sequence, flags), frame).is_some()
                 || suspect && self.copy(now, frame, flags).is_some();
-            self.outflow.keep_unsure(now, copied, (sequence, flags), content(frame));
+            self.outflow.keep_unsure(now, copied, (sequence, flags, Past::new(now)), content(frame));
         }
         match self.seal(now, at, (Kind::Data, flags), frame) {
             Some(key) => {
@@ -406,10 +410,11 @@ impl Context {
     }
 
     /// What was on its way over a path that does not work goes again, as far as no report confirmed it. `left` is a
-    /// path that the other end had left before: it may know of a silence that does not show here yet.
-    pub(super) fn rescue(&mut self, left: Option<PathId>) {
+    /// path that the other end had left before: it may know of a silence that does not show here yet. `on_word` tells that
+    /// what is wrong is what the other end says.
+    pub(super) fn rescue(&mut self, left: Option<PathId>, on_word: bool) {
         let paths = &self.paths;
-        self.outflow.rescue(|id| {
+        self.outflow.rescue(on_word, |id| {
             let works = |p: &Path| p.id == id && p.state == PathState::Validated && p.doubt == 0;
             Some(id) != left && paths.iter().any(works)
         });
@@ -420,10 +425,13 @@ impl Context {
         if self.outflow.is_clear() || !self.keys.can_seal() {
             return None;
         }
+        if self.outflow.must_wait() {
+            return None;
+        }
         loop {
             let length = self.outflow.next_length(now)?;
             self.data_path(length + DATA_OVERHEAD)?;
-            let Waited { datagram, flags, sequence: sent, .. } = self.outflow.next(now)?;
+            let Waited { datagram, flags, sequence: sent, past, .. } = self.outflow.next(now)?;
             let mut payload = vec![0; DATA_HEADROOM];
             payload.extend(&datagram);
             payload.resize(payload.len() + DATA_TAILROOM, 0);
@@ -440,15 +448,16 @@ impl Context {
             let second = if sent.is_none() { self.second(at) } else { None };
             let copy = self.copy_over(now, second, (sequence, flags), &payload);
             if self.is_unproven(at) {
-                self.outflow.keep_unsure(now, false, (sequence, flags), &datagram);
+                self.outflow.keep_unsure(now, false, (sequence, flags, past), &datagram);
             } else if let Some(next) = self.keys.next_of(id) {
-                self.outflow.keep(now, id, next, (sequence, flags), &datagram);
+                self.outflow.keep(now, id, next, (sequence, flags, past), &datagram);
                 if let Some(copy) = copy {
                     self.outflow.note_copy(sequence, copy);
                 }
             }
             if let Some(path) = self.seal(now, at, (Kind::Data, flags), &mut payload) {
                 self.note_data_sent(now, at);
+                self.outflow.spend(payload.len());
                 return Some(Transmit::Datagram { path, payload });
             }
         }
@@ -481,7 +490,7 @@ impl Context {
     pub(super) fn note_data_sent(&mut self, now: Instant, at: usize) {
         self.last_data = Some(now);
         if let Some(epoch) = self.keys.sealing_mut() {
-            epoch.used = true;
+            epoch.note_used(now);
         }
         if let Some(path) = self.paths.get_mut(at) {
             path.note_data(now);

@@ -1,7 +1,9 @@
 //! An epoch: its keys, and what was sent and received under them.
 
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
+
+use super::timing;
 
 use crate::crypto::{EpochKeys, Replay, ReplayWindow};
 use crate::wire::{Epoch, PathId, PathReport};
@@ -22,8 +24,8 @@ pub(super) struct EpochState {
     pub initiator: bool,
     /// The other end is known to have the keys.
     pub confirmed: bool,
-    /// Data was sealed or opened with it.
-    pub used: bool,
+    /// When data was first sealed or opened with it.
+    pub used: Option<Instant>,
     /// When this end began to seal with another.
     pub superseded: Option<Instant>,
     /// When the other end was last seen to use it: each end chooses what it seals with, so that an epoch is over
@@ -49,7 +51,7 @@ impl EpochState {
             since,
             initiator,
             confirmed: initiator,
-            used: false,
+            used: None,
             superseded: None,
             heard: None,
             counters: Vec::new(),
@@ -132,5 +134,41 @@ impl EpochState {
     /// So much was sealed that a new epoch is due, whatever the time.
     pub fn worn(&self) -> bool {
         self.counters.iter().any(|c| *c > Self::MAX_COUNTER / 2)
+    }
+
+    /// Data goes with it from now on, if it did not before.
+    pub fn note_used(&mut self, now: Instant) {
+        self.used.get_or_insert(now);
+    }
+
+    /// From when on a newer one is due: what carried data shall soon not be there to be stolen.
+    pub fn due(&self) -> Instant {
+        let extra = if self.initiator { Duration::ZERO } else { timing::REKEY_EXTRA };
+        match self.used {
+            _ if self.worn() => self.since,
+            Some(used) => used.max(self.since + timing::REKEY + extra),
+            None => self.since + timing::EPOCH_IDLE + extra,
+        }
+    }
+
+    /// When it ends, whether there is a newer one or not.
+    pub fn end(&self) -> Instant {
+        self.due() + timing::EPOCH_END
+    }
+
+    /// So much time has passed that this host's clock has not counted.
+    pub fn age(&mut self, by: Duration) {
+        let earlier = |at: Instant| at.checked_sub(by).unwrap_or(at);
+        self.since = earlier(self.since);
+        self.used = self.used.map(earlier);
+    }
+
+    /// Whether a report of a path of this end can be true.
+    pub fn is_plausible(&self, report: &PathReport) -> bool {
+        let sent = self.counter(PathId(report.path));
+        let nothing = report.highest == 0 && report.received == 0;
+        (report.highest < sent || nothing && report.silent)
+            && report.received <= report.highest + 1
+            && report.reordered <= report.received
     }
 }

@@ -1,10 +1,10 @@
 //! The keys that both ends share: the epochs that there are, and the one that this end seals with.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use super::epoch::EpochState;
 use super::timing;
-use crate::wire::{Epoch, PathId};
+use crate::wire::{Epoch, PathId, PathReport};
 
 /// All epochs of a context.
 #[derive(Default)]
@@ -100,8 +100,35 @@ impl Keys {
         self.epochs.iter().filter(|e| e.heard.is_some()).max_by_key(|e| e.heard)
     }
 
-    /// Forgets epochs that neither end uses any more. What the other end sealed with last is kept however long ago that
-    /// was: it may be idle.
+    /// When the first of them ends.
+    pub fn first_end(&self) -> Option<Instant> {
+        self.epochs.iter().map(EpochState::end).min()
+    }
+
+    /// Forgets those that are over; whether this end had one to seal with, and now has none.
+    pub fn expire(&mut self, now: Instant) -> bool {
+        self.epochs.retain(|e| e.end() > now);
+        let lost = self.sending.is_some() && self.sealing().is_none();
+        if lost {
+            self.sending = None;
+        }
+        lost
+    }
+
+    /// So much time has passed that this host's clock has not counted.
+    pub fn age(&mut self, by: Duration) {
+        for epoch in &mut self.epochs {
+            epoch.age(by);
+        }
+    }
+
+    /// Whether what the other end says of a path can be true: of keys that there are, no more than was sent with them.
+    pub fn is_plausible(&self, report: &PathReport) -> bool {
+        self.epochs.iter().find(|e| e.id.0 == report.epoch).is_some_and(|e| e.is_plausible(report))
+    }
+
+    /// Forgets epochs that neither end uses any more. What the other end sealed with last is kept until its end: it may
+    /// be idle.
     pub fn forget_unused(&mut self, now: Instant) {
         let latest = self.epochs.iter().filter_map(|e| e.heard).max();
         self.epochs.retain(|e| {

@@ -94,7 +94,7 @@ impl Context {
         }
         // After a real silence what went into it may be lost; after a false alarm it is not.
         if since.is_some_and(|since| now.saturating_duration_since(since) > timing::REAL_SILENCE) {
-            self.outflow.resend_unsure(None);
+            self.outflow.resend_unsure(None, false);
         } else {
             self.outflow.forget_unsure();
         }
@@ -201,7 +201,7 @@ impl Context {
         self.send_probe(now, at);
         if self.is_bonded() {
             // Others carry the data on, and the receiver waits for what is missing.
-            self.rescue(None);
+            self.rescue(None, false);
         }
         let used = active || self.paths.get(at).is_some_and(|p| self.takes_part(p));
         if !used {
@@ -275,7 +275,7 @@ impl Context {
             self.select(now, reason);
         } else {
             // Data left it a moment ago: what was on its way then.
-            self.rescue(None);
+            self.rescue(None, false);
             self.select(now, Reason::Better);
         }
         self.announce(now);

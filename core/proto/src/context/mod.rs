@@ -38,6 +38,8 @@ mod epoch;
 mod fitness;
 mod idle;
 mod keys;
+#[cfg(test)]
+mod lies_tests;
 mod links;
 mod liveness;
 mod locals;
@@ -647,6 +649,9 @@ impl Context {
     /// Back to how it was made, but for what was agreed for good.
     fn forget(&mut self) {
         self.keys.clear();
+        // Where the other end has not heard of the end, it learns of it when it meets another instance: it drops its keys
+        // then, and with them whatever the network held back.
+        self.config.instance = self.random.u64().max(1);
         self.shutting = None;
         // The sequence goes on: the other end may not have heard of the end.
         self.set.unacknowledged();

@@ -6,8 +6,8 @@
 use std::collections::VecDeque;
 use std::time::Instant;
 
-use crate::hold::{Hold, HoldLimits};
-use crate::recent::{Entry, Recent, Sealed, Sent};
+use crate::hold::{Hold, HoldLimits, Released};
+use crate::recent::{Entry, Past, Recent, Sealed, Sent};
 use crate::wire::{Epoch, Flags, PathId};
 
 /// What was sent into the silence of a suspect path.
@@ -65,6 +65,8 @@ pub(super) struct Waited {
     pub sequence: Option<u32>,
     /// It goes again; else it was held.
     pub again: bool,
+    /// What is behind it.
+    pub past: Past,
 }
 
 /// All that leaves.
@@ -77,9 +79,21 @@ pub(super) struct Outflow {
     /// What goes again, before anything else.
     again: VecDeque<Sent>,
     unsure: Unsure,
+    /// Bytes of what waited that may go now: see [`Self::grant`].
+    room: u32,
+    /// Epoch and counter up to which the other end has said that something arrived over the path that carries data.
+    passed: u64,
 }
 
 impl Outflow {
+    /// So much of what waited goes at once over a path that data has moved to, in bytes: all of a call or a shell, and a
+    /// stream of 40 Mbit/s over a round trip of 50 ms.
+    const AT_ONCE: u32 = 256 * 1024;
+    /// And so much at least whenever the other end says that some of it arrived.
+    const EACH: u32 = 64 * 1024;
+    /// No more, however much that is.
+    const MOST: u32 = 4 * 1024 * 1024;
+
     pub fn new(limits: HoldLimits) -> Self {
         Self {
             sequence: 0,
@@ -87,7 +101,44 @@ impl Outflow {
             recent: Recent::default(),
             again: VecDeque::new(),
             unsure: Unsure::default(),
+            room: Self::AT_ONCE,
+            passed: 0,
         }
+    }
+
+    /// Data has moved to another path, of which nothing is known but that it answers: what waited goes there no quicker than
+    /// it proves to carry, or it would drown what is new.
+    pub fn begin(&mut self) {
+        self.room = Self::AT_ONCE;
+        self.passed = 0;
+    }
+
+    /// The other end has heard more over the path that carries data, and so many bytes of what was kept were confirmed by
+    /// that: twice as many may follow, as a transport begins.
+    pub fn grant(&mut self, epoch: Epoch, highest: u64, confirmed: usize) {
+        // Counters end long before that.
+        let passed = u64::from(epoch.0) << 56 | highest & (u64::MAX >> 8);
+        if passed >> 56 == self.passed >> 56 && passed <= self.passed {
+            return;
+        }
+        self.passed = passed;
+        let more = u32::try_from(confirmed).unwrap_or(u32::MAX).saturating_mul(2).max(Self::EACH);
+        self.room = self.room.saturating_add(more).min(Self::MOST);
+    }
+
+    /// Whether what waits has to, until the path has proved to carry more.
+    pub fn must_wait(&self) -> bool {
+        self.room == 0
+    }
+
+    /// So many bytes of what waited were sent.
+    pub fn spend(&mut self, bytes: usize) {
+        self.room = self.room.saturating_sub(u32::try_from(bytes).unwrap_or(u32::MAX));
+    }
+
+    /// Bytes that are kept until a report confirms them.
+    pub fn unconfirmed(&self) -> usize {
+        self.recent.bytes()
     }
 
     /// The number that the next datagram will have.
@@ -118,10 +169,10 @@ impl Outflow {
         now: Instant,
         path: PathId,
         sealed: (Epoch, u64),
-        (sequence, flags): (u32, Flags),
+        number: (u32, Flags, Past),
         datagram: &[u8],
     ) {
-        self.recent.push(now, path, sealed, sequence, flags, datagram);
+        self.recent.push(now, path, sealed, number, datagram);
     }
 
     /// What was kept under this number has a copy over another path.
@@ -134,10 +185,11 @@ impl Outflow {
         &mut self,
         now: Instant,
         copied: bool,
-        (sequence, flags): (u32, Flags),
+        (sequence, flags, past): (u32, Flags, Past),
         datagram: &[u8],
     ) {
-        self.unsure.keep(now, self.hold.limits(), copied).push_sent(now, sequence, flags, datagram);
+        let hold = self.unsure.keep(now, self.hold.limits(), copied);
+        hold.push_sent(now, (sequence, flags), past, datagram);
     }
 
     /// The silence was none.
@@ -156,9 +208,17 @@ impl Outflow {
         self.recent.confirm_before(at);
     }
 
-    /// What was on its way over paths that do not work goes again, but for what has a copy over one that does.
-    pub fn rescue(&mut self, works: impl Fn(PathId) -> bool) {
-        self.resend(|e| !works(e.path) && !e.copy.is_some_and(|copy| works(copy.path)));
+    /// What was on its way over paths that do not work goes again, but for what has a copy over one that does. `on_word`
+    /// tells that they do not work is what the other end says: for that nothing goes more than once.
+    pub fn rescue(&mut self, on_word: bool, works: impl Fn(PathId) -> bool) {
+        let lost = |e: &Entry| !works(e.path) && !e.copy.is_some_and(|copy| works(copy.path));
+        if !self.recent.is_empty() {
+            let mut lost = self.recent.take(|e| !(on_word && e.past.on_word) && lost(e));
+            for sent in &mut lost {
+                sent.past.on_word |= on_word;
+            }
+            self.again.extend(lost);
+        }
     }
 
     /// These go again.
@@ -176,13 +236,13 @@ impl Outflow {
 
     /// What went into a silence goes again; but for the copies, where `answered` tells when the path that now carries
     /// data was last known to work and it had them.
-    pub fn resend_unsure(&mut self, answered: Option<Instant>) {
+    pub fn resend_unsure(&mut self, answered: Option<Instant>, on_word: bool) {
         let arrived = self.unsure.copies_since.is_some_and(|since| answered.is_some_and(|at| at >= since));
         if let Some(kept) = &mut self.unsure.kept {
             if !arrived {
-                self.hold.append(&mut kept.copied);
+                self.hold.append(&mut kept.copied, on_word);
             }
-            self.hold.append(&mut kept.alone);
+            self.hold.append(&mut kept.alone, on_word);
         }
         self.unsure.clear();
     }
@@ -194,7 +254,7 @@ impl Outflow {
 
     /// The length of what has its turn: what goes again before what was held, and neither when it is too old.
     pub fn next_length(&mut self, now: Instant) -> Option<usize> {
-        while self.again.front().is_some_and(|s| now.saturating_duration_since(s.at) > Recent::AGE) {
+        while self.again.front().is_some_and(|s| now.saturating_duration_since(s.past.first) > Recent::AGE) {
             self.again.pop_front();
         }
         match self.again.front() {
@@ -206,21 +266,22 @@ impl Outflow {
     /// What has its turn.
     pub fn next(&mut self, now: Instant) -> Option<Waited> {
         match self.again.pop_front() {
-            Some(Sent { datagram, flags, sequence, .. }) => {
-                Some(Waited { datagram, flags, sequence: Some(sequence), again: true })
+            Some(Sent { datagram, flags, sequence, past }) => {
+                Some(Waited { datagram, flags, sequence: Some(sequence), again: true, past })
             }
-            None => self.hold.pop(now).map(|(datagram, flags, sequence)| Waited {
+            None => self.hold.pop(now).map(|Released { datagram, flags, sequence, past }| Waited {
                 datagram,
                 flags,
                 sequence,
                 again: false,
+                past,
             }),
         }
     }
 
     /// What was held and not sent before.
     pub fn take_held(&mut self, now: Instant) -> Option<(Vec<u8>, Flags)> {
-        self.hold.pop(now).map(|(datagram, flags, _)| (datagram, flags))
+        self.hold.pop(now).map(|held| (held.datagram, held.flags))
     }
 
     /// The other end's context is another one: it does not know what it has of what was sent before.
@@ -275,17 +336,17 @@ mod tests {
         let now = Instant::now();
         let mut outflow = Outflow::new(HoldLimits::default());
         for _ in 0..3 {
-            let number = (outflow.next_sequence(), Flags::NONE);
+            let number = (outflow.next_sequence(), Flags::NONE, Past::new(now));
             outflow.keep(now, A, (Epoch(0), 0), number, &[0x45; 40]);
         }
         outflow.hold(now, Flags::NONE, &[0x45; 60]);
         outflow.note_copy(1, Sealed { path: B, epoch: Epoch(0), counter: 9 });
         assert!(!outflow.is_clear());
-        outflow.rescue(|path| path == B);
+        outflow.rescue(false, |path| path == B);
         assert_eq!(outflow.next_length(now), Some(40));
         assert_eq!(sequences(&mut outflow, now), [Some(0), Some(2), None], "the copy of 1 is there");
         assert!(outflow.is_clear());
-        outflow.rescue(|_| false);
+        outflow.rescue(false, |_| false);
         assert_eq!(sequences(&mut outflow, now), [Some(1)], "its path died, too");
     }
 
@@ -295,9 +356,10 @@ mod tests {
             let start = Instant::now();
             let later = start + std::time::Duration::from_millis(5);
             let mut outflow = Outflow::new(HoldLimits::default());
-            outflow.keep_unsure(start, true, (1, Flags::NONE), &[0x45; 40]);
-            outflow.keep_unsure(start, false, (2, Flags::NONE), &[0x45; 40]);
-            outflow.resend_unsure(answered.then_some(later));
+            let past = Past::new(start);
+            outflow.keep_unsure(start, true, (1, Flags::NONE, past), &[0x45; 40]);
+            outflow.keep_unsure(start, false, (2, Flags::NONE, past), &[0x45; 40]);
+            outflow.resend_unsure(answered.then_some(later), false);
             assert_eq!(sequences(&mut outflow, later).len(), expected);
         }
     }

@@ -27,6 +27,7 @@ use super::{Context, PathKey, PathState, Reason, Transmit, timing};
 use crate::crypto::Role;
 use crate::estimate::RttEstimator;
 use crate::policy::Merit;
+use crate::recent::Past;
 use crate::wire::{Epoch, Flags, PathId};
 
 /// How soon one kind of datagram was answered lately.
@@ -268,7 +269,7 @@ impl Context {
             }
         }
         if is_tcp(datagram) {
-            self.outflow.keep(now, id, (Epoch(0), 0), (0, Flags::NONE), datagram);
+            self.outflow.keep(now, id, (Epoch(0), 0), (0, Flags::NONE, Past::new(now)), datagram);
         }
     }
 

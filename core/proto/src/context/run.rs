@@ -8,6 +8,7 @@ use super::data::{DATA_HEADROOM, DATA_OVERHEAD, Outgoing, content};
 use super::{Context, PathState, SMALL_DATAGRAM};
 use crate::crypto::EpochKeys;
 use crate::policy::Policy;
+use crate::recent::Past;
 use crate::wire::{Flags, HEADER_LEN, Header, Kind};
 
 /// A run of [`Context::prepare_run`] that is not sealed yet: the context is done with it, so that another thread may do
@@ -122,7 +123,7 @@ impl Context {
             }
             return (count, Outgoing::Held);
         };
-        epoch.used = true;
+        epoch.note_used(now);
         let mut header = Header {
             kind: Kind::Data,
             flags,
@@ -135,13 +136,14 @@ impl Context {
         if let Some(later) = later {
             *later = Some(Unsealed { keys: Arc::clone(&epoch.keys), header, count });
         }
+        let past = Past::new(now);
         for frame in frames.chunks_mut(stride.max(1)) {
             let sequence = self.outflow.next_sequence();
             if let Some(room) = frame.get_mut(HEADER_LEN..DATA_HEADROOM) {
                 room.copy_from_slice(&sequence.to_be_bytes());
             }
             let sealed = (epoch.id, header.counter);
-            self.outflow.keep(now, path.id, sealed, (sequence, flags), content(frame));
+            self.outflow.keep(now, path.id, sealed, (sequence, flags, past), content(frame));
             if now_sealed {
                 // It fails only where the room is missing, and then the other end drops the frame.
                 let _ = epoch.keys.seal(&header, frame);

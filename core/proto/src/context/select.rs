@@ -264,9 +264,12 @@ impl Context {
         let left = self.selection.active().filter(|_| resend);
         let (from, reason) = self.selection.move_to(now, (from, to), why, lead);
         // What went into the silence of the old path goes again; what it did carry is dropped as come before.
-        self.rescue(left);
+        // What the other end says is worth this once: were it more, a peer that moves to and fro were sent all each time.
+        let on_word = matches!(why, Reason::PeerWish | Reason::PeerAddressGone | Reason::PeerSilent);
+        self.outflow.begin();
+        self.rescue(left, on_word);
         let answered = self.active_at().and_then(|at| self.paths.get(at)).and_then(|p| p.acknowledged);
-        self.outflow.resend_unsure(answered);
+        self.outflow.resend_unsure(answered, on_word);
         let to_key = self.active_path();
         if let Some(at) = self.active_at() {
             let stale = self.paths.get_mut(at).is_some_and(|p| {

@@ -45,6 +45,8 @@ enum Timer {
     OwnInit,
     /// A new epoch.
     Rekey,
+    /// The end of an epoch.
+    End,
     /// Answers to INITs need not be repeated any more.
     Answers,
     /// SET again.
@@ -65,7 +67,7 @@ enum Timer {
 
 impl Timer {
     /// Those that are not of a path, in the order in which they are looked at.
-    const OTHERS: [Self; 15] = [
+    const OTHERS: [Self; 16] = [
         Self::Verdict,
         Self::Recontact,
         Self::Plain,
@@ -73,6 +75,7 @@ impl Timer {
         Self::Init,
         Self::OwnInit,
         Self::Rekey,
+        Self::End,
         Self::Answers,
         Self::Set,
         Self::Shut,
@@ -109,6 +112,7 @@ impl Context {
             Timer::Init => self.contact.init_at(),
             Timer::OwnInit => self.contact.own_init_at(),
             Timer::Rekey => self.rekey_due(),
+            Timer::End => self.keys.first_end(),
             Timer::Answers => self.contact.answers_until(),
             Timer::Set => self.set_due(),
             Timer::Shut => self.shut_due(),
@@ -139,6 +143,7 @@ impl Context {
             Timer::Init => self.retry_init(now),
             Timer::OwnInit => self.send_init(now),
             Timer::Rekey => self.rekey(now),
+            Timer::End => self.end_epochs(now),
             Timer::Answers => self.contact.forget_answers(now),
             Timer::Set => self.repeat_set(now),
             Timer::Shut => self.send_shut(now),

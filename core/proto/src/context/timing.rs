@@ -127,6 +127,13 @@ pub const TARGET_INIT: Duration = Duration::from_secs(3);
 pub const REKEY: Duration = Duration::from_secs(120);
 /// The end that did not begin the epoch waits this much longer before it begins the next.
 pub const REKEY_EXTRA: Duration = Duration::from_secs(15);
+/// A new epoch without traffic: what was sealed by then are PROBEs alone, and a handshake costs as much as ten of them.
+pub const EPOCH_IDLE: Duration = Duration::from_secs(1800);
+/// So long after a newer epoch was due, one ends, whether there is a newer one or not: somebody who drops nothing but
+/// handshakes must not keep keys alive (WireGuard's REJECT-AFTER-TIME).
+pub const EPOCH_END: Duration = Duration::from_secs(180);
+/// Pauses between tries to begin a new epoch.
+pub const REKEY_RETRY: Duration = Duration::from_secs(5);
 /// An epoch that this end no longer seals with is kept until neither end has used it for this long. Two ends that
 /// began an epoch each at the same time may each have gone over to the other's; within a keepalive's time, plus its
 /// tries, each hears which one the other chose.
