@@ -357,9 +357,8 @@ impl Context {
             return Outgoing::Held;
         };
         // What goes again, and what was held, goes first; it is about to be released.
-        if !self.outflow.is_clear()
-            && !(self.outflow.must_wait() && content(frame).len() <= super::SMALL_DATAGRAM)
-        {
+        let passes = self.outflow.must_wait() && content(frame).len() <= super::SMALL_DATAGRAM;
+        if !self.outflow.is_clear() && !passes {
             self.outflow.hold(now, flags, content(frame));
             return Outgoing::Held;
         }

@@ -158,9 +158,9 @@ impl EpochState {
 
     /// So much time has passed that this host's clock has not counted.
     pub fn age(&mut self, by: Duration) {
-        let earlier = |at: Instant| at.checked_sub(by).unwrap_or(at);
-        self.since = earlier(self.since);
-        self.used = self.used.map(earlier);
+        for at in [Some(&mut self.since), self.used.as_mut()].into_iter().flatten() {
+            *at = at.checked_sub(by).unwrap_or(*at);
+        }
     }
 
     /// Whether a report of a path of this end can be true.
