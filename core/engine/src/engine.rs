@@ -97,6 +97,15 @@ pub struct Engine<P: Platform> {
     inward: Inward,
 }
 
+/// Randomness from a seed of the system.
+fn system_random() -> std::io::Result<Random> {
+    let mut seed = zeroize::Zeroizing::new([0; 32]);
+    SystemRandom::new()
+        .fill(&mut *seed)
+        .map_err(|_| std::io::Error::other("the system has no random numbers"))?;
+    Ok(Random::new(*seed))
+}
+
 enum Wake<T, H> {
     Interfaces,
     Command(Option<Command>),
@@ -149,11 +158,7 @@ impl<P: Platform> Engine<P> {
         changes: mpsc::UnboundedSender<Change>,
         config: &EngineConfig,
     ) -> Result<Self, EngineError> {
-        let mut seed = [0; 32];
-        SystemRandom::new()
-            .fill(&mut seed)
-            .map_err(|_| std::io::Error::other("the system has no random numbers"))?;
-        let mut random = Random::new(seed);
+        let mut random = system_random()?;
         let identity = Identity::new(&config.private_key);
         let platform = Arc::new(platform);
         let now = Instant::now();
@@ -439,8 +444,34 @@ impl<P: Platform> Engine<P> {
             self.upkeep.note_change();
             self.tell_interfaces(now);
         }
+        if !news.slept.is_zero() {
+            for peer in self.peers.touch_all() {
+                peer.context.handle_sleep(now, news.slept);
+            }
+        }
+        if news.restored {
+            self.begin_anew(now);
+        }
         if news.revalidate {
             self.revalidate_all(now);
+        }
+    }
+
+    /// The machine may be a copy of one that goes on, or went on, with the same keys and counters: none of them is used
+    /// again. Another instance meets every peer with new keys, and what is random from now on comes from the system.
+    fn begin_anew(&mut self, now: Instant) {
+        match system_random() {
+            Ok(random) => self.random = random,
+            Err(error) => tracing::error!(%error, "no randomness from the system"),
+        }
+        tracing::warn!(
+            "the clock jumped, or this machine was restored from a snapshot: all keys are made anew"
+        );
+        self.instance = self.random.u64();
+        for peer in self.peers.touch_all() {
+            peer.session.begin_anew();
+            let seed = self.random.bytes();
+            peer.context.begin_anew(now, self.instance, seed);
         }
     }
 

@@ -29,6 +29,12 @@ pub struct InterfaceList {
     pub routes_changed: u64,
     /// Grows when the machine woke from sleep: NAT bindings and addresses may be stale.
     pub resumed: u64,
+    /// For how long it has been asleep in all since it started, as far as the clock of [`std::time::Instant`] did not count
+    /// that. Systems whose clock counts leave it at zero.
+    pub asleep: std::time::Duration,
+    /// Grows when the machine may be a copy, restored from a snapshot or cloned: what it has of keys and counters somebody
+    /// else may have, too.
+    pub restored: u64,
     /// Grows when something that MAST sets on the host may have been taken away: an address or a route of the virtual
     /// interface, leak protection. Systems that cannot tell cheaply leave it as it is.
     pub disturbed: u64,

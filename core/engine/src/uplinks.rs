@@ -46,6 +46,10 @@ pub(crate) struct News {
     pub routes: bool,
     /// Routes changed, or the machine woke up: every path is to be tried anew now.
     pub revalidate: bool,
+    /// The machine slept so long, and the clock did not count it.
+    pub slept: Duration,
+    /// The machine may be a copy.
+    pub restored: bool,
 }
 
 impl Uplinks {
@@ -95,6 +99,8 @@ impl Uplinks {
             occupied: list.occupied != self.list.occupied,
             routes,
             revalidate: resumed,
+            slept: list.asleep.saturating_sub(self.list.asleep),
+            restored: list.restored != self.list.restored,
         };
         self.list = list;
         self.share();

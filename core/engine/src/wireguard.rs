@@ -285,6 +285,14 @@ impl Session {
         }
     }
 
+    /// Forgets all keys of sessions: somebody else may have them.
+    pub fn begin_anew(&mut self) {
+        self.tunn = self.identity.tunn(self.other, self.preshared_key, self.keepalive, &self.table);
+        self.made = Clocks::now();
+        self.initiation = None;
+        (self.latest, self.unconfirmed, self.responded, self.complete_at) = (None, None, None, None);
+    }
+
     pub fn set_preshared_key(&mut self, key: Option<[u8; 32]>) {
         self.preshared_key = key;
         self.tunn.set_preshared_key(key);

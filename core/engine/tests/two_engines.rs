@@ -59,6 +59,63 @@ async fn down_and_up() {
     b.until("told", |s| s.peers[0].state == PeerState::Down).await;
 }
 
+/// A machine that was restored from a snapshot goes on from memory that somebody has used before: nothing of it is used
+/// again, and the session goes on all the same.
+#[tokio::test]
+async fn a_copy_of_a_machine_uses_no_key_twice() {
+    let (a, b) = pair(24, 25, 1).await;
+    let (own, other) = a.snapshot().await.peers[0].eid_v6.unwrap();
+    for life in 1..=3 {
+        a.wire.uplinks().send_modify(|list| list.restored += 1);
+        let mut restarts = 0;
+        for _ in 0..500 {
+            let told = b.recent().await;
+            restarts = told.iter().filter(|h| matches!(h.what, What::Restarted)).count();
+            if restarts == life {
+                break;
+            }
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+        assert_eq!(restarts, life, "another instance met the peer");
+        let datagram = v6(own, other, &life.to_be_bytes());
+        a.wire.send(datagram.clone());
+        assert_eq!(b.wire.receive().await, Some(datagram));
+        let answer = v6(other, own, &life.to_be_bytes());
+        b.wire.send(answer.clone());
+        assert_eq!(a.wire.receive().await, Some(answer));
+    }
+}
+
+/// Keys grow old in sleep, though the clock does not count it.
+#[tokio::test]
+async fn keys_do_not_survive_a_long_sleep() {
+    let (a, b) = pair(26, 27, 1).await;
+    let (own, other) = a.snapshot().await.peers[0].eid_v6.unwrap();
+    let first = v6(own, other, b"before");
+    a.wire.send(first.clone());
+    assert_eq!(b.wire.receive().await, Some(first));
+    let moves = |told: &[mast_engine::api::Happening]| {
+        told.iter().filter(|h| matches!(h.what, What::Moved(_))).count()
+    };
+    let before = moves(&a.recent().await);
+    a.wire.uplinks().send_modify(|list| {
+        list.asleep += Duration::from_secs(3600);
+        list.resumed += 1;
+    });
+    for _ in 0..500 {
+        if moves(&a.recent().await) > before {
+            break;
+        }
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    assert!(moves(&a.recent().await) > before, "without keys there is no path");
+    let datagram = v6(own, other, b"after");
+    a.wire.send(datagram.clone());
+    assert_eq!(b.wire.receive().await, Some(datagram));
+    let told = b.recent().await;
+    assert!(!told.iter().any(|h| matches!(h.what, What::Restarted)), "it is the same instance");
+}
+
 #[tokio::test]
 async fn the_engine_ends_with_its_last_handle() {
     let (a, b) = pair(22, 23, 1).await;

@@ -663,9 +663,13 @@ impl Context {
     /// Forgets the epochs whose end has come. Without any the host pair begins anew: what still arrives was sealed with keys
     /// that should not be there.
     pub(super) fn end_epochs(&mut self, now: Instant) {
-        if !self.keys.expire(now) {
-            return;
+        if self.keys.expire(now) {
+            self.without_keys(now);
         }
+    }
+
+    /// There is nothing to seal with any more: no path works until there is.
+    fn without_keys(&mut self, now: Instant) {
         for at in 0..self.paths.len() {
             if self.paths.get(at).is_some_and(Path::carries) {
                 self.fail(now, at, super::Reason::Silent);
@@ -674,6 +678,24 @@ impl Context {
         if self.wanted && !self.contact_running() {
             self.start_contact(now);
         }
+    }
+
+    /// Begins anew as another instance, with other randomness: somebody else may have the keys and the numbers of this one,
+    /// as where a virtual machine was restored from a snapshot. The other end takes it for a restart.
+    pub fn begin_anew(&mut self, now: Instant, instance: u64, seed: [u8; 32]) {
+        self.config.instance = instance;
+        self.random = crate::crypto::Random::new(seed);
+        self.contact.stop();
+        self.contact.answered.clear();
+        self.contact.secure = None;
+        self.outflow.forget_sent();
+        if self.shutting.is_some() || self.keys.is_empty() {
+            self.keys.clear();
+            return;
+        }
+        self.keys.clear();
+        self.set.unacknowledged();
+        self.without_keys(now);
     }
 
     /// The host slept: so much time has passed that `now` has not counted, and keys age all the same.

@@ -26,6 +26,7 @@
 mod answers;
 mod batch;
 mod classify;
+mod copies;
 #[doc(hidden)]
 pub mod fuzzing;
 mod host;

@@ -22,6 +22,7 @@ use nix::time::clock_gettime;
 use tokio::io::unix::AsyncFd;
 use tokio::sync::watch;
 
+use super::copies::{Generations, Start};
 use super::netlink::{self, Announced, Events, NetlinkError};
 use super::nl80211::{self, Nl80211};
 use super::occupied::{self, Own, Resolvers};
@@ -43,6 +44,8 @@ const ASLEEP: TimeSpec = TimeSpec::new(1, 0);
 const FAR_FUTURE_SECONDS: i64 = 10 * 365 * 86_400;
 /// Bytes of what a radio announces at once; what does not fit is answered by looking.
 const RADIO_BUFFER: usize = 4 * 1024;
+/// Bytes of what the kernel announces of a device at once (`UEVENT_BUFFER_SIZE` and its path).
+const DEVICE_BUFFER: usize = 8 * 1024;
 /// Announcements read before the interfaces are read; the rest are answered by the next round.
 const BATCH: u32 = 1_000;
 
@@ -71,10 +74,18 @@ async fn run(events: Events, mut reader: Reader, publisher: watch::Sender<Interf
     let events = readiness::register(events)?;
     let mut buffer = vec![0; netlink::BUFFER];
     let mut radio_buffer = vec![0; RADIO_BUFFER];
+    let mut device_buffer = vec![0; DEVICE_BUFFER];
     let clock = match ClockSet::open() {
         Ok(clock) => Some(clock),
         Err(error) => {
             tracing::warn!(%error, "a wake-up is noticed late: cannot watch the clock");
+            None
+        }
+    };
+    let generations = match Generations::open().and_then(readiness::register) {
+        Ok(generations) => Some(generations),
+        Err(error) => {
+            tracing::warn!(%error, "a restored snapshot is noticed by the clock alone");
             None
         }
     };
@@ -106,6 +117,12 @@ async fn run(events: Events, mut reader: Reader, publisher: watch::Sender<Interf
                 }
             }
             () = clock_set(clock.as_ref()) => {}
+            copied = copied(generations.as_ref(), &mut device_buffer) => {
+                if !copied {
+                    continue;
+                }
+                reader.restored += 1;
+            }
             () = tokio::time::sleep(pause) => {}
         }
         pause = match reader.read() {
@@ -157,6 +174,21 @@ async fn quality_told(events: Option<&AsyncFd<Stable<Events>>>, buffer: &mut [u8
     }
     ready.clear_ready();
     told
+}
+
+/// Whether the kernel told that the machine is a copy; it tells of all devices.
+async fn copied(generations: Option<&AsyncFd<Stable<Generations>>>, buffer: &mut [u8]) -> bool {
+    let Some(generations) = generations else { return std::future::pending().await };
+    let Ok(mut ready) = generations.readable().await else { return std::future::pending().await };
+    match ready.get_inner().get().take(buffer) {
+        Ok((again, copied)) => {
+            if !again {
+                ready.clear_ready();
+            }
+            copied
+        }
+        Err(_) => std::future::pending().await,
+    }
 }
 
 async fn clock_set(clock: Option<&ClockSet>) {
@@ -223,6 +255,8 @@ struct Reader {
     routes_changed: u64,
     asleep: TimeSpec,
     resumed: u64,
+    start: Start,
+    restored: u64,
     wifi: Wifi,
     /// By interface.
     aging: BTreeMap<u32, Aging>,
@@ -284,6 +318,8 @@ impl Reader {
             routes_changed: 0,
             asleep: asleep()?,
             resumed: 0,
+            start: Start::now(),
+            restored: 0,
             wifi: Wifi::default(),
             aging: BTreeMap::new(),
         })
@@ -332,11 +368,18 @@ impl Reader {
             self.asleep = asleep()?;
             self.resumed += 1;
         }
+        let start = Start::now();
+        if start.is_another(self.start) {
+            self.restored += 1;
+        }
+        self.start = start;
         Ok(InterfaceList {
             interfaces: interfaces.into_values().collect(),
             left_out,
             routes_changed: self.routes_changed,
             resumed: self.resumed,
+            asleep: self.asleep.into(),
+            restored: self.restored,
             disturbed: self.disturbed,
             occupied: Arc::clone(&self.occupied),
         })
