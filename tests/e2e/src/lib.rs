@@ -8,6 +8,7 @@
 
 mod cli;
 mod proc;
+mod rogue;
 mod scene;
 mod session;
 mod stream;
@@ -16,6 +17,7 @@ mod twin;
 
 pub use cli::{Answer, mast};
 pub use proc::{cpu_time, has_interface, resident_bytes};
+pub use rogue::{Bystander, Rogue, udp_v6};
 pub use scene::{Scene, active, events, has_moved, ip, mast_program, pair, remote, sends_to, told};
 pub use session::{Notice, Session};
 pub use stream::{Stream, StreamServer};

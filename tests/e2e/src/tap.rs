@@ -54,6 +54,14 @@ impl Tap {
         frames
     }
 
+    /// The next frame, if one passes in a tenth of a second.
+    pub fn next(&self) -> Option<Vec<u8>> {
+        use std::io::Read;
+        let mut buffer = [0; 2048];
+        let length = (&self.socket).read(&mut buffer).ok()?;
+        Some(buffer[..length].to_vec())
+    }
+
     /// Sends a frame, as if the host itself did.
     pub fn send(&self, frame: &[u8]) {
         self.socket.send(frame).unwrap();

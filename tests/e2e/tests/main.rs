@@ -2,6 +2,7 @@
 
 #![allow(clippy::unwrap_used, reason = "a test fails where it happens")]
 
+mod attacks;
 mod datapath;
 mod doctor;
 mod endpoints;
