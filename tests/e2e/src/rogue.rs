@@ -79,7 +79,7 @@ pub struct Rogue {
     set: u64,
     /// Bytes that it sent, with the headers of IP and UDP.
     pub sent: usize,
-    /// Bytes of data that came to it.
+    /// Bytes of data that came to it, with the headers of IP and UDP.
     pub data: usize,
     /// It answers PROBEs at its own address.
     pub answers: bool,
@@ -298,7 +298,7 @@ impl Rogue {
             let Some(agreed) = &self.agreed else { continue };
             let Ok(header) = Header::decode(&heard) else { continue };
             if header.kind == Kind::Data {
-                self.data += heard.len();
+                self.data += heard.len() + if self.own.is_ipv4() { 28 } else { 48 };
                 continue;
             }
             let Ok(content) = agreed.keys.open(&header, &mut heard) else { continue };

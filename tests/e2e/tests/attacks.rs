@@ -128,6 +128,9 @@ fn spoofed_validation(v6: bool, honest: bool) {
     town.judge(&format!("spoofed validation, IPv6 {v6}, honest {honest}"), began);
     if honest {
         assert!(town.rogue.data > 1_000, "what it asked for comes to itself: {}", town.rogue.data);
+    } else {
+        // Its own address did not answer either.
+        assert!(town.rogue.data <= town.rogue.sent, "{} bytes for {}", town.rogue.data, town.rogue.sent);
     }
 }
 

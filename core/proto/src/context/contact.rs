@@ -205,10 +205,11 @@ impl Context {
         });
         order.retain(|p| Some(p.id) != but && self.permitted(p));
         // To what the peer alone names goes no more than the peer has earned; but one in a round it always may be.
-        let mut left = self.allowance / Path::cost(Self::INITIATION);
+        let mut left = self.allowance;
         let affordable = |p: &&Path| {
             let free = p.remote_known || self.remotes.is_own(p.key.remote);
-            free || left.checked_sub(1).map(|rest| left = rest).is_some()
+            let cost = Path::cost(p.key.remote, Self::INITIATION);
+            free || left.checked_sub(cost).map(|rest| left = rest).is_some()
         };
         let first = order.first().copied();
         order = order.into_iter().filter(affordable).collect();
@@ -253,7 +254,7 @@ impl Context {
         if let Some(path) = self.paths.iter_mut().find(|p| p.key == path) {
             path.probed = Some(now);
             if !own && !path.remote_known {
-                self.allowance = self.allowance.saturating_sub(Path::cost(Self::INITIATION));
+                self.allowance = self.allowance.saturating_sub(Path::cost(path.key.remote, Self::INITIATION));
             }
         }
         self.transmits.push_back(Transmit::Contact { path, fresh });

@@ -86,7 +86,7 @@ impl Context {
         if self.is_silenced(path) {
             return false;
         }
-        let cost = Path::cost(payload.len());
+        let cost = Path::cost(path.key.remote, payload.len());
         // An address that did not answer gets no more than came from it; or, if the peer names it, than came from the
         // peer at all and was spent on no other. What this end's user names is asked for by the user.
         let free = path.remote_known || self.remotes.is_own(path.key.remote) || path.may_take(payload.len());

@@ -45,7 +45,7 @@ impl Context {
         }
         path.rx_bytes += length as u64;
         // Enough for any number of probes; a bound, so that it cannot overflow.
-        let credit = Path::cost(length);
+        let credit = Path::cost(path.key.remote, length);
         path.credit = path.credit.saturating_add(credit).min(1 << 20);
         // What came from where no answer came from may be anybody's: it is worth something there alone.
         if path.remote_known {

@@ -231,9 +231,6 @@ impl Path {
         }
     }
 
-    /// Bytes of the headers of IPv6 and UDP.
-    const HEADERS: usize = 48;
-
     /// The largest UDP payload in bytes that data may use now.
     pub fn mtu(&self) -> usize {
         self.pmtu.limit()
@@ -250,18 +247,19 @@ impl Path {
     }
 
     /// What a UDP payload of so many bytes counts, with its headers: many small ones are more than they seem.
-    pub fn cost(bytes: usize) -> u32 {
-        u32::try_from(bytes.saturating_add(Self::HEADERS)).unwrap_or(u32::MAX)
+    pub fn cost(remote: SocketAddr, bytes: usize) -> u32 {
+        let headers = if remote.is_ipv4() { 28 } else { 48 };
+        u32::try_from(bytes.saturating_add(headers)).unwrap_or(u32::MAX)
     }
 
     /// So many bytes of UDP payload go where no more may go than came.
     pub fn note_spent(&mut self, bytes: usize) {
-        self.credit = self.credit.saturating_sub(Self::cost(bytes));
+        self.credit = self.credit.saturating_sub(Self::cost(self.key.remote, bytes));
     }
 
     /// Whether so many bytes may go to an address that nobody vouches for.
     pub fn may_take(&self, bytes: usize) -> bool {
-        self.credit >= Self::cost(bytes)
+        self.credit >= Self::cost(self.key.remote, bytes)
     }
 
     /// Whether it may carry data: validated, or suspect and not yet given up.
