@@ -163,6 +163,332 @@ fn a_new_instance_of_the_other_end_lets_out_what_is_kept() {
     assert_eq!(bench.order.bytes, 0);
 }
 
+type Order100 = Resequencer<()>;
+
+/// The number that the first 32-bit number of a window stands for, less that.
+const BASE: u64 = 1 << 32;
+
+fn early() -> Early<Instant> {
+    Early { datagram: vec![0; 100], flags: Flags::ORDERED, origin: Instant::now() }
+}
+
+/// A resequencer whose window has seen all below 10, and nothing is missing.
+fn at_ten() -> Bench {
+    let mut bench = Bench::new();
+    for n in 0..10 {
+        bench.arrive(bench.start, 0, n);
+    }
+    assert_eq!((bench.order.next, bench.delivered.len()), (BASE + 10, 10));
+    bench
+}
+
+#[test]
+fn the_wait_is_the_longest_reason_for_one() {
+    let mut order = Order100::default();
+    assert_eq!(order.wait(), 20 * MS, "the margin");
+    order.set_delays(60 * MS, Duration::ZERO);
+    assert_eq!(
+        (order.wait(), order.repair),
+        (50 * MS, 35 * MS),
+        "half of what the paths differ by, and the margin"
+    );
+    order.set_delays(60 * MS, 70 * MS);
+    assert_eq!((order.wait(), order.repair), (105 * MS, 105 * MS), "until it is there again");
+    order.lag = [30 * MS, 60 * MS];
+    assert_eq!(order.wait(), 120 * MS, "twice what was seen");
+    order.lag = [90 * MS, 60 * MS];
+    assert_eq!(order.wait(), 180 * MS);
+    order.lag = [150 * MS, Duration::ZERO];
+    assert_eq!(order.wait(), 200 * MS, "a transport would have sent it again");
+}
+
+#[test]
+fn a_lag_is_remembered_for_two_periods() {
+    let start = Instant::now();
+    let mut order = Order100::default();
+    order.note_lag(start, 30 * MS);
+    order.note_lag(start + 1_000 * MS, 10 * MS);
+    assert_eq!((order.lag, order.lag_since), ([30 * MS, Duration::ZERO], Some(start)));
+    order.note_lag(start + 2_000 * MS, 12 * MS);
+    assert_eq!(order.lag, [30 * MS, Duration::ZERO], "the period is not over");
+    order.note_lag(start + 2_001 * MS, 11 * MS);
+    assert_eq!((order.lag, order.lag_since), ([11 * MS, 30 * MS], Some(start + 2_001 * MS)));
+    order.note_lag(start + 4_002 * MS, 900 * MS);
+    assert_eq!(order.lag, [200 * MS, 11 * MS], "never more than is waited for");
+}
+
+#[test]
+fn an_old_lag_is_forgotten_while_nothing_waits() {
+    let mut bench = at_ten();
+    bench.order.note_lag(bench.start, 50 * MS);
+    let keep = |bench: &mut Bench, millis: u32, number: u64| {
+        bench.order.keep(bench.start + millis * MS, BASE + number, early());
+    };
+    keep(&mut bench, 4_000, 12);
+    assert_eq!(bench.order.lag[0], 50 * MS, "not yet twice the memory");
+    keep(&mut bench, 4_001, 13);
+    assert_eq!(bench.order.lag[0], 50 * MS, "something waits");
+    bench.order.early.clear();
+    keep(&mut bench, 4_001, 14);
+    assert_eq!((bench.order.lag, bench.order.lag_since), ([Duration::ZERO; 2], None));
+}
+
+#[test]
+fn a_path_remembers_its_highest_numbers() {
+    let now = Instant::now();
+    let mut order = Order100::default();
+    order.note(now, PathId(1), 50);
+    assert_eq!(order.given_up, 50, "nothing was before the first");
+    for number in [70, 60, 70, 80, 90, 100] {
+        order.note(now, PathId(1), number);
+    }
+    assert_eq!(order.lanes[0].highest, [100, 90, 80, 70], "60 and the second 70 were no news");
+    assert_eq!(order.given_up, 50);
+    assert_eq!(order.settled(now), 70, "three more have come after it");
+    order.note(now + MS, PathId(2), 65);
+    assert_eq!(order.settled(now + MS), 0, "of the slowest path");
+    // A path over which nothing came for five seconds has nothing on its way.
+    assert_eq!(order.settled(now + 5_000 * MS), 0);
+    order.note_alive(now + 5_000 * MS, PathId(1));
+    assert_eq!(order.settled(now + 5_000 * MS), 0);
+    assert_eq!(order.settled(now + 5_001 * MS), 70);
+    assert_eq!(order.settled(now + 10_000 * MS), 0, "of no path at all");
+}
+
+#[test]
+fn the_idlest_path_gives_way() {
+    let now = Instant::now();
+    let mut order = Order100::default();
+    for path in 0..32_u8 {
+        order.note(now + u32::from(path) * MS, PathId(path), 5);
+    }
+    order.note_alive(now + 90 * MS, PathId(0));
+    assert_eq!(order.lanes.len(), 32);
+    order.note(now + 100 * MS, PathId(40), 6);
+    assert_eq!(order.lanes.len(), 32);
+    let has = |path| order.lanes.iter().any(|lane| lane.path == PathId(path));
+    assert!(has(0) && has(40) && !has(1) && has(2));
+}
+
+#[test]
+fn what_is_missing_is_named_once_it_is_not_on_its_way() {
+    let mut bench = at_ten();
+    bench.order.set_delays(40 * MS, 30 * MS);
+    assert!(bench.order.missing(bench.start, &bench.seen).is_empty() && bench.order.asked.is_none());
+    for n in [11, 14, 15] {
+        bench.arrive(bench.start + n * MS, 0, n);
+    }
+    let at = |millis| bench.start + millis * MS;
+    // Half of what the paths differ by, and 5 ms.
+    assert!(bench.order.missing(at(35), &bench.seen).is_empty());
+    assert_eq!(bench.order.asked, Some(at(35)));
+    assert_eq!(bench.order.missing(at(36), &bench.seen), [10]);
+    assert_eq!(bench.order.missing(at(39), &bench.seen), [10, 12, 13]);
+    assert_eq!(bench.order.missing(at(200), &bench.seen), [10, 12, 13]);
+    // Behind what was given up, nothing is asked for.
+    bench.order.given_up = BASE + 13;
+    assert_eq!(bench.order.missing(at(200), &bench.seen), [13]);
+    // What more has come after over each path tells it sooner.
+    let mut bench = at_ten();
+    for n in [11, 12, 13, 14] {
+        bench.arrive(bench.start, 0, n);
+    }
+    assert_eq!(bench.order.missing(bench.start, &bench.seen), [10]);
+}
+
+#[test]
+fn no_more_is_named_than_a_report_holds() {
+    let mut bench = at_ten();
+    bench.arrive(bench.start, 0, 1_000);
+    let missing = bench.order.missing(bench.start + 5 * MS, &bench.seen);
+    assert_eq!(missing, (10..10 + MAX_MISSING as u32).collect::<Vec<_>>());
+}
+
+#[test]
+fn it_is_asked_when_it_should_be_there_and_again_after_a_while() {
+    let mut bench = at_ten();
+    assert_eq!(bench.order.ask_at(), None);
+    bench.order.set_delays(40 * MS, 30 * MS);
+    bench.arrive(bench.start, 0, 11);
+    let at = |millis: u32| Some(bench.start + millis * MS);
+    assert_eq!(bench.order.wait(), 55 * MS);
+    assert_eq!(bench.order.ask_at(), at(25));
+    bench.order.asked = at(25);
+    assert_eq!(bench.order.ask_at(), None, "the answer comes when the wait is over");
+    bench.order.repair = 10 * MS;
+    bench.order.spread = 100 * MS;
+    assert_eq!((bench.order.wait(), bench.order.ask_at()), (70 * MS, at(55)));
+    bench.order.asked = at(50);
+    assert_eq!(bench.order.ask_at(), at(60), "not before the answer may be there");
+    bench.order.asked = at(65);
+    assert_eq!(bench.order.ask_at(), None);
+    bench.order.asked = bench.start.checked_sub(MS);
+    assert_eq!(bench.order.ask_at(), at(55), "what was asked before it came does not count");
+    bench.order.repair = MS;
+    bench.order.asked = at(54);
+    assert_eq!(bench.order.ask_at(), at(59), "at least as long as a path reorders");
+}
+
+#[test]
+fn the_wait_for_what_was_lost_is_as_long_as_it_takes_to_come_again() {
+    let mut bench = at_ten();
+    assert_eq!(bench.order.deadline(), None);
+    bench.order.set_delays(40 * MS, MS);
+    bench.arrive(bench.start, 0, 11);
+    assert_eq!((bench.order.repair, bench.order.wait()), (26 * MS, 40 * MS));
+    assert_eq!(bench.order.deadline(), Some(bench.start + 40 * MS));
+    for n in [12, 13, 14] {
+        bench.arrive(bench.start, 0, n);
+    }
+    assert_eq!(bench.order.settled(bench.start), BASE + 11);
+    assert_eq!(bench.order.deadline(), Some(bench.start + 26 * MS), "it is known to be lost");
+    bench.drain(bench.start + 25 * MS);
+    assert_eq!(bench.delivered.len(), 10);
+    bench.drain(bench.start + 26 * MS);
+    assert_eq!(bench.delivered.len(), 14);
+    bench.order.repair = 90 * MS;
+    bench.order.next = BASE;
+    bench.arrive(bench.start + 30 * MS, 0, 16);
+    assert_eq!(bench.order.deadline(), Some(bench.start + 30 * MS + bench.order.wait()));
+}
+
+#[test]
+fn what_waited_too_long_is_given_up_with_all_before_it() {
+    let mut bench = at_ten();
+    bench.arrive(bench.start, 0, 12);
+    bench.arrive(bench.start + 10 * MS, 0, 15);
+    bench.order.expire(bench.start + 19 * MS);
+    // What more has come after over its path is waited for no longer than it takes to come again.
+    let settled = bench.order.settled(bench.start);
+    assert_eq!(settled, BASE + 8);
+    assert_eq!((bench.order.given_up, bench.order.arrivals.len()), (settled, 2), "20 ms are not over");
+    bench.order.expire(bench.start + 20 * MS);
+    assert_eq!((bench.order.given_up, bench.order.arrivals.len()), (BASE + 12, 1));
+    bench.order.expire(bench.start + 30 * MS);
+    assert_eq!((bench.order.given_up, bench.order.arrivals.len()), (BASE + 15, 0));
+    // What was delivered meanwhile gives nothing up.
+    let mut bench = at_ten();
+    bench.arrive(bench.start, 0, 12);
+    bench.order.early.clear();
+    bench.order.expire(bench.start + 20 * MS);
+    assert_eq!((bench.order.given_up, bench.order.arrivals.len()), (BASE, 0), "nothing is kept");
+}
+
+#[test]
+fn waiting_too_shortly_makes_it_wait_longer() {
+    let mut bench = at_ten();
+    bench.order.given_up = BASE + 20;
+    bench.arrive(bench.start, 0, 19);
+    assert_eq!(bench.order.lag[0], 20 * MS, "as long as it would have waited");
+    bench.arrive(bench.start, 0, 20);
+    assert_eq!(bench.order.lag[0], 20 * MS, "what was not given up says nothing");
+    // What comes before the first that is kept, as long after it as it is kept.
+    let mut bench = at_ten();
+    bench.arrive(bench.start, 0, 14);
+    bench.order.given_up = BASE;
+    bench.seen.accept_full(12);
+    assert_eq!(bench.order.arrive(bench.start + 7 * MS, BASE + 12, 100, &bench.seen), Order::Keep);
+    assert_eq!(bench.order.lag[0], 7 * MS);
+    let mut bench = at_ten();
+    bench.arrive(bench.start, 0, 14);
+    bench.seen.accept_full(16);
+    assert_eq!(bench.order.arrive(bench.start + 7 * MS, BASE + 16, 100, &bench.seen), Order::Keep);
+    assert_eq!(bench.order.lag[0], Duration::ZERO, "what comes behind it was not waited for");
+}
+
+#[test]
+fn what_is_kept_is_bounded_in_number_and_in_bytes() {
+    const MOST: usize = Order100::DATAGRAMS;
+    let mut bench = at_ten();
+    // 10 is missing.
+    for n in 0..MOST as u64 {
+        bench.order.keep(bench.start, BASE + 11 + n, early());
+    }
+    let after = BASE + 11 + MOST as u64;
+    assert_eq!(bench.order.given_up, BASE);
+    bench.seen.accept_full(after as u32);
+    assert_eq!(bench.order.arrive(bench.start, after, 100, &bench.seen), Order::Keep);
+    assert_eq!(bench.order.given_up, after - 1, "all that is kept may go");
+    let mut bench = at_ten();
+    for n in 0..MOST as u64 - 1 {
+        bench.order.keep(bench.start, BASE + 11 + n, early());
+    }
+    bench.order.arrive(bench.start, after, 100, &bench.seen);
+    assert_eq!(bench.order.given_up, BASE, "one more has room");
+    // The same in bytes.
+    let mut bench = at_ten();
+    bench.order.keep(bench.start, BASE + 11, early());
+    bench.order.bytes = Order100::BYTES - 100;
+    bench.order.arrive(bench.start, BASE + 12, 100, &bench.seen);
+    assert_eq!(bench.order.given_up, BASE);
+    bench.order.arrive(bench.start, BASE + 12, 101, &bench.seen);
+    assert_eq!(bench.order.given_up, BASE + 11);
+    // An owner who takes nothing gets the rest out of order.
+    bench.order.bytes = 2 * Order100::BYTES - 100;
+    assert_eq!(bench.order.arrive(bench.start, BASE + 13, 100, &bench.seen), Order::Keep);
+    assert_eq!(bench.order.arrive(bench.start, BASE + 13, 101, &bench.seen), Order::Deliver);
+    let mut bench = at_ten();
+    for n in 0..2 * MOST as u64 - 1 {
+        bench.order.keep(bench.start, BASE + 11 + n, early());
+    }
+    assert_eq!(bench.order.arrive(bench.start, BASE + 20_000, 100, &bench.seen), Order::Keep);
+    bench.order.former.push_back(early());
+    assert_eq!(bench.order.arrive(bench.start, BASE + 20_000, 100, &bench.seen), Order::Deliver);
+}
+
+#[test]
+fn what_is_kept_twice_counts_once() {
+    let mut bench = at_ten();
+    bench.order.keep(bench.start, BASE + 12, early());
+    bench.order.keep(bench.start, BASE + 12, early());
+    assert_eq!((bench.order.bytes, bench.order.early.len()), (100, 1));
+    assert!(!bench.order.is_empty());
+    bench.order.early.clear();
+    assert!(bench.order.is_empty());
+    bench.order.former.push_back(early());
+    assert!(!bench.order.is_empty());
+}
+
+#[test]
+fn arrivals_that_are_remembered_are_bounded() {
+    let mut bench = at_ten();
+    const MOST: usize = 4 * Order100::DATAGRAMS;
+    for n in 0..MOST as u64 {
+        bench.order.keep(bench.start, BASE + 11 + n, early());
+    }
+    assert_eq!((bench.order.arrivals.len(), bench.order.given_up), (MOST, BASE));
+    bench.order.keep(bench.start, BASE + 99_999, early());
+    assert_eq!((bench.order.arrivals.len(), bench.order.given_up), (MOST, BASE + 11));
+}
+
+#[test]
+fn behind_what_is_kept_and_behind_the_former_instance_it_is_kept() {
+    let mut bench = at_ten();
+    bench.order.early.insert(BASE + 9, early());
+    bench.seen.accept_full(10);
+    assert_eq!(bench.order.arrive(bench.start, BASE + 10, 100, &bench.seen), Order::Keep);
+    let mut bench = at_ten();
+    bench.order.former.push_back(early());
+    bench.seen.accept_full(10);
+    assert_eq!(bench.order.arrive(bench.start, BASE + 10, 100, &bench.seen), Order::Keep);
+    let mut bench = at_ten();
+    bench.seen.accept_full(10);
+    assert_eq!(bench.order.arrive(bench.start, BASE + 10, 100, &bench.seen), Order::Deliver);
+    assert_eq!(bench.order.next, BASE + 11);
+}
+
+#[test]
+fn a_restart_keeps_what_is_known_of_the_paths() {
+    let mut bench = at_ten();
+    bench.order.set_delays(40 * MS, 30 * MS);
+    bench.arrive(bench.start, 0, 14);
+    bench.order.restart();
+    assert_eq!((bench.order.former.len(), bench.order.bytes), (1, 100));
+    assert_eq!((bench.order.spread, bench.order.repair), (40 * MS, 55 * MS));
+    assert_eq!((bench.order.next, bench.order.given_up, bench.order.arrivals.len()), (0, 0, 0));
+    assert!(bench.order.pop(bench.start, &bench.seen).is_some() && bench.order.bytes == 0);
+}
+
 proptest! {
     #![proptest_config(ProptestConfig { cases: 300, ..ProptestConfig::default() })]
 

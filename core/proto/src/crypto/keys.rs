@@ -203,3 +203,7 @@ mod tests {
         }
     }
 }
+
+#[cfg(test)]
+#[path = "vectors_tests.rs"]
+mod vectors;
