@@ -232,6 +232,9 @@ pub enum Switch {
 pub struct ProtectArgs {
     /// Switches it; without, shows what is set
     pub switch: Option<Switch>,
+    /// Whether the local network may be spoken with all the same: private ranges, but no name servers there
+    #[arg(long, value_name = "SWITCH")]
+    pub local_network: Option<Switch>,
     /// How to print what is set.
     #[command(flatten)]
     pub format: Format,

@@ -7,7 +7,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::event::lenient;
 use crate::status::{
-    InterfaceStatus, KeyPlace, Layer, PathState, PeerState, PeerStatus, Status, Trouble, TroubleCause,
+    InterfaceStatus, KeyPlace, Layer, PathState, PeerState, PeerStatus, Protection, Status, Trouble,
+    TroubleCause,
 };
 use crate::{timestamp, words};
 
@@ -118,6 +119,8 @@ pub enum Evidence {
     KeyLocked,
     /// A rule of this machine forbids the service to send.
     Forbidden,
+    /// Leak protection is wanted, and not in force.
+    Unprotected,
     /// The peers answer.
     PeerAnswers {
         /// So many.
@@ -165,6 +168,7 @@ impl Evidence {
             | Self::UdpStopped
             | Self::KeyLocked
             | Self::Forbidden
+            | Self::Unprotected
             | Self::PeerSilent { .. } => LayerState::Bad,
             Self::PortalUnasked
             | Self::ResolvePending { .. }
@@ -185,7 +189,7 @@ impl Evidence {
             Self::NoPortal | Self::Online | Self::Portal | Self::PortalUnasked => Layer::Portal,
             Self::Resolved { .. } | Self::Unresolved { .. } | Self::ResolvePending { .. } => Layer::Dns,
             Self::UdpPasses | Self::UdpUntold | Self::UdpStopped => Layer::Nat,
-            Self::Serving | Self::KeyLocked | Self::Forbidden => Layer::Service,
+            Self::Serving | Self::KeyLocked | Self::Forbidden | Self::Unprotected => Layer::Service,
             Self::PeerAnswers { .. } | Self::PeerSilent { .. } | Self::PeerTried | Self::PeerUntried => {
                 Layer::Peer
             }
@@ -332,6 +336,8 @@ pub fn of_all(status: &Status, facts: &Facts) -> Vec<LayerStatus> {
         LayerStatus::new(Evidence::KeyLocked, now())
     } else if facts.forbidden {
         LayerStatus::new(Evidence::Forbidden, now())
+    } else if matches!(status.protection, Protection::Missing { .. }) {
+        LayerStatus::new(Evidence::Unprotected, now())
     } else {
         LayerStatus::new(Evidence::Serving, now())
     };
@@ -386,6 +392,7 @@ pub fn trouble(status: &Status) -> Option<Trouble> {
             Evidence::Portal => TroubleCause::Portal,
             Evidence::Unresolved { host } => TroubleCause::NameUnknown { host: host.clone() },
             Evidence::Forbidden => TroubleCause::Forbidden,
+            Evidence::Unprotected => TroubleCause::Unprotected,
             Evidence::KeyLocked => TroubleCause::KeyLocked,
             Evidence::PeerSilent { .. } => TroubleCause::NoAnswer,
             _ => return None,

@@ -265,6 +265,9 @@ pub struct SettingsSet {
     /// See [`crate::Settings::leak_protection`].
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub leak_protection: Option<bool>,
+    /// See [`crate::Settings::local_network`].
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub local_network: Option<bool>,
 }
 
 /// Parameters of `budget.set`.
@@ -496,11 +499,13 @@ impl PeerSet {
 
 impl SettingsSet {
     fn checked(self) -> Result<Self, ControlError> {
-        match (self.at_start, self.leak_protection) {
+        match (self.at_start, self.leak_protection.or(self.local_network)) {
             (Some(AtStart::Unknown), _) => {
                 Err(ControlError::bad_field("at_start", "must be \"last\", \"up\" or \"down\""))
             }
-            (None, None) => Err(ControlError::bad_params("missing: give `at_start` or `leak_protection`")),
+            (None, None) => Err(ControlError::bad_params(
+                "missing: give `at_start`, `leak_protection` or `local_network`",
+            )),
             _ => Ok(self),
         }
     }

@@ -48,6 +48,9 @@ pub struct Status {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[cfg_attr(feature = "ts", ts(optional, as = "Option<_>"))]
     pub refused: Vec<String>,
+    /// How leak protection stands.
+    #[serde(default)]
+    pub protection: Protection,
     /// The layers between this machine and its peers, the lowest first: what is known of each, and by what. None
     /// while nothing is tried.
     #[serde(default)]
@@ -85,7 +88,7 @@ impl Trouble {
             TroubleCause::NameUnknown { .. } => Layer::Dns,
             TroubleCause::NoAnswer => Layer::Peer,
             TroubleCause::Portal => Layer::Portal,
-            TroubleCause::KeyLocked | TroubleCause::Forbidden => Layer::Service,
+            TroubleCause::KeyLocked | TroubleCause::Forbidden | TroubleCause::Unprotected => Layer::Service,
             TroubleCause::Other => Layer::Unknown,
         };
         Self { layer, detail: words::trouble(&cause), cause }
@@ -111,6 +114,8 @@ pub enum TroubleCause {
     },
     /// A rule of this machine itself forbids to send.
     Forbidden,
+    /// Leak protection is wanted, and not in force.
+    Unprotected,
     /// Nothing comes back from the peers.
     NoAnswer,
     /// The network wants a login first.
@@ -123,8 +128,33 @@ pub enum TroubleCause {
     Other,
 }
 
-/// What the user chose once, for good.
+/// How leak protection stands.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(tag = "state", rename_all = "kebab-case")]
+#[cfg_attr(feature = "ts", derive(ts_rs::TS))]
+pub enum Protection {
+    /// There is nothing to hold back: it is off, or no full tunnel is wanted.
+    #[default]
+    Idle,
+    /// Nothing leaves but what may.
+    InForce,
+    /// The system has no packet filter: routes alone decide, which a network can set.
+    RoutesOnly {
+        /// What the system lacks, in English.
+        why: String,
+    },
+    /// It is wanted, and not in force.
+    Missing {
+        /// Why, in English.
+        why: String,
+    },
+    /// What this version has no code for.
+    #[serde(other)]
+    Other,
+}
+
+/// What the user chose once, for good.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "ts", derive(ts_rs::TS))]
 pub struct Settings {
     /// What the tunnel does when the service starts.
@@ -134,6 +164,20 @@ pub struct Settings {
     /// is not running; `down` and `pause` let everything go its usual way.
     #[serde(default)]
     pub leak_protection: bool,
+    /// Whether the local network may be spoken with all the same: private and link-local ranges, but no name servers
+    /// there.
+    #[serde(default = "yes")]
+    pub local_network: bool,
+}
+
+fn yes() -> bool {
+    true
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self { at_start: AtStart::default(), leak_protection: false, local_network: true }
+    }
 }
 
 /// A local interface.

@@ -69,7 +69,7 @@ impl<P: Platform> Engine<P> {
             Command::RemovePeer(name, reply) => drop(reply.send(self.remove_peer(now, &name))),
             Command::Invite { expires, name, reply } => drop(reply.send(self.invite(expires, name))),
             Command::Join { link, name, reply } => self.join(now, &link, name, reply),
-            Command::Protect { on, reply } => self.set_protect(on, reply),
+            Command::Protect { on, local_network, reply } => self.set_protect(on, local_network, reply),
             Command::Applied(reply) => self.upkeep.wait(reply),
             Command::Woke(reply) => {
                 self.revalidate_all(now);
@@ -106,6 +106,7 @@ impl<P: Platform> Engine<P> {
             left_out: self.uplinks.left_out().to_vec(),
             forbidden: self.net.counters.ago(Instant::now(), "send_not_permitted"),
             refused: self.upkeep.troubles(),
+            protection: self.protection_state(),
             policy: self.settings.policy.clone(),
         }
     }
@@ -244,6 +245,11 @@ impl<P: Platform> Engine<P> {
         if self.up {
             return Ok(());
         }
+        // Whatever fails below, nothing leaves around what the user wants.
+        if !std::mem::replace(&mut self.wanted, true) {
+            self.upkeep.note_change();
+            self.keep_up_now().await;
+        }
         for failure in self.net.sockets.sync(&*self.platform, self.uplinks.interfaces(), now) {
             if failure.error.kind() == std::io::ErrorKind::NotFound {
                 // The interface went in the meantime.
@@ -279,6 +285,9 @@ impl<P: Platform> Engine<P> {
             self.closing.get_or_insert_with(|| Closing { deadline: now + LEAVE, replies: vec![], stop });
         closing.stop |= stop;
         closing.replies.extend(reply);
+        if std::mem::replace(&mut self.wanted, false) {
+            self.upkeep.note_change();
+        }
         if !self.up {
             return;
         }

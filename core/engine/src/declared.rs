@@ -27,6 +27,8 @@ pub struct Declared {
     /// The versions of IP of which nothing may leave by a default route but the virtual interface's. Protection
     /// outlives the service: that is its purpose.
     pub protection: BTreeSet<Family>,
+    /// What may leave at all, whatever the routes say. It outlives the service, too.
+    pub guard: Option<Guard>,
     /// What peers answer is taken, whatever the routes say.
     pub answers: Option<Answers>,
     /// How names are resolved, if not as the host does.
@@ -44,6 +46,19 @@ pub struct Answers {
     /// Routes of the tunnel may cover the addresses of peers, or protection refuses the way back to them. Otherwise the
     /// way back leads over some uplink, if perhaps another.
     pub covered: bool,
+}
+
+/// What may leave the host while everything shall go through the tunnel: what goes into the virtual interface, the
+/// service's own datagrams, what an interface needs to get an address and to find its neighbours, and what stays on the
+/// host. Routes decide nothing of it, since networks can set them.
+#[derive(Debug, Clone, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Guard {
+    /// The versions of IP that are held back. Others leave as they like.
+    pub families: BTreeSet<Family>,
+    /// The virtual interface: its name, and the one that was wished for.
+    pub interfaces: BTreeSet<String>,
+    /// Private and link-local ranges may be spoken with directly, but for name servers there.
+    pub local_network: bool,
 }
 
 /// How names are resolved.
@@ -70,6 +85,8 @@ pub struct Present {
     pub shadowed: BTreeMap<Prefix, String>,
     /// The versions of IP that are protected.
     pub protection: BTreeSet<Family>,
+    /// What was set last of what may leave, if all of it is there.
+    pub guard: Option<Guard>,
     /// Which answers are taken: what was set last, if all of it is there.
     pub answers: Option<Answers>,
     /// How names are resolved because of MAST.
@@ -99,6 +116,11 @@ pub enum Step {
     Protect(Family),
     /// Ends that, or what there is of it.
     Unprotect(Family),
+    /// Lets nothing else leave, in the place of what was set before, without a moment between. Refused as
+    /// `Unsupported` where the system has nothing of the kind.
+    SetGuard(Guard),
+    /// Ends that, or what there is of it.
+    ClearGuard,
     /// Has answers be taken, in the place of what was set before.
     SetAnswers(Answers),
     /// Ends that, or what there is of it.
@@ -108,6 +130,9 @@ pub enum Step {
     /// Has names resolved as before.
     ClearDns,
 }
+
+/// What a [`Guard`] is called.
+const GUARD: &str = "the packet filter of leak protection";
 
 impl Step {
     /// What is done, and to what: "add", "the route to 10.0.0.0/8".
@@ -123,6 +148,8 @@ impl Step {
             Self::RemoveRoute(prefix, _) => ("remove", format!("the route to {prefix}")),
             Self::Protect(family) => ("set", protection(family)),
             Self::Unprotect(family) => ("end", protection(family)),
+            Self::SetGuard(_) => ("set", GUARD.into()),
+            Self::ClearGuard => ("end", GUARD.into()),
             Self::SetAnswers(_) => {
                 ("set", "what has answers of peers pass strict reverse-path filters".into())
             }

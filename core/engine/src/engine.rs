@@ -55,6 +55,8 @@ pub(crate) struct Settings {
     pub policy: Policy,
     /// Whether nothing may leave around a full tunnel.
     pub protect: bool,
+    /// Whether private ranges may be spoken with all the same.
+    pub local_network: bool,
     /// Speak plain WireGuard with everybody, as if the other end's MAST were not there: for measuring.
     pub plain_only: bool,
 }
@@ -91,6 +93,8 @@ pub struct Engine<P: Platform> {
     pub(crate) pairing: Pairing,
     pub(crate) drill: Option<Drill>,
     pub(crate) up: bool,
+    /// It shall be up, even where that fails.
+    pub(crate) wanted: bool,
     pub(crate) closing: Option<Closing>,
 
     outward: Outward,
@@ -183,6 +187,7 @@ impl<P: Platform> Engine<P> {
                 pool: config.pool,
                 policy: config.policy.clone(),
                 protect: config.protect,
+                local_network: config.local_network,
                 plain_only: switched() == Some(Measure::Plain),
             },
             own_eid_v6: eid_v6(&identity.public()),
@@ -199,6 +204,7 @@ impl<P: Platform> Engine<P> {
             pairing: Pairing::default(),
             drill: None,
             up: false,
+            wanted: false,
             closing: None,
             outward: Outward::new(),
             inward: Inward::new(),

@@ -37,7 +37,7 @@ pub(crate) enum Command {
     Choose { interface: String, choice: Choose, reply: Reply<()> },
     Spend(BTreeSet<String>, Reply<()>),
     FullTunnel { peer: String, on: bool, reply: Reply<()> },
-    Protect { on: bool, reply: Reply<()> },
+    Protect { on: bool, local_network: bool, reply: Reply<()> },
     Applied(Reply<()>),
     Woke(Reply<()>),
     Recent(Reply<Vec<Happening>>),
@@ -260,12 +260,12 @@ impl EngineHandle {
         self.ask(|reply| Command::FullTunnel { peer, on, reply }).await
     }
 
-    /// Whether nothing may leave around a full tunnel. It is in force when this returns.
+    /// Whether nothing may leave around a full tunnel, and private ranges may be spoken with all the same. It is in force when this returns.
     ///
     /// # Errors
     /// When the system refuses; it is tried again all the same.
-    pub async fn protect(&self, on: bool) -> Result<(), EngineError> {
-        self.ask(|reply| Command::Protect { on, reply }).await
+    pub async fn protect(&self, on: bool, local_network: bool) -> Result<(), EngineError> {
+        self.ask(|reply| Command::Protect { on, local_network, reply }).await
     }
 
     /// Waits until what was asked for before is set on the host, too: addresses, routes, leak protection.

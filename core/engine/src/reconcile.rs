@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::net::IpAddr;
 
-use crate::declared::{Answers, Declared, Dns, Host, Present, Step};
+use crate::declared::{Answers, Declared, Dns, Guard, Host, Present, Step};
 use crate::os::{Family, Prefix};
 
 /// What became of a declaration.
@@ -18,6 +18,8 @@ pub struct Outcome {
     pub taken: usize,
     /// What the system refused; all else is as declared.
     pub refused: Vec<Refusal>,
+    /// Why there is no [`Guard`] though one is declared: the system has nothing of the kind. All else is as declared.
+    pub lacking: Option<String>,
     /// What others had changed and is as declared again, each in words such as "the route to 10.0.0.0/8".
     pub mended: Vec<String>,
 }
@@ -57,6 +59,8 @@ pub enum Part {
     Network(Family),
     /// Leak protection of one version of IP.
     Protection(Family),
+    /// What may leave at all.
+    Guard,
     /// That answers of peers pass strict filters.
     Answers,
     /// Name servers.
@@ -72,6 +76,7 @@ impl Part {
                 Self::Network(Family::of(prefix.address))
             }
             Step::Protect(family) | Step::Unprotect(family) => Self::Protection(*family),
+            Step::SetGuard(_) | Step::ClearGuard => Self::Guard,
             Step::SetAnswers(_) | Step::ClearAnswers => Self::Answers,
             Step::SetDns(_) | Step::ClearDns => Self::Dns,
         }
@@ -119,6 +124,7 @@ struct State {
     addresses: BTreeSet<IpAddr>,
     routes: BTreeMap<Prefix, Option<IpAddr>>,
     protection: BTreeSet<Family>,
+    guard: Option<Guard>,
     answers: Option<Answers>,
     dns: Option<Dns>,
 }
@@ -127,6 +133,7 @@ impl State {
     fn of(declared: &Declared) -> Self {
         let mut state = Self {
             protection: declared.protection.clone(),
+            guard: declared.guard.clone(),
             answers: declared.answers.clone(),
             dns: declared.dns.clone(),
             ..Self::default()
@@ -155,6 +162,8 @@ impl State {
             Step::RemoveRoute(prefix, _) => drop(self.routes.remove(&prefix)),
             Step::Protect(family) => drop(self.protection.insert(family)),
             Step::Unprotect(family) => drop(self.protection.remove(&family)),
+            Step::SetGuard(guard) => self.guard = Some(guard),
+            Step::ClearGuard => self.guard = None,
             Step::SetAnswers(answers) => self.answers = Some(answers),
             Step::ClearAnswers => self.answers = None,
             Step::SetDns(dns) => self.dns = Some(dns),
@@ -174,6 +183,8 @@ pub struct Reconciler<H> {
     lost: BTreeSet<Step>,
     /// Ranges to which routes of others come first.
     shadowed: BTreeMap<Prefix, String>,
+    /// The system has no guard.
+    lacking: Option<String>,
     /// What is set was compared with what is there, and nothing was refused since.
     certain: bool,
 }
@@ -187,6 +198,7 @@ impl<H: Host> Reconciler<H> {
             set: State::default(),
             lost: BTreeSet::new(),
             shadowed: BTreeMap::new(),
+            lacking: None,
             certain: false,
         }
     }
@@ -232,6 +244,8 @@ impl<H: Host> Reconciler<H> {
         // What answers come by is there before anything can lead them astray.
         let answers = wanted.answers.as_ref().filter(|a| self.set.answers.as_ref() != Some(a));
         steps.extend(answers.map(|a| Step::SetAnswers(a.clone())));
+        let guard = wanted.guard.as_ref().filter(|g| self.set.guard.as_ref() != Some(g));
+        steps.extend(guard.map(|g| Step::SetGuard(g.clone())));
         steps.extend(wanted.protection.difference(&self.set.protection).map(|f| Step::Protect(*f)));
         self.take(steps, &mut outcome);
 
@@ -265,12 +279,16 @@ impl<H: Host> Reconciler<H> {
         let gone = self.set.addresses.difference(&wanted.addresses).filter(|a| !preferred.contains(a));
         let mut steps: Vec<Step> = gone.map(|a| Step::RemoveAddress(*a)).collect();
         steps.extend(self.set.protection.difference(&wanted.protection).map(|f| Step::Unprotect(*f)));
+        if wanted.guard.is_none() && self.set.guard.is_some() {
+            steps.push(Step::ClearGuard);
+        }
         if wanted.answers.is_none() && self.set.answers.is_some() {
             steps.push(Step::ClearAnswers);
         }
         self.take(steps, &mut outcome);
         self.look_around(&wanted, verify, &mut outcome);
         self.lost.clear();
+        outcome.lacking = self.lacking.clone().filter(|_| wanted.guard.is_some());
         self.certain = outcome.refused.is_empty();
         outcome
     }
@@ -343,12 +361,16 @@ impl<H: Host> Reconciler<H> {
 
     /// Takes over what is there: what was set here, protection, and remnants, which go.
     fn adopt(&mut self, present: Present, wanted: &State, outcome: &mut Outcome) {
-        let Present { down, mtu, addresses, routes, shadowed, protection, answers, dns, remnants } = present;
+        let Present { down, mtu, addresses, routes, shadowed, protection, guard, answers, dns, remnants } =
+            present;
         self.lost = self.set.addresses.difference(&addresses).map(|a| Step::AddAddress(*a)).collect();
         let set = self.set.routes.iter();
         let lost = set.filter(|(prefix, source)| routes.get(*prefix) != Some(source));
         self.lost.extend(lost.map(|(prefix, source)| Step::AddRoute(*prefix, *source)));
         self.lost.extend(self.set.protection.difference(&protection).map(|f| Step::Protect(*f)));
+        if guard.is_none() {
+            self.lost.extend(self.set.guard.take().map(Step::SetGuard));
+        }
         if self.set.mtu.is_some() && self.set.mtu != mtu {
             self.lost.extend(self.set.mtu.map(Step::SetMtu));
         }
@@ -363,11 +385,14 @@ impl<H: Host> Reconciler<H> {
             .into_iter()
             .filter(|step| match step {
                 Step::RemoveRoute(prefix, _) => ours(prefix) || wanted.routes.contains_key(prefix),
+                // It is replaced without a moment in which there is none.
+                Step::ClearGuard => wanted.guard.is_none(),
                 _ => true,
             })
             .collect();
         self.set.routes = routes.into_iter().filter(|(prefix, _)| ours(prefix)).collect();
         self.set.protection = protection;
+        self.set.guard = guard;
         self.set.answers = answers;
         self.set.dns = dns;
         let raise = down.then_some(Step::Raise);
@@ -390,6 +415,16 @@ impl<H: Host> Reconciler<H> {
                     if self.lost.remove(&lost) {
                         outcome.mended.push(lost.subject());
                     }
+                    if matches!(step, Step::SetGuard(_)) {
+                        self.lacking = None;
+                    }
+                    self.set.note(step);
+                }
+                // It has none the next time either.
+                Err(error)
+                    if Part::of(&step) == Part::Guard && error.kind() == io::ErrorKind::Unsupported =>
+                {
+                    self.lacking = Some(error.to_string());
                     self.set.note(step);
                 }
                 Err(error) => outcome.refuse(&step, &error),

@@ -3,14 +3,14 @@
 //! The work is done by a thread of its own, one declaration at a time; what changes meanwhile is gathered for the
 //! next. What the system refuses is told once, and tried again.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
 
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 
-use crate::api::{EngineError, What};
-use crate::declared::{Answers, Declared, Host};
+use crate::api::{EngineError, PlainPeer, Protection, What};
+use crate::declared::{Answers, Declared, Guard, Host};
 use crate::eid_book::clash;
 use crate::engine::Engine;
 use crate::os::{Family, Platform, Tun};
@@ -63,6 +63,8 @@ pub(crate) struct Upkeep<H> {
     /// What the system refuses now.
     refused: BTreeMap<Part, String>,
     faults: Vec<Refusal>,
+    /// Why there is no packet filter, where the system has none.
+    lacking: Option<String>,
     /// What others changed last, when that was mended, and how often in a row.
     mended: Vec<String>,
     mended_at: Option<Instant>,
@@ -95,6 +97,7 @@ impl<H: Host> Upkeep<H> {
             retry: None,
             refused: BTreeMap::new(),
             faults: Vec::new(),
+            lacking: None,
             mended: Vec::new(),
             mended_at: None,
             contests: 0,
@@ -144,6 +147,22 @@ impl<H: Host> Upkeep<H> {
     /// Others changed something, and it is not known yet what.
     pub fn is_contested(&self) -> bool {
         self.look.is_some() && self.contests >= CONTEST
+    }
+
+    /// How protection stands that is wanted.
+    fn protection(&self) -> Protection {
+        let refused = self.faults.iter().find(|fault| is_protection(fault.part));
+        if let Some(fault) = refused {
+            return Protection::Missing { why: fault.text.clone() };
+        }
+        let taken_away = |subject: &String| subject.contains("leak protection");
+        if self.is_contested() && self.mended.iter().any(taken_away) {
+            return Protection::Missing { why: contested_text(&self.mended) };
+        }
+        match &self.lacking {
+            Some(why) => Protection::RoutesOnly { why: why.clone() },
+            None => Protection::InForce,
+        }
     }
 
     /// Whether there is something to be done at once.
@@ -209,6 +228,7 @@ impl<H: Host> Upkeep<H> {
             }
         }
         self.faults.clone_from(&outcome.refused);
+        self.lacking.clone_from(&outcome.lacking);
         if refused.is_empty() && !self.refused.is_empty() {
             tracing::info!("what the system had refused is set now");
         }
@@ -242,7 +262,7 @@ impl<H: Host> Upkeep<H> {
         let unprotected: Vec<&str> = self
             .refused
             .iter()
-            .filter(|(part, _)| matches!(part, Part::Protection(_) | Part::Host))
+            .filter(|(part, _)| is_protection(**part))
             .map(|(_, text)| text.as_str())
             .collect();
         for reply in self.waiting.drain(..) {
@@ -254,6 +274,11 @@ impl<H: Host> Upkeep<H> {
             drop(reply.send(result));
         }
     }
+}
+
+/// Whether that something is refused of this part may leave a full tunnel open.
+fn is_protection(part: Part) -> bool {
+    matches!(part, Part::Protection(_) | Part::Guard | Part::Host)
 }
 
 /// So many things are named one by one.
@@ -310,6 +335,7 @@ impl<P: Platform> Engine<P> {
             // A tunnel that is being made again leaks nothing meanwhile.
             return Declared {
                 protection: self.protection(),
+                guard: self.guard(),
                 answers: self.answers(),
                 ..Declared::default()
             };
@@ -318,6 +344,7 @@ impl<P: Platform> Engine<P> {
             interface: Some(tun.name().to_owned()),
             mtu: Some(self.settings.mtu),
             protection: self.protection(),
+            guard: self.guard(),
             answers: self.answers(),
             ..self.routing.network()
         }
@@ -355,15 +382,24 @@ impl<P: Platform> Engine<P> {
         }
     }
 
-    /// What a full tunnel takes; and IPv6 beside one for IPv4, for it would be a way around it that few think of. A tunnel
-    /// for IPv6 alone is there to have IPv6 at all, mostly over IPv4: that is left alone.
-    fn protection(&self) -> std::collections::BTreeSet<Family> {
-        let full = |family| self.up && self.settings.protect && self.peers.has_full_tunnel_for(family);
-        let (v4, v6) = (full(Family::V4), full(Family::V6));
-        [(v4, Family::V4), (v4 || v6, Family::V6)]
-            .into_iter()
-            .filter_map(|(yes, f)| yes.then_some(f))
-            .collect()
+    /// What a full tunnel takes, and what would be a way around it.
+    fn protection(&self) -> BTreeSet<Family> {
+        let on = self.wanted && self.settings.protect;
+        PlainPeer::held_back(|family| on && self.peers.has_full_tunnel_for(family))
+    }
+
+    /// How it stands.
+    pub(crate) fn protection_state(&self) -> Protection {
+        if self.protection().is_empty() { Protection::Idle } else { self.upkeep.protection() }
+    }
+
+    /// The same, held back whatever the routes say.
+    fn guard(&self) -> Option<Guard> {
+        let families = self.protection();
+        let made = self.tunnel.tun.as_ref().map(|tun| tun.name().to_owned());
+        let interfaces = made.into_iter().chain([self.settings.tun_name.clone()]).collect();
+        let local_network = self.settings.local_network;
+        (!families.is_empty()).then_some(Guard { families, interfaces, local_network })
     }
 
     /// What is not on the host as it should be for one peer, in words, and whether that leaves nothing of it in force, or
@@ -476,8 +512,10 @@ impl<P: Platform> Engine<P> {
     }
 
     /// Whether leak protection is wanted, where everything goes through the tunnel.
-    pub(crate) fn set_protect(&mut self, on: bool, reply: Reply) {
-        if std::mem::replace(&mut self.settings.protect, on) != on {
+    pub(crate) fn set_protect(&mut self, on: bool, local_network: bool, reply: Reply) {
+        let before = (self.settings.protect, self.settings.local_network);
+        (self.settings.protect, self.settings.local_network) = (on, local_network);
+        if before != (on, local_network) {
             self.upkeep.note_change();
         }
         self.upkeep.wait(reply);

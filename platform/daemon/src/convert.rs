@@ -7,7 +7,7 @@ use std::time::Duration;
 use mast_control::{
     ControlError, Eids, Ends, Event, Fitness, InterfaceKind, InterfaceStatus, InviteProblem, LeftOut,
     LeftOutWhy, Part, PathState, PathStatus, PeerKind, PeerState, PeerStatus, PolicyMode, PolicyStatus,
-    SocketCause, Status, Via, What, Why, part, timestamp,
+    Protection, SocketCause, Status, Via, What, Why, part, timestamp,
 };
 use mast_engine::api::{
     self, EngineError, Happening, InterfaceChoice, PathSnapshot, PeerSnapshot, PlainPeer, Snapshot,
@@ -40,9 +40,20 @@ pub(crate) fn status(snapshot: Snapshot, version: &str, events: Vec<Event>) -> S
         peers,
         left_out: snapshot.left_out.into_iter().map(left_out).collect(),
         refused: snapshot.refused,
+        protection: protection(snapshot.protection),
         events,
         policy: Some(policy(&snapshot.policy)),
         ..Status::default()
+    }
+}
+
+/// How leak protection stands.
+pub(crate) fn protection(protection: api::Protection) -> Protection {
+    match protection {
+        api::Protection::Idle => Protection::Idle,
+        api::Protection::InForce => Protection::InForce,
+        api::Protection::RoutesOnly { why } => Protection::RoutesOnly { why },
+        api::Protection::Missing { why } => Protection::Missing { why },
     }
 }
 
@@ -359,6 +370,7 @@ mod tests {
     fn snapshot() -> Snapshot {
         Snapshot {
             single: Vec::new(),
+            protection: api::Protection::Idle,
             left_out: vec![("tun0".into(), api::LeftOut::Tunnel)],
             up: true,
             name: "laptop".into(),

@@ -168,8 +168,11 @@ impl Daemon {
     /// # Errors
     /// In words, when the system refuses leak protection.
     pub async fn guard(&self) -> Result<(), String> {
-        let on = self.store().leak_protection();
-        self.engine.protect(on).await.map_err(|error| error.to_string())
+        let (on, local_network) = {
+            let store = self.store();
+            (store.leak_protection(), store.local_network())
+        };
+        self.engine.protect(on, local_network).await.map_err(|error| error.to_string())
     }
 
     /// Why something that changed is not on the disk, if so.

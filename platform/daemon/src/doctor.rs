@@ -8,7 +8,9 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use mast_control::aside::Aside;
 use mast_control::layers::{self, Facts};
-use mast_control::{Check, ControlError, DoctorReport, Finding, Layer, LayerStatus, PeerState};
+use mast_control::{
+    Check, ControlError, DoctorReport, Finding, Layer, LayerStatus, PeerState, Protection, words,
+};
 use mast_engine::api::{PeerSnapshot, Snapshot};
 use mast_engine::surroundings::Surroundings;
 
@@ -52,6 +54,7 @@ pub(crate) async fn report(daemon: &Daemon) -> Result<DoctorReport, ControlError
     checks.push(uplinks(&snapshot));
     checks.extend(firewall(&snapshot));
     checks.extend(host(&snapshot));
+    checks.extend(protection(&snapshot));
     checks.extend(silent::uplinks(&snapshot));
     checks.extend(single(&snapshot));
     checks.extend(strangers(&snapshot));
@@ -99,6 +102,17 @@ fn host(snapshot: &Snapshot) -> Vec<Check> {
         return Vec::from_iter(snapshot.up.then(|| Check::told(NAME, true, "set, and in force")));
     }
     snapshot.refused.iter().map(|text| Check::told(NAME, false, text)).collect()
+}
+
+/// Leak protection, where there is something to hold back.
+fn protection(snapshot: &Snapshot) -> Option<Check> {
+    const NAME: &str = "leak protection";
+    let state = convert::protection(snapshot.protection.clone());
+    match words::protection(&state) {
+        Some(text) => Some(Check::told(NAME, false, text)),
+        None if state == Protection::Idle => None,
+        None => Some(Check::told(NAME, true, "in force: nothing leaves around the tunnel but what may")),
+    }
 }
 
 /// What is known of UDP over each interface that is used, and of the peers' names.

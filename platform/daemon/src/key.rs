@@ -8,17 +8,18 @@ use std::sync::Arc;
 
 use mast_control::{
     Caller, ControlError, Drill, DrillProgress, DrillReport, HandedKey, KeyPlace, KeyUnlock, Notice, Notices,
-    Request, Response, Server, ServerOptions, Service, Status, Story, Trouble, TroubleCause, Why,
+    Protection, Request, Response, Server, ServerOptions, Service, Status, Story, Trouble, TroubleCause, Why,
 };
 use mast_engine::Tidings;
 use mast_engine::api::{PublicKey, public_key};
+use mast_engine::declared::Guard;
 use mast_state::{StateDir, StateError};
 use tokio::sync::{Mutex, mpsc, oneshot};
 use zeroize::Zeroizing;
 
 use crate::daemon::Subscription;
 use crate::failure::Failure;
-use crate::{VERSION, notation};
+use crate::{VERSION, notation, protect};
 
 pub(crate) type PrivateKey = Zeroizing<[u8; 32]>;
 
@@ -80,7 +81,8 @@ fn check(unlock: &KeyUnlock, expected: &PublicKey) -> Result<PrivateKey, Control
     Err(ControlError::of(Why::OtherKey { given, expected }))
 }
 
-/// Serves until a user brings the key.
+/// Serves until a user brings the key. Whether the tunnel shall be up is returned with it, where that was said
+/// meanwhile; `guard` is what is held back until then, and how that stands.
 ///
 /// # Errors
 /// When the control socket cannot be opened.
@@ -88,7 +90,8 @@ pub(crate) async fn wait(
     control: &std::path::Path,
     name: &str,
     expected: PublicKey,
-) -> Result<PrivateKey, Failure> {
+    guard: (Option<Guard>, Protection),
+) -> Result<(PrivateKey, Option<bool>), Failure> {
     let server = Server::bind(ServerOptions::new(name, VERSION).at(control)).map_err(Failure::Control)?;
     tracing::warn!("{}", mast_control::words::trouble(&TroubleCause::KeyLocked));
     let (found, key) = oneshot::channel();
@@ -97,14 +100,17 @@ pub(crate) async fn wait(
         name: name.to_owned(),
         expected,
         found: Mutex::new(Some(found)),
+        guard: guard.0,
+        held: Mutex::new((guard.1, None)),
         notices: Tidings::new(1),
     });
-    let server = tokio::spawn(server.run(service, async { drop(stopped.await) }));
+    let server = tokio::spawn(server.run(Arc::clone(&service), async { drop(stopped.await) }));
     let key = key.await.map_err(|_| Failure::Ended)?;
     // The answer that it is the right one still goes out.
     drop(stop);
     let _ = server.await;
-    Ok(key)
+    let wanted = service.held.lock().await.1;
+    Ok((key, wanted))
 }
 
 /// A service without its key: it can say so, and take the key.
@@ -112,6 +118,10 @@ struct Locked {
     name: String,
     expected: PublicKey,
     found: Mutex<Option<oneshot::Sender<PrivateKey>>>,
+    /// What is to be held back while the tunnel is wanted.
+    guard: Option<Guard>,
+    /// How that stands, and whether it is wanted, where that was said.
+    held: Mutex<(Protection, Option<bool>)>,
     notices: Tidings<Notice>,
 }
 
@@ -124,6 +134,7 @@ impl Service for Locked {
                 public_key: notation::key_text(&self.expected),
                 key: KeyPlace::Locked,
                 trouble: Some(Trouble::new(TroubleCause::KeyLocked)),
+                protection: self.held.lock().await.0.clone(),
                 ..Status::default()
             }
             .into()),
@@ -134,6 +145,14 @@ impl Service for Locked {
                     // Fails only when the service is ending.
                     let _ = found.send(key);
                 }
+                Ok(Response::DONE)
+            }
+            // Without a tunnel there is nothing to be brought up or down but what is held back.
+            Request::Up | Request::Down => {
+                let up = request == Request::Up;
+                let guard = self.guard.clone().filter(|_| up);
+                let set = tokio::task::spawn_blocking(move || protect::set(guard)).await;
+                *self.held.lock().await = (set.unwrap_or_default(), Some(up));
                 Ok(Response::DONE)
             }
             Request::Story(_) => Ok(Response::Story(Story::default())),

@@ -20,6 +20,7 @@ mod log_ring;
 mod logging;
 mod notation;
 mod pause;
+mod protect;
 mod resolve;
 mod run;
 mod service;
@@ -105,7 +106,8 @@ fn leftovers(args: &args::Args) -> std::io::Result<Vec<String>> {
         return Err(std::io::Error::new(refusal.kind, refusal.text));
     }
     let rest = |of: fn(&Step) -> bool| there.remnants.iter().any(of);
-    if !there.protection.is_empty() || rest(|step| matches!(step, Step::Unprotect(_))) {
+    let of_protection = |step: &Step| matches!(step, Step::Unprotect(_) | Step::ClearGuard);
+    if !there.protection.is_empty() || rest(of_protection) {
         cleared.push("the rules of leak protection".to_owned());
     }
     if rest(|step| *step == Step::ClearAnswers) {

@@ -8,7 +8,7 @@ use std::time::{Duration, SystemTime};
 
 use mast_control::{KeyPlace, Server, ServerOptions, What};
 use mast_engine::Engine;
-use mast_engine::api::EngineConfig;
+use mast_engine::api::{Change, EngineConfig};
 use mast_engine::surroundings::Surroundings;
 use mast_platform::{Native, Overrides};
 use mast_state::StateDir;
@@ -26,7 +26,7 @@ use crate::key::Holder;
 use crate::life::{self, Asked, Life, Told};
 use crate::service::MastService;
 use crate::store::Store;
-use crate::{VERSION, history, key, logging, pause, resolve};
+use crate::{VERSION, history, key, logging, pause, protect, resolve};
 
 /// How long stopping may take; what is not done by then is cut short. With what comes after it is less than a second.
 const STOP: Duration = Duration::from_millis(750);
@@ -46,6 +46,9 @@ pub(crate) fn run(args: &Args) -> Result<(), Failure> {
     #[cfg(feature = "measuring")]
     if let Some(measure) = args.measure {
         measure.set();
+    }
+    if !args.check {
+        protect::at_once(&args.state_dir);
     }
     let config_path = args.config.clone().unwrap_or_else(|| DEFAULT_CONFIG.into());
     let config = Config::load(&config_path, args.config.is_some())?;
@@ -124,6 +127,10 @@ async fn live(args: &Args, config: Config, facts: Facts, mut life: impl Life) ->
     let reading = State::read_aside(args.state_dir.clone(), &config);
     let Some(state) = unless_stopped(&mut life, reading).await else { return Ok(()) };
     let State { mut store, chronicle, key } = state?;
+    // Before all that can fail, or waits.
+    let guard = store.guard();
+    let held = guard.clone();
+    let held = tokio::task::spawn_blocking(move || protect::set(held)).await.unwrap_or_default();
     let name = config.name.clone().unwrap_or_else(host_name);
     let mut unkept = None;
     let (private_key, place) = match key {
@@ -138,10 +145,13 @@ async fn live(args: &Args, config: Config, facts: Facts, mut life: impl Life) ->
         }
         key::AtStart::Awaited(expected) => {
             life.tell(Told::Ready);
-            let Some(key) = unless_stopped(&mut life, key::wait(&args.control, &name, expected)).await else {
-                return Ok(());
-            };
-            (key?, KeyPlace::Session)
+            let waiting = key::wait(&args.control, &name, expected, (guard, held));
+            let Some(found) = unless_stopped(&mut life, waiting).await else { return Ok(()) };
+            let (key, wanted) = found?;
+            if let Some(up) = wanted {
+                store.apply(Change::Up(up));
+            }
+            (key, KeyPlace::Session)
         }
     };
     let holder = Holder::new(private_key.clone(), place);
@@ -173,6 +183,7 @@ async fn live(args: &Args, config: Config, facts: Facts, mut life: impl Life) ->
         invites: store.invites(),
         choices: store.choices(),
         protect: store.leak_protection(),
+        local_network: store.local_network(),
         up,
     };
     let platform = Native::new(overrides(&config));

@@ -143,6 +143,7 @@ impl MastService {
         status.paused_until = store.paused_until().filter(|_| !status.up).map(timestamp::rfc3339);
         status.settings.at_start = store.at_start();
         status.settings.leak_protection = store.leak_protection();
+        status.settings.local_network = store.local_network();
         status.unkept = self.0.unsaved();
         layers::fill(&mut status, &Facts { forbidden, names: store.names(), ..Facts::default() });
         Ok(status.into())
@@ -190,11 +191,20 @@ impl MastService {
     }
 
     async fn settings_set(&self, set: SettingsSet) -> Result<Response, ControlError> {
-        if let Some(on) = set.leak_protection {
-            let before = self.0.store().leak_protection();
-            self.0.store().set_leak_protection(on);
+        if set.leak_protection.is_some() || set.local_network.is_some() {
+            let before = {
+                let mut store = self.0.store();
+                let before = (store.leak_protection(), store.local_network());
+                store.set_leak_protection(set.leak_protection.unwrap_or(before.0));
+                store.set_local_network(set.local_network.unwrap_or(before.1));
+                before
+            };
             if let Err(error) = self.0.guard().await {
-                self.0.store().set_leak_protection(before);
+                {
+                    let mut store = self.0.store();
+                    store.set_leak_protection(before.0);
+                    store.set_local_network(before.1);
+                }
                 // As it was; that this fails, too, would be said of the first.
                 let _ = self.0.guard().await;
                 return Err(ControlError::of(Why::System { error }).in_field("leak_protection"));

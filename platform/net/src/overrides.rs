@@ -21,4 +21,6 @@ pub struct Overrides {
     pub own: String,
     /// Datagrams leave one by one.
     pub no_segments: bool,
+    /// Others can change the packet filter of leak protection while the service runs, as on Linux before 6.9.
+    pub shared_filter: bool,
 }

@@ -6,6 +6,7 @@ mod common;
 
 use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr, UdpSocket};
+use std::process::Command;
 use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
@@ -54,6 +55,8 @@ impl World for LinuxWorld {
                 seen.protection.insert(family);
             }
         }
+        let table = Command::new("nft").args(["list", "table", "inet", "mast-protection"]).output();
+        seen.guarded = table.is_ok_and(|listed| listed.status.success());
         if interface.is_empty() {
             return seen;
         }

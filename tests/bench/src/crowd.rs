@@ -247,6 +247,7 @@ fn config(at: usize, gateway: PublicKey, address: SocketAddr) -> EngineConfig {
         invites: vec![],
         choices: std::collections::BTreeMap::new(),
         protect: false,
+        local_network: true,
         up: true,
     }
 }

@@ -8,7 +8,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
-use mast_engine::declared::{Answers, Dns, Host, Present, Step};
+use mast_engine::declared::{Answers, Dns, Guard, Host, Present, Step};
 use mast_engine::os::{Family, InterfaceList, Offload, Offloads, PlainUdp, Platform, Prefix, Tun, TunWish};
 use mast_engine::surroundings::{Check, Surroundings};
 use mast_proto::{Interface, InterfaceId, InterfaceKind};
@@ -40,6 +40,9 @@ struct State {
     /// The virtual interface failed underneath.
     lost: bool,
     protection: BTreeSet<Family>,
+    guard: Option<Guard>,
+    /// The system has no packet filter.
+    unguarded: bool,
     answers: Option<Answers>,
     dns: Option<Dns>,
     /// Ranges to which other interfaces have routes.
@@ -106,6 +109,22 @@ impl FakeSystem {
     /// The versions of IP that are protected.
     pub fn protection(&self) -> BTreeSet<Family> {
         self.state().protection.clone()
+    }
+
+    /// What is held back whatever the routes say.
+    pub fn guard(&self) -> Option<Guard> {
+        self.state().guard.clone()
+    }
+
+    /// The system has no packet filter from now on.
+    pub fn have_no_guard(&self) {
+        self.state().unguarded = true;
+    }
+
+    /// Somebody removes the packet filter; the system tells of it.
+    pub fn take_guard(&self) {
+        self.state().guard = None;
+        self.uplinks().send_modify(|list| list.disturbed += 1);
     }
 
     /// Which answers are taken.
@@ -242,11 +261,20 @@ impl FakeHost {
     fn step(&self, interface: Option<&str>, step: &Step) -> io::Result<()> {
         self.0.call(step)?;
         let mut state = self.0.state();
-        let State { interface: there, protection, answers, dns, taken, refuse_v6, .. } = &mut *state;
+        let State { interface: there, protection, guard, unguarded, answers, dns, taken, refuse_v6, .. } =
+            &mut *state;
         let exists = |kind: io::ErrorKind, text: &str| io::Error::new(kind, text.to_owned());
         match step {
             Step::Protect(family) => drop(protection.insert(*family)),
             Step::Unprotect(family) => drop(protection.remove(family)),
+            Step::SetGuard(_) if *unguarded => {
+                return Err(exists(
+                    io::ErrorKind::Unsupported,
+                    "the fake has no packet filter; take another",
+                ));
+            }
+            Step::SetGuard(wanted) => *guard = Some(wanted.clone()),
+            Step::ClearGuard => *guard = None,
             Step::SetAnswers(wanted) => *answers = Some(wanted.clone()),
             Step::ClearAnswers => *answers = None,
             Step::SetDns(wanted) => *dns = Some(wanted.clone()),
@@ -291,6 +319,7 @@ impl Host for FakeHost {
         let state = self.0.state();
         let mut present = Present {
             protection: state.protection.clone(),
+            guard: state.guard.clone(),
             answers: state.answers.clone(),
             dns: state.dns.clone(),
             ..Present::default()
@@ -394,6 +423,7 @@ impl World for FakeSystem {
             addresses: there.addresses,
             routes: there.routes,
             protection: self.protection(),
+            guarded: self.guard().is_some(),
         }
     }
 

@@ -5,7 +5,7 @@ use std::io::{ErrorKind, IoSlice};
 use std::net::IpAddr;
 use std::time::Duration;
 
-use mast_engine::declared::Declared;
+use mast_engine::declared::{Declared, Guard};
 use mast_engine::os::{Family, InterfaceList, NotReceived, Offload, Platform, Prefix, Tun, TunWish, Udp};
 use mast_engine::surroundings::Surroundings;
 use mast_engine::{Outcome, Part, Reconciler};
@@ -61,6 +61,7 @@ pub async fn declared<W: World>(world: &W) {
     what_others_change_is_mended(world).await;
     one_refusal_takes_nothing_along(world).await;
     protection_outlives_whoever_set_it(world).await;
+    what_may_leave_outlives_whoever_set_it(world).await;
 }
 
 async fn only_what_is_declared_is_there<W: World>(world: &W) {
@@ -216,6 +217,37 @@ async fn protection_outlives_whoever_set_it<W: World>(world: &W) {
     assert_eq!(world.seen("").protection, [Family::V6].into());
     fine(&keeper().apply(&protect(&[]), false));
     assert!(world.seen("").protection.is_empty());
+}
+
+async fn what_may_leave_outlives_whoever_set_it<W: World>(world: &W) {
+    let keeper = || -> Keeper<W> { Reconciler::new(world.platform().host().unwrap()) };
+    let guard = |families: &[Family], local_network| {
+        let families = families.iter().copied().collect();
+        let guard = Guard { families, interfaces: ["mast0".to_owned()].into(), local_network };
+        Declared { guard: Some(guard), ..Declared::default() }
+    };
+    let mut first = keeper();
+    let outcome = first.apply(&guard(&BOTH, true), false);
+    fine(&outcome);
+    if outcome.lacking.is_some() {
+        return;
+    }
+    assert!(world.seen("").guarded);
+    assert_eq!(first.apply(&guard(&BOTH, true), true).taken, 0, "it is there");
+    assert_eq!(first.apply(&guard(&BOTH, false), false).taken, 1);
+    drop(first);
+    assert!(world.seen("").guarded);
+    let mut second = keeper();
+    let outcome = second.apply(&guard(&[Family::V6], true), false);
+    fine(&outcome);
+    assert!(outcome.mended.is_empty(), "nobody had taken it away");
+    assert!(world.seen("").guarded);
+    fine(&second.apply(&Declared::default(), false));
+    assert!(!world.seen("").guarded);
+    drop(second);
+    fine(&keeper().apply(&guard(&BOTH, true), false));
+    fine(&keeper().apply(&Declared::default(), false));
+    assert!(!world.seen("").guarded, "what a dead service left");
 }
 
 async fn gone<W: World>(world: &W) {

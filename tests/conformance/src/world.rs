@@ -17,6 +17,8 @@ pub struct Seen {
     pub routes: BTreeMap<Prefix, Option<IpAddr>>,
     /// The versions of IP of which nothing leaves by another default route.
     pub protection: BTreeSet<Family>,
+    /// There is a filter of what may leave.
+    pub guarded: bool,
 }
 
 /// A host that is a test's own.

@@ -10,6 +10,7 @@ mod failover;
 mod hang;
 mod hostile;
 mod idle;
+mod leaks;
 mod links;
 mod modes;
 mod mtu;

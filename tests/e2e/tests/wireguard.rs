@@ -296,8 +296,9 @@ fn leak_protection_outlives_a_killed_service() {
         let ask = |net: &Net, request: Request| {
             net.laptop.ask(async |client| client.done(&request).await).unwrap();
         };
-        let protect =
-            |on: bool| Request::SettingsSet(SettingsSet { at_start: None, leak_protection: Some(on) });
+        let protect = |on: bool| {
+            Request::SettingsSet(SettingsSet { leak_protection: Some(on), ..SettingsSet::default() })
+        };
         let tunnel = |on: bool| Request::PeerSet(PeerSet { name: "office".into(), full_tunnel: Some(on) });
         let leaves = |net: &Net| leaves_by(net.laptop.host(), OUTSIDE);
         within(PATIENCE, "everything goes to the server", || leaves(&net) == "mast0");

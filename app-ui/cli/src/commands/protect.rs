@@ -2,7 +2,7 @@
 
 use std::process::ExitCode;
 
-use mast_control::{PeerSet, SettingsSet};
+use mast_control::{PeerSet, SettingsSet, words};
 use serde::Serialize;
 
 use super::{Context, Outcome};
@@ -13,14 +13,19 @@ use crate::output::text::clean;
 #[derive(Serialize)]
 struct Protection<'a> {
     leak_protection: bool,
+    local_network: bool,
+    /// How it stands.
+    #[serde(flatten)]
+    standing: &'a mast_control::Protection,
     /// The peers that everything goes to.
     full_tunnels: &'a [String],
 }
 
 pub async fn run(context: &mut Context, args: ProtectArgs) -> Outcome {
-    if let Some(switch) = args.switch {
-        let leak_protection = Some(switch == Switch::On);
-        let set = SettingsSet { leak_protection, ..SettingsSet::default() };
+    if args.switch.is_some() || args.local_network.is_some() {
+        let is_on = |switch: Switch| switch == Switch::On;
+        let (leak_protection, local_network) = (args.switch.map(is_on), args.local_network.map(is_on));
+        let set = SettingsSet { leak_protection, local_network, ..SettingsSet::default() };
         context.client().await?.settings_set(set).await?;
     }
     let status = context.client().await?.status().await?;
@@ -28,7 +33,12 @@ pub async fn run(context: &mut Context, args: ProtectArgs) -> Outcome {
     let full: Vec<_> =
         status.peers.iter().filter(|p| p.full_tunnel == Some(true)).map(|p| clean(&p.name)).collect();
     if args.format.json {
-        context.out.json(&Protection { leak_protection: on, full_tunnels: &full })?;
+        context.out.json(&Protection {
+            leak_protection: on,
+            local_network: status.settings.local_network,
+            standing: &status.protection,
+            full_tunnels: &full,
+        })?;
         return Ok(ExitCode::SUCCESS);
     }
     let told = match (on, full.is_empty()) {
@@ -46,6 +56,12 @@ pub async fn run(context: &mut Context, args: ProtectArgs) -> Outcome {
         }
     };
     context.out.line(told)?;
+    if on && !status.settings.local_network {
+        context.out.line("The local network is held back, too.")?;
+    }
+    if let Some(text) = words::protection(&status.protection) {
+        context.out.line(format!("{text}."))?;
+    }
     Ok(ExitCode::SUCCESS)
 }
 

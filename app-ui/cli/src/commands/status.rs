@@ -40,6 +40,9 @@ pub async fn show(context: &mut Context, args: StatusArgs) -> Outcome {
     if let Some(why) = &status.unkept {
         context.out.line(context.out.paint(Style::Strong, &format!("Not kept: {}.", words::unkept(why))))?;
     }
+    if let Some(text) = words::protection(&status.protection) {
+        context.out.line(context.out.paint(Style::Bad, &format!("{text}.")))?;
+    }
     // What concerns a peer stands with it.
     let told = |text: &&String| !status.peers.iter().any(|p| p.troubles.contains(text));
     for text in status.refused.iter().filter(told) {

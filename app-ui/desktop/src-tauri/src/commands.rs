@@ -265,12 +265,12 @@ async fn drill<R: Runtime>(handle: AppHandle<R>, app: App<'_>, peer: String) -> 
 
 #[tauri::command]
 async fn set_at_start(app: App<'_>, at_start: AtStart) -> Done {
-    app.tell(&Request::SettingsSet(SettingsSet { at_start: Some(at_start), leak_protection: None })).await
+    app.tell(&Request::SettingsSet(SettingsSet { at_start: Some(at_start), ..SettingsSet::default() })).await
 }
 
 #[tauri::command]
 async fn set_leak_protection(app: App<'_>, on: bool) -> Done {
-    app.tell(&Request::SettingsSet(SettingsSet { at_start: None, leak_protection: Some(on) })).await
+    app.tell(&Request::SettingsSet(SettingsSet { leak_protection: Some(on), ..SettingsSet::default() })).await
 }
 
 #[tauri::command]

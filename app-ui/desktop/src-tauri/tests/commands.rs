@@ -224,12 +224,12 @@ fn every_command_reaches_the_service() {
         (
             "set_at_start",
             json!({"atStart": "up"}),
-            "SettingsSet(SettingsSet { at_start: Some(Up), leak_protection: None })",
+            "SettingsSet(SettingsSet { at_start: Some(Up), leak_protection: None, local_network: None })",
         ),
         (
             "set_leak_protection",
             json!({"on": true}),
-            "SettingsSet(SettingsSet { at_start: None, leak_protection: Some(true) })",
+            "SettingsSet(SettingsSet { at_start: None, leak_protection: Some(true), local_network: None })",
         ),
     ];
     for (command, arguments, expected) in cases {

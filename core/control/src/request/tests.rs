@@ -55,7 +55,11 @@ fn requests_read_back_what_was_written() {
             excluded: None,
         }),
         Request::PeerSet(PeerSet { name: "home".into(), full_tunnel: Some(true) }),
-        Request::SettingsSet(SettingsSet { at_start: Some(AtStart::Up), leak_protection: Some(true) }),
+        Request::SettingsSet(SettingsSet {
+            at_start: Some(AtStart::Up),
+            leak_protection: Some(true),
+            local_network: None,
+        }),
         Request::Usage,
         Request::BudgetSet(BudgetSet { uplink: "wwan0".into(), bytes: None }),
         Request::Story(StoryRequest { limit: 5 }),

@@ -63,6 +63,7 @@ pub fn evidence(evidence: &Evidence) -> String {
         Evidence::UdpStopped => "a peer answers over another interface, and not over this one".to_owned(),
         Evidence::Serving => "the service answers".to_owned(),
         Evidence::KeyLocked => "the service waits for its private key".to_owned(),
+        Evidence::Unprotected => "leak protection is wanted, and not in force".to_owned(),
         Evidence::Forbidden => "this machine's own firewall holds back what MAST sends".to_owned(),
         Evidence::PeerAnswers { of: 1, .. } => "it answers".to_owned(),
         Evidence::PeerAnswers { answering, of } if answering == of => format!("all {of} answer"),

@@ -24,7 +24,7 @@ pub use report::{drill_progress, drill_verdict, finding, remedy, silenced};
 pub use summary::{Tone, missing, of_all, of_peer, policy};
 
 use crate::error::{ControlError, InviteProblem, Mismatch, Side, Why};
-use crate::status::{LeftOut, LeftOutWhy, TroubleCause};
+use crate::status::{LeftOut, LeftOutWhy, Protection, TroubleCause};
 
 /// Which interfaces are not used, and why; none where there are none.
 pub fn left_out(all: &[LeftOut]) -> Option<String> {
@@ -42,6 +42,19 @@ pub fn left_out(all: &[LeftOut]) -> Option<String> {
     let named = all.iter().any(|left| matches!(left.why, LeftOutWhy::Tunnel | LeftOutWhy::Inside));
     let remedy = if named { "; a section [interfaces.NAME] in mastd.toml has one be used" } else { "" };
     (!told.is_empty()).then(|| format!("left out: {}{remedy}", told.join(", ")))
+}
+
+/// What is wrong with leak protection, without a full stop; none where nothing is.
+pub fn protection(protection: &Protection) -> Option<String> {
+    match protection {
+        Protection::Missing { why } => Some(format!(
+            "Leak protection is not in force, and what belongs into the tunnel may go around it: {why}"
+        )),
+        Protection::RoutesOnly { why } => {
+            Some(format!("Leak protection is by routes only, which a network can lead astray: {why}"))
+        }
+        Protection::Idle | Protection::InForce | Protection::Other => None,
+    }
 }
 
 /// That a restart forgets what was changed, and why.
@@ -211,6 +224,10 @@ pub fn trouble(cause: &TroubleCause) -> String {
         TroubleCause::NameUnknown { host } => format!(
             "The name {host} cannot be looked up. It is tried again; is it spelled right, and does DNS work?"
         ),
+        TroubleCause::Unprotected => {
+            "Leak protection is not in force: what belongs into the tunnel may go around it. See `mast doctor`."
+                .to_owned()
+        }
         TroubleCause::Forbidden => {
             "This machine's own firewall holds back what MAST sends (not permitted). Let its UDP out, and the answers in."
                 .to_owned()

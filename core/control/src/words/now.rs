@@ -3,7 +3,7 @@
 use serde::Serialize;
 
 use super::{called, standing, trouble};
-use crate::status::{KeyPlace, Layer, PeerState, PeerStatus, Status, TroubleCause};
+use crate::status::{KeyPlace, Layer, PeerState, PeerStatus, Protection, Status, TroubleCause};
 
 /// What the light says.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
@@ -56,12 +56,20 @@ impl Now {
                 "It is in the key store of the user who put it there. It is asked for when they log in.";
             return Self::bad(Layer::Service, "The service waits for its private key.", detail);
         }
+        if let Protection::Missing { why } = &status.protection {
+            let detail = format!("What belongs into the tunnel may go around it: {why}");
+            return Self::bad(Layer::Service, "Leak protection is not in force.", detail);
+        }
         if status.paused_until.is_some() {
             return Self::new(
                 Light::Paused,
                 "MAST is paused.",
                 "It comes back by itself. Until then, connections through it stand still.",
             );
+        }
+        if !status.up && status.protection != Protection::Idle {
+            let detail = "What belongs into it is held back until it is there, or MAST is turned off.";
+            return Self::bad(Layer::Service, "The tunnel is wanted, and not there.", detail);
         }
         if !status.up {
             let detail = "Connections through it stand still; everything else goes its usual way.";
@@ -225,6 +233,22 @@ mod tests {
             s["peers"][0]["paths"].as_array_mut().unwrap().truncate(1);
         });
         assert_eq!(alone.detail, "There is no second way to it now.");
+    }
+
+    #[test]
+    fn protection_that_is_not_in_force_comes_before_all_that_works() {
+        let missing = json!({"state": "missing", "why": "not permitted"});
+        let bad = of(|s| s["protection"] = missing.clone());
+        assert_eq!((bad.light, bad.layer), (Light::Bad, Some(Layer::Service)));
+        assert!(bad.detail.contains("not permitted"), "{bad:?}");
+        let held = of(|s| {
+            s["up"] = false.into();
+            s["protection"] = json!({"state": "in-force"});
+        });
+        assert_eq!(held.light, Light::Bad, "not off: what goes its usual way then is held back");
+        let routes = of(|s| s["protection"] = json!({"state": "routes-only", "why": "no nftables"}));
+        assert_eq!(routes.light, Light::Good);
+        assert_eq!(of(|s| s["protection"] = json!({"state": "dreaming"})).light, Light::Good);
     }
 
     #[test]

@@ -46,6 +46,7 @@ pub fn config(key: u8, name: &str) -> EngineConfig {
         invites: vec![],
         choices: Default::default(),
         protect: false,
+        local_network: true,
         up: true,
     }
 }

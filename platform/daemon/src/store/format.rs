@@ -2,14 +2,15 @@
 //!
 //! Fields that this version does not know are kept and written again.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use mast_control::AtStart;
 use mast_engine::api::{AddressSource, Addresses, InviteRecord, PeerConfig, PlainPeer};
-use mast_engine::os::Prefix;
+use mast_engine::declared::Guard;
+use mast_engine::os::{Family, Prefix};
 use mast_proto::wire::EidPair;
 use mast_proto::{PeerKind, Policy, Selector};
 use serde::de::{DeserializeOwned, Error as _};
@@ -43,6 +44,7 @@ macro_rules! state_file {
 state_file!(Peers, "peers.json", "the peers that were added, and the EIDs agreed with them");
 state_file!(Invites, "invites.json", "the invites that were given out");
 state_file!(Accounts, "usage.json", "what each uplink carried, and the budgets");
+state_file!(Protection, "protection.json", "what the next start holds back before it reads anything else");
 state_file!(Settings, "settings.json", "the policy that was set, and whether the tunnel was up");
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -146,8 +148,15 @@ pub(super) struct Settings {
     /// Traffic that belongs into a full tunnel is refused rather than sent around it.
     #[serde(default)]
     pub leak_protection: bool,
+    /// Private and link-local ranges may be spoken with directly all the same.
+    #[serde(default = "yes")]
+    pub local_network: bool,
     #[serde(flatten)]
     pub extra: Map<String, Value>,
+}
+
+fn yes() -> bool {
+    true
 }
 
 impl Default for Settings {
@@ -162,8 +171,48 @@ impl Default for Settings {
             at_start: AtStart::Last,
             paused_until: None,
             leak_protection: false,
+            local_network: true,
             extra: Map::new(),
         }
+    }
+}
+
+/// What the next start is to hold back at once.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub(super) struct Protection {
+    pub version: u32,
+    pub ipv4: bool,
+    pub ipv6: bool,
+    /// The virtual interface.
+    pub interface: String,
+    pub local_network: bool,
+}
+
+impl Default for Protection {
+    fn default() -> Self {
+        Self::of(None)
+    }
+}
+
+impl Protection {
+    pub fn of(guard: Option<&Guard>) -> Self {
+        let holds = |family| guard.is_some_and(|g| g.families.contains(&family));
+        Self {
+            version: VERSION,
+            ipv4: holds(Family::V4),
+            ipv6: holds(Family::V6),
+            interface: guard.and_then(|g| g.interfaces.first().cloned()).unwrap_or_default(),
+            local_network: guard.is_some_and(|g| g.local_network),
+        }
+    }
+
+    pub fn guard(&self) -> Option<Guard> {
+        let families: BTreeSet<Family> = [(self.ipv4, Family::V4), (self.ipv6, Family::V6)]
+            .into_iter()
+            .filter_map(|(held, family)| held.then_some(family))
+            .collect();
+        let interfaces = [self.interface.clone()].into();
+        (!families.is_empty()).then_some(Guard { families, interfaces, local_network: self.local_network })
     }
 }
 

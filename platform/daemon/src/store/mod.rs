@@ -11,13 +11,16 @@ mod format;
 
 use std::collections::{BTreeMap, HashSet};
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use mast_control::layers::NameFact;
 use mast_control::{AtStart, timestamp};
-use mast_engine::api::{AddressSource, Change, InterfaceChoice, InviteRecord, PeerConfig, PublicKey};
+use mast_engine::api::{
+    AddressSource, Change, InterfaceChoice, InviteRecord, PeerConfig, PlainPeer, PublicKey,
+};
+use mast_engine::declared::Guard;
 use mast_proto::Policy;
 use mast_state::{StateDir, StateError};
 
@@ -28,7 +31,8 @@ use book::Book;
 use disk::{Disk, PeersToWrite, Sizes};
 pub use disk::{Saved, Unsaved};
 use format::{
-    Invites, Peers, Settings, StateFile, StoredChoice, StoredInvite, StoredPeer, StoredPolicy, VERSION,
+    Invites, Peers, Protection, Settings, StateFile, StoredChoice, StoredInvite, StoredPeer, StoredPolicy,
+    VERSION,
 };
 
 /// A peer that was removed leaves the disk, with its keys, when the file of peers is written anew: after so long at
@@ -81,6 +85,14 @@ pub enum StoreError {
     },
 }
 
+/// What the last run left word of that is to be held back. A file that cannot be read says nothing; the settings are read
+/// next.
+pub(crate) fn kept_guard(directory: &Path) -> Option<Guard> {
+    let text = std::fs::read(directory.join(Protection::NAME)).ok()?;
+    let kept: Protection = serde_json::from_slice(&text).ok()?;
+    kept.guard()
+}
+
 /// What the configuration file says of a peer.
 #[derive(Debug, Clone)]
 struct Configured {
@@ -117,6 +129,8 @@ pub struct Store {
     looked_up: BTreeMap<PublicKey, (bool, SystemTime)>,
     /// Counts how often which peers have host names changed.
     hosts_changed: u64,
+    /// The virtual interface.
+    interface: String,
     /// The files as they were last written, by name.
     written: BTreeMap<&'static str, Vec<u8>>,
 }
@@ -146,6 +160,7 @@ impl Store {
             hosts: BTreeMap::new(),
             looked_up: BTreeMap::new(),
             hosts_changed: 0,
+            interface: config.interface.clone(),
             written: BTreeMap::new(),
         };
         for mut peer in file.peers {
@@ -290,6 +305,34 @@ impl Store {
         self.settings.leak_protection = on;
     }
 
+    /// Whether private and link-local ranges may be spoken with directly while leaks are kept from happening.
+    pub fn local_network(&self) -> bool {
+        self.settings.local_network
+    }
+
+    /// Sets that.
+    pub fn set_local_network(&mut self, on: bool) {
+        self.settings.local_network = on;
+    }
+
+    /// What the next start is to hold back, as far as the settings tell.
+    pub fn guard(&self) -> Option<Guard> {
+        let paused = self.paused_until().is_some_and(|until| until > SystemTime::now());
+        let on = self.leak_protection() && !paused && (self.up() || self.paused_until().is_some());
+        let full = |family| {
+            on && self
+                .peers
+                .iter()
+                .filter(|p| p.plain.is_some())
+                .filter_map(|p| p.peer().plain)
+                .any(|plain| plain.is_full_for(family))
+        };
+        let families = PlainPeer::held_back(full);
+        let interfaces = [self.interface.clone()].into();
+        let local_network = self.local_network();
+        (!families.is_empty()).then_some(Guard { families, interfaces, local_network })
+    }
+
     /// Until when the tunnel is paused.
     pub fn paused_until(&self) -> Option<SystemTime> {
         self.settings.paused_until.map(|at| UNIX_EPOCH + Duration::from_secs(at))
@@ -426,7 +469,9 @@ impl Store {
     /// Writing waits for the disk and is for another thread; hence in two steps.
     pub fn unsaved(&mut self) -> Unsaved {
         self.number += 1;
-        let files = [content(&self.invites), content(&self.settings), content(&self.accounts)];
+        let protection = Protection::of(self.guard().as_ref());
+        let files =
+            [content(&self.invites), content(&self.settings), content(&self.accounts), content(&protection)];
         let changed = |(name, content): &(&'static str, Vec<u8>)| self.written.get(name) != Some(content);
         let changes = self.peers.changes();
         let removed = self.removed && self.folded.is_none_or(|at| at.elapsed() >= REMOVED);

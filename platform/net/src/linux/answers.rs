@@ -22,10 +22,10 @@ use mast_engine::declared::Answers;
 use mast_engine::os::Family;
 use nix::errno::Errno;
 
+use super::marking::Marking;
 use super::netlink::{
     CREATE, EXCLUSIVE, Message, NetlinkError, REPLACE, Request, attributes, u16_at, u32_at,
 };
-use super::nftables::Marking;
 use super::protection::{self, ACTION_TABLE, DEL_RULE, NEW_RULE, RULE_HEADER};
 use super::rtnl::{self, Rtnl};
 

@@ -11,6 +11,7 @@ use mast_engine::os::{Family, Prefix};
 use nix::errno::Errno;
 
 use super::answers::Way;
+use super::guard::{self, Filter};
 use super::netlink::{NetlinkError, Request};
 use super::protection;
 use super::rtnl::{self, Link, Route, Rtnl};
@@ -52,6 +53,8 @@ pub struct LinuxHost {
     rtnl: Rtnl,
     /// Versions of IP that were to be protected and that the kernel does not have.
     mute: BTreeSet<Family>,
+    /// What may leave.
+    filter: Filter,
     /// What peers answer, and how it is taken.
     answers: Way,
     /// How many IPv4 addresses the device has.
@@ -61,10 +64,11 @@ pub struct LinuxHost {
 }
 
 impl LinuxHost {
-    pub(super) fn open() -> io::Result<Self> {
+    pub(super) fn open(shared_filter: bool) -> io::Result<Self> {
         Ok(Self {
             rtnl: Rtnl::open()?,
             mute: BTreeSet::new(),
+            filter: Filter::new(shared_filter),
             answers: Way::default(),
             listed: 0,
             unlisted: BTreeSet::new(),
@@ -161,7 +165,9 @@ impl LinuxHost {
                 both(protection::unprotect(family).into_iter().zip(undo).collect(), &[Errno::ENOENT])
             }
             // These take more than a list of requests.
-            Step::SetAnswers(_) | Step::ClearAnswers => Work::default(),
+            Step::SetAnswers(_) | Step::ClearAnswers | Step::SetGuard(_) | Step::ClearGuard => {
+                Work::default()
+            }
             Step::Protect(_) | Step::Unprotect(_) | Step::SetDns(_) | Step::ClearDns => Work::default(),
         }
     }
@@ -212,6 +218,11 @@ impl Host for LinuxHost {
                 None => {}
             }
         }
+        let (guard, some) = self.filter.present().map_err(io::Error::from)?;
+        if some && guard.is_none() {
+            present.remnants.push(Step::ClearGuard);
+        }
+        present.guard = guard;
         let (answers, some) = self.answers.present(&mut self.rtnl).map_err(io::Error::from)?;
         if some && answers.is_none() {
             present.remnants.push(Step::ClearAnswers);
@@ -241,7 +252,12 @@ impl Host for LinuxHost {
             Err(error) => {
                 let gone = || Err(io::Error::new(error.kind(), error.to_string()));
                 let one = |step: &Step| match step {
-                    Step::Protect(_) | Step::Unprotect(_) | Step::SetAnswers(_) | Step::ClearAnswers => {
+                    Step::Protect(_)
+                    | Step::Unprotect(_)
+                    | Step::SetGuard(_)
+                    | Step::ClearGuard
+                    | Step::SetAnswers(_)
+                    | Step::ClearAnswers => {
                         self.take(None, std::slice::from_ref(step)).pop().unwrap_or(Ok(()))
                     }
                     _ => gone(),
@@ -280,6 +296,10 @@ impl Host for LinuxHost {
                     io::ErrorKind::Unsupported,
                     "MAST does not change how this system resolves names",
                 )),
+                (None, Step::SetGuard(wanted)) => {
+                    self.filter.set(wanted).map_err(|error| guard::explain(&error))
+                }
+                (None, Step::ClearGuard) => self.filter.clear().map_err(|error| guard::explain(&error)),
                 (None, Step::SetAnswers(answers)) => {
                     self.answers.set(&mut self.rtnl, answers).map_err(|error| explain(step, &error))
                 }

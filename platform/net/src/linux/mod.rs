@@ -29,8 +29,10 @@ mod classify;
 mod copies;
 #[doc(hidden)]
 pub mod fuzzing;
+mod guard;
 mod host;
 mod leftovers;
+mod marking;
 mod monitor;
 mod netlink;
 mod nftables;
@@ -94,7 +96,7 @@ impl Platform for Linux {
     }
 
     fn host(&self) -> io::Result<LinuxHost> {
-        LinuxHost::open()
+        LinuxHost::open(self.overrides.shared_filter)
     }
 
     /// Must be called within a Tokio runtime, too.

@@ -24,12 +24,13 @@ use tokio::sync::watch;
 
 use super::copies::{Generations, Start};
 use super::netlink::{self, Announced, Events, NetlinkError};
+use super::nftables;
 use super::nl80211::{self, Nl80211};
 use super::occupied::{self, Own, Resolvers};
 use super::radio::Radios;
 use super::readiness::{self, Stable};
 use super::rtnl::{self, Assigned, Concern, Link, Route, Rtnl};
-use super::{classify, sysfs};
+use super::{classify, guard, sysfs};
 use crate::Overrides;
 
 /// How often everything is read although nothing was announced.
@@ -46,6 +47,8 @@ const FAR_FUTURE_SECONDS: i64 = 10 * 365 * 86_400;
 const RADIO_BUFFER: usize = 4 * 1024;
 /// Bytes of what the kernel announces of a device at once (`UEVENT_BUFFER_SIZE` and its path).
 const DEVICE_BUFFER: usize = 8 * 1024;
+/// The same of the packet filter: one rule each.
+const FILTER_BUFFER: usize = 16 * 1024;
 /// Announcements read before the interfaces are read; the rest are answered by the next round.
 const BATCH: u32 = 1_000;
 
@@ -72,7 +75,12 @@ pub(super) fn watch(overrides: Overrides, own: Own) -> io::Result<watch::Receive
 /// Publishes until every receiver is gone.
 async fn run(events: Events, mut reader: Reader, publisher: watch::Sender<InterfaceList>) -> io::Result<()> {
     let events = readiness::register(events)?;
+    // Who may not hear of the packet filter, may not set it either.
+    let filter = Events::of_group(nftables::NETLINK_NETFILTER, nftables::GROUP).and_then(readiness::register);
+    let mut filter =
+        filter.inspect_err(|error| tracing::debug!(%error, "cannot watch the packet filter")).ok();
     let mut buffer = vec![0; netlink::BUFFER];
+    let mut filter_buffer = vec![0; FILTER_BUFFER];
     let mut radio_buffer = vec![0; RADIO_BUFFER];
     let mut device_buffer = vec![0; DEVICE_BUFFER];
     let clock = match ClockSet::open() {
@@ -110,6 +118,17 @@ async fn run(events: Events, mut reader: Reader, publisher: watch::Sender<Interf
                 if !concern.uplinks && !reader.has_slept() {
                     continue;
                 }
+            }
+            told = filter_told(filter.as_ref(), &mut filter_buffer) => {
+                match told {
+                    Some(true) => {
+                        reader.disturbed += 1;
+                        publisher.send_modify(|list| list.disturbed = reader.disturbed);
+                    }
+                    Some(false) => {}
+                    None => filter = None,
+                }
+                continue;
             }
             told = quality_told(quality.as_ref(), &mut radio_buffer) => {
                 if !told {
@@ -189,6 +208,24 @@ async fn copied(generations: Option<&AsyncFd<Stable<Generations>>>, buffer: &mut
         }
         Err(_) => std::future::pending().await,
     }
+}
+
+/// Whether the kernel told of a change of the packet filter of leak protection; none when it tells no more.
+async fn filter_told(events: Option<&AsyncFd<Stable<Events>>>, buffer: &mut [u8]) -> Option<bool> {
+    let Some(events) = events else { return std::future::pending().await };
+    let mut ready = events.readable().await.ok()?;
+    let mut told = false;
+    for _ in 0..BATCH {
+        match ready.get_inner().get().receive(buffer).ok()? {
+            Announced::Nothing => {
+                ready.clear_ready();
+                break;
+            }
+            Announced::Lost => told = true,
+            Announced::Messages(list) => told |= list.iter().any(guard::concerns),
+        }
+    }
+    Some(told)
 }
 
 async fn clock_set(clock: Option<&ClockSet>) {

@@ -94,6 +94,12 @@ impl Request {
         filled
     }
 
+    /// As the kernel would say it.
+    #[cfg(test)]
+    pub(super) fn into_message(self) -> Message {
+        messages(&self.finish(1, 0)).remove(0)
+    }
+
     fn finish(mut self, sequence: u32, flags: u16) -> Vec<u8> {
         let length = self.bytes.len() as u32;
         let flags = u16_at(&self.bytes, 6).unwrap_or(0) | flags;

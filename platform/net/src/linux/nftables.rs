@@ -1,159 +1,261 @@
-//! A chain of nftables that marks what arrives at the service's port by the interface by which it came.
-//!
-//! The table belongs to the connection that made it (`NFT_TABLE_F_OWNER`, since Linux 5.12): nobody else changes it, not
-//! even by flushing the whole ruleset, and it goes with the process, however that ends.
-
-use std::io;
+//! Tables, chains and rules of nftables, as netlink has them. What MAST does with them is in `marking.rs` and `guard.rs`.
 
 use nix::errno::Errno;
 
-use super::answers::{BASE, NUMBER};
-use super::netlink::{CREATE, NetlinkError, Request, Requests};
+use super::netlink::{CREATE, NetlinkError, Request};
 
-const NETLINK_NETFILTER: isize = libc::NETLINK_NETFILTER as isize;
+pub(super) const NETLINK_NETFILTER: isize = libc::NETLINK_NETFILTER as isize;
+/// The group in which the kernel announces changes.
+pub(super) const GROUP: u32 = libc::NFNLGRP_NFTABLES as u32;
 const SUBSYSTEM: u16 = libc::NFNL_SUBSYS_NFTABLES as u16;
 const APPEND: u16 = 0x800;
 const NEW_TABLE: u16 = SUBSYSTEM << 8;
 const GET_TABLE: u16 = SUBSYSTEM << 8 | 1;
 const DEL_TABLE: u16 = SUBSYSTEM << 8 | 2;
 const NEW_CHAIN: u16 = SUBSYSTEM << 8 | 3;
+const GET_CHAIN: u16 = SUBSYSTEM << 8 | 4;
 const NEW_RULE: u16 = SUBSYSTEM << 8 | 6;
+const GET_RULE: u16 = SUBSYSTEM << 8 | 7;
 /// Both versions of IP.
 const INET: u8 = 1;
-const TABLE: &[u8] = b"mast\0";
-const CHAIN: &[u8] = b"arrivals\0";
-/// Before connection tracking, and before the chains in which distributions' firewalls look up the way back.
-const PRIORITY: i32 = -310;
-const OWNER: u32 = 2;
+/// The length of what every message begins with, in bytes.
+pub(super) const HEADER: usize = 4;
 
-const TABLE_NAME: u16 = 1;
+/// The table belongs to the connection that made it, since Linux 5.12: nobody else changes it, not even by flushing the
+/// whole ruleset, and it goes with the process, however that ends.
+pub(super) const OWNER: u32 = 2;
+/// With that, since Linux 6.9: it stays when its owner goes, and is anybody's then.
+pub(super) const PERSIST: u32 = 4;
+
+/// In every message about a table, chain or rule: the table's name.
+pub(super) const TABLE: u16 = 1;
 const TABLE_FLAGS: u16 = 2;
-const CHAIN_TABLE: u16 = 1;
 const CHAIN_NAME: u16 = 3;
 const CHAIN_HOOK: u16 = 4;
+const CHAIN_POLICY: u16 = 5;
 const CHAIN_TYPE: u16 = 7;
 const HOOK_NUMBER: u16 = 1;
 const HOOK_PRIORITY: u16 = 2;
-const HOOK_PREROUTING: u32 = 0;
-const RULE_TABLE: u16 = 1;
 const RULE_CHAIN: u16 = 2;
 const RULE_EXPRESSIONS: u16 = 4;
 const ELEMENT: u16 = 1;
 const EXPRESSION_NAME: u16 = 1;
 const EXPRESSION_DATA: u16 = 2;
 const VALUE: u16 = 1;
-/// The register that everything goes through.
+const VERDICT: u16 = 2;
+/// The register that everything goes through, and that of verdicts.
 const REGISTER: u32 = 1;
+const VERDICT_REGISTER: u32 = 0;
+const JUMP: i32 = -3;
 
-const META_IIF: u32 = 4;
 const META_MARK: u32 = 3;
+const META_IIF: u32 = 4;
+const META_IIFNAME: u32 = 6;
+const META_OIFNAME: u32 = 7;
+const META_NFPROTO: u32 = 15;
 const META_L4PROTO: u32 = 16;
+const NETWORK: u32 = 1;
 const TRANSPORT: u32 = 2;
 const FIB_TYPE: u32 = 3;
 const FIB_DESTINATION: u32 = 2;
 const TYPE_LOCAL: u32 = 2;
+/// The longest name of an interface, with a zero.
+const NAME_LENGTH: usize = 16;
 
-/// What marks, as long as it is kept.
-#[derive(Debug)]
-pub(super) struct Marking {
-    pub(super) port: u16,
-    requests: Requests,
+/// Where in the stack a chain is asked.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Hook {
+    Arriving = 0,
+    Forwarded = 2,
+    Sent = 3,
+    Leaving = 4,
 }
 
-impl Marking {
-    /// Marks what arrives at this UDP port of this host, unless somebody marked it before.
-    pub(super) fn new(port: u16) -> Result<Self, NetlinkError> {
-        let mut requests = Requests::open(NETLINK_NETFILTER)?;
-        // One that an earlier run left, where the kernel knows no owners.
-        match requests.transaction(vec![named(DEL_TABLE, 0, TABLE_NAME)]) {
-            Err(error) if !matches!(error.errno, Errno::ENOENT | Errno::EPERM) => return Err(error),
-            _ => {}
-        }
-        let all = |flags: u32| {
-            let table = named(NEW_TABLE, CREATE, TABLE_NAME).attribute(TABLE_FLAGS, &flags.to_be_bytes());
-            vec![table, chain(), rule(port)]
-        };
-        match requests.transaction(all(OWNER)) {
-            Err(error) if matches!(error.errno, Errno::EOPNOTSUPP | Errno::EINVAL) => {
-                requests.transaction(all(0))?;
-            }
-            done => done?,
-        }
-        Ok(Self { port, requests })
+/// What becomes of a packet.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Verdict {
+    Drop = 0,
+    Accept = 1,
+}
+
+/// A table, by its name with a zero.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Table(pub(super) &'static [u8]);
+
+impl Table {
+    fn request(self, kind: u16, flags: u16) -> Request {
+        // `struct nfgenmsg`
+        Request::new(kind, flags, &[INET, 0, 0, 0]).attribute(TABLE, self.0)
     }
 
-    /// Whether it still does.
-    pub(super) fn is_there(&mut self) -> bool {
-        self.requests.get(named(GET_TABLE, 0, TABLE_NAME)).is_ok_and(|table| table.is_some())
+    pub(super) fn make(self, flags: u32) -> Request {
+        self.request(NEW_TABLE, CREATE).attribute(TABLE_FLAGS, &flags.to_be_bytes())
+    }
+
+    pub(super) fn find(self) -> Request {
+        self.request(GET_TABLE, 0)
+    }
+
+    pub(super) fn delete(self) -> Request {
+        self.request(DEL_TABLE, 0)
+    }
+
+    /// Those of other tables may be in the answer, too.
+    pub(super) fn chains(self) -> Request {
+        self.request(GET_CHAIN, 0)
+    }
+
+    pub(super) fn rules(self) -> Request {
+        self.request(GET_RULE, 0)
+    }
+
+    /// A chain that is asked about every packet at a place; what none of its rules decides has the verdict `policy`.
+    pub(super) fn chain(self, name: &[u8], hook: Hook, priority: i32, policy: Verdict) -> Request {
+        self.subchain(name)
+            .nested(CHAIN_HOOK, |at| {
+                at.attribute(HOOK_NUMBER, &(hook as u32).to_be_bytes())
+                    .attribute(HOOK_PRIORITY, &priority.to_be_bytes())
+            })
+            .attribute(CHAIN_POLICY, &(policy as u32).to_be_bytes())
+            .attribute(CHAIN_TYPE, b"filter\0")
+    }
+
+    /// A chain to which others jump.
+    pub(super) fn subchain(self, name: &[u8]) -> Request {
+        self.request(NEW_CHAIN, CREATE).attribute(CHAIN_NAME, name)
+    }
+
+    /// A rule at the end of a chain.
+    pub(super) fn rule(self, chain: &[u8], fill: impl FnOnce(Expressions) -> Expressions) -> Request {
+        self.request(NEW_RULE, CREATE | APPEND)
+            .attribute(RULE_CHAIN, chain)
+            .nested(RULE_EXPRESSIONS, |list| fill(Expressions(list)).0)
     }
 }
 
-impl Drop for Marking {
-    fn drop(&mut self) {
-        let removed = self.requests.transaction(vec![named(DEL_TABLE, 0, TABLE_NAME)]);
-        if let Err(error) = removed.map_err(io::Error::from) {
-            tracing::debug!(%error, "the table of nftables was gone");
-        }
+/// Whether the kernel has nothing of the kind, rather than that it refuses.
+pub(super) fn is_missing(error: &NetlinkError) -> bool {
+    use Errno::{EAFNOSUPPORT, ENOSYS, EOPNOTSUPP, EPROTONOSUPPORT};
+    matches!(error.errno, EAFNOSUPPORT | EOPNOTSUPP | EPROTONOSUPPORT | ENOSYS)
+}
+
+/// What a rule looks at and does, one after the other.
+pub(super) struct Expressions(Request);
+
+impl Expressions {
+    fn add(self, name: &[u8], data: impl FnOnce(Request) -> Request) -> Self {
+        Self(self.0.nested(ELEMENT, |element| {
+            element.attribute(EXPRESSION_NAME, name).nested(EXPRESSION_DATA, data)
+        }))
     }
-}
 
-fn named(kind: u16, flags: u16, name: u16) -> Request {
-    // `struct nfgenmsg`
-    Request::new(kind, flags, &[INET, 0, 0, 0]).attribute(name, TABLE)
-}
+    fn load(self, key: u32) -> Self {
+        self.add(b"meta\0", |data| numbers(data, &[(1, REGISTER), (2, key)]))
+    }
 
-fn chain() -> Request {
-    named(NEW_CHAIN, CREATE, CHAIN_TABLE)
-        .attribute(CHAIN_NAME, CHAIN)
-        .nested(CHAIN_HOOK, |hook| {
-            hook.attribute(HOOK_NUMBER, &HOOK_PREROUTING.to_be_bytes())
-                .attribute(HOOK_PRIORITY, &PRIORITY.to_be_bytes())
+    fn load_bytes(self, base: u32, offset: u32, length: usize) -> Self {
+        self.add(b"payload\0", |data| {
+            numbers(data, &[(1, REGISTER), (2, base), (3, offset), (4, length as u32)])
         })
-        .attribute(CHAIN_TYPE, b"filter\0")
+    }
+
+    fn equals(self, value: &[u8]) -> Self {
+        self.add(b"cmp\0", |data| {
+            numbers(data, &[(1, REGISTER), (2, 0)]).nested(3, |wanted| wanted.attribute(VALUE, value))
+        })
+    }
+
+    fn bitwise(self, mask: &[u8], xor: &[u8]) -> Self {
+        self.add(b"bitwise\0", |data| {
+            numbers(data, &[(1, REGISTER), (2, REGISTER), (3, mask.len() as u32)])
+                .nested(4, |value| value.attribute(VALUE, mask))
+                .nested(5, |value| value.attribute(VALUE, xor))
+        })
+    }
+
+    /// `oifname NAME`
+    pub(super) fn leaves_by(self, interface: &str) -> Self {
+        self.load(META_OIFNAME).equals(&padded(interface))
+    }
+
+    /// `iifname NAME`
+    pub(super) fn came_by(self, interface: &str) -> Self {
+        self.load(META_IIFNAME).equals(&padded(interface))
+    }
+
+    /// `meta mark MARK`
+    pub(super) fn has_mark(self, mark: u32) -> Self {
+        self.load(META_MARK).equals(&mark.to_ne_bytes())
+    }
+
+    /// `meta nfproto ipv4|ipv6`
+    pub(super) fn is_ip(self, number: u8) -> Self {
+        self.load(META_NFPROTO).equals(&[number])
+    }
+
+    /// `meta l4proto PROTOCOL`
+    pub(super) fn carries(self, protocol: i32) -> Self {
+        self.load(META_L4PROTO).equals(&[protocol as u8])
+    }
+
+    /// The first bytes of the transport header, from an offset on.
+    pub(super) fn transport(self, offset: u32, bytes: &[u8]) -> Self {
+        self.load_bytes(TRANSPORT, offset, bytes.len()).equals(bytes)
+    }
+
+    /// `ip daddr RANGE`, of an address that lies at an offset of the header.
+    pub(super) fn goes_to(self, offset: u32, range: &[u8], bits: usize) -> Self {
+        let bytes = bits.div_ceil(8);
+        let list = self.load_bytes(NETWORK, offset, bytes);
+        let range = range.get(..bytes).unwrap_or(range);
+        match bits % 8 {
+            0 => list.equals(range),
+            rest => {
+                let mut mask = vec![0xff; bytes];
+                mask[bytes - 1] = 0xff << (8 - rest);
+                list.bitwise(&mask, &vec![0; bytes]).equals(range)
+            }
+        }
+    }
+
+    /// `fib daddr type local`
+    pub(super) fn goes_to_this_host(self) -> Self {
+        self.add(b"fib\0", |data| numbers(data, &[(1, REGISTER), (2, FIB_TYPE), (3, FIB_DESTINATION)]))
+            .equals(&TYPE_LOCAL.to_ne_bytes())
+    }
+
+    /// `meta mark set iif & mask ^ xor`
+    pub(super) fn mark_by_interface(self, mask: u32, xor: u32) -> Self {
+        self.load(META_IIF)
+            .bitwise(&mask.to_ne_bytes(), &xor.to_ne_bytes())
+            .add(b"meta\0", |data| numbers(data, &[(2, META_MARK), (3, REGISTER)]))
+    }
+
+    /// The verdict.
+    pub(super) fn then(self, verdict: Verdict) -> Self {
+        self.decide(|data| numbers(data, &[(1, verdict as u32)]))
+    }
+
+    /// `jump CHAIN`
+    pub(super) fn jump(self, chain: &[u8]) -> Self {
+        self.decide(|data| data.attribute(1, &JUMP.to_be_bytes()).attribute(2, chain))
+    }
+
+    fn decide(self, code: impl FnOnce(Request) -> Request) -> Self {
+        self.add(b"immediate\0", |data| {
+            numbers(data, &[(1, VERDICT_REGISTER)]).nested(2, |value| value.nested(VERDICT, code))
+        })
+    }
 }
 
-/// `meta l4proto udp th dport PORT fib daddr type local meta mark 0 meta mark set iif & 0xffff ^ BASE`
-fn rule(port: u16) -> Request {
-    named(NEW_RULE, CREATE | APPEND, RULE_TABLE).attribute(RULE_CHAIN, CHAIN).nested(
-        RULE_EXPRESSIONS,
-        |list| {
-            let list = load(list, META_L4PROTO);
-            let list = equals(list, &[libc::IPPROTO_UDP as u8]);
-            let list = expression(list, b"payload\0", |data| {
-                numbers(data, &[(1, REGISTER), (2, TRANSPORT), (3, 2), (4, 2)])
-            });
-            let list = equals(list, &port.to_be_bytes());
-            let list = expression(list, b"fib\0", |data| {
-                numbers(data, &[(1, REGISTER), (2, FIB_TYPE), (3, FIB_DESTINATION)])
-            });
-            let list = equals(list, &TYPE_LOCAL.to_ne_bytes());
-            let list = load(list, META_MARK);
-            let list = equals(list, &0_u32.to_ne_bytes());
-            let list = load(list, META_IIF);
-            let list = expression(list, b"bitwise\0", |data| {
-                numbers(data, &[(1, REGISTER), (2, REGISTER), (3, 4)])
-                    .nested(4, |mask| mask.attribute(VALUE, &NUMBER.to_ne_bytes()))
-                    .nested(5, |xor| xor.attribute(VALUE, &BASE.to_ne_bytes()))
-            });
-            expression(list, b"meta\0", |data| numbers(data, &[(2, META_MARK), (3, REGISTER)]))
-        },
-    )
-}
-
-fn expression(list: Request, name: &[u8], data: impl FnOnce(Request) -> Request) -> Request {
-    list.nested(ELEMENT, |element| element.attribute(EXPRESSION_NAME, name).nested(EXPRESSION_DATA, data))
+fn padded(interface: &str) -> [u8; NAME_LENGTH] {
+    let mut name = [0; NAME_LENGTH];
+    for (to, from) in name.iter_mut().take(NAME_LENGTH - 1).zip(interface.bytes()) {
+        *to = from;
+    }
+    name
 }
 
 fn numbers(data: Request, pairs: &[(u16, u32)]) -> Request {
     pairs.iter().fold(data, |data, (kind, number)| data.attribute(*kind, &number.to_be_bytes()))
-}
-
-fn load(list: Request, key: u32) -> Request {
-    expression(list, b"meta\0", |data| numbers(data, &[(1, REGISTER), (2, key)]))
-}
-
-fn equals(list: Request, value: &[u8]) -> Request {
-    expression(list, b"cmp\0", |data| {
-        numbers(data, &[(1, REGISTER), (2, 0)]).nested(3, |wanted| wanted.attribute(VALUE, value))
-    })
 }

@@ -1,0 +1,256 @@
+//! The packet filter of leak protection: a table of nftables that drops what leaves, but for what is named here.
+//!
+//! Routes decide nothing of it: a network may set any by DHCP and router advertisements, and a program may go around all
+//! of them by binding a socket to an interface. Two chains are asked about what this host itself sends, as soon as it is
+//! sent, and once more when it leaves, as others may have led it elsewhere between; a third about what it forwards for
+//! containers, virtual machines and those who use it as a hotspot.
+//!
+//! The table stays when the service ends or is killed. While it runs, and where the kernel can have it so (6.9), nobody
+//! else can remove it, not even by flushing the whole ruleset; elsewhere it is watched, and put back.
+
+use std::io;
+
+use mast_engine::declared::Guard;
+use mast_engine::os::Family;
+use nix::errno::Errno;
+
+use super::netlink::{Message, NetlinkError, Request, Requests, attributes, text};
+use super::nftables::{
+    Expressions, HEADER, Hook, NETLINK_NETFILTER, OWNER, PERSIST, TABLE as TABLE_NAME, Table, Verdict,
+    is_missing,
+};
+use super::protection::{self, MARK};
+
+const NAME: &str = "mast-protection";
+const TABLE: Table = Table(b"mast-protection\0");
+const SENT: &[u8] = b"sent\0";
+const LEAVING: &[u8] = b"leaving\0";
+const FORWARDED: &[u8] = b"forwarded\0";
+/// What the host itself needs to have addresses and neighbours.
+const HOST: &[u8] = b"host\0";
+/// The local network.
+const NEAR: &[u8] = b"near\0";
+/// After all others, translation of addresses included: what they leave is what leaves.
+const PRIORITY: i32 = 400;
+
+/// Where the destination lies in the header of IPv4 and of IPv6.
+const DESTINATION_V4: u32 = 16;
+const DESTINATION_V6: u32 = 24;
+
+/// Private and link-local ranges, and groups that no router passes on (RFC 1918, 3927, 2365, 919), as bytes and bits.
+const NEAR_V4: [(&[u8], usize); 7] = [
+    (&[10], 8),
+    (&[172, 16], 12),
+    (&[192, 168], 16),
+    (&[169, 254], 16),
+    (&[224, 0, 0], 24),
+    (&[239, 255], 16),
+    (&[255, 255, 255, 255], 32),
+];
+/// The same of IPv6 (RFC 4291, 4193).
+const NEAR_V6: [(&[u8], usize); 3] = [(&[0xfe, 0x80], 10), (&[0xfc], 7), (&[0xff, 0x02], 16)];
+/// Names are asked for at these ports, of UDP and TCP.
+const NAMES: [u16; 2] = [53, 853];
+/// Source and destination ports of a host that asks for an address.
+const DHCP_V4: [u8; 4] = [0, 68, 0, 67];
+const DHCP_V6: [u8; 4] = [0x02, 0x22, 0x02, 0x23];
+/// Router and neighbour solicitation, neighbour advertisement, multicast listener reports of both versions, and their
+/// end (RFC 4861, 2710, 9777). No program without privileges sends any of these.
+const NEIGHBOURS: [u8; 6] = [133, 135, 136, 131, 132, 143];
+
+/// What is set, and the connection that owns it.
+#[derive(Debug, Default)]
+pub(super) struct Filter {
+    set: Option<Set>,
+    /// Others may change it, as on kernels before 6.9.
+    shared: bool,
+}
+
+#[derive(Debug)]
+struct Set {
+    guard: Guard,
+    requests: Requests,
+    /// All of it, as the kernel told it when it was set.
+    told: Vec<(u16, Vec<u8>)>,
+}
+
+impl Filter {
+    pub(super) fn new(shared: bool) -> Self {
+        Self { shared, ..Self::default() }
+    }
+
+    /// What is set and whole, and whether there is anything at all.
+    pub(super) fn present(&mut self) -> Result<(Option<Guard>, bool), NetlinkError> {
+        if let Some(set) = &mut self.set {
+            let there = told(&mut set.requests)?;
+            let whole = !there.is_empty() && there == set.told;
+            return Ok((whole.then(|| set.guard.clone()), whole || exists(&mut set.requests)?));
+        }
+        let mut requests = match Requests::open(NETLINK_NETFILTER) {
+            Ok(requests) => requests,
+            Err(error) => return none_where_missing(error.into()),
+        };
+        match exists(&mut requests) {
+            Ok(some) => Ok((None, some)),
+            Err(error) => none_where_missing(error),
+        }
+    }
+
+    /// Sets it in the place of what there is, at once.
+    pub(super) fn set(&mut self, guard: &Guard) -> Result<(), NetlinkError> {
+        // The connection that owns the table is the only one that can replace it.
+        let mut requests = match self.set.take() {
+            Some(set) => set.requests,
+            None => Requests::open(NETLINK_NETFILTER)?,
+        };
+        let owned = if self.shared { 0 } else { OWNER | PERSIST };
+        match replace(&mut requests, guard, owned) {
+            Err(error) if matches!(error.errno, Errno::EOPNOTSUPP | Errno::EINVAL) => {
+                replace(&mut requests, guard, 0)?;
+            }
+            done => done?,
+        }
+        let told = told(&mut requests)?;
+        self.set = Some(Set { guard: guard.clone(), requests, told });
+        Ok(())
+    }
+
+    /// Ends it, or what there is of it.
+    pub(super) fn clear(&mut self) -> Result<(), NetlinkError> {
+        let mut requests = match self.set.take() {
+            Some(set) => set.requests,
+            None => match Requests::open(NETLINK_NETFILTER) {
+                Ok(requests) => requests,
+                Err(error) => return none_where_missing(error.into()),
+            },
+        };
+        match requests.transaction(vec![TABLE.delete()]) {
+            Err(error) if error.errno != Errno::ENOENT && !is_missing(&error) => Err(error),
+            _ => Ok(()),
+        }
+    }
+}
+
+/// What to do about a refusal, and what sort of error it is.
+pub(super) fn explain(error: &NetlinkError) -> io::Error {
+    if is_missing(error) {
+        return io::Error::new(
+            io::ErrorKind::Unsupported,
+            format!("{error}; this kernel has no nftables (CONFIG_NF_TABLES, CONFIG_NF_TABLES_INET)"),
+        );
+    }
+    let remedy = protection::remedy(error);
+    io::Error::new(io::Error::from(error.errno).kind(), format!("{error}{remedy}"))
+}
+
+/// Whether something that was announced is about the table.
+pub(super) fn concerns(message: &Message) -> bool {
+    let mut all = attributes(message.payload.get(HEADER..).unwrap_or_default());
+    all.any(|(kind, value)| kind == TABLE_NAME && text(value) == NAME)
+}
+
+/// Where the kernel has nothing of the kind there is none. Whoever may not ask did not set any.
+fn none_where_missing<T: Default>(error: NetlinkError) -> Result<T, NetlinkError> {
+    if is_missing(&error) || error.errno == Errno::EPERM { Ok(T::default()) } else { Err(error) }
+}
+
+fn exists(requests: &mut Requests) -> Result<bool, NetlinkError> {
+    match requests.get(TABLE.find()) {
+        Ok(table) => Ok(table.is_some()),
+        Err(error) if error.errno == Errno::ENOENT => Ok(false),
+        Err(error) => Err(error),
+    }
+}
+
+/// The chains and rules that there are, as the kernel tells them.
+fn told(requests: &mut Requests) -> Result<Vec<(u16, Vec<u8>)>, NetlinkError> {
+    let mut all = requests.dump(&TABLE.chains())?;
+    all.extend(requests.dump(&TABLE.rules())?);
+    // What comes before counts all changes of anything.
+    let told = |m: Message| (m.kind, m.payload.get(HEADER..).unwrap_or_default().to_vec());
+    Ok(all.into_iter().filter(concerns).map(told).collect())
+}
+
+fn replace(requests: &mut Requests, guard: &Guard, flags: u32) -> Result<(), NetlinkError> {
+    let there = exists(requests)?;
+    let mut batch: Vec<Request> = there.then(|| TABLE.delete()).into_iter().collect();
+    batch.push(TABLE.make(flags));
+    batch.extend(content(guard));
+    requests.transaction(batch)
+}
+
+/// The chains and their rules.
+fn content(guard: &Guard) -> Vec<Request> {
+    let chain = |name, hook| TABLE.chain(name, hook, PRIORITY, Verdict::Drop);
+    let mut all = vec![
+        chain(SENT, Hook::Sent),
+        chain(LEAVING, Hook::Leaving),
+        chain(FORWARDED, Hook::Forwarded),
+        TABLE.subchain(HOST),
+        TABLE.subchain(NEAR),
+    ];
+    let mut rule =
+        |chain: &[u8], fill: &dyn Fn(Expressions) -> Expressions| all.push(TABLE.rule(chain, fill));
+    let accept = Verdict::Accept;
+    for chain in [SENT, LEAVING, FORWARDED] {
+        // What most packets are comes first.
+        for interface in &guard.interfaces {
+            rule(chain, &|r| r.leaves_by(interface).then(accept));
+        }
+        rule(chain, &|r| r.has_mark(MARK).then(accept));
+        for family in [Family::V4, Family::V6].into_iter().filter(|f| !guard.families.contains(f)) {
+            rule(chain, &|r| r.is_ip(protection::number(family)).then(accept));
+        }
+    }
+    for chain in [SENT, LEAVING] {
+        rule(chain, &|r| r.leaves_by("lo").then(accept));
+    }
+    // What comes out of the tunnel, for a container of this host.
+    for chain in [LEAVING, FORWARDED] {
+        for interface in &guard.interfaces {
+            rule(chain, &|r| r.came_by(interface).then(accept));
+        }
+    }
+    for chain in [SENT, LEAVING] {
+        rule(chain, &|r| r.jump(HOST));
+    }
+    for chain in [SENT, LEAVING, FORWARDED] {
+        rule(chain, &|r| r.jump(NEAR));
+    }
+
+    let (v4, v6) = (protection::number(Family::V4), protection::number(Family::V6));
+    rule(HOST, &|r| r.is_ip(v4).carries(libc::IPPROTO_UDP).transport(0, &DHCP_V4).then(accept));
+    rule(HOST, &|r| r.is_ip(v6).carries(libc::IPPROTO_UDP).transport(0, &DHCP_V6).then(accept));
+    for kind in NEIGHBOURS {
+        rule(HOST, &|r| r.is_ip(v6).carries(libc::IPPROTO_ICMPV6).transport(0, &[kind]).then(accept));
+    }
+    if guard.local_network {
+        for protocol in [libc::IPPROTO_UDP, libc::IPPROTO_TCP] {
+            for port in NAMES {
+                rule(NEAR, &|r| r.carries(protocol).transport(2, &port.to_be_bytes()).then(Verdict::Drop));
+            }
+        }
+        for (range, bits) in NEAR_V4 {
+            rule(NEAR, &|r| r.is_ip(v4).goes_to(DESTINATION_V4, range, bits).then(accept));
+        }
+        for (range, bits) in NEAR_V6 {
+            rule(NEAR, &|r| r.is_ip(v6).goes_to(DESTINATION_V6, range, bits).then(accept));
+        }
+    }
+    all
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_the_tables_own_announcements_concern_it() {
+        let about = |name: &[u8]| {
+            let request = Request::new(0xa00, 0, &[1, 0, 0, 0]).attribute(TABLE_NAME, name);
+            concerns(&request.into_message())
+        };
+        assert!(about(b"mast-protection\0"));
+        assert!(!about(b"filter\0") && !about(b"mast\0"));
+    }
+}
