@@ -1,6 +1,6 @@
 //! What the engine is told and what it tells: the types that the service works with.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 use std::time::{Duration, SystemTime};
 
@@ -51,26 +51,6 @@ pub struct EngineConfig {
     pub local_network: bool,
     /// Whether to bring the virtual interface up at once.
     pub up: bool,
-}
-
-/// How leak protection stands.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub enum Protection {
-    /// There is nothing to protect: it is off, or no full tunnel is wanted.
-    #[default]
-    Idle,
-    /// Nothing leaves but what may.
-    InForce,
-    /// The system has no packet filter: routes alone decide, which the network can set.
-    RoutesOnly {
-        /// What it lacks.
-        why: String,
-    },
-    /// It is wanted, and not there.
-    Missing {
-        /// Why.
-        why: String,
-    },
 }
 
 /// What the user chose for an interface; it wins over what the system says.
@@ -139,6 +119,8 @@ pub struct PlainPeer {
     pub private_key: Option<zeroize::Zeroizing<[u8; 32]>>,
     /// `MTU` of the interface section: no larger datagram goes to it, in bytes.
     pub mtu: Option<u16>,
+    /// The addresses of `DNS` of the interface section: who is asked for names while everything goes to it.
+    pub dns: Vec<IpAddr>,
 }
 
 impl PlainPeer {
@@ -153,15 +135,6 @@ impl PlainPeer {
     /// Whether everything goes to it; none where its ranges are no default route.
     pub fn full_tunnel(&self) -> Option<bool> {
         self.allowed.iter().any(|range| self.is_default(*range)).then_some(!self.split && !self.unrouted)
-    }
-
-    /// The versions of IP that these peers take into a full tunnel, and those that are held back with it: IPv6 beside
-    /// one for IPv4 is a way around it that few think of. A tunnel for IPv6 alone is there to have IPv6 at all, mostly
-    /// over IPv4: that is left alone.
-    pub fn held_back(full: impl Fn(Family) -> bool) -> BTreeSet<Family> {
-        let (v4, v6) = (full(Family::V4), full(Family::V6));
-        let held = [(v4, Family::V4), (v4 || v6, Family::V6)];
-        held.into_iter().filter_map(|(yes, family)| yes.then_some(family)).collect()
     }
 
     /// Whether everything of this version of IP goes to it.
@@ -237,7 +210,7 @@ pub struct Snapshot {
     /// What is not set on the host as it should be, in words.
     pub refused: Vec<String>,
     /// How leak protection stands.
-    pub protection: Protection,
+    pub protection: crate::declared::Protection,
     /// The policy of all, which peers without one of their own follow.
     pub policy: Policy,
 }

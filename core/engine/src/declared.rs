@@ -61,13 +61,43 @@ pub struct Guard {
     pub local_network: bool,
 }
 
+/// How leak protection stands.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub enum Protection {
+    /// There is nothing to protect: it is off, or no full tunnel is wanted.
+    #[default]
+    Idle,
+    /// Nothing leaves but what may.
+    InForce,
+    /// The system has no packet filter: routes alone decide, which the network can set.
+    RoutesOnly {
+        /// What it lacks.
+        why: String,
+    },
+    /// It is wanted, and not there.
+    Missing {
+        /// Why.
+        why: String,
+    },
+}
+
+impl Guard {
+    /// The versions of IP that are held back where these are to go into a full tunnel: IPv6 beside one for IPv4 is a way
+    /// around it that few think of. A tunnel for IPv6 alone is there to have IPv6 at all, mostly over IPv4: that is left
+    /// alone.
+    pub fn held_back(full: impl Fn(Family) -> bool) -> BTreeSet<Family> {
+        let (v4, v6) = (full(Family::V4), full(Family::V6));
+        let held = [(v4, Family::V4), (v4 || v6, Family::V6)];
+        held.into_iter().filter_map(|(yes, family)| yes.then_some(family)).collect()
+    }
+}
+
 /// How names are resolved.
 #[derive(Debug, Clone, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Dns {
-    /// Who is asked, in order.
+    /// Who is asked, by way of the virtual interface: the first of each version of IP, in the place of whichever server
+    /// of that version a program of this host asks over another interface.
     pub servers: Vec<IpAddr>,
-    /// The domains that they are asked about; with none, about all.
-    pub domains: Vec<String>,
 }
 
 /// What is set on the host now, as far as it may be MAST's.

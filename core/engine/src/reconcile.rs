@@ -353,7 +353,9 @@ impl<H: Host> Reconciler<H> {
     /// Takes away what does not go with the virtual interface and is no protection: the service ends.
     pub fn leave(&mut self) {
         let mut outcome = Outcome::default();
-        self.take(self.set.answers.iter().map(|_| Step::ClearAnswers).collect(), &mut outcome);
+        let answers = self.set.answers.iter().map(|_| Step::ClearAnswers);
+        let names = self.set.dns.iter().map(|_| Step::ClearDns);
+        self.take(answers.chain(names).collect(), &mut outcome);
         for refusal in outcome.refused {
             tracing::warn!(error = refusal.text, "something is left on the host");
         }
@@ -367,6 +369,9 @@ impl<H: Host> Reconciler<H> {
         let set = self.set.routes.iter();
         let lost = set.filter(|(prefix, source)| routes.get(*prefix) != Some(source));
         self.lost.extend(lost.map(|(prefix, source)| Step::AddRoute(*prefix, *source)));
+        if dns.is_none() {
+            self.lost.extend(self.set.dns.take().map(Step::SetDns));
+        }
         self.lost.extend(self.set.protection.difference(&protection).map(|f| Step::Protect(*f)));
         if guard.is_none() {
             self.lost.extend(self.set.guard.take().map(Step::SetGuard));

@@ -9,8 +9,8 @@ use std::time::{Duration, Instant};
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 
-use crate::api::{EngineError, PlainPeer, Protection, What};
-use crate::declared::{Answers, Declared, Guard, Host};
+use crate::api::{EngineError, What};
+use crate::declared::{Answers, Declared, Dns, Guard, Host, Protection};
 use crate::eid_book::clash;
 use crate::engine::Engine;
 use crate::os::{Family, Platform, Tun};
@@ -346,6 +346,7 @@ impl<P: Platform> Engine<P> {
             protection: self.protection(),
             guard: self.guard(),
             answers: self.answers(),
+            dns: self.names(),
             ..self.routing.network()
         }
     }
@@ -385,7 +386,14 @@ impl<P: Platform> Engine<P> {
     /// What a full tunnel takes, and what would be a way around it.
     fn protection(&self) -> BTreeSet<Family> {
         let on = self.wanted && self.settings.protect;
-        PlainPeer::held_back(|family| on && self.peers.has_full_tunnel_for(family))
+        Guard::held_back(|family| on && self.peers.has_full_tunnel_for(family))
+    }
+
+    /// Where everything goes to a peer, its name servers are asked for all names.
+    fn names(&self) -> Option<Dns> {
+        let plain = self.peers.present().filter_map(|peer| peer.config.plain.as_ref());
+        let mut full = plain.filter(|plain| plain.full_tunnel() == Some(true) && !plain.dns.is_empty());
+        full.next().map(|plain| Dns { servers: plain.dns.clone() })
     }
 
     /// How it stands.

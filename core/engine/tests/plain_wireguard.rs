@@ -82,6 +82,7 @@ impl Server {
                 split: false,
                 unrouted: false,
                 mtu: None,
+                dns: Vec::new(),
                 addresses: vec![Prefix { address: OWN.into(), length: 24 }],
                 allowed: vec![Prefix { address: SERVER.into(), length: 24 }],
                 keepalive: None,

@@ -12,6 +12,7 @@ use mast_control::{
 use mast_engine::api::{
     self, EngineError, Happening, InterfaceChoice, PathSnapshot, PeerSnapshot, PlainPeer, Snapshot,
 };
+use mast_engine::declared::Protection as Held;
 use mast_engine::os::Family;
 use mast_proto::{Ailment, PeerLink, Policy, Reason};
 
@@ -48,12 +49,12 @@ pub(crate) fn status(snapshot: Snapshot, version: &str, events: Vec<Event>) -> S
 }
 
 /// How leak protection stands.
-pub(crate) fn protection(protection: api::Protection) -> Protection {
+pub(crate) fn protection(protection: Held) -> Protection {
     match protection {
-        api::Protection::Idle => Protection::Idle,
-        api::Protection::InForce => Protection::InForce,
-        api::Protection::RoutesOnly { why } => Protection::RoutesOnly { why },
-        api::Protection::Missing { why } => Protection::Missing { why },
+        Held::Idle => Protection::Idle,
+        Held::InForce => Protection::InForce,
+        Held::RoutesOnly { why } => Protection::RoutesOnly { why },
+        Held::Missing { why } => Protection::Missing { why },
     }
 }
 
@@ -370,7 +371,7 @@ mod tests {
     fn snapshot() -> Snapshot {
         Snapshot {
             single: Vec::new(),
-            protection: api::Protection::Idle,
+            protection: Held::Idle,
             left_out: vec![("tun0".into(), api::LeftOut::Tunnel)],
             up: true,
             name: "laptop".into(),

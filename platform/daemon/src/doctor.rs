@@ -12,6 +12,7 @@ use mast_control::{
     Check, ControlError, DoctorReport, Finding, Layer, LayerStatus, PeerState, Protection, words,
 };
 use mast_engine::api::{PeerSnapshot, Snapshot};
+use mast_engine::declared::Protection as Held;
 use mast_engine::surroundings::Surroundings;
 
 use crate::convert::{self, refusal};
@@ -55,6 +56,7 @@ pub(crate) async fn report(daemon: &Daemon) -> Result<DoctorReport, ControlError
     checks.extend(firewall(&snapshot));
     checks.extend(host(&snapshot));
     checks.extend(protection(&snapshot));
+    checks.extend(names(&snapshot));
     checks.extend(silent::uplinks(&snapshot));
     checks.extend(single(&snapshot));
     checks.extend(strangers(&snapshot));
@@ -113,6 +115,24 @@ fn protection(snapshot: &Snapshot) -> Option<Check> {
         None if state == Protection::Idle => None,
         None => Some(Check::told(NAME, true, "in force: nothing leaves around the tunnel but what may")),
     }
+}
+
+/// Where everything goes to a peer, names do; name servers of the local network are not asked.
+fn names(snapshot: &Snapshot) -> Option<Check> {
+    let mut plain = snapshot.peers.iter().filter_map(|peer| peer.plain.as_ref());
+    let full = plain.by_ref().find(|plain| plain.full_tunnel() == Some(true))?;
+    const NAME: &str = "names";
+    if let Some(server) = full.dns.first() {
+        let text = format!("asked of {server}, through the tunnel to which everything goes");
+        return Some(Check::told(NAME, true, text));
+    }
+    let held = snapshot.protection != Held::Idle;
+    held.then(|| {
+        let text = "everything goes through a tunnel for which no name server is known, and leak protection refuses \
+                    those of the local network: write `DNS = ADDRESS` into the file of the peer and add it again, or have \
+                    this machine ask a public one";
+        Check::told(NAME, false, text)
+    })
 }
 
 /// What is known of UDP over each interface that is used, and of the peers' names.

@@ -6,6 +6,8 @@ use std::net::{IpAddr, Ipv6Addr, SocketAddr, SocketAddrV6, ToSocketAddrs};
 use mast_control::aside::Aside;
 use mast_engine::reach::{Unreachable, why_unreachable};
 
+use crate::ask;
+
 /// The system's resolver waits for name servers that do not answer, and cannot be told to stop.
 static NAMES: Aside = Aside::new("mast-names", 16);
 
@@ -125,7 +127,31 @@ impl Endpoint {
     /// # Errors
     /// When the name cannot be looked up, or the name servers have not answered to many others. It may take as long as
     /// the system's resolver likes.
-    pub async fn resolve(&self) -> std::io::Result<Vec<SocketAddr>> {
+    ///
+    /// While everything goes through a tunnel, `uplinks` are asked past it as well; whoever knows first is believed.
+    pub async fn resolve(&self, uplinks: &[String]) -> std::io::Result<Vec<SocketAddr>> {
+        let Self::Name { host, port } = self else { return self.resolve_here().await };
+        if uplinks.is_empty() {
+            return self.resolve_here().await;
+        }
+        let past = ask::addresses(host, uplinks);
+        let here = self.resolve_here();
+        tokio::pin!(past, here);
+        let of = |all: Vec<IpAddr>| all.into_iter().map(|ip| SocketAddr::new(ip, *port)).collect();
+        tokio::select! {
+            found = &mut past => match found {
+                Some(all) => Ok(of(all)),
+                None => here.await,
+            },
+            found = &mut here => match found {
+                Ok(all) => Ok(all),
+                Err(error) => past.await.map(of).ok_or(error),
+            },
+        }
+    }
+
+    /// As the system's resolver has it.
+    async fn resolve_here(&self) -> std::io::Result<Vec<SocketAddr>> {
         match self {
             Self::Address(address) => Ok(vec![*address]),
             Self::Zoned { .. } => Ok(self.zoned().into_iter().collect()),
@@ -176,7 +202,7 @@ mod tests {
     async fn a_zone_is_its_interface_while_that_is_there() {
         let own = mast_platform::interface_number("lo");
         let resolve =
-            |text: &'static str| async move { Endpoint::parse(text).unwrap().resolve().await.unwrap() };
+            |text: &'static str| async move { Endpoint::parse(text).unwrap().resolve(&[]).await.unwrap() };
         let expected = own.map(|number| SocketAddrV6::new("fe80::1".parse().unwrap(), 7, 0, number).into());
         assert_eq!(resolve("[fe80::1%lo]:7").await, Vec::from_iter(expected));
         assert_eq!(resolve("[fe80::1%3]:7").await, ["[fe80::1%3]:7".parse().unwrap()]);

@@ -3,6 +3,7 @@
 //! [`main`] is the whole program `mastd`; the command line also carries it, for the demonstration.
 
 mod args;
+mod ask;
 pub mod chronicle;
 mod config;
 mod convert;
@@ -109,6 +110,9 @@ fn leftovers(args: &args::Args) -> std::io::Result<Vec<String>> {
     let of_protection = |step: &Step| matches!(step, Step::Unprotect(_) | Step::ClearGuard);
     if !there.protection.is_empty() || rest(of_protection) {
         cleared.push("the rules of leak protection".to_owned());
+    }
+    if rest(|step| *step == Step::ClearDns) {
+        cleared.push("the rules by which names are asked for through the tunnel".to_owned());
     }
     if rest(|step| *step == Step::ClearAnswers) {
         cleared.push("the rules by which answers of peers pass strict filters".to_owned());

@@ -66,6 +66,11 @@ pub fn prefix(text: &str) -> Result<Prefix, String> {
     Ok(Prefix { address, length })
 }
 
+/// Reads the address of a name server.
+pub fn server(text: &str) -> Result<IpAddr, String> {
+    text.parse().map_err(|_| format!("`{text}` is not the address of a name server, such as 10.8.0.1"))
+}
+
 /// The range with every bit after its length cleared, so that equal ranges look equal.
 pub fn masked(prefix: Prefix) -> Prefix {
     let address = match prefix.address {

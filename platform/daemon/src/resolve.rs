@@ -137,7 +137,11 @@ pub(crate) async fn run(daemon: Arc<Daemon>, mut happenings: Reader<Happening>) 
             let Some(watch) = watches.by_key.get_mut(&key).filter(|w| !w.running) else { continue };
             watch.running = true;
             let names: Vec<Endpoint> = watch.names().cloned().collect();
-            running.spawn(async move { (key, look_up(names).await) });
+            let daemon = Arc::clone(&daemon);
+            running.spawn(async move {
+                let uplinks = past(&daemon).await;
+                (key, look_up(names, &uplinks).await)
+            });
         }
         let next = watches.due.first().map(|(at, _)| *at).filter(|_| running.len() < AT_A_TIME);
         tokio::select! {
@@ -240,11 +244,22 @@ async fn see_zones(daemon: &Daemon, watches: &mut Watches) {
     }
 }
 
+/// The uplinks over which names are asked for past the tunnel; none while not everything goes through one.
+pub(crate) async fn past(daemon: &Daemon) -> Vec<String> {
+    match daemon.engine.outline().await {
+        Ok(outline) if outline.full_tunnel => {
+            let usable = outline.interfaces.into_iter().filter(|(i, choice)| i.usable && !choice.excluded);
+            usable.map(|(interface, _)| interface.name).collect()
+        }
+        _ => Vec::new(),
+    }
+}
+
 /// What names lead to.
-async fn look_up(names: Vec<Endpoint>) -> Vec<Answer> {
+async fn look_up(names: Vec<Endpoint>, uplinks: &[String]) -> Vec<Answer> {
     let mut answers = Vec::new();
     for name in names {
-        let answer = match timeout(LOOK_UP, name.resolve()).await {
+        let answer = match timeout(LOOK_UP, name.resolve(uplinks)).await {
             Ok(Ok(addresses)) => Some(addresses),
             Ok(Err(error)) => {
                 tracing::debug!(%name, %error, "a peer's name could not be looked up");
@@ -270,8 +285,8 @@ pub(crate) struct Found {
 
 impl Found {
     /// Looks up one name, now.
-    pub async fn look_up(name: &Endpoint) -> Self {
-        let answers = look_up(vec![name.clone()]).await;
+    pub async fn look_up(name: &Endpoint, uplinks: &[String]) -> Self {
+        let answers = look_up(vec![name.clone()], uplinks).await;
         Self::of(answers.iter().filter_map(|(name, answer)| Some((name, answer.as_deref()?))))
     }
 
@@ -330,7 +345,7 @@ mod tests {
 
     #[tokio::test]
     async fn what_cannot_be_looked_up_says_nothing_of_the_others() {
-        let answers = look_up(vec![name("localhost:7"), name("no.such.name.invalid:7")]).await;
+        let answers = look_up(vec![name("localhost:7"), name("no.such.name.invalid:7")], &[]).await;
         let found = answers[0].1.as_ref().unwrap();
         assert!(found.contains(&"127.0.0.1:7".parse().unwrap()), "{found:?}");
         assert_eq!(answers[1].1, None);
@@ -338,7 +353,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_name_that_leads_to_this_machine_is_told_to_be_of_no_use() {
-        let found = Found::look_up(&name("localhost:7")).await;
+        let found = Found::look_up(&name("localhost:7"), &[]).await;
         assert!(found.addresses.is_empty(), "{found:?}");
         assert!(
             matches!(&found.notes[0], Noted::UselessAddress { name, problem } if name == "localhost:7" && problem.contains("this machine itself")),

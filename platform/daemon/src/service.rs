@@ -325,13 +325,14 @@ impl MastService {
         let (mut added, mut notes): (Vec<PeerAdded>, Vec<Noted>) = (Vec::new(), Vec::new());
         // For all of them together: whoever asked waits.
         let until = Instant::now() + LOOK_UP;
+        let uplinks = resolve::past(&self.0).await;
         for (mut peer, host) in peers {
             let mut looked_up = None;
             if let Some(host) = &host {
                 if let Some(at) = host.zoned() {
                     peer.addresses.set(AddressSource::Configuration, [at]);
                 } else {
-                    let found = tokio::time::timeout_at(until, resolve::Found::look_up(host)).await;
+                    let found = tokio::time::timeout_at(until, resolve::Found::look_up(host, &uplinks)).await;
                     let found = found.unwrap_or_default();
                     looked_up = Some(!found.addresses.is_empty());
                     peer.addresses.set(AddressSource::Dns, found.addresses);

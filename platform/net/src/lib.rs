@@ -17,6 +17,6 @@ mod unsupported;
 pub use overrides::Overrides;
 
 #[cfg(target_os = "linux")]
-pub use linux::{Linux as Native, interface_number};
+pub use linux::{Linux as Native, interface_number, own_socket};
 #[cfg(not(target_os = "linux"))]
-pub use unsupported::{Native, interface_number};
+pub use unsupported::{Native, interface_number, own_socket};

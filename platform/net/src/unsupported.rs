@@ -100,3 +100,11 @@ impl Surroundings for Native {
 pub fn interface_number(_name: &str) -> Option<u32> {
     None
 }
+
+/// A socket for a question of the service's own: there is none here.
+///
+/// # Errors
+/// Always.
+pub fn own_socket(_interface: &str, _to: std::net::SocketAddr) -> io::Result<std::net::UdpSocket> {
+    Err(io::ErrorKind::Unsupported.into())
+}

@@ -267,9 +267,9 @@ fn what_others_take_away_is_told_of_and_put_back() {
         };
         let damage = [
             format!("delete table {TABLE}"),
-            format!("flush chain {TABLE} sent"),
+            format!("flush chain {TABLE} forwarded"),
             format!("chain {TABLE} leaving {{ policy accept; }}"),
-            format!("insert rule {TABLE} sent accept"),
+            format!("insert rule {TABLE} leaving accept"),
             format!("delete rule {TABLE} near handle {}", handle()),
         ];
         for damage in damage {

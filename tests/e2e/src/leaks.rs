@@ -97,7 +97,7 @@ fn attempt(how: How, uplink: &str, to: SocketAddr) -> std::io::Result<()> {
         How::Plainly => {}
         How::Bound | How::Connecting => socket.bind_device(Some(uplink.as_bytes()))?,
         How::Named => return named(&socket, uplink, to),
-        How::Preferring => prefer(&socket, uplink, to)?,
+        How::Preferring => prefer_for(&socket, uplink, to)?,
     }
     match how {
         How::Connecting => socket.connect(&to.into()),
@@ -123,7 +123,16 @@ fn named(socket: &Socket, uplink: &str, to: SocketAddr) -> std::io::Result<()> {
     Ok(())
 }
 
-fn prefer(socket: &Socket, uplink: &str, to: SocketAddr) -> std::io::Result<()> {
+/// Has an IPv4 socket prefer an interface, as systemd-resolved does (IP_UNICAST_IF).
+///
+/// # Errors
+/// When the system refuses.
+pub fn prefer(socket: &std::net::UdpSocket, interface: &str) -> std::io::Result<()> {
+    let any = SocketAddr::from((Ipv4Addr::UNSPECIFIED, 0));
+    prefer_for(&Socket::from(socket.try_clone()?), interface, any)
+}
+
+fn prefer_for(socket: &Socket, uplink: &str, to: SocketAddr) -> std::io::Result<()> {
     let index = nix::net::if_::if_nametoindex(uplink)?;
     let (level, name) = match to {
         SocketAddr::V4(_) => (libc::IPPROTO_IP, libc::IP_UNICAST_IF),

@@ -17,7 +17,7 @@ mod tap;
 mod twin;
 
 pub use cli::{Answer, mast};
-pub use leaks::{Programs, Watch, read_all};
+pub use leaks::{Programs, Watch, prefer, read_all};
 pub use proc::{cpu_time, has_interface, resident_bytes};
 pub use rogue::{Bystander, Rogue, udp_v6};
 pub use scene::{Scene, active, events, has_moved, ip, mast_program, pair, remote, sends_to, told};

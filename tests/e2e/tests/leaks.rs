@@ -3,6 +3,8 @@
 
 use std::net::{IpAddr, SocketAddr, UdpSocket};
 use std::process::{Command, Stdio};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use mast_control::{KeyPlace, Protection, Request, SettingsSet};
@@ -185,6 +187,104 @@ fn nothing_leaks_of_both_versions_of_ip_while_the_service_runs() {
     lab(|| while_it_runs("10.66.0.1/32, 0.0.0.0/0, ::/0"));
 }
 
+/// A name server at an address of a host: it answers every question with an address, and counts them.
+fn name_server(host: &Host, at: &str, address: [u8; 4]) -> Arc<AtomicUsize> {
+    let asked = Arc::new(AtomicUsize::new(0));
+    let socket = host.run(|| UdpSocket::bind((at, 53)).unwrap()).unwrap();
+    let count = Arc::clone(&asked);
+    std::thread::spawn(move || {
+        let mut buffer = [0; 512];
+        while let Ok((length, from)) = socket.recv_from(&mut buffer) {
+            count.fetch_add(1, Ordering::Relaxed);
+            let question = &buffer[..length];
+            let mut answer = question.to_vec();
+            answer[2..4].copy_from_slice(&[0x81, 0x80]);
+            // For one question of type A.
+            if question.ends_with(&[0, 1, 0, 1]) {
+                answer[7] = 1;
+                answer.extend([0xc0, 12, 0, 1, 0, 1, 0, 0, 0, 60, 0, 4]);
+                answer.extend(address);
+            }
+            let _ = socket.send_to(&answer, from);
+        }
+    });
+    asked
+}
+
+/// What a program hears that asks a name server for `a.example`: the last byte of the address.
+fn ask(host: &Host, server: &str, uplink: Option<&str>) -> Option<u8> {
+    let question = b"\x12\x34\x01\0\0\x01\0\0\0\0\0\0\x01a\x07example\0\0\x01\0\x01";
+    host.run(|| {
+        let socket = UdpSocket::bind("0.0.0.0:0").ok()?;
+        socket.set_read_timeout(Some(Duration::from_millis(500))).ok()?;
+        if let Some(uplink) = uplink {
+            mast_e2e::prefer(&socket, uplink).ok()?;
+        }
+        socket.send_to(question, (server, 53)).ok()?;
+        let mut buffer = [0; 512];
+        let (length, from) = socket.recv_from(&mut buffer).ok()?;
+        assert_eq!(from.ip().to_string(), server, "it comes from whoever was asked");
+        buffer[..length].last().copied()
+    })
+    .unwrap()
+}
+
+#[test]
+fn names_go_through_the_tunnel_while_it_is_a_full_one() {
+    lab(|| {
+        let mut net = net_of("10.66.0.1/32, 0.0.0.0/0", &mast_program(), "");
+        let laptop = net.train.laptop.clone();
+        let local = name_server(&net.train.wifi.isp, "10.1.0.1", [192, 0, 2, 1]);
+        let inside = name_server(&net.train.server, "10.66.0.1", [192, 0, 2, 66]);
+        net.laptop.wait_active("wifi", PATIENCE).unwrap();
+        for protected in [false, true] {
+            protect(&net, protected);
+            within(PATIENCE, "the tunnel's name server", || ask(&laptop, "10.1.0.1", None) == Some(66));
+            let before = local.load(Ordering::Relaxed);
+            assert_eq!(ask(&laptop, "10.1.0.1", Some("wifi")), Some(66));
+            assert_eq!(ask(&laptop, "10.2.0.1", Some("cell")), Some(66));
+            assert_eq!(ask(&laptop, "10.66.0.1", None), Some(66), "asked there already");
+            assert_eq!(local.load(Ordering::Relaxed), before, "nobody else hears of it");
+        }
+        assert!(inside.load(Ordering::Relaxed) >= 8);
+        // Protected, and killed: nobody is asked. Not protected: whoever was.
+        net.laptop.kill();
+        assert_eq!(ask(&laptop, "10.1.0.1", None), None);
+        net.laptop.launch().unwrap();
+        within(PATIENCE, "the tunnel's name server again", || ask(&laptop, "10.1.0.1", None) == Some(66));
+        protect(&net, false);
+        net.laptop.kill();
+        within(PATIENCE, "the network's name server", || ask(&laptop, "10.1.0.1", None) == Some(1));
+    });
+}
+
+#[test]
+fn a_protected_service_finds_its_peer_by_name_and_nobody_else_finds_anything() {
+    lab(|| {
+        let program = mast_program().prepared(
+            "echo nameserver 10.1.0.1 > $STAGE/resolv.conf
+             echo 'hosts: dns' > $STAGE/nsswitch.conf
+             mount --bind $STAGE/resolv.conf /etc/resolv.conf
+             mount --bind $STAGE/nsswitch.conf /etc/nsswitch.conf",
+        );
+        let mut net = net_of("10.66.0.1/32, 0.0.0.0/0", &program, "");
+        let asked = name_server(&net.train.wifi.isp, "10.1.0.1", [10, 9, 0, 2]);
+        let file = net.laptop.directory().join("office.conf");
+        let text = std::fs::read_to_string(&file).unwrap();
+        std::fs::write(&file, text.replace("10.9.0.2:51820", "vpn.example.org:51820")).unwrap();
+        mast(&net.laptop, &["peer", "remove", "office"]).good();
+        mast(&net.laptop, &["peer", "add", file.to_str().unwrap()]).good();
+        net.laptop.wait_active("wifi", PATIENCE).unwrap();
+        protect(&net, true);
+        net.laptop.kill();
+        assert_eq!(ask(&net.train.laptop, "10.1.0.1", Some("wifi")), None, "programs are held back");
+        let before = asked.load(Ordering::Relaxed);
+        net.laptop.launch().unwrap();
+        within(PATIENCE, "the name is asked for", || asked.load(Ordering::Relaxed) > before);
+        net.laptop.wait_active("wifi", PATIENCE).unwrap();
+    });
+}
+
 /// Whatever was left on the host is gone, as after a boot.
 fn boot(net: &Net) {
     let mut command = net.laptop.command();
@@ -293,6 +393,8 @@ fn nothing_leaks_while_a_route_of_others_is_in_the_way_or_a_key_is_waited_for() 
         mast(&net.laptop, &["down"]).good();
         assert_eq!(protection(&net), Protection::Idle);
         mast(&net.laptop, &["up"]).good();
+        // Neighbours that were spoken with meanwhile are looked for again now and then.
+        run(net.laptop.host(), "ip", &["neigh", "flush", "dev", "wifi"]);
         attack.watch.take();
         attack.is_held("up, without a key");
         net.laptop.stop().unwrap();

@@ -69,6 +69,7 @@ fn the_types_of_the_page_are_those_of_the_program() {
         InterfaceStatus,
         LeftOutWhy,
         LeftOut,
+        Protection,
         Settings,
         TroubleCause,
         Trouble,

@@ -29,6 +29,7 @@
 //! endpoints = ["vpn.example.org:51820"]
 //! addresses = ["10.8.0.2/24"]  # this host's addresses there
 //! allowed_ips = ["10.8.0.0/24"]
+//! dns = ["10.8.0.1"]           # asked for names while everything goes there
 //! keepalive = 25
 //! ```
 //!

@@ -19,6 +19,7 @@ const KEYS: &[&str] = &[
     "eid_v4",
     "allowed_ips",
     "addresses",
+    "dns",
     "keepalive",
     "policy",
 ];
@@ -60,6 +61,7 @@ fn read(section: &mut Section<'_, '_, '_>, line: usize) -> Option<Found> {
     let endpoints = section.list("endpoints", "such as [\"nas.example.org:6278\"]", Endpoint::parse);
     let allowed = section.list("allowed_ips", "such as [\"10.8.0.0/24\"]", notation::prefix);
     let addresses = section.list("addresses", "such as [\"10.8.0.2/24\"]", notation::prefix);
+    let dns = section.list("dns", "such as [\"10.8.0.1\"]", notation::server);
     let keepalive = section.number("keepalive", 0..=u16::MAX, " (seconds; 0 is off)");
     let policy = policy(section);
     let policy_line = section.value("policy").map_or(line, |v| section.line(v));
@@ -71,7 +73,7 @@ fn read(section: &mut Section<'_, '_, '_>, line: usize) -> Option<Found> {
             section.report.problem(line, format!("[[peer]] has no `{key}`"));
         }
     }
-    let plain = allowed.is_some() || addresses.is_some() || keepalive.is_some();
+    let plain = allowed.is_some() || addresses.is_some() || keepalive.is_some() || dns.is_some();
     if plain {
         for (key, value) in [("allowed_ips", "[\"10.8.0.0/24\"]"), ("addresses", "[\"10.8.0.2/24\"]")] {
             if section.value(key).is_none() {
@@ -110,6 +112,7 @@ fn read(section: &mut Section<'_, '_, '_>, line: usize) -> Option<Found> {
             split: false,
             unrouted: false,
             mtu: None,
+            dns: dns.map(|d| d.value).unwrap_or_default(),
             addresses: addresses.map(|a| a.value).unwrap_or_default(),
             allowed: allowed.map(|a| a.value.into_iter().map(masked).collect()).unwrap_or_default(),
             keepalive: keepalive.map(|k| k.value).filter(|k| *k != 0),

@@ -3,7 +3,7 @@
 //! Fields that this version does not know are kept and written again.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::net::{Ipv4Addr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -277,6 +277,7 @@ impl StoredPeer {
                 split: plain.split,
                 unrouted: plain.unrouted,
                 mtu: plain.mtu,
+                dns: plain.dns.clone(),
                 keepalive: plain.keepalive,
                 private_key: plain.private_key.as_deref().map(Key::of),
             }),
@@ -344,6 +345,7 @@ impl StoredPeer {
                 split: plain.split,
                 unrouted: plain.unrouted,
                 mtu: plain.mtu,
+                dns: plain.dns.clone(),
                 keepalive: plain.keepalive,
                 private_key: plain.private_key.as_ref().map(|k| k.0.clone()),
             }),
@@ -384,6 +386,8 @@ pub(super) struct Plain {
     pub unrouted: bool,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub mtu: Option<u16>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub dns: Vec<IpAddr>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub keepalive: Option<u16>,
     #[serde(default, skip_serializing_if = "Option::is_none")]

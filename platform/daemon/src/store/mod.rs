@@ -17,9 +17,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use mast_control::layers::NameFact;
 use mast_control::{AtStart, timestamp};
-use mast_engine::api::{
-    AddressSource, Change, InterfaceChoice, InviteRecord, PeerConfig, PlainPeer, PublicKey,
-};
+use mast_engine::api::{AddressSource, Change, InterfaceChoice, InviteRecord, PeerConfig, PublicKey};
 use mast_engine::declared::Guard;
 use mast_proto::Policy;
 use mast_state::{StateDir, StateError};
@@ -327,7 +325,7 @@ impl Store {
                 .filter_map(|p| p.peer().plain)
                 .any(|plain| plain.is_full_for(family))
         };
-        let families = PlainPeer::held_back(full);
+        let families = Guard::held_back(full);
         let interfaces = [self.interface.clone()].into();
         let local_network = self.local_network();
         (!families.is_empty()).then_some(Guard { families, interfaces, local_network })

@@ -60,6 +60,7 @@ fn everything_survives_a_restart() {
             split: true,
             unrouted: true,
             mtu: Some(1280),
+            dns: vec!["10.8.0.1".parse().unwrap()],
             addresses: vec![prefix("10.8.0.2/24")],
             allowed: vec![prefix("0.0.0.0/0"), prefix("::/0")],
             keepalive: Some(25),

@@ -1,7 +1,7 @@
 //! Configuration files of wg-quick(8), as VPN providers and routers hand them out.
 //!
 //! Each public key becomes a plain WireGuard peer with the addresses and the private key of `[Interface]`. What MAST
-//! does not do for such a peer (DNS, firewall marks, commands) is left out and said so; commands are never run.
+//! does not do for such a peer (domains of DNS, firewall marks, commands) is left out and said so; commands are never run.
 //!
 //! What wg-quick and `wg setconf` take is taken: blanks anywhere, keys in any case, values of wg-quick's own keys that
 //! are empty, several sections of a kind. Files of other programs are named ([`dialect`]).
@@ -13,6 +13,7 @@ mod tests;
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::net::IpAddr;
 
 use mast_control::Noted;
 
@@ -125,6 +126,9 @@ struct Parser {
     private_key_given: bool,
     addresses: Vec<Prefix>,
     mtu: Option<u16>,
+    dns: Vec<IpAddr>,
+    /// Not all that is said of name servers are addresses.
+    domains: bool,
     unrouted: bool,
     /// The first command that sets the private key, or a preshared one: its key and line.
     key_by_command: Option<(&'static str, usize)>,
@@ -242,7 +246,14 @@ impl Parser {
                 let wrong = || format!("`{value}` is not a number of bytes from {LEAST_MTU} to 65535");
                 self.mtu = Some(mtu.ok_or_else(wrong)?);
             }
-            "DNS" => self.notes.push(Noted::NameServers { servers: value.to_owned(), line }),
+            "DNS" => {
+                let all = value.split(|c: char| c == ',' || c.is_whitespace()).filter(|s| !s.is_empty());
+                let servers: Vec<_> = all.map(notation::server).collect();
+                self.dns.extend(servers.iter().flatten());
+                // Domains in which names are looked for, too.
+                self.domains |= servers.iter().any(Result::is_err);
+                self.notes.push(Noted::NameServers { servers: value.to_owned(), line });
+            }
             "PreUp" | "PostUp" | "PreDown" | "PostDown" => self.command(line, key, value),
             "ListenPort" => self.notes.push(Noted::Port { line }),
             "FwMark" => self.notes.push(Noted::Mark { line }),
@@ -365,6 +376,11 @@ impl Parser {
         }
         let drafts = sole(drafts, &mut notes);
         let peers: Vec<WgPeer> = drafts.into_iter().filter_map(|draft| self.of(draft)).collect();
+        let mut plain = peers.iter().filter_map(|p| p.peer.plain.as_ref());
+        if !self.domains && plain.any(|plain| plain.full_tunnel() == Some(true)) {
+            // They are asked.
+            notes.retain(|note| !matches!(note, Noted::NameServers { .. }));
+        }
         for plain in peers.iter().filter_map(|p| p.peer.plain.as_ref()) {
             match [Family::V4, Family::V6].map(|family| plain.is_full_for(family)) {
                 [true, false] => notes.push(Noted::OneVersion { tunnel: "IPv4".to_owned() }),
@@ -412,6 +428,7 @@ impl Parser {
                 keepalive: draft.keepalive.flatten(),
                 private_key: self.private_key.clone(),
                 mtu: self.mtu,
+                dns: self.dns.clone(),
             }),
             policy: None,
         };

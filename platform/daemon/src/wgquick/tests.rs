@@ -32,9 +32,25 @@ fn reads_a_providers_file() {
     assert_eq!(plain.allowed.iter().map(ToString::to_string).collect::<Vec<_>>(), ["0.0.0.0/0", "::/0"]);
     assert_eq!(plain.keepalive, Some(25));
     assert_eq!(plain.mtu, Some(1380));
-    let [dns, command] = &file.notes[..] else { panic!("{:?}", file.notes) };
-    assert_eq!(*dns, Noted::NameServers { servers: "10.8.0.1".into(), line: 5 });
+    assert_eq!(plain.dns, ["10.8.0.1".parse::<std::net::IpAddr>().unwrap()]);
+    let [command] = &file.notes[..] else { panic!("{:?}", file.notes) };
     assert_eq!(*command, Noted::Command { key: "PostUp".into(), line: 7 });
+}
+
+#[test]
+fn name_servers_that_are_not_asked_are_told_of() {
+    let notes = |dns: &str, allowed: &str| {
+        let text = format!(
+            "[Interface]\nPrivateKey = KEY_A\nAddress = 10.8.0.2/24\nDNS = {dns}\n[Peer]\nPublicKey = KEY_B\n\
+             Endpoint = 192.0.2.1:1\nAllowedIPs = {allowed}\n"
+        );
+        let file = read(&text).unwrap();
+        let told = file.notes.iter().any(|note| matches!(note, Noted::NameServers { line: 4, .. }));
+        (file.peers[0].peer.plain.as_ref().unwrap().dns.len(), told)
+    };
+    assert_eq!(notes("10.8.0.1, fd08::1", "0.0.0.0/0, ::/0"), (2, false));
+    assert_eq!(notes("10.8.0.1", "10.8.0.0/24"), (1, true), "not everything goes there");
+    assert_eq!(notes("10.8.0.1, lan", "0.0.0.0/0, ::/0"), (1, true), "a domain is not set");
 }
 
 #[test]

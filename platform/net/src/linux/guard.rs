@@ -1,9 +1,9 @@
 //! The packet filter of leak protection: a table of nftables that drops what leaves, but for what is named here.
 //!
 //! Routes decide nothing of it: a network may set any by DHCP and router advertisements, and a program may go around all
-//! of them by binding a socket to an interface. Two chains are asked about what this host itself sends, as soon as it is
-//! sent, and once more when it leaves, as others may have led it elsewhere between; a third about what it forwards for
-//! containers, virtual machines and those who use it as a hotspot.
+//! of them by binding a socket to an interface. A chain is asked about everything that leaves, after all others: where a
+//! packet was to go when it was sent says little, since others may have led it elsewhere between. Another is asked about
+//! what this host forwards for containers, virtual machines and those who use it as a hotspot.
 //!
 //! The table stays when the service ends or is killed. While it runs, and where the kernel can have it so (6.9), nobody
 //! else can remove it, not even by flushing the whole ruleset; elsewhere it is watched, and put back.
@@ -23,7 +23,6 @@ use super::protection::{self, MARK};
 
 const NAME: &str = "mast-protection";
 const TABLE: Table = Table(b"mast-protection\0");
-const SENT: &[u8] = b"sent\0";
 const LEAVING: &[u8] = b"leaving\0";
 const FORWARDED: &[u8] = b"forwarded\0";
 /// What the host itself needs to have addresses and neighbours.
@@ -84,13 +83,13 @@ impl Filter {
         if let Some(set) = &mut self.set {
             let there = told(&mut set.requests)?;
             let whole = !there.is_empty() && there == set.told;
-            return Ok((whole.then(|| set.guard.clone()), whole || exists(&mut set.requests)?));
+            return Ok((whole.then(|| set.guard.clone()), whole || TABLE.exists(&mut set.requests)?));
         }
         let mut requests = match Requests::open(NETLINK_NETFILTER) {
             Ok(requests) => requests,
             Err(error) => return none_where_missing(error.into()),
         };
-        match exists(&mut requests) {
+        match TABLE.exists(&mut requests) {
             Ok(some) => Ok((None, some)),
             Err(error) => none_where_missing(error),
         }
@@ -154,14 +153,6 @@ fn none_where_missing<T: Default>(error: NetlinkError) -> Result<T, NetlinkError
     if is_missing(&error) || error.errno == Errno::EPERM { Ok(T::default()) } else { Err(error) }
 }
 
-fn exists(requests: &mut Requests) -> Result<bool, NetlinkError> {
-    match requests.get(TABLE.find()) {
-        Ok(table) => Ok(table.is_some()),
-        Err(error) if error.errno == Errno::ENOENT => Ok(false),
-        Err(error) => Err(error),
-    }
-}
-
 /// The chains and rules that there are, as the kernel tells them.
 fn told(requests: &mut Requests) -> Result<Vec<(u16, Vec<u8>)>, NetlinkError> {
     let mut all = requests.dump(&TABLE.chains())?;
@@ -172,7 +163,7 @@ fn told(requests: &mut Requests) -> Result<Vec<(u16, Vec<u8>)>, NetlinkError> {
 }
 
 fn replace(requests: &mut Requests, guard: &Guard, flags: u32) -> Result<(), NetlinkError> {
-    let there = exists(requests)?;
+    let there = TABLE.exists(requests)?;
     let mut batch: Vec<Request> = there.then(|| TABLE.delete()).into_iter().collect();
     batch.push(TABLE.make(flags));
     batch.extend(content(guard));
@@ -183,7 +174,6 @@ fn replace(requests: &mut Requests, guard: &Guard, flags: u32) -> Result<(), Net
 fn content(guard: &Guard) -> Vec<Request> {
     let chain = |name, hook| TABLE.chain(name, hook, PRIORITY, Verdict::Drop);
     let mut all = vec![
-        chain(SENT, Hook::Sent),
         chain(LEAVING, Hook::Leaving),
         chain(FORWARDED, Hook::Forwarded),
         TABLE.subchain(HOST),
@@ -192,7 +182,7 @@ fn content(guard: &Guard) -> Vec<Request> {
     let mut rule =
         |chain: &[u8], fill: &dyn Fn(Expressions) -> Expressions| all.push(TABLE.rule(chain, fill));
     let accept = Verdict::Accept;
-    for chain in [SENT, LEAVING, FORWARDED] {
+    for chain in [LEAVING, FORWARDED] {
         // What most packets are comes first.
         for interface in &guard.interfaces {
             rule(chain, &|r| r.leaves_by(interface).then(accept));
@@ -202,19 +192,15 @@ fn content(guard: &Guard) -> Vec<Request> {
             rule(chain, &|r| r.is_ip(protection::number(family)).then(accept));
         }
     }
-    for chain in [SENT, LEAVING] {
-        rule(chain, &|r| r.leaves_by("lo").then(accept));
-    }
+    rule(LEAVING, &|r| r.leaves_by("lo").then(accept));
     // What comes out of the tunnel, for a container of this host.
     for chain in [LEAVING, FORWARDED] {
         for interface in &guard.interfaces {
             rule(chain, &|r| r.came_by(interface).then(accept));
         }
     }
-    for chain in [SENT, LEAVING] {
-        rule(chain, &|r| r.jump(HOST));
-    }
-    for chain in [SENT, LEAVING, FORWARDED] {
+    rule(LEAVING, &|r| r.jump(HOST));
+    for chain in [LEAVING, FORWARDED] {
         rule(chain, &|r| r.jump(NEAR));
     }
 

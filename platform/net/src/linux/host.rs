@@ -12,6 +12,7 @@ use nix::errno::Errno;
 
 use super::answers::Way;
 use super::guard::{self, Filter};
+use super::names::Names;
 use super::netlink::{NetlinkError, Request};
 use super::protection;
 use super::rtnl::{self, Link, Route, Rtnl};
@@ -55,6 +56,8 @@ pub struct LinuxHost {
     mute: BTreeSet<Family>,
     /// What may leave.
     filter: Filter,
+    /// Who is asked for names.
+    names: Names,
     /// What peers answer, and how it is taken.
     answers: Way,
     /// How many IPv4 addresses the device has.
@@ -69,6 +72,7 @@ impl LinuxHost {
             rtnl: Rtnl::open()?,
             mute: BTreeSet::new(),
             filter: Filter::new(shared_filter),
+            names: Names::default(),
             answers: Way::default(),
             listed: 0,
             unlisted: BTreeSet::new(),
@@ -193,6 +197,13 @@ fn explain(step: &Step, error: &NetlinkError) -> io::Error {
         (Step::Protect(_) | Step::Unprotect(_) | Step::SetAnswers(_) | Step::ClearAnswers, _) => {
             protection::remedy(error)
         }
+        (
+            Step::SetDns(_),
+            Errno::EOPNOTSUPP | Errno::ENOENT | Errno::EAFNOSUPPORT | Errno::EPROTONOSUPPORT,
+        ) => {
+            "; the kernel needs translation of addresses by nftables (CONFIG_NFT_NAT, CONFIG_NFT_MASQ): until then, \
+             programs go on asking the name servers that they know"
+        }
         (_, Errno::EPERM) => "; run as root or with the capability CAP_NET_ADMIN",
         (Step::AddRoute(..), Errno::EEXIST) => {
             "; the host has a route to the same range already, such as another VPN's: see `ip route` and \
@@ -223,6 +234,11 @@ impl Host for LinuxHost {
             present.remnants.push(Step::ClearGuard);
         }
         present.guard = guard;
+        let (dns, some) = self.names.present().map_err(io::Error::from)?;
+        if some && dns.is_none() {
+            present.remnants.push(Step::ClearDns);
+        }
+        present.dns = dns;
         let (answers, some) = self.answers.present(&mut self.rtnl).map_err(io::Error::from)?;
         if some && answers.is_none() {
             present.remnants.push(Step::ClearAnswers);
@@ -256,6 +272,7 @@ impl Host for LinuxHost {
                     | Step::Unprotect(_)
                     | Step::SetGuard(_)
                     | Step::ClearGuard
+                    | Step::ClearDns
                     | Step::SetAnswers(_)
                     | Step::ClearAnswers => {
                         self.take(None, std::slice::from_ref(step)).pop().unwrap_or(Ok(()))
@@ -292,10 +309,11 @@ impl Host for LinuxHost {
                     undo.extend(back.into_iter().rev());
                     Err(explain(step, &error))
                 }
-                (None, Step::SetDns(_)) => Err(io::Error::new(
-                    io::ErrorKind::Unsupported,
-                    "MAST does not change how this system resolves names",
-                )),
+                (None, Step::SetDns(dns)) => {
+                    let set = interface.map(|name| self.names.set(name, dns));
+                    set.unwrap_or(Ok(())).map_err(|error| explain(step, &error))
+                }
+                (None, Step::ClearDns) => self.names.clear().map_err(|error| explain(step, &error)),
                 (None, Step::SetGuard(wanted)) => {
                     self.filter.set(wanted).map_err(|error| guard::explain(&error))
                 }

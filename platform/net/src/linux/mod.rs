@@ -34,6 +34,7 @@ mod host;
 mod leftovers;
 mod marking;
 mod monitor;
+mod names;
 mod netlink;
 mod nftables;
 mod nl80211;
@@ -66,6 +67,7 @@ use crate::Overrides;
 pub use batch::LinuxUdp;
 pub use host::LinuxHost;
 pub use tun::LinuxTun;
+pub use udp::own_socket;
 
 /// Linux, in the network namespace of the thread that calls it.
 #[derive(Debug, Clone, Default)]

@@ -2,7 +2,7 @@
 
 use nix::errno::Errno;
 
-use super::netlink::{CREATE, NetlinkError, Request};
+use super::netlink::{CREATE, NetlinkError, Request, Requests};
 
 pub(super) const NETLINK_NETFILTER: isize = libc::NETLINK_NETFILTER as isize;
 /// The group in which the kernel announces changes.
@@ -59,6 +59,10 @@ const TRANSPORT: u32 = 2;
 const FIB_TYPE: u32 = 3;
 const FIB_DESTINATION: u32 = 2;
 const TYPE_LOCAL: u32 = 2;
+const NAT_DESTINATION: u32 = 1;
+/// `NFT_CT_STATUS`, and `IPS_DST_NAT` in it.
+const CONNECTION_STATUS: u32 = 2;
+const CONNECTION_LED: u32 = 1 << 5;
 /// The longest name of an interface, with a zero.
 const NAME_LENGTH: usize = 16;
 
@@ -118,6 +122,25 @@ impl Table {
             })
             .attribute(CHAIN_POLICY, &(policy as u32).to_be_bytes())
             .attribute(CHAIN_TYPE, b"filter\0")
+    }
+
+    /// A chain that translates addresses at a place.
+    pub(super) fn translating(self, name: &[u8], hook: Hook, priority: i32) -> Request {
+        self.subchain(name)
+            .nested(CHAIN_HOOK, |at| {
+                at.attribute(HOOK_NUMBER, &(hook as u32).to_be_bytes())
+                    .attribute(HOOK_PRIORITY, &priority.to_be_bytes())
+            })
+            .attribute(CHAIN_TYPE, b"nat\0")
+    }
+
+    /// Whether there is such a table.
+    pub(super) fn exists(self, requests: &mut Requests) -> Result<bool, NetlinkError> {
+        match requests.get(self.find()) {
+            Ok(table) => Ok(table.is_some()),
+            Err(error) if error.errno == Errno::ENOENT => Ok(false),
+            Err(error) => Err(error),
+        }
     }
 
     /// A chain to which others jump.
@@ -229,6 +252,27 @@ impl Expressions {
         self.load(META_IIF)
             .bitwise(&mask.to_ne_bytes(), &xor.to_ne_bytes())
             .add(b"meta\0", |data| numbers(data, &[(2, META_MARK), (3, REGISTER)]))
+    }
+
+    /// `dnat to ADDRESS`
+    pub(super) fn to_another(self, family: i32, address: &[u8]) -> Self {
+        self.add(b"immediate\0", |data| {
+            numbers(data, &[(1, REGISTER)]).nested(2, |value| value.attribute(VALUE, address))
+        })
+        .add(b"nat\0", |data| numbers(data, &[(1, NAT_DESTINATION), (2, family as u32), (3, REGISTER)]))
+    }
+
+    /// `ct status dnat`
+    pub(super) fn was_led_elsewhere(self) -> Self {
+        let status = CONNECTION_LED.to_ne_bytes();
+        self.add(b"ct\0", |data| numbers(data, &[(1, REGISTER), (2, CONNECTION_STATUS)]))
+            .bitwise(&status, &[0; 4])
+            .equals(&status)
+    }
+
+    /// `masquerade`
+    pub(super) fn from_own(self) -> Self {
+        self.add(b"masq\0", |data| data)
     }
 
     /// The verdict.

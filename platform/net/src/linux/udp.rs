@@ -54,6 +54,25 @@ fn try_bind(interface: &Interface, family: Family, port: u16) -> io::Result<Sock
     Ok(socket)
 }
 
+/// A socket for a question of the service's own, connected, over an interface and past the tunnel.
+///
+/// # Errors
+/// When the interface is gone, or the system refuses.
+pub fn own_socket(interface: &str, to: SocketAddr) -> io::Result<std::net::UdpSocket> {
+    let socket = Socket::new(Domain::for_address(to), Type::DGRAM, Some(Protocol::UDP))?;
+    socket.bind_device(Some(interface.as_bytes()))?;
+    sockopt::set(&socket, libc::SOL_SOCKET, libc::SO_MARK, protection::MARK as libc::c_int)?;
+    let to = match to {
+        SocketAddr::V6(to) if to.ip().is_unicast_link_local() => {
+            let zone = nix::net::if_::if_nametoindex(interface)?;
+            std::net::SocketAddrV6::new(*to.ip(), to.port(), 0, zone).into()
+        }
+        to => to,
+    };
+    socket.connect(&to.into())?;
+    Ok(socket.into())
+}
+
 /// As large as asked where privileged, else as large as the system allows.
 fn enlarge(socket: &Socket) {
     let received = setsockopt(socket, options::RcvBufForce, &BUFFER).is_ok()

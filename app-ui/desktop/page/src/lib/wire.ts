@@ -100,7 +100,7 @@ host: string, } | { "code": "resolve-pending",
 /**
  * Which.
  */
-host: string, } | { "code": "udp-passes" } | { "code": "udp-untold" } | { "code": "udp-stopped" } | { "code": "serving" } | { "code": "key-locked" } | { "code": "forbidden" } | { "code": "peer-answers", 
+host: string, } | { "code": "udp-passes" } | { "code": "udp-untold" } | { "code": "udp-stopped" } | { "code": "serving" } | { "code": "key-locked" } | { "code": "forbidden" } | { "code": "unprotected" } | { "code": "peer-answers", 
 /**
  * So many.
  */
@@ -162,7 +162,7 @@ host: string, } | { "code": "resolve-pending",
 /**
  * Which.
  */
-host: string, } | { "code": "udp-passes" } | { "code": "udp-untold" } | { "code": "udp-stopped" } | { "code": "serving" } | { "code": "key-locked" } | { "code": "forbidden" } | { "code": "peer-answers", 
+host: string, } | { "code": "udp-passes" } | { "code": "udp-untold" } | { "code": "udp-stopped" } | { "code": "serving" } | { "code": "key-locked" } | { "code": "forbidden" } | { "code": "unprotected" } | { "code": "peer-answers", 
 /**
  * So many.
  */
@@ -406,6 +406,16 @@ name: string,
  */
 why: LeftOutWhy, };
 
+export type Protection = { "state": "idle" } | { "state": "in-force" } | { "state": "routes-only", 
+/**
+ * What the system lacks, in English.
+ */
+why: string, } | { "state": "missing", 
+/**
+ * Why, in English.
+ */
+why: string, } | { "state": "other" };
+
 export type Settings = { 
 /**
  * What the tunnel does when the service starts.
@@ -415,7 +425,12 @@ at_start: AtStart,
  * Whether traffic that belongs into a full tunnel is refused rather than sent around it, even when the service
  * is not running; `down` and `pause` let everything go its usual way.
  */
-leak_protection: boolean, };
+leak_protection: boolean, 
+/**
+ * Whether the local network may be spoken with all the same: private and link-local ranges, but no name servers
+ * there.
+ */
+local_network: boolean, };
 
 export type TroubleCause = { "code": "no-interface" } | { "code": "excluded", 
 /**
@@ -425,7 +440,7 @@ interface: string, } | { "code": "name-unknown",
 /**
  * The name.
  */
-host: string, } | { "code": "forbidden" } | { "code": "no-answer" } | { "code": "portal" } | { "code": "key-locked" } | { "code": "other" };
+host: string, } | { "code": "forbidden" } | { "code": "unprotected" } | { "code": "no-answer" } | { "code": "portal" } | { "code": "key-locked" } | { "code": "other" };
 
 export type Trouble = { 
 /**
@@ -443,7 +458,7 @@ interface: string, } | { "code": "name-unknown",
 /**
  * The name.
  */
-host: string, } | { "code": "forbidden" } | { "code": "no-answer" } | { "code": "portal" } | { "code": "key-locked" } | { "code": "other" });
+host: string, } | { "code": "forbidden" } | { "code": "unprotected" } | { "code": "no-answer" } | { "code": "portal" } | { "code": "key-locked" } | { "code": "other" });
 
 export type What = { "code": "link-down" } | { "code": "address-gone" } | { "code": "silent" } | { "code": "peer-silent" } | { "code": "peer-address-gone" } | { "code": "no-route" } | { "code": "policy" } | { "code": "peer-wish" } | { "code": "better" } | { "code": "connected" } | { "code": "restored" } | { "code": "drill" } | { "code": "unfit", 
 /**
@@ -688,6 +703,10 @@ unkept?: string,
  * What the system refuses of addresses, routes and protection, or other programs keep taking away, in English.
  */
 refused?: Array<string>, 
+/**
+ * How leak protection stands.
+ */
+protection: Protection, 
 /**
  * The layers between this machine and its peers, the lowest first: what is known of each, and by what. None
  * while nothing is tried.
