@@ -148,6 +148,9 @@ fn marked(to: &str) -> bool {
     })
 }
 
+/// Whether something sent in one way to an address arrives behind the uplink.
+type Way = fn(&str) -> bool;
+
 /// Public addresses that the network leads over itself.
 const PUBLIC: [&str; 3] = ["192.0.2.9:9", "198.51.100.9:9", "[2001:db8:77::9]:9"];
 /// Of the local network.
@@ -165,7 +168,7 @@ fn nothing_leaves_but_what_may_whatever_the_network_sets() {
     in_namespace("nothing_leaves_but_what_may_whatever_the_network_sets", || async {
         hostile_network();
         let mut keeper = Reconciler::new(platform(false).host().unwrap());
-        let every_way: [(&str, fn(&str) -> bool); 3] =
+        let every_way: [(&str, Way); 3] =
             [("plainly", plainly), ("bound to the uplink", bound), ("told with each", told_each_time)];
         // Each of them is an attack that works without.
         for (how, way) in every_way {

@@ -189,7 +189,7 @@ fn content(guard: &Guard) -> Vec<Request> {
         }
         rule(chain, &|r| r.has_mark(MARK).then(accept));
         for family in [Family::V4, Family::V6].into_iter().filter(|f| !guard.families.contains(f)) {
-            rule(chain, &|r| r.is_ip(protection::number(family)).then(accept));
+            rule(chain, &|r| r.of_version(protection::number(family)).then(accept));
         }
     }
     rule(LEAVING, &|r| r.leaves_by("lo").then(accept));
@@ -205,10 +205,10 @@ fn content(guard: &Guard) -> Vec<Request> {
     }
 
     let (v4, v6) = (protection::number(Family::V4), protection::number(Family::V6));
-    rule(HOST, &|r| r.is_ip(v4).carries(libc::IPPROTO_UDP).transport(0, &DHCP_V4).then(accept));
-    rule(HOST, &|r| r.is_ip(v6).carries(libc::IPPROTO_UDP).transport(0, &DHCP_V6).then(accept));
+    rule(HOST, &|r| r.of_version(v4).carries(libc::IPPROTO_UDP).transport(0, &DHCP_V4).then(accept));
+    rule(HOST, &|r| r.of_version(v6).carries(libc::IPPROTO_UDP).transport(0, &DHCP_V6).then(accept));
     for kind in NEIGHBOURS {
-        rule(HOST, &|r| r.is_ip(v6).carries(libc::IPPROTO_ICMPV6).transport(0, &[kind]).then(accept));
+        rule(HOST, &|r| r.of_version(v6).carries(libc::IPPROTO_ICMPV6).transport(0, &[kind]).then(accept));
     }
     if guard.local_network {
         for protocol in [libc::IPPROTO_UDP, libc::IPPROTO_TCP] {
@@ -217,10 +217,10 @@ fn content(guard: &Guard) -> Vec<Request> {
             }
         }
         for (range, bits) in NEAR_V4 {
-            rule(NEAR, &|r| r.is_ip(v4).goes_to(DESTINATION_V4, range, bits).then(accept));
+            rule(NEAR, &|r| r.of_version(v4).goes_to(DESTINATION_V4, range, bits).then(accept));
         }
         for (range, bits) in NEAR_V6 {
-            rule(NEAR, &|r| r.is_ip(v6).goes_to(DESTINATION_V6, range, bits).then(accept));
+            rule(NEAR, &|r| r.of_version(v6).goes_to(DESTINATION_V6, range, bits).then(accept));
         }
     }
     all

@@ -101,14 +101,14 @@ fn content(interface: &str, dns: &Dns) -> Vec<Request> {
         let number = protection::number(mast_engine::os::Family::of(*server));
         for protocol in [libc::IPPROTO_UDP, libc::IPPROTO_TCP] {
             all.push(TABLE.rule(ASKED, |r| {
-                r.is_ip(number).carries(protocol).transport(2, &PORT).to_another(family, &address)
+                r.of_version(number).carries(protocol).transport(2, &PORT).lead_to(family, &address)
             }));
         }
     }
     // From the address that the tunnel has, as the socket chose one before.
     for protocol in [libc::IPPROTO_UDP, libc::IPPROTO_TCP] {
         all.push(TABLE.rule(LEAVING, |r| {
-            r.leaves_by(interface).carries(protocol).transport(2, &PORT).was_led_elsewhere().from_own()
+            r.leaves_by(interface).carries(protocol).transport(2, &PORT).was_led_elsewhere().masquerade()
         }));
     }
     all

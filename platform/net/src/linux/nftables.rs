@@ -212,7 +212,7 @@ impl Expressions {
     }
 
     /// `meta nfproto ipv4|ipv6`
-    pub(super) fn is_ip(self, number: u8) -> Self {
+    pub(super) fn of_version(self, number: u8) -> Self {
         self.load(META_NFPROTO).equals(&[number])
     }
 
@@ -255,7 +255,7 @@ impl Expressions {
     }
 
     /// `dnat to ADDRESS`
-    pub(super) fn to_another(self, family: i32, address: &[u8]) -> Self {
+    pub(super) fn lead_to(self, family: i32, address: &[u8]) -> Self {
         self.add(b"immediate\0", |data| {
             numbers(data, &[(1, REGISTER)]).nested(2, |value| value.attribute(VALUE, address))
         })
@@ -271,7 +271,7 @@ impl Expressions {
     }
 
     /// `masquerade`
-    pub(super) fn from_own(self) -> Self {
+    pub(super) fn masquerade(self) -> Self {
         self.add(b"masq\0", |data| data)
     }
 
