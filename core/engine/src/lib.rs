@@ -79,6 +79,8 @@ mod measuring;
 mod meet;
 pub mod mirror;
 mod name;
+#[cfg(test)]
+mod noise_tests;
 mod outbox;
 mod outward;
 mod pairing;

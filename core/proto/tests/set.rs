@@ -1,4 +1,4 @@
-//! SET, field by field: what a context tells of its addresses, and what it makes of its peer's.
+//! SET, field by field: what a context tells of its addresses, and what it makes of its peer's; and what a REPORT names.
 
 #![allow(clippy::unwrap_used, reason = "a test may panic")]
 
@@ -41,6 +41,8 @@ struct Rig {
     /// From here on nothing arrives at the peer.
     deaf: Vec<InterfaceId>,
     probed: Vec<SocketAddr>,
+    /// What each REPORT names as missing.
+    missing: Vec<Option<Vec<u32>>>,
 }
 
 fn interface(id: u32, name: &str, kind: InterfaceKind, address: [u8; 4]) -> Interface {
@@ -102,6 +104,7 @@ impl Rig {
             seen_as: BTreeMap::new(),
             deaf: Vec::new(),
             probed: Vec::new(),
+            missing: Vec::new(),
         }
     }
 
@@ -196,8 +199,25 @@ impl Rig {
                     self.send(path, &Message::SetAck(ack));
                 }
             }
+            Message::Report(report) => self.missing.push(report.missing),
             _ => {}
         }
+    }
+
+    /// Data with a sequence number, which is to be put in order.
+    fn data(&mut self, over: PathKey, sequence: u32) {
+        let header = Header {
+            kind: Kind::Data,
+            flags: Flags::ORDERED,
+            path: PathId(over.interface.0 as u8 * 16 + last(over.remote)),
+            epoch: self.epoch,
+            index: ContextIndex(5),
+            counter: self.counter,
+        };
+        self.counter += 1;
+        let mut datagram = [&[0; 16][..], &sequence.to_be_bytes(), &[0x45; 40], &[0; 16]].concat();
+        self.keys.as_ref().unwrap().seal(&header, &mut datagram).unwrap();
+        self.context.handle_datagram(self.now, over, &mut datagram);
     }
 
     fn run(&mut self, millis: u64) {
@@ -507,4 +527,21 @@ fn the_peers_wish_for_a_mode_is_followed_where_there_is_no_own_policy() {
     assert_eq!(carry(&rig), 1);
     rig.says(8, vec![paid], wish(Mode::Bonded, true));
     assert_eq!(carry(&rig), 2);
+}
+
+#[test]
+fn a_report_names_what_is_missing_and_else_nothing() {
+    let mut rig = Rig::three(Policy::Auto).begin();
+    let over = rig.context.active_path().unwrap();
+    for sequence in 1..=40 {
+        rig.data(over, sequence);
+    }
+    rig.run(50);
+    assert!(!rig.missing.is_empty() && rig.missing.iter().all(Option::is_none), "{:?}", rig.missing);
+    rig.missing.clear();
+    for sequence in 43..=80 {
+        rig.data(over, sequence);
+    }
+    rig.run(100);
+    assert!(rig.missing.contains(&Some(vec![41, 42])), "{:?}", rig.missing);
 }

@@ -27,7 +27,11 @@ pub fn sealed(data: &[u8]) {
     if how & 2 == 0 {
         let mut datagram = rest.to_vec();
         if let Ok(header) = Header::decode(rest) {
-            assert!(target.open(&header, &mut datagram).is_err(), "forged");
+            // Who watches the comparison of the tags, as libFuzzer does, finds the right one: it is one that is sealed.
+            if let Ok(content) = target.open(&header, &mut datagram) {
+                let mut again = [&[0; 16][..], content, &[0; TAG_LEN]].concat();
+                assert_eq!((initiator.seal(&header, &mut again), &again[..]), (Ok(()), rest), "forged");
+            }
         }
         return;
     }
