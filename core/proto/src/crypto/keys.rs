@@ -16,6 +16,7 @@
 use ring::aead::{self, LessSafeKey, Nonce, UnboundKey};
 use ring::{digest, hkdf};
 use thiserror::Error;
+use zeroize::{Zeroize, Zeroizing};
 
 use crate::wire::{Epoch, HEADER_LEN, Header};
 
@@ -79,6 +80,19 @@ impl std::fmt::Debug for EpochKeys {
     }
 }
 
+/// The library leaves its keys in memory when they go. Another one in the same place overwrites them.
+impl Drop for EpochKeys {
+    fn drop(&mut self) {
+        for key in [&mut self.seal, &mut self.open] {
+            if let Ok(nothing) = UnboundKey::new(key.algorithm(), &[0; 32]) {
+                *key = LessSafeKey::new(nothing);
+                // Nobody reads it, and it is to be written all the same.
+                std::hint::black_box(key);
+            }
+        }
+    }
+}
+
 struct KeyLength(usize);
 
 impl hkdf::KeyType for KeyLength {
@@ -104,33 +118,37 @@ impl EpochKeys {
         transcript.update(init);
         transcript.update(init_ack);
         let salt = hkdf::Salt::new(hkdf::HKDF_SHA256, transcript.finish().as_ref());
-        let mut ikm = [0; 64];
+        let mut ikm = Zeroizing::new([0; 64]);
         ikm[..32].copy_from_slice(initiator_random);
         ikm[32..].copy_from_slice(target_random);
-        let prk = salt.extract(&ikm);
-        zeroize::Zeroize::zeroize(&mut ikm);
+        let prk = salt.extract(&*ikm);
         let key = |label: &[u8]| -> Result<LessSafeKey, SealError> {
-            let mut bytes = [0; 32];
+            let mut bytes = Zeroizing::new([0; 32]);
             prk.expand(&[label, &[epoch.0]], KeyLength(bytes.len()))
-                .and_then(|okm| okm.fill(&mut bytes))
+                .and_then(|okm| okm.fill(&mut *bytes))
                 .map_err(|_| SealError)?;
-            let key = UnboundKey::new(aead.algorithm(), &bytes).map_err(|_| SealError);
-            zeroize::Zeroize::zeroize(&mut bytes);
+            let key = UnboundKey::new(aead.algorithm(), &*bytes).map_err(|_| SealError);
             Ok(LessSafeKey::new(key?))
         };
         let initiator = key(b"MAST v1 key initiator")?;
         let target = key(b"MAST v1 key target")?;
-        Ok(match role {
-            Role::Initiator => Self { seal: initiator, open: target },
-            Role::Target => Self { seal: target, open: initiator },
-        })
+        let (seal, open) = match role {
+            Role::Initiator => (initiator, target),
+            Role::Target => (target, initiator),
+        };
+        Ok(Self { seal, open })
     }
 
     /// Seals in place: `datagram` is [`HEADER_LEN`] bytes of room, the content, and [`TAG_LEN`] bytes of room.
     ///
     /// # Errors
-    /// When the room is missing.
+    /// When the room is missing. Then nothing of the content is left in it, so that whatever becomes of it, no plaintext
+    /// leaves.
     pub fn seal(&self, header: &Header, datagram: &mut [u8]) -> Result<(), SealError> {
+        self.seal_or_leave(header, datagram).inspect_err(|_| datagram.zeroize())
+    }
+
+    fn seal_or_leave(&self, header: &Header, datagram: &mut [u8]) -> Result<(), SealError> {
         let length = datagram.len().checked_sub(TAG_LEN).ok_or(SealError)?;
         let (head, rest) = datagram.split_first_chunk_mut::<HEADER_LEN>().ok_or(SealError)?;
         *head = header.encode();
@@ -169,6 +187,24 @@ mod tests {
         let derive =
             |role| EpochKeys::derive(role, aead, Epoch(2), (b"init", &[1; 32]), (b"ack", &[2; 32])).unwrap();
         (derive(Role::Initiator), derive(Role::Target))
+    }
+
+    #[test]
+    fn what_cannot_be_sealed_is_not_there_any_more() {
+        let (initiator, _) = pair(Aead::Aes256Gcm);
+        let header = Header {
+            kind: Kind::Data,
+            flags: Flags::NONE,
+            path: PathId(1),
+            epoch: Epoch(2),
+            index: ContextIndex(5),
+            counter: 77,
+        };
+        for length in 0..HEADER_LEN + TAG_LEN {
+            let mut datagram = vec![b'x'; length];
+            assert_eq!(initiator.seal(&header, &mut datagram), Err(SealError), "{length}");
+            assert!(datagram.iter().all(|byte| *byte == 0), "plaintext is left of {length} bytes");
+        }
     }
 
     #[test]
