@@ -52,8 +52,11 @@ pub enum Command {
     /// Add or remove a peer
     #[command(subcommand)]
     Peer(PeerCommand),
-    /// Make a link with which another host becomes a peer; it holds a secret
+    /// Make a link with which another host becomes a peer; it holds a secret. Or list and revoke those that were made
     Invite(InviteArgs),
+    /// Say whose this host's private key is: who may take it into a key store, beside root
+    #[command(subcommand)]
+    Key(KeyCommand),
     /// Show how paths are used, or choose it: the best one, those you name, or several at once
     Mode(ModeArgs),
     /// Choose which interfaces carry traffic, in order
@@ -126,9 +129,39 @@ pub struct CheckArgs {
     pub peer: Option<String>,
 }
 
+/// What to do with the private key.
+#[derive(Debug, Subcommand)]
+pub enum KeyCommand {
+    /// Let a user have it, who is to belong to group `mast` as well; only root may say so
+    Owner {
+        /// The user's name or number
+        #[arg(required_unless_present = "nobody")]
+        user: Option<String>,
+        /// Nobody but root
+        #[arg(long, conflicts_with = "user")]
+        nobody: bool,
+    },
+}
+
+/// What to do with invites that were made.
+#[derive(Debug, Subcommand)]
+pub enum InviteCommand {
+    /// List the invites that were made, without their secrets
+    List(Format),
+    /// Let nobody accept an invite any more
+    Revoke {
+        /// The invite, as `mast invite list` calls it
+        id: String,
+    },
+}
+
 /// Arguments of `invite`.
 #[derive(Debug, Args)]
+#[command(args_conflicts_with_subcommands = true)]
 pub struct InviteArgs {
+    /// What to do; a link is made without.
+    #[command(subcommand)]
+    pub command: Option<InviteCommand>,
     /// How long the link may be accepted: 30s, 15m, 1h, 7d
     #[arg(long, value_name = "TIME", default_value = "1h", value_parser = seconds)]
     pub expires: u64,

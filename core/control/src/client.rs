@@ -168,7 +168,12 @@ impl Client {
                 let status = self.status().await?;
                 let known: Vec<_> = status.peers.iter().map(|peer| peer.name.clone()).collect();
                 match status.peers.into_iter().find(|peer| peer.name == name) {
-                    Some(peer) => Ok(PeerView { up: status.up, peer, interfaces: status.interfaces }),
+                    Some(peer) => Ok(PeerView {
+                        up: status.up,
+                        peer,
+                        interfaces: status.interfaces,
+                        redacted: status.redacted,
+                    }),
                     None => {
                         let error = ControlError::of(Why::NoPeer { name: name.to_owned() });
                         Err(ClientError::Refused(error.with_known(known)))
@@ -371,14 +376,17 @@ impl Client {
     }
 
     async fn receive(&mut self) -> Result<FromServer, ClientError> {
-        match self.lines.next().await {
-            Ok(Next::Line(line)) => {
-                serde_json::from_slice(&line).map_err(|error| ClientError::Protocol(error.to_string()))
-            }
-            Ok(Next::TooLong) => Err(ClientError::Protocol("an answer of more than 8 MiB".to_owned())),
-            Ok(Next::End) => Err(ClientError::Closed),
-            Err(error) if error.kind() == ErrorKind::ConnectionReset => Err(ClientError::Closed),
-            Err(error) => Err(error.into()),
+        loop {
+            return match self.lines.next().await {
+                Ok(Next::Blank(_)) => continue,
+                Ok(Next::Line(line)) => {
+                    serde_json::from_slice(&line).map_err(|error| ClientError::Protocol(error.to_string()))
+                }
+                Ok(Next::TooLong) => Err(ClientError::Protocol("an answer of more than 8 MiB".to_owned())),
+                Ok(Next::End) => Err(ClientError::Closed),
+                Err(error) if error.kind() == ErrorKind::ConnectionReset => Err(ClientError::Closed),
+                Err(error) => Err(error.into()),
+            };
         }
     }
 }

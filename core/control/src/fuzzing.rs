@@ -13,8 +13,8 @@ use crate::client::notice;
 use crate::request::{Hello, Method, Request};
 use crate::wire::{FromServer, Incoming, Lines, Next};
 use crate::{
-    Check, DoctorReport, DrillProgress, DrillReport, Event, HandedKey, HelloReply, History, Invited, Logs,
-    PeerAdded, PeerView, Status, Story, UsageReport,
+    Check, DoctorReport, DrillProgress, DrillReport, Event, HandedKey, HelloReply, History, Invited, Invites,
+    Logs, PeerAdded, PeerView, Status, Story, UsageReport,
 };
 
 /// What a user interface sends: lines, and in them requests.
@@ -55,6 +55,7 @@ pub fn response(data: &[u8]) {
             typed::<PeerView>(&result);
             typed::<PeerAdded>(&result);
             typed::<Invited>(&result);
+            typed::<Invites>(&result);
             typed::<DoctorReport>(&result);
             typed::<DrillReport>(&result);
             typed::<Check>(&result);
@@ -99,6 +100,7 @@ fn lines(data: &[u8]) -> Vec<Vec<u8>> {
                 assert!(line.len() <= LIMIT && !line.contains(&b'\n'));
                 all.push(line);
             }
+            Ok(Next::Blank(bytes)) => assert!(bytes > 0 && bytes <= data.len()),
             Ok(Next::TooLong | Next::End) | Err(_) => return all,
         }
     }

@@ -1,8 +1,9 @@
 //! The local control API between `mastd` and its user interfaces: types, client and server.
 //!
 //! One conversation is JSON-RPC 2.0 over a Unix socket, one message a line. It begins with `hello`, which
-//! compares protocol versions. Requests of one connection are answered in order. Anyone on the machine may
-//! read; changes need root, the service's own user, or membership in the group [`GROUP`].
+//! compares protocol versions. Requests of one connection are answered in order. Anyone on the machine may ask whether
+//! it works ([`Audience`]); the rest, and changes, need root, the service's own user, or membership in the group
+//! [`GROUP`]. Who may not change things has a quota of connections, requests and time.
 //!
 //! ```text
 //! → {"jsonrpc":"2.0","id":1,"method":"hello","params":{"protocol":1,"client":"mast 0.1.0"}}
@@ -42,6 +43,8 @@ pub mod layers;
 mod native;
 mod note;
 pub mod part;
+mod quota;
+mod redact;
 mod report;
 mod request;
 mod response;
@@ -57,17 +60,18 @@ pub use client::{Client, ClientError, Subscription};
 pub use error::{ControlError, ErrorCode, InviteProblem, Mismatch, Side, Why};
 pub use event::{Ends, Event, SocketCause, What};
 pub use layers::{Evidence, LayerState, LayerStatus};
-pub use native::{Living, Socket, living, remove_stale_socket};
+pub use native::{Living, Socket, living, remove_stale_socket, user_id};
 pub use note::{Note, Noted};
 pub use part::{Part, UplinkPart};
 pub use report::{Check, DoctorReport, DrillProgress, DrillReport, DrillStep, Finding, Verdict};
 pub use request::{
-    BudgetSet, CheckPaths, Drill, Hello, InterfaceSet, Invite, KeyUnlock, Metered, Pause, PeerAdd, PeerFile,
-    PeerNamed, PeerRemove, PeerSet, PolicyClear, PolicySet, Request, SettingsSet, StoryRequest,
+    Audience, BudgetSet, CheckPaths, Drill, Hello, InterfaceSet, Invite, InviteRevoke, KeyOwner, KeyUnlock,
+    Metered, Pause, PeerAdd, PeerFile, PeerNamed, PeerRemove, PeerSet, PolicyClear, PolicySet, Request,
+    SettingsSet, StoryRequest,
 };
 pub use response::{
-    HandedKey, HelloReply, History, Invited, Logs, MonthUsage, Notice, PathHistory, PeerAdded, PeerView,
-    Response, Sample, Story, UplinkUsage, UsageReport,
+    HandedKey, HelloReply, History, InviteState, InviteStatus, Invited, Invites, Logs, MonthUsage, Notice,
+    PathHistory, PeerAdded, PeerView, Response, Sample, Story, UplinkUsage, UsageReport,
 };
 pub use server::{Notices, Server, ServerError, ServerOptions, Service};
 pub use status::{

@@ -17,6 +17,9 @@ pub struct DoctorReport {
     /// What was counted since the service started.
     #[serde(default)]
     pub counters: BTreeMap<String, u64>,
+    /// What is only for those who may change things was left out.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub redacted: bool,
 }
 
 /// One thing that was looked at.

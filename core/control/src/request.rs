@@ -5,6 +5,7 @@ use std::fmt;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
+use zeroize::Zeroize;
 
 use crate::error::{ControlError, ErrorCode};
 use crate::status::{AtStart, PolicyMode};
@@ -28,6 +29,10 @@ pub enum Request {
     PeerRemove(PeerRemove),
     /// `invite`: make a link with which another host becomes a peer.
     Invite(Invite),
+    /// `invite.list`: the invites that were given out.
+    InviteList,
+    /// `invite.revoke`: let nobody accept an invite any more.
+    InviteRevoke(InviteRevoke),
     /// `policy.set`: how paths are chosen and used.
     PolicySet(PolicySet),
     /// `policy.clear`: let a peer follow the policy of all again.
@@ -50,7 +55,10 @@ pub enum Request {
     History,
     /// `logs`: the service's last log lines.
     Logs,
-    /// `key.hand_over`: give the private key to the user's key store and forget its file.
+    /// `key.owner`: say whose key it is. Only administrators may.
+    KeyOwner(KeyOwner),
+    /// `key.hand_over`: give the private key to the user's key store and forget its file. Only administrators and the
+    /// key's owner may, as with the two below.
     KeyHandOver,
     /// `key.unlock`: here is the private key from the user's key store.
     KeyUnlock(KeyUnlock),
@@ -106,6 +114,12 @@ impl fmt::Debug for PeerAdd {
     }
 }
 
+impl Drop for PeerFile {
+    fn drop(&mut self) {
+        self.contents.zeroize();
+    }
+}
+
 impl fmt::Debug for PeerFile {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("PeerFile").field("name", &self.name).field("contents", &"(secret)").finish()
@@ -157,6 +171,23 @@ impl Default for Invite {
     fn default() -> Self {
         Self { expires_s: an_hour(), name: None }
     }
+}
+
+/// Parameters of `invite.revoke`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct InviteRevoke {
+    /// The invite, as `invite.list` calls it.
+    pub id: String,
+}
+
+/// Parameters of `key.owner`.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct KeyOwner {
+    /// The user, in the system's own words: on Unix, its number. None: nobody but administrators.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub user: Option<String>,
 }
 
 /// Parameters of `policy.set`.
@@ -308,6 +339,12 @@ pub struct KeyUnlock {
     pub private_key: String,
 }
 
+impl Drop for KeyUnlock {
+    fn drop(&mut self) {
+        self.private_key.zeroize();
+    }
+}
+
 impl fmt::Debug for KeyUnlock {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("KeyUnlock").field("private_key", &"(secret)").finish()
@@ -351,6 +388,8 @@ impl Method {
             "peer.add" => Request::PeerAdd(read::<PeerAdd>(params)?.checked()?),
             "peer.remove" => Request::PeerRemove(read(params)?),
             "invite" => Request::Invite(read::<Invite>(params)?.checked()?),
+            "invite.list" => read::<Nothing>(params).map(|_| Request::InviteList)?,
+            "invite.revoke" => Request::InviteRevoke(read(params)?),
             "policy.set" => Request::PolicySet(read::<PolicySet>(params)?.checked()?),
             "policy.clear" => Request::PolicyClear(read(params)?),
             "pause" => Request::Pause(read::<Pause>(params)?.checked()?),
@@ -362,6 +401,7 @@ impl Method {
             "story" => Request::Story(read::<StoryRequest>(params)?.checked()?),
             "history" => read::<Nothing>(params).map(|_| Request::History)?,
             "logs" => read::<Nothing>(params).map(|_| Request::Logs)?,
+            "key.owner" => Request::KeyOwner(read(params)?),
             "key.hand_over" => read::<Nothing>(params).map(|_| Request::KeyHandOver)?,
             "key.unlock" => Request::KeyUnlock(read(params)?),
             "key.keep" => read::<Nothing>(params).map(|_| Request::KeyKeep)?,
@@ -376,23 +416,49 @@ impl Method {
         Ok(Self::Call(call))
     }
 
-    /// Whether it needs permission.
-    pub(crate) fn changes(&self) -> bool {
+    /// Who may ask for it.
+    pub(crate) fn audience(&self) -> Audience {
         match self {
-            Self::Hello(_) | Self::Subscribe => false,
-            Self::Call(call) => !call.only_reads(),
-            Self::Drill(_) => true,
+            Self::Hello(_) | Self::Subscribe => Audience::Everybody,
+            Self::Call(call) => call.audience(),
+            Self::Drill(_) => Audience::Steering,
         }
     }
 }
 
+/// Who may ask for something.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Audience {
+    /// Anybody on the machine. Whoever does not see everything gets an answer that tells whether it works, and no more.
+    Everybody,
+    /// Whoever sees everything: those who may change things, and, if the configuration says so, everybody.
+    Seeing,
+    /// Whoever may change things.
+    Steering,
+}
+
 impl Request {
-    /// Whether anybody on the machine may ask it. The log is for those who may change things: it tells of others.
+    /// Whether it changes nothing.
     pub fn only_reads(&self) -> bool {
         matches!(
             self,
-            Self::Status | Self::Peer(_) | Self::Doctor | Self::Usage | Self::Story(_) | Self::History
+            Self::Status
+                | Self::Peer(_)
+                | Self::Doctor
+                | Self::Usage
+                | Self::Story(_)
+                | Self::History
+                | Self::InviteList
         )
+    }
+
+    /// Who may ask it. The log and the invites tell of others.
+    pub fn audience(&self) -> Audience {
+        match self {
+            Self::Status | Self::Peer(_) | Self::Doctor => Audience::Everybody,
+            Self::Usage | Self::Story(_) | Self::History => Audience::Seeing,
+            _ => Audience::Steering,
+        }
     }
 
     /// The method's name.
@@ -406,6 +472,8 @@ impl Request {
             Self::PeerAdd(_) => "peer.add",
             Self::PeerRemove(_) => "peer.remove",
             Self::Invite(_) => "invite",
+            Self::InviteList => "invite.list",
+            Self::InviteRevoke(_) => "invite.revoke",
             Self::PolicySet(_) => "policy.set",
             Self::PolicyClear(_) => "policy.clear",
             Self::Pause(_) => "pause",
@@ -417,6 +485,7 @@ impl Request {
             Self::Story(_) => "story",
             Self::History => "history",
             Self::Logs => "logs",
+            Self::KeyOwner(_) => "key.owner",
             Self::KeyHandOver => "key.hand_over",
             Self::KeyUnlock(_) => "key.unlock",
             Self::KeyKeep => "key.keep",
@@ -429,6 +498,9 @@ impl Request {
         match self {
             Self::Status | Self::Up | Self::Down | Self::Doctor => json!({}),
             Self::Usage | Self::History | Self::Logs | Self::KeyHandOver | Self::KeyKeep => json!({}),
+            Self::InviteList => json!({}),
+            Self::InviteRevoke(p) => json!(p),
+            Self::KeyOwner(p) => json!(p),
             Self::Peer(p) => json!(p),
             Self::Check(p) => json!(p),
             Self::PolicyClear(p) => json!(p),

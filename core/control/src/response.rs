@@ -4,6 +4,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
+use zeroize::Zeroize;
 
 use crate::event::Event;
 use crate::note::Note;
@@ -24,6 +25,8 @@ pub enum Response {
     PeerAdded(PeerAdded),
     /// To `invite`.
     Invited(Invited),
+    /// To `invite.list`.
+    Invites(Invites),
     /// To `usage`.
     Usage(UsageReport),
     /// To `story`.
@@ -181,6 +184,12 @@ pub struct HandedKey {
     pub private_key: String,
 }
 
+impl Drop for HandedKey {
+    fn drop(&mut self) {
+        self.private_key.zeroize();
+    }
+}
+
 impl fmt::Debug for HandedKey {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("HandedKey").field("private_key", &"(secret)").finish()
@@ -214,6 +223,46 @@ impl fmt::Debug for Invited {
     }
 }
 
+/// The invites that were given out.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct Invites {
+    /// Those that are remembered, oldest first: what is over is remembered for a day.
+    pub invites: Vec<InviteStatus>,
+}
+
+/// An invite that was given out, without its secret.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct InviteStatus {
+    /// What it is called when it is revoked: eight hexadecimal digits.
+    pub id: String,
+    /// What the peer that accepts it will be called, where that was said.
+    #[serde(default)]
+    pub name: Option<String>,
+    /// Until when it may be accepted, as [`crate::timestamp`] writes it.
+    pub expires: String,
+    /// Whether it can be accepted still.
+    #[serde(default)]
+    pub state: InviteState,
+}
+
+/// Whether an invite can be accepted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum InviteState {
+    /// It can.
+    Open,
+    /// It was.
+    Used,
+    /// Its time is over.
+    Expired,
+    /// It was revoked.
+    Revoked,
+    /// What this version has no word for.
+    #[default]
+    #[serde(other)]
+    Unknown,
+}
+
 /// What a subscriber is told.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Notice {
@@ -242,4 +291,7 @@ pub struct PeerView {
     /// The local interfaces that could carry paths.
     #[serde(default)]
     pub interfaces: Vec<InterfaceStatus>,
+    /// What is only for those who may change things was left out.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub redacted: bool,
 }

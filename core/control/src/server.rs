@@ -1,6 +1,6 @@
 //! The service's end.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::future::Future;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -9,27 +9,34 @@ use std::time::Duration;
 
 use serde_json::Value;
 use tokio::io::AsyncWriteExt;
-use tokio::sync::{mpsc, watch};
-use tokio::task::{Id, JoinError, JoinSet};
+use tokio::sync::{Semaphore, mpsc, watch};
+use tokio::task::{AbortHandle, Id, JoinError, JoinSet};
 
 use crate::access::{Access, Caller};
 use crate::connection;
 use crate::error::ControlError;
 use crate::native::Socket;
+use crate::quota::Quotas;
 use crate::report::{DrillProgress, DrillReport};
 use crate::request::{Drill, Request};
 use crate::response::{HelloReply, Notice, Response};
 use crate::transport::{Accepted, Listener};
 use crate::{DEFAULT_SOCKET, PROTOCOL, wire};
 
-/// How many connections there may be; far more than the interfaces of one machine need.
+/// How many connections there may be of users that may be kept out; far more than the interfaces of one machine need.
 const MAX_CONNECTIONS: usize = 64;
-/// How many of them one user other than root may hold, so that nobody can lock the others out.
-const MAX_PER_USER: usize = 40;
+/// How many of them one user may hold. Where there is no room left, whoever comes takes it from the user with the most.
+const MAX_PER_USER: usize = 32;
+/// How many connections there may be beside those, of administrators and the service's own user.
+const MAX_ADMINISTRATORS: usize = 64;
 /// How long connections may take to finish their answers at shutdown.
 const SHUTDOWN_GRACE: Duration = Duration::from_secs(1);
 /// How long somebody who is refused a connection may take to read why.
 const NOTE_TIMEOUT: Duration = Duration::from_secs(1);
+/// So long a user that has too many connections waits to be told.
+const REFUSAL_PAUSE: Duration = Duration::from_secs(1);
+/// So many may wait for that; beyond, they are told nothing.
+const MAX_REFUSED: usize = 256;
 /// The pause after a failed accept: running out of descriptors must not become a busy loop.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
@@ -149,6 +156,7 @@ pub enum ServerError {
 pub(crate) struct Shared {
     pub(crate) greeting: HelloReply,
     pub(crate) access: Access,
+    pub(crate) quotas: Quotas,
 }
 
 /// A listening server; clients may already connect and wait.
@@ -178,7 +186,8 @@ impl<L: Listener> Server<L> {
             name: options.name,
             may_change: false,
         };
-        Self { listener, path: options.path, shared: Arc::new(Shared { greeting, access: options.access }) }
+        let shared = Shared { greeting, access: options.access, quotas: Quotas::default() };
+        Self { listener, path: options.path, shared: Arc::new(shared) }
     }
 
     /// Where it listens.
@@ -218,10 +227,33 @@ impl<L: Listener> Server<L> {
 }
 
 /// The open connections and whose they are.
-#[derive(Default)]
 struct Connections {
     tasks: JoinSet<()>,
-    users: HashMap<Id, String>,
+    open: HashMap<Id, Open>,
+    latest: u64,
+    /// Places for those that are refused, until they have been told.
+    refused: Arc<Semaphore>,
+}
+
+/// An open connection.
+struct Open {
+    user: String,
+    /// Of somebody who is never kept out.
+    certain: bool,
+    /// The later, the larger.
+    number: u64,
+    end: AbortHandle,
+}
+
+impl Default for Connections {
+    fn default() -> Self {
+        Self {
+            tasks: JoinSet::new(),
+            open: HashMap::new(),
+            latest: 0,
+            refused: Arc::new(Semaphore::new(MAX_REFUSED)),
+        }
+    }
 }
 
 impl Connections {
@@ -233,25 +265,62 @@ impl Connections {
         stopped: &watch::Receiver<bool>,
     ) {
         let Accepted { reader, mut writer, caller } = accepted;
-        let own = self.users.values().filter(|user| **user == caller.user).count();
-        if self.users.len() >= MAX_CONNECTIONS || (!caller.administrator && own >= MAX_PER_USER) {
+        let certain = shared.access.is_certain(&caller);
+        if !self.has_room(&caller.user, certain) {
             let error = ControlError::unavailable("too many control connections: close some and try again");
             // The note is a courtesy: a fresh socket has room for it, and the connection ends anyway.
             let note = wire::answer::<()>(&Value::Null, Err(error));
+            let Ok(place) = Arc::clone(&self.refused).try_acquire_owned() else { return };
             tokio::spawn(async move {
+                if !certain {
+                    // Whoever tries again at once must not keep the machine busy with it.
+                    tokio::time::sleep(REFUSAL_PAUSE).await;
+                }
                 let _ = tokio::time::timeout(NOTE_TIMEOUT, writer.write_all(&note)).await;
+                drop((reader, place));
             });
             return;
         }
         let user = caller.user.clone();
+        let quota = (!certain).then(|| shared.quotas.of(&user));
         let task = connection::serve(
             (reader, writer),
-            caller,
+            (caller, quota),
             Arc::clone(service),
             Arc::clone(shared),
             stopped.clone(),
         );
-        self.users.insert(self.tasks.spawn(task).id(), user);
+        let end = self.tasks.spawn(task);
+        self.latest += 1;
+        self.open.insert(end.id(), Open { user, certain, number: self.latest, end });
+    }
+
+    /// Whether there is room for one more of a user; where there is none, it may be made.
+    fn has_room(&mut self, user: &str, certain: bool) -> bool {
+        let alike = self.open.values().filter(|open| open.certain == certain).count();
+        if certain {
+            return alike < MAX_ADMINISTRATORS;
+        }
+        let mut held: BTreeMap<&str, usize> = BTreeMap::new();
+        for open in self.open.values().filter(|open| !open.certain) {
+            *held.entry(&open.user).or_default() += 1;
+        }
+        let own = held.get(user).copied().unwrap_or_default();
+        if alike < MAX_CONNECTIONS {
+            return own < MAX_PER_USER;
+        }
+        let Some((most, count)) = held.into_iter().max_by_key(|(_, count)| *count) else { return true };
+        if own + 1 >= count {
+            return false;
+        }
+        let theirs = self.open.iter().filter(|(_, open)| open.user == most);
+        let Some((id, open)) = theirs.max_by_key(|(_, open)| open.number) else { return false };
+        open.end.abort();
+        let id = *id;
+        tracing::info!(user = most, "a control connection of the user with the most made room for another's");
+        // What is left of the task is counted no more.
+        self.open.remove(&id);
+        true
     }
 
     fn ended(&mut self, ended: Option<Result<(Id, ()), JoinError>>) {
@@ -259,10 +328,12 @@ impl Connections {
             None => return,
             Some(Ok((id, ()))) => id,
             Some(Err(error)) => {
-                tracing::error!(%error, "a control connection broke down");
+                if !error.is_cancelled() {
+                    tracing::error!(%error, "a control connection broke down");
+                }
                 error.id()
             }
         };
-        self.users.remove(&id);
+        self.open.remove(&id);
     }
 }

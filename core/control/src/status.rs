@@ -64,6 +64,11 @@ pub struct Status {
     /// Where this endpoint's private key is.
     #[serde(default)]
     pub key: KeyPlace,
+    /// What is only for those who may change things was left out: addresses and keys of peers, names of networks and
+    /// hosts, what happened, and how much was carried.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    #[cfg_attr(feature = "ts", ts(optional, as = "Option<_>"))]
+    pub redacted: bool,
 }
 
 /// The lowest layer that fails, and what it looks like.

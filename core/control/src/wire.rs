@@ -3,6 +3,7 @@
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use tokio::io::{AsyncRead, AsyncReadExt};
+use zeroize::{Zeroize, Zeroizing};
 
 use crate::error::{ControlError, ErrorCode, WireError};
 use crate::report::DrillProgress;
@@ -15,44 +16,82 @@ const CHUNK: usize = 8 * 1024;
 pub(crate) enum Next {
     /// A line, without its end.
     Line(Vec<u8>),
+    /// So many bytes of blank lines, which mean nothing.
+    Blank(usize),
     /// A line longer than the limit; what follows cannot be trusted to begin at a line's start.
     TooLong,
     /// The other side closed; an unfinished line is dropped.
     End,
 }
 
-/// Splits a stream into lines of bounded length.
+/// Splits a stream into lines of bounded length. What a line holds may be a secret: nothing of it is left in memory.
 pub(crate) struct Lines<R> {
     stream: R,
-    buffer: Vec<u8>,
+    buffer: Zeroizing<Vec<u8>>,
+    /// Where the line begins that is read.
+    start: usize,
+    /// So much of the buffer holds no line's end, from its start on.
     scanned: usize,
     limit: usize,
 }
 
 impl<R: AsyncRead + Unpin> Lines<R> {
     pub(crate) fn new(stream: R, limit: usize) -> Self {
-        Self { stream, buffer: Vec::new(), scanned: 0, limit }
+        Self { stream, buffer: Zeroizing::default(), start: 0, scanned: 0, limit }
     }
 
-    /// The next line that is not blank. May be cancelled: nothing that was read is lost.
+    /// What comes next. May be cancelled: nothing that was read is lost. What it does at once is bounded by what one
+    /// read brings.
     pub(crate) async fn next(&mut self) -> std::io::Result<Next> {
         loop {
-            if let Some(line) = self.take_line() {
-                if line.len() > self.limit {
-                    return Ok(Next::TooLong);
-                }
-                if line.iter().all(u8::is_ascii_whitespace) {
-                    continue;
-                }
-                return Ok(Next::Line(line));
+            let blank = self.skip_blank();
+            if blank > 0 {
+                return Ok(Next::Blank(blank));
             }
-            if self.buffer.len() > self.limit {
+            if let Some(line) = self.take_line() {
+                return Ok(if line.len() > self.limit { Next::TooLong } else { Next::Line(line) });
+            }
+            if self.buffer.len() - self.start > self.limit {
                 return Ok(Next::TooLong);
             }
-            self.buffer.reserve(CHUNK);
-            if self.stream.read_buf(&mut self.buffer).await? == 0 {
+            self.make_room();
+            if self.stream.read_buf(&mut *self.buffer).await? == 0 {
                 return Ok(Next::End);
             }
+        }
+    }
+
+    /// Room for one read, whatever was read before it. A buffer that grows leaves no copy behind.
+    fn make_room(&mut self) {
+        if self.buffer.capacity() - self.buffer.len() >= CHUNK {
+            return;
+        }
+        let rest = self.buffer.get(self.start..).unwrap_or_default();
+        let mut larger = Zeroizing::new(Vec::with_capacity((rest.len() * 2).max(2 * CHUNK)));
+        larger.extend_from_slice(rest);
+        self.scanned -= self.start;
+        self.start = 0;
+        self.buffer = larger;
+    }
+
+    /// Passes over lines that hold nothing, and says how many bytes they were.
+    fn skip_blank(&mut self) -> usize {
+        let unread = self.buffer.get(self.start..).unwrap_or_default();
+        let blank = unread.iter().take_while(|byte| byte.is_ascii_whitespace()).count();
+        // What stands before a line on the same line is its own.
+        let ended = unread.get(..blank).unwrap_or_default();
+        let ended = ended.iter().rposition(|byte| *byte == b'\n').map_or(0, |at| at + 1);
+        self.pass(self.start + ended);
+        ended
+    }
+
+    /// What stands before here is read.
+    fn pass(&mut self, to: usize) {
+        self.start = to;
+        self.scanned = self.scanned.max(to);
+        if to == self.buffer.len() {
+            self.buffer.clear();
+            (self.start, self.scanned) = (0, 0);
         }
     }
 
@@ -62,10 +101,12 @@ impl<R: AsyncRead + Unpin> Lines<R> {
             self.scanned = self.buffer.len();
             return None;
         };
-        let rest = self.buffer.split_off(self.scanned + at + 1);
-        let mut line = std::mem::replace(&mut self.buffer, rest);
-        line.pop();
-        self.scanned = 0;
+        let end = self.scanned + at;
+        let line = self.buffer.get(self.start..end).unwrap_or_default().to_vec();
+        if let Some(read) = self.buffer.get_mut(self.start..end) {
+            read.zeroize();
+        }
+        self.pass(end + 1);
         Some(line)
     }
 }

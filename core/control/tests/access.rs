@@ -16,6 +16,9 @@ async fn everybody_may_read_and_few_may_change() {
     let mut raw = stage.greeted().await;
     assert_eq!(raw.ask("status", json!({})).await["result"]["name"], "laptop");
     assert_eq!(raw.ask("events.subscribe", json!({})).await["result"], json!({}));
+    for seeing in ["usage", "story", "history"] {
+        assert_eq!(raw.code(seeing, json!({})).await, -32001, "{seeing}");
+    }
     let changes = [
         ("up", json!({})),
         ("down", json!({})),

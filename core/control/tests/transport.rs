@@ -42,6 +42,7 @@ async fn any_transport_will_do() {
         notices: tokio::sync::broadcast::channel(64).0,
         drill_dropped: mpsc::unbounded_channel().0,
         finished: mpsc::unbounded_channel().0,
+        status: mast_control::Status::default(),
     });
     let (stop, stopped) = oneshot::channel::<()>();
     let running = tokio::spawn(server.run(service, async {

@@ -17,6 +17,9 @@ pub use mast_proto::AddressSource;
 /// A Curve25519 public key.
 pub type PublicKey = [u8; 32];
 
+/// A key that nobody else may know. It is wiped from memory when it goes.
+pub type SecretKey = zeroize::Zeroizing<[u8; 32]>;
+
 /// The public key that belongs to a private one.
 pub fn public_key(private: &[u8; 32]) -> PublicKey {
     crate::wireguard::Identity::new(private).public()
@@ -26,7 +29,7 @@ pub fn public_key(private: &[u8; 32]) -> PublicKey {
 #[derive(Clone)]
 pub struct EngineConfig {
     /// This host's private key.
-    pub private_key: zeroize::Zeroizing<[u8; 32]>,
+    pub private_key: SecretKey,
     /// What this host calls itself.
     pub name: String,
     /// The UDP port; 0 lets the system choose one per socket.
@@ -51,6 +54,9 @@ pub struct EngineConfig {
     pub local_network: bool,
     /// Whether to bring the virtual interface up at once.
     pub up: bool,
+    /// Whoever runs the engine says when it is kept that an invite was used ([`crate::EngineHandle::invite_kept`]);
+    /// until then, who used it is not told. Otherwise it is told at once.
+    pub confirms: bool,
 }
 
 /// What the user chose for an interface; it wins over what the system says.
@@ -70,7 +76,7 @@ pub struct PeerConfig {
     /// Its identity.
     pub public_key: PublicKey,
     /// WireGuard's preshared key.
-    pub preshared_key: Option<[u8; 32]>,
+    pub preshared_key: Option<SecretKey>,
     /// Where it may be reached.
     pub addresses: Addresses,
     /// What it is known to speak.
@@ -116,7 +122,7 @@ pub struct PlainPeer {
     /// `PersistentKeepalive` in seconds.
     pub keepalive: Option<u16>,
     /// `PrivateKey` of the interface section, where it differs from this host's own key.
-    pub private_key: Option<zeroize::Zeroizing<[u8; 32]>>,
+    pub private_key: Option<SecretKey>,
     /// `MTU` of the interface section: no larger datagram goes to it, in bytes.
     pub mtu: Option<u16>,
     /// The addresses of `DNS` of the interface section: who is asked for names while everything goes to it.
@@ -155,17 +161,38 @@ impl PlainPeer {
     }
 }
 
+/// What tells an invite from others, without its secret.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct InviteId(pub [u8; 4]);
+
+impl std::fmt::Display for InviteId {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{:08x}", u32::from_be_bytes(self.0))
+    }
+}
+
+impl std::str::FromStr for InviteId {
+    type Err = EngineError;
+
+    fn from_str(text: &str) -> Result<Self, EngineError> {
+        let number = u32::from_str_radix(text, 16).ok().filter(|_| text.len() == 8);
+        number.map(|n| Self(n.to_be_bytes())).ok_or_else(|| EngineError::NoInvite { id: text.to_owned() })
+    }
+}
+
 /// An invite that was given out.
 #[derive(Clone, PartialEq, Eq)]
 pub struct InviteRecord {
     /// The one-time secret.
-    pub secret: [u8; 32],
+    pub secret: SecretKey,
     /// What the new peer shall be called here; else what it calls itself.
     pub name: Option<String>,
     /// When it ends.
     pub expires: SystemTime,
     /// It was accepted: whoever comes with it again is told so.
     pub used: bool,
+    /// It was revoked: nobody may accept it any more.
+    pub revoked: bool,
 }
 
 /// What the service must keep, so that a restart finds it again.
@@ -178,6 +205,9 @@ pub enum Change {
     PeerRemoved(PublicKey),
     /// The invites are now these.
     Invites(Vec<InviteRecord>),
+    /// An invite was used. Where [`EngineConfig::confirms`], whoever used it is not told before
+    /// [`crate::EngineHandle::invite_kept`].
+    InviteUsed(InviteId),
     /// What the user chose for interfaces is now this.
     Choices(BTreeMap<String, InterfaceChoice>),
     /// The default policy is now this.
@@ -519,6 +549,12 @@ pub enum EngineError {
     /// This host has no address that an invite could tell.
     #[error("there is no address to be told")]
     NoAddress,
+    /// There is no invite that is called so.
+    #[error("there is no invite `{id}`")]
+    NoInvite {
+        /// What was asked for.
+        id: String,
+    },
     /// There are as many invites as are kept.
     #[error("there are {most} invites")]
     TooManyInvites {

@@ -68,6 +68,12 @@ impl<P: Platform> Engine<P> {
             }
             Command::RemovePeer(name, reply) => drop(reply.send(self.remove_peer(now, &name))),
             Command::Invite { expires, name, reply } => drop(reply.send(self.invite(expires, name))),
+            Command::Invites(reply) => drop(reply.send(Ok(self.pairing.records()))),
+            Command::RevokeInvite(id, reply) => drop(reply.send(self.revoke_invite(id))),
+            Command::InviteKept(id, reply) => {
+                self.invite_kept(id);
+                drop(reply.send(Ok(())));
+            }
             Command::Join { link, name, reply } => self.join(now, &link, name, reply),
             Command::Protect { on, local_network, reply } => self.set_protect(on, local_network, reply),
             Command::Applied(reply) => self.upkeep.wait(reply),

@@ -12,6 +12,7 @@ use mast_proto::{
 };
 use ring::rand::{SecureRandom, SystemRandom};
 use tokio::sync::{mpsc, oneshot, watch};
+use tokio::task::JoinHandle;
 
 use crate::api::{Change, EngineConfig, EngineError, PeerConfig, What};
 use crate::counters::Counters;
@@ -135,6 +136,17 @@ impl<P: Platform> Engine<P> {
         platform: P,
         config: EngineConfig,
     ) -> Result<(EngineHandle, mpsc::UnboundedReceiver<Change>), EngineError> {
+        Self::begin(platform, config).await.map(|(handle, changes, _)| (handle, changes))
+    }
+
+    /// The same, with its task: for a runtime that is there for the engine alone, and ends with it.
+    ///
+    /// # Errors
+    /// As [`Engine::start`].
+    pub async fn begin(
+        platform: P,
+        config: EngineConfig,
+    ) -> Result<(EngineHandle, mpsc::UnboundedReceiver<Change>, JoinHandle<()>), EngineError> {
         let watch = platform.watch_interfaces()?;
         let (commands, inbox) = mpsc::channel(32);
         let (changes, outbox) = mpsc::unbounded_channel();
@@ -151,8 +163,8 @@ impl<P: Platform> Engine<P> {
             engine.bring_up().await?;
         }
         let handle = EngineHandle { commands, listeners: engine.story.listeners() };
-        tokio::spawn(engine.run());
-        Ok((handle, outbox))
+        let task = tokio::spawn(engine.run());
+        Ok((handle, outbox, task))
     }
 
     fn new(
@@ -201,7 +213,7 @@ impl<P: Platform> Engine<P> {
             listening: true,
             changes,
             story: Story::new(),
-            pairing: Pairing::default(),
+            pairing: Pairing::new(config.confirms),
             drill: None,
             up: false,
             wanted: false,
@@ -542,8 +554,13 @@ impl<P: Platform> Engine<P> {
             now,
         );
         let keepalive = config.plain.as_ref().and_then(|p| p.keepalive);
-        let mut session =
-            Session::new(identity, &config.public_key, config.preshared_key, keepalive, &self.net.indices);
+        let mut session = Session::new(
+            identity,
+            &config.public_key,
+            config.preshared_key.clone(),
+            keepalive,
+            &self.net.indices,
+        );
         session.ticking = config.kind == Some(PeerKind::WireGuard);
         self.peers.insert(Peer {
             own_eid_v6: self.own_eid_v6,

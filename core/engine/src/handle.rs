@@ -10,7 +10,8 @@ use mast_proto::{AddressSource, Policy};
 use tokio::sync::{mpsc, oneshot};
 
 use crate::api::{
-    DrillStep, EngineError, Glance, Happening, Outline, PeerConfig, PeerSnapshot, PublicKey, Snapshot,
+    DrillStep, EngineError, Glance, Happening, InviteId, InviteRecord, Outline, PeerConfig, PeerSnapshot,
+    PublicKey, Snapshot,
 };
 use crate::mirror::Token;
 use crate::peer::PeerId;
@@ -30,6 +31,9 @@ pub(crate) enum Command {
     AddPeer(Box<PeerConfig>, Reply<()>),
     RemovePeer(String, Reply<()>),
     Invite { expires: Duration, name: Option<String>, reply: Reply<Invite> },
+    Invites(Reply<Vec<InviteRecord>>),
+    RevokeInvite(InviteId, Reply<()>),
+    InviteKept(InviteId, Reply<()>),
     Join { link: String, name: Option<String>, reply: Reply<NewPeer> },
     Glance(usize, Reply<Glance>),
     SetPolicy { peer: Option<String>, policy: Option<Policy>, reply: Reply<()> },
@@ -179,6 +183,30 @@ impl EngineHandle {
     /// When MAST is down, or has no address that the other end could reach.
     pub async fn invite(&self, expires: Duration, name: Option<String>) -> Result<Invite, EngineError> {
         self.ask(|reply| Command::Invite { expires, name, reply }).await
+    }
+
+    /// The invites that were given out, oldest first.
+    ///
+    /// # Errors
+    /// When the engine has stopped.
+    pub async fn invites(&self) -> Result<Vec<InviteRecord>, EngineError> {
+        self.ask(Command::Invites).await
+    }
+
+    /// Lets nobody accept an invite any more. Who accepted it before stays a peer.
+    ///
+    /// # Errors
+    /// When there is none of that name.
+    pub async fn revoke_invite(&self, id: InviteId) -> Result<(), EngineError> {
+        self.ask(|reply| Command::RevokeInvite(id, reply)).await
+    }
+
+    /// That an invite was used is kept ([`crate::api::Change::InviteUsed`]): whoever used it may hear of it now.
+    ///
+    /// # Errors
+    /// When the engine has stopped.
+    pub async fn invite_kept(&self, id: InviteId) -> Result<(), EngineError> {
+        self.ask(|reply| Command::InviteKept(id, reply)).await
     }
 
     /// Accepts an invite. The inviter will be called `name`, or else what it calls itself.

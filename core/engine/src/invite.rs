@@ -21,9 +21,9 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use minicbor::bytes::ByteVec;
 use minicbor::{Decode, Encode};
 use ring::{digest, hkdf};
-use zeroize::Zeroizing;
+use zeroize::{Zeroize, Zeroizing};
 
-use crate::api::{InviteRecord, PublicKey};
+use crate::api::{InviteId, InviteRecord, PublicKey, SecretKey};
 use crate::name;
 use crate::sockets::is_plausible;
 
@@ -38,7 +38,7 @@ const CHECKSUM: usize = 4;
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Link {
     pub public_key: PublicKey,
-    pub secret: [u8; 32],
+    pub secret: SecretKey,
     pub name: String,
     pub addresses: Vec<SocketAddr>,
     pub expires: SystemTime,
@@ -55,6 +55,7 @@ pub(crate) enum LinkError {
     Damaged,
 }
 
+/// It is wiped from memory when it goes.
 #[derive(Encode, Decode)]
 #[cbor(map)]
 struct Body {
@@ -68,6 +69,12 @@ struct Body {
     addresses: Vec<ByteVec>,
     #[n(4)]
     expires: u64,
+}
+
+impl Drop for Body {
+    fn drop(&mut self) {
+        self.secret.zeroize();
+    }
 }
 
 impl Link {
@@ -84,15 +91,17 @@ impl Link {
         let expires = self.expires.duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
         let body = Body {
             public_key: self.public_key,
-            secret: self.secret,
+            secret: *self.secret,
             name: self.name.clone(),
             addresses: addresses.collect(),
             expires,
         };
+        // Room for all of it: a buffer that grows leaves a copy behind.
+        let mut encoded = Zeroizing::new(Vec::with_capacity(MAX_LINK));
         // Writing to a vector cannot fail.
-        let encoded = minicbor::to_vec(&body);
-        debug_assert!(encoded.is_ok());
-        sealed(&encoded.unwrap_or_default())
+        let written = minicbor::encode(&body, &mut *encoded);
+        debug_assert!(written.is_ok());
+        sealed(&encoded)
     }
 
     /// Reads a link. Forgives what mail and chat programs do to one: space, line breaks, quotes, punctuation.
@@ -100,7 +109,9 @@ impl Link {
         if text.len() > MAX_LINK {
             return Err(LinkError::Foreign);
         }
-        let text: String = text.chars().filter(|c| !c.is_whitespace()).collect();
+        let mut all = Zeroizing::new(String::with_capacity(text.len()));
+        all.extend(text.chars().filter(|c| !c.is_whitespace()));
+        let text = all.as_str();
         let text = text.trim_matches(|c: char| !c.is_ascii_alphanumeric() && c != '-' && c != '_');
         let (scheme, rest) = text.split_once("://").ok_or(LinkError::Foreign)?;
         if !scheme.eq_ignore_ascii_case("mast") {
@@ -111,7 +122,7 @@ impl Link {
             let number = version.parse::<u32>().is_ok();
             return Err(if number { LinkError::Version } else { LinkError::Foreign });
         }
-        let bytes = URL_SAFE_NO_PAD.decode(body).map_err(|_| LinkError::Damaged)?;
+        let bytes = URL_SAFE_NO_PAD.decode(body).map(Zeroizing::new).map_err(|_| LinkError::Damaged)?;
         let (sum, cbor) = bytes.split_first_chunk::<CHECKSUM>().ok_or(LinkError::Damaged)?;
         if *sum != checksum(cbor) {
             return Err(LinkError::Damaged);
@@ -122,7 +133,7 @@ impl Link {
         let expires = UNIX_EPOCH.checked_add(Duration::from_secs(body.expires)).ok_or(LinkError::Version)?;
         Ok(Self {
             public_key: body.public_key,
-            secret: body.secret,
+            secret: SecretKey::new(body.secret),
             name: name::clean(&body.name).unwrap_or_else(|| "peer".to_owned()),
             addresses: addresses.take(MAX_ADDRESSES).collect(),
             expires,
@@ -132,8 +143,8 @@ impl Link {
 
 /// A link with this body.
 pub(crate) fn sealed(body: &[u8]) -> String {
-    let bytes = [&checksum(body)[..], body].concat();
-    format!("{SCHEME}{}", URL_SAFE_NO_PAD.encode(bytes))
+    let bytes = Zeroizing::new([&checksum(body)[..], body].concat());
+    format!("{SCHEME}{}", URL_SAFE_NO_PAD.encode(&*bytes))
 }
 
 fn address(bytes: &[u8]) -> Option<SocketAddr> {
@@ -169,14 +180,20 @@ impl Derived {
     }
 
     /// The preshared key of the two peers.
-    pub fn lasting_key(&self, inviter: &PublicKey, joiner: &PublicKey) -> [u8; 32] {
-        *self.expand(&[b"lasting key", inviter, joiner])
+    pub fn lasting_key(&self, inviter: &PublicKey, joiner: &PublicKey) -> SecretKey {
+        self.expand(&[b"lasting key", inviter, joiner])
     }
 
     /// Proves that the joiner has the private key to the public key that it names: only it and the inviter know
     /// the secret that their two keys share.
     pub fn proof(&self, inviter: &PublicKey, joiner: &PublicKey, shared: &[u8; 32]) -> [u8; 32] {
         *self.expand(&[b"proof", inviter, joiner, shared])
+    }
+
+    /// What the invite is called.
+    pub fn id(&self) -> InviteId {
+        let id = self.expand(&[b"id"]);
+        InviteId(id.first_chunk().copied().unwrap_or_default())
     }
 
     fn expand(&self, info: &[&[u8]]) -> Zeroizing<[u8; 32]> {
@@ -189,6 +206,11 @@ impl Derived {
 }
 
 impl InviteRecord {
+    /// What it is called, now and after a restart.
+    pub fn id(&self) -> InviteId {
+        Derived::new(&self.secret).id()
+    }
+
     /// Whether the invite's time is over.
     pub fn is_expired(&self, now: SystemTime) -> bool {
         now >= self.expires
@@ -202,7 +224,7 @@ mod tests {
     fn link() -> Link {
         Link {
             public_key: [1; 32],
-            secret: [2; 32],
+            secret: SecretKey::new([2; 32]),
             name: "gate".into(),
             addresses: vec!["192.0.2.1:6278".parse().unwrap(), "[2001:db8::1]:6278".parse().unwrap()],
             expires: UNIX_EPOCH + Duration::from_secs(1_900_000_000),
@@ -247,8 +269,8 @@ mod tests {
         let keys = [
             *derived.temporary_key(),
             *derived.pairing_key(),
-            derived.lasting_key(&[1; 32], &[3; 32]),
-            derived.lasting_key(&[3; 32], &[1; 32]),
+            *derived.lasting_key(&[1; 32], &[3; 32]),
+            *derived.lasting_key(&[3; 32], &[1; 32]),
             derived.proof(&[1; 32], &[3; 32], &[0; 32]),
         ];
         for (at, key) in keys.iter().enumerate() {

@@ -9,7 +9,8 @@ use mast_proto::{Interface, PathKey, PeerKind, wire};
 use tokio::sync::oneshot;
 
 use crate::api::{
-    AddressSource, Addresses, Change, EngineError, InviteProblem, InviteRecord, PeerConfig, PublicKey, What,
+    AddressSource, Addresses, Change, EngineError, InviteId, InviteProblem, InviteRecord, PeerConfig,
+    PublicKey, SecretKey, What,
 };
 use crate::engine::Engine;
 use crate::handle::{Invite, NewPeer};
@@ -32,6 +33,8 @@ const REMEMBER: Duration = Duration::from_secs(24 * 3600);
 pub(crate) struct Invited {
     pub record: InviteRecord,
     pub pairing: Inviting,
+    /// It was used, and that is not kept yet: where whoever used it is told once it is.
+    unkept: Option<PathKey>,
 }
 
 /// An invite that is being accepted, and who asked for it.
@@ -47,6 +50,16 @@ pub(crate) struct Pairing {
     /// The latest number given to an invite.
     latest: u64,
     joining: Option<Accepting>,
+    /// Nobody hears that an invite was used before that is kept.
+    confirms: bool,
+}
+
+/// What becomes of a wish to become a peer.
+enum Admitted {
+    /// It is granted, by what follows where that is new.
+    Now(Option<Met>),
+    /// The same, and whoever wished hears of it later.
+    Later(Option<Met>),
 }
 
 /// What pairing looks at and uses of the rest of the engine.
@@ -61,14 +74,19 @@ pub(crate) struct Around<'a, U> {
 /// What follows for the rest of the engine.
 pub(crate) enum Met {
     /// Who used an invite of this host has become a peer.
-    Invited(PeerConfig),
+    Invited { config: PeerConfig, invite: InviteId },
     /// It had been a peer, and forgot this host.
-    Again { id: PeerId, preshared_key: [u8; 32], remote: SocketAddr },
+    Again { id: PeerId, invite: InviteId, preshared_key: SecretKey, remote: SocketAddr },
     /// The inviter has become a peer: whoever asked for it is told once it is one.
     Inviter { config: PeerConfig, reply: oneshot::Sender<Result<NewPeer, EngineError>> },
 }
 
 impl Pairing {
+    /// With `confirms`, nobody hears that an invite was used before [`Pairing::kept`].
+    pub fn new(confirms: bool) -> Self {
+        Self { confirms, ..Self::default() }
+    }
+
     /// The invites as they are kept.
     pub fn records(&self) -> Vec<InviteRecord> {
         self.invites.iter().map(|i| i.record.clone()).collect()
@@ -105,7 +123,7 @@ impl Pairing {
     pub fn invite<U: Udp>(
         &mut self,
         around: &Around<'_, U>,
-        secret: [u8; 32],
+        secret: SecretKey,
         expires: Duration,
         name: Option<String>,
     ) -> Result<Invite, EngineError> {
@@ -131,7 +149,7 @@ impl Pairing {
         let expires = now.checked_add(expires.as_secs().max(1)).map(Duration::from_secs);
         let expires =
             expires.and_then(|e| SystemTime::UNIX_EPOCH.checked_add(e)).ok_or(EngineError::TooLong)?;
-        self.add(InviteRecord { secret, name, expires, used: false });
+        self.add(InviteRecord { secret: secret.clone(), name, expires, used: false, revoked: false });
         let link = Link {
             public_key: around.peers.own_identity().public(),
             secret,
@@ -146,7 +164,33 @@ impl Pairing {
     pub fn add(&mut self, record: InviteRecord) {
         self.latest += 1;
         let pairing = Inviting::new(self.latest, &record.secret);
-        self.invites.push(Invited { record, pairing });
+        self.invites.push(Invited { record, pairing, unkept: None });
+    }
+
+    /// Lets nobody accept an invite any more.
+    pub fn revoke(&mut self, id: InviteId) -> Result<(), EngineError> {
+        self.prune();
+        match self.invites.iter_mut().find(|i| i.pairing.id == id) {
+            // Who used it is a peer, and stays one.
+            Some(invited) if !invited.record.used => {
+                invited.record.revoked = true;
+                Ok(())
+            }
+            Some(_) => Ok(()),
+            None => Err(EngineError::NoInvite { id: id.to_string() }),
+        }
+    }
+
+    /// That an invite was used is kept: whoever used it may hear of it.
+    pub fn kept<U: Udp>(&mut self, around: &mut Around<'_, U>, id: InviteId) {
+        let Some(invited) = self.invites.iter_mut().find(|i| i.pairing.id == id) else { return };
+        let Some(path) = invited.unkept.take() else { return };
+        let session = invited.pairing.session(around.peers.own_identity(), &around.net.indices);
+        let answer = Message::Joined(Joined { name: around.name.to_owned() });
+        if let Some(message) = session.seal(&inner::wrap(&answer.encode())) {
+            // Where it is lost, whoever waits asks again.
+            let _ = around.net.sockets.send(path, &message);
+        }
     }
 
     fn prune(&mut self) {
@@ -168,7 +212,8 @@ impl Pairing {
         let join = outcome.inner.as_deref().and_then(inner::unwrap).and_then(Message::decode);
         let Some(Message::Join(join)) = join else { return None };
         let (answer, met) = match self.admit(around, path, number, &join) {
-            Ok(met) => (Message::Joined(Joined { name: around.name.to_owned() }), met),
+            Ok(Admitted::Later(met)) => return met,
+            Ok(Admitted::Now(met)) => (Message::Joined(Joined { name: around.name.to_owned() }), met),
             Err(reason) => {
                 around.net.counters.add("join_refused");
                 (Message::Refused(Refused { reason }), None)
@@ -187,7 +232,7 @@ impl Pairing {
         path: PathKey,
         number: u64,
         join: &Join,
-    ) -> Result<Option<Met>, Reason> {
+    ) -> Result<Admitted, Reason> {
         let known = around.peers.of_key(&join.public_key);
         let Some(invited) = self.invites.iter_mut().find(|i| i.pairing.number == number) else {
             return Err(Reason::Expired);
@@ -202,20 +247,36 @@ impl Pairing {
         let key = invited.pairing.lasting_key(identity, &join.public_key);
         if invited.record.used {
             // Its answer was lost, and it asks again.
-            let present = known.and_then(|id| around.peers.get(id)).and_then(|p| p.config.preshared_key);
-            return if present == Some(key) { Ok(None) } else { Err(Reason::Used) };
+            let present =
+                known.and_then(|id| around.peers.get(id)).and_then(|p| p.config.preshared_key.as_ref());
+            return match &mut invited.unkept {
+                _ if present != Some(&key) => Err(Reason::Used),
+                Some(at) => {
+                    *at = path;
+                    Ok(Admitted::Later(None))
+                }
+                None => Ok(Admitted::Now(None)),
+            };
         }
-        if invited.record.is_expired(SystemTime::now()) {
+        if invited.record.revoked || invited.record.is_expired(SystemTime::now()) {
             return Err(Reason::Expired);
         }
         invited.record.used = true;
+        let admitted = if self.confirms {
+            invited.unkept = Some(path);
+            Admitted::Later
+        } else {
+            Admitted::Now
+        };
+        let invite = invited.pairing.id;
         if let Some(id) = known {
-            return Ok(Some(Met::Again { id, preshared_key: key, remote: path.remote }));
+            return Ok(admitted(Some(Met::Again { id, invite, preshared_key: key, remote: path.remote })));
         }
         let wished = invited.record.name.clone().or_else(|| name::clean(&join.name));
         let name =
             name::unique(&wished.unwrap_or_else(|| "peer".into()), |n| around.peers.named(n).is_some());
-        Ok(Some(Met::Invited(peer(name, join.public_key, key, [path.remote]))))
+        let config = peer(name, join.public_key, key, [path.remote]);
+        Ok(admitted(Some(Met::Invited { config, invite })))
     }
 
     /// Begins to accept an invite. The answer comes when the inviter has spoken, or has not.
@@ -330,7 +391,8 @@ impl Pairing {
                 let wished = wished.or_else(|| name::clean(&joined.name));
                 let wished = wished.unwrap_or_else(|| joining.link.name.clone());
                 let name = name::unique(&wished, |n| around.peers.named(n).is_some());
-                let config = peer(name, joining.link.public_key, joining.lasting_key, joining.endpoints());
+                let endpoints = joining.endpoints();
+                let config = peer(name, joining.link.public_key, joining.lasting_key, endpoints);
                 return Some(Met::Inviter { config, reply });
             }
             Some(Message::Refused(refused)) => {
@@ -357,7 +419,7 @@ impl Pairing {
 fn peer(
     name: String,
     public_key: PublicKey,
-    preshared_key: [u8; 32],
+    preshared_key: SecretKey,
     addresses: impl IntoIterator<Item = SocketAddr>,
 ) -> PeerConfig {
     PeerConfig {
@@ -387,11 +449,22 @@ impl<P: Platform> Engine<P> {
         if !self.up {
             return Err(EngineError::SwitchedOff);
         }
-        let secret = self.random.bytes();
+        let secret = SecretKey::new(self.random.bytes());
         let (pairing, around) = self.around();
         let invite = pairing.invite(&around, secret, expires, name)?;
         self.tell_change(Change::Invites(self.pairing.records()));
         Ok(invite)
+    }
+
+    pub(crate) fn revoke_invite(&mut self, id: InviteId) -> Result<(), EngineError> {
+        self.pairing.revoke(id)?;
+        self.tell_change(Change::Invites(self.pairing.records()));
+        Ok(())
+    }
+
+    pub(crate) fn invite_kept(&mut self, id: InviteId) {
+        let (pairing, mut around) = self.around();
+        pairing.kept(&mut around, id);
     }
 
     /// Begins to accept an invite. The answer comes when the inviter has spoken, or has not.
@@ -417,18 +490,20 @@ impl<P: Platform> Engine<P> {
             self.tell_change(Change::Invites(self.pairing.records()));
         }
         match met {
-            Met::Invited(config) => {
+            Met::Invited { config, invite } => {
                 self.story.tell(&config.name, What::CameByInvite);
                 self.adopt(config);
+                self.tell_change(Change::InviteUsed(invite));
             }
-            Met::Again { id, preshared_key, remote } => {
+            Met::Again { id, invite, preshared_key, remote } => {
                 if let Some(peer) = self.peers.touch(id) {
-                    peer.config.preshared_key = Some(preshared_key);
+                    peer.config.preshared_key = Some(preshared_key.clone());
                     peer.session.set_preshared_key(Some(preshared_key));
                     peer.context.set_addresses(now, AddressSource::Invite, [remote]);
                     let config = peer.config.clone();
                     self.tell_change(Change::Peer(config));
                 }
+                self.tell_change(Change::InviteUsed(invite));
             }
             Met::Inviter { config, reply } => {
                 let (name, public_key) = (config.name.clone(), config.public_key);

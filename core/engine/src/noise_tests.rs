@@ -161,7 +161,8 @@ fn another_implementation_answers_this_ones_handshake() {
     for psk in [None, Some([7; 32])] {
         let (own, other) = (Arc::new(Identity::new(&[3; 32])), Identity::new(&[5; 32]));
         let indices = Indices::new();
-        let mut session = Session::new(Arc::clone(&own), &other.public(), psk, None, &indices);
+        let mut session =
+            Session::new(Arc::clone(&own), &other.public(), psk.map(Into::into), None, &indices);
         let initiation = session.initiate(true).0.to_vec();
         assert_eq!((initiation.len(), &initiation[..4]), (148, &[1, 0, 0, 0][..]));
         let mut expected = initiation.clone();
@@ -195,7 +196,8 @@ fn this_one_answers_another_implementations_handshake() {
     for psk in [None, Some([8; 32])] {
         let (own, other) = (Arc::new(Identity::new(&[3; 32])), Identity::new(&[5; 32]));
         let indices = Indices::new();
-        let mut session = Session::new(Arc::clone(&own), &other.public(), psk, None, &indices);
+        let mut session =
+            Session::new(Arc::clone(&own), &other.public(), psk.map(Into::into), None, &indices);
         let mut noise = noise(&[5; 32], &psk.unwrap_or_default(), Some(&own.public()));
         let time = [0x40, 0, 0, 0, 0x70, 0, 0, 0, 0, 0, 0, 1];
         let mut initiation = [&[1, 0, 0, 0][..], &[6, 6, 6, 6], &[0; 140]].concat();
@@ -219,7 +221,7 @@ fn this_one_answers_another_implementations_handshake() {
 fn with_another_preshared_key_there_is_no_session() {
     let (own, other) = (Arc::new(Identity::new(&[3; 32])), Identity::new(&[5; 32]));
     let indices = Indices::new();
-    let mut session = Session::new(Arc::clone(&own), &other.public(), Some([1; 32]), None, &indices);
+    let mut session = Session::new(Arc::clone(&own), &other.public(), Some([1; 32].into()), None, &indices);
     let initiation = session.initiate(true).0.to_vec();
     let mut noise = noise(&[5; 32], &[2; 32], None);
     noise.read_message(&initiation[8..116], &mut [0; 64]).unwrap();

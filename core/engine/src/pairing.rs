@@ -19,7 +19,7 @@ use std::time::{Duration, Instant};
 use mast_proto::{Interface, PathKey, wire};
 use minicbor::{Decode, Decoder, Encode, Encoder};
 
-use crate::api::{InviteProblem, PublicKey};
+use crate::api::{InviteId, InviteProblem, PublicKey, SecretKey};
 use crate::inner;
 use crate::invite::{Derived, Link};
 use crate::os::Family;
@@ -139,7 +139,7 @@ pub(crate) struct Joining {
     /// What the user wants to call the inviter.
     pub name: Option<String>,
     pub session: Session,
-    pub lasting_key: [u8; 32],
+    pub lasting_key: SecretKey,
     join: Vec<u8>,
     paths: Vec<PathKey>,
     queue: VecDeque<PathKey>,
@@ -175,7 +175,7 @@ impl Joining {
         }
         let derived = Derived::new(&link.secret);
         let temporary = Arc::new(Identity::new(&derived.temporary_key()));
-        let psk = *derived.pairing_key();
+        let psk = derived.pairing_key();
         let session = Session::new(temporary, &link.public_key, Some(psk), None, indices);
         let shared = identity.shared(&link.public_key);
         let public_key = identity.public();
@@ -272,6 +272,7 @@ fn paths(addresses: &[SocketAddr], interfaces: &[Interface]) -> Vec<PathKey> {
 /// An invite that was given out: the keys by which whoever accepts it is known, and the session with it.
 pub(crate) struct Inviting {
     pub number: u64,
+    pub id: InviteId,
     pub temporary: PublicKey,
     pub session: Option<Session>,
     derived: Derived,
@@ -281,14 +282,14 @@ impl Inviting {
     pub fn new(number: u64, secret: &[u8; 32]) -> Self {
         let derived = Derived::new(secret);
         let temporary = Identity::new(&derived.temporary_key()).public();
-        Self { number, temporary, session: None, derived }
+        Self { number, id: derived.id(), temporary, session: None, derived }
     }
 
     /// The session; made when it is first needed.
     pub fn session(&mut self, identity: &Arc<Identity>, indices: &Indices) -> &mut Session {
         let (temporary, derived) = (&self.temporary, &self.derived);
         self.session.get_or_insert_with(|| {
-            let psk = *derived.pairing_key();
+            let psk = derived.pairing_key();
             Session::new(Arc::clone(identity), temporary, Some(psk), None, indices)
         })
     }
@@ -301,7 +302,7 @@ impl Inviting {
         difference == 0 && join.public_key != own
     }
 
-    pub fn lasting_key(&self, identity: &Identity, joiner: &PublicKey) -> [u8; 32] {
+    pub fn lasting_key(&self, identity: &Identity, joiner: &PublicKey) -> SecretKey {
         self.derived.lasting_key(&identity.public(), joiner)
     }
 }

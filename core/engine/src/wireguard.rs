@@ -17,7 +17,7 @@ use gotatun::x25519::{PublicKey as Public, StaticSecret};
 use mast_proto::{PathKey, Role};
 use zeroize::Zeroizing;
 
-use crate::api::PublicKey;
+use crate::api::{PublicKey, SecretKey};
 use crate::peer::PeerId;
 
 /// Handshakes per second from one address that are answered without proof that the address is real.
@@ -96,12 +96,19 @@ impl Identity {
     fn tunn(
         &self,
         other: Public,
-        preshared_key: Option<[u8; 32]>,
+        preshared_key: Option<SecretKey>,
         keepalive: Option<u16>,
         table: &IndexTable,
     ) -> Tunn {
         let limiter = Arc::clone(&self.limiter);
-        Tunn::new(self.private.clone(), other, preshared_key, keepalive, table.clone(), limiter)
+        Tunn::new(
+            self.private.clone(),
+            other,
+            preshared_key.map(|key| *key),
+            keepalive,
+            table.clone(),
+            limiter,
+        )
     }
 
     /// The secret shared with the holder of another key.
@@ -241,7 +248,7 @@ pub(crate) struct Session {
     /// The clocks when that was made: it dates its handshakes by the first and what has passed since.
     made: Clocks,
     other: Public,
-    preshared_key: Option<[u8; 32]>,
+    preshared_key: Option<SecretKey>,
     keepalive: Option<u16>,
     table: IndexTable,
     pub identity: Arc<Identity>,
@@ -262,12 +269,12 @@ impl Session {
     pub fn new(
         identity: Arc<Identity>,
         other: &PublicKey,
-        preshared_key: Option<[u8; 32]>,
+        preshared_key: Option<SecretKey>,
         keepalive: Option<u16>,
         indices: &Indices,
     ) -> Self {
         let (other, table) = (Public::from(*other), indices.table.clone());
-        let tunn = identity.tunn(other, preshared_key, keepalive, &table);
+        let tunn = identity.tunn(other, preshared_key.clone(), keepalive, &table);
         Self {
             tunn,
             made: Clocks::now(),
@@ -287,15 +294,15 @@ impl Session {
 
     /// Forgets all keys of sessions: somebody else may have them.
     pub fn begin_anew(&mut self) {
-        self.tunn = self.identity.tunn(self.other, self.preshared_key, self.keepalive, &self.table);
+        self.tunn = self.identity.tunn(self.other, self.preshared_key.clone(), self.keepalive, &self.table);
         self.made = Clocks::now();
         self.initiation = None;
         (self.latest, self.unconfirmed, self.responded, self.complete_at) = (None, None, None, None);
     }
 
-    pub fn set_preshared_key(&mut self, key: Option<[u8; 32]>) {
+    pub fn set_preshared_key(&mut self, key: Option<SecretKey>) {
+        self.tunn.set_preshared_key(key.as_deref().copied());
         self.preshared_key = key;
-        self.tunn.set_preshared_key(key);
     }
 
     /// A handshake initiation: a new one, or the latest again. The index comes with a new one.
@@ -402,7 +409,8 @@ impl Session {
         let alive = self.complete_at.is_some_and(|at| now.steady.saturating_duration_since(at) < FORGET);
         if refused && !alive && now.is_ahead_of(self.made) {
             tracing::info!("the clock was put forward: handshakes follow it");
-            self.tunn = self.identity.tunn(self.other, self.preshared_key, self.keepalive, &self.table);
+            self.tunn =
+                self.identity.tunn(self.other, self.preshared_key.clone(), self.keepalive, &self.table);
             self.made = now;
         }
     }

@@ -74,7 +74,7 @@ impl Server {
         PeerConfig {
             name: "server".into(),
             public_key: self.key,
-            preshared_key: Some(PSK),
+            preshared_key: Some(PSK.into()),
             addresses: Addresses::of(AddressSource::Configuration, [self.at]),
             kind,
             eid_v4: None,

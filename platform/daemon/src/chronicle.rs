@@ -108,16 +108,17 @@ impl Page {
     /// Appends the lines, or writes the file anew in one step.
     pub fn write(&self) -> std::io::Result<()> {
         let mut options = OpenOptions::new();
-        mast_state::private(options.create(true).write(true));
+        options.create(true).write(true);
         if self.afresh {
             let new = self.path.with_extension("jsonl.new");
-            let written = options.truncate(true).open(&new).and_then(|mut file| file.write_all(&self.text));
+            let written = mast_state::open_private(options.truncate(true), &new)
+                .and_then(|mut file| file.write_all(&self.text));
             written.and_then(|()| std::fs::rename(&new, &self.path)).inspect_err(|_| {
                 // What is left of it would take the room that is missing.
                 let _ = std::fs::remove_file(&new);
             })
         } else {
-            options.append(true).open(&self.path)?.write_all(&self.text)
+            mast_state::open_private(options.append(true), &self.path)?.write_all(&self.text)
         }
     }
 }

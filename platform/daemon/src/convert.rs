@@ -5,9 +5,9 @@ use std::net::IpAddr;
 use std::time::Duration;
 
 use mast_control::{
-    ControlError, Eids, Ends, Event, Fitness, InterfaceKind, InterfaceStatus, InviteProblem, LeftOut,
-    LeftOutWhy, Part, PathState, PathStatus, PeerKind, PeerState, PeerStatus, PolicyMode, PolicyStatus,
-    Protection, SocketCause, Status, Via, What, Why, part, timestamp,
+    ControlError, Eids, Ends, ErrorCode, Event, Fitness, InterfaceKind, InterfaceStatus, InviteProblem,
+    LeftOut, LeftOutWhy, Part, PathState, PathStatus, PeerKind, PeerState, PeerStatus, PolicyMode,
+    PolicyStatus, Protection, SocketCause, Status, Via, What, Why, part, timestamp,
 };
 use mast_engine::api::{
     self, EngineError, Happening, InterfaceChoice, PathSnapshot, PeerSnapshot, PlainPeer, Snapshot,
@@ -318,6 +318,10 @@ pub(crate) fn refusal(error: EngineError) -> ControlError {
         EngineError::EmptyPin => Why::EmptyPin,
         EngineError::SwitchedOff => Why::SwitchedOff,
         EngineError::NoAddress => Why::NoAddress,
+        EngineError::NoInvite { id } => {
+            let text = format!("there is no invite `{id}`: `mast invite list` shows those that there are");
+            return ControlError::new(ErrorCode::NotFound, text);
+        }
         EngineError::TooManyInvites { most } => Why::TooManyInvites { most: count(most) },
         EngineError::TooLong => Why::TooLong,
         EngineError::Joining => Why::Joining,
@@ -362,7 +366,7 @@ fn invite_problem(problem: api::InviteProblem) -> InviteProblem {
 mod tests {
     use std::time::SystemTime;
 
-    use mast_control::{ErrorCode, words};
+    use mast_control::words;
     use mast_engine::os::Prefix;
     use mast_proto::wire::EidPair;
 

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use mast_control::{Event, Notice, Notices, What};
-use mast_engine::api::{Change, Happening, InterfaceTraffic};
+use mast_engine::api::{Change, Happening, InterfaceTraffic, InviteId};
 use mast_engine::surroundings::Surroundings;
 use mast_engine::{EngineHandle, Heard, Reader, Tidings};
 use mast_platform::Native;
@@ -15,6 +15,7 @@ use zeroize::Zeroizing;
 
 use crate::chronicle::Chronicle;
 use crate::convert;
+use crate::doctor::Latest;
 use crate::history::Samples;
 use crate::keeper::{Keeper, PATIENCE};
 use crate::key::Holder;
@@ -62,6 +63,10 @@ pub(crate) struct Daemon {
     pub keeper: Keeper,
     /// Why the state is not on the disk, as the user was told.
     unsaved: Mutex<Option<String>>,
+    /// Invites that were used, and who used them does not know.
+    used_invites: Mutex<Vec<InviteId>>,
+    /// What the doctor found for those who may not change things.
+    pub latest_report: Latest,
 }
 
 /// What a service begins with.
@@ -94,6 +99,8 @@ impl Daemon {
             changes: Mutex::new(changes),
             keeper: Keeper::new(unkept),
             unsaved: Mutex::default(),
+            used_invites: Mutex::default(),
+            latest_report: Latest::default(),
         })
     }
 
@@ -231,6 +238,9 @@ impl Daemon {
         let mut any = false;
         let mut next = first.or_else(|| self.changes().try_recv().ok());
         while let Some(change) = next {
+            if let Change::InviteUsed(id) = change {
+                self.used_invites().push(id);
+            }
             self.store().apply(change);
             any = true;
             next = self.changes().try_recv().ok();
@@ -241,11 +251,29 @@ impl Daemon {
         }
     }
 
+    fn used_invites(&self) -> MutexGuard<'_, Vec<InviteId>> {
+        self.used_invites.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Has those be told who used an invite that no restart lets be used again.
+    pub async fn settle_invites(&self) {
+        let settled: Vec<InviteId> = {
+            let store = self.store();
+            self.used_invites().extract_if(.., |id| store.is_used_up(*id)).collect()
+        };
+        for id in settled {
+            // It fails only where the engine has ended.
+            let _ = self.engine.invite_kept(id).await;
+        }
+    }
+
     /// Keeps what must outlive a restart, until the engine ends.
     pub async fn keep(&self) {
         while let Some(change) = poll_fn(|context| self.changes().poll_recv(context)).await {
             self.take_changes(Some(change));
             self.keeper.ask();
+            // What never was on the disk need not be there.
+            self.settle_invites().await;
         }
         self.store().fold();
         // Told where it matters; the service ends.

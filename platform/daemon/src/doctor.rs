@@ -4,7 +4,7 @@ mod last_step;
 mod silent;
 
 use std::path::Path;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use mast_control::aside::Aside;
 use mast_control::layers::{self, Facts};
@@ -31,26 +31,51 @@ const LATELY: Duration = Duration::from_secs(90);
 /// A clock that was set back by less is no harm.
 const TOLERANCE: Duration = Duration::from_secs(60);
 
+/// What the last who may not change things was told, and when: for the next of them.
+#[derive(Default)]
+pub(crate) struct Latest(tokio::sync::Mutex<Option<(Instant, DoctorReport)>>);
+
+/// So long it is told again.
+const LATEST: Duration = Duration::from_secs(5);
+
+/// The report for whoever may not change things: nothing is tried for it, on the system or on the road, and however many
+/// ask, it is made once in a while.
+pub(crate) async fn report_to_others(daemon: &Daemon) -> Result<DoctorReport, ControlError> {
+    let mut latest = daemon.latest_report.0.lock().await;
+    if let Some((at, report)) = &*latest
+        && at.elapsed() < LATEST
+    {
+        return Ok(report.clone());
+    }
+    let report = look(daemon, false).await?;
+    *latest = Some((Instant::now(), report.clone()));
+    Ok(report)
+}
+
 /// Looks at everything.
 pub(crate) async fn report(daemon: &Daemon) -> Result<DoctorReport, ControlError> {
-    let snapshot = daemon.engine.snapshot().await.map_err(refusal)?;
-    let directory = daemon.store().dir().path().to_path_buf();
-    // Each may wait for the system, and neither for the other.
-    let probed = PROBES.within(PATIENCE, || mast_platform::Native::default().checks());
-    let newest = DISK.within(PATIENCE, move || newest(&directory));
-    let (probed, newest) = tokio::join!(probed, newest);
-    let mut checks: Vec<Check> = match probed {
-        Ok(probed) => probed
-            .into_iter()
-            .map(|check| {
-                // A failed check's explanation holds the remedy, too.
-                Check::told(check.name, check.ok, check.explanation)
-            })
-            .collect(),
+    look(daemon, true).await
+}
+
+/// What the system can do: to know that, devices are made and dropped.
+async fn probed() -> Vec<Check> {
+    match PROBES.within(PATIENCE, || mast_platform::Native::default().checks()).await {
+        // A failed check's explanation holds the remedy, too.
+        Ok(probed) => probed.into_iter().map(|c| Check::told(c.name, c.ok, c.explanation)).collect(),
         Err(hung) => {
             vec![Check::told("system", false, format!("what this system can do is not known: {hung}"))]
         }
-    };
+    }
+}
+
+/// With `tries`, also at what shows only when it is tried.
+async fn look(daemon: &Daemon, tries: bool) -> Result<DoctorReport, ControlError> {
+    let snapshot = daemon.engine.snapshot().await.map_err(refusal)?;
+    let directory = daemon.store().dir().path().to_path_buf();
+    // Each may wait for the system, and neither for the other.
+    let probed = async { if tries { probed().await } else { Vec::new() } };
+    let newest = DISK.within(PATIENCE, move || newest(&directory));
+    let (mut checks, newest) = tokio::join!(probed, newest);
     checks.push(tunnel(&snapshot, daemon));
     checks.push(uplinks(&snapshot));
     checks.extend(firewall(&snapshot));
@@ -60,7 +85,9 @@ pub(crate) async fn report(daemon: &Daemon) -> Result<DoctorReport, ControlError
     checks.extend(silent::uplinks(&snapshot));
     checks.extend(single(&snapshot));
     checks.extend(strangers(&snapshot));
-    checks.extend(last_step::check(daemon, &snapshot).await);
+    if tries {
+        checks.extend(last_step::check(daemon, &snapshot).await);
+    }
     checks.push(match daemon.unsaved() {
         None => Check::new("state", Finding::Saved),
         Some(error) => Check::new("state", Finding::Unsaved { error }),
@@ -75,7 +102,7 @@ pub(crate) async fn report(daemon: &Daemon) -> Result<DoctorReport, ControlError
     checks.extend(layers(&snapshot, daemon));
     checks.extend(snapshot.peers.into_iter().map(|p| peer(p, snapshot.up)));
     let counters = snapshot.counters.into_iter().map(|(name, count)| (name.to_owned(), count)).collect();
-    Ok(DoctorReport { checks, counters })
+    Ok(DoctorReport { checks, counters, redacted: false })
 }
 
 fn tunnel(snapshot: &Snapshot, daemon: &Daemon) -> Check {

@@ -133,6 +133,7 @@ impl Daemon {
                 self.tell_unsaved(failure.as_deref());
                 pause = if failure.is_some() { (pause * 2).min(RETRY_MAX) } else { RETRY_FIRST };
                 self.keeper.written.send_replace(Written { number, failure });
+                self.settle_invites().await;
             }
             let failed = self.keeper.written.borrow().failure.is_some();
             tokio::select! {

@@ -69,6 +69,28 @@ impl Holder {
     }
 }
 
+/// Refuses whoever is neither administrator nor the key's owner, who is the user that handed it to a key store, or that
+/// root named.
+///
+/// # Errors
+/// With the remedy.
+pub(crate) fn check_owner(owner: Option<&str>, caller: &Caller) -> Result<(), ControlError> {
+    if caller.administrator || owner == Some(caller.user.as_str()) {
+        return Ok(());
+    }
+    let user = &caller.user;
+    Err(ControlError::not_permitted(match owner {
+        None => format!(
+            "the private key is handed over to root and to its owner only, and it has no owner yet: to be it, run \
+             `sudo mast key owner {user}`, and try again"
+        ),
+        Some(owner) => format!(
+            "the private key belongs to user {owner}: only that user and root may have it; to change that, run \
+             `sudo mast key owner {user}`"
+        ),
+    }))
+}
+
 /// Reads a key that a user brings.
 fn check(unlock: &KeyUnlock, expected: &PublicKey) -> Result<PrivateKey, ControlError> {
     let key = notation::key(&unlock.private_key).map(Zeroizing::new);
@@ -90,8 +112,9 @@ pub(crate) async fn wait(
     control: &std::path::Path,
     name: &str,
     expected: PublicKey,
+    owner: Option<String>,
     guard: (Option<Guard>, Protection),
-) -> Result<(PrivateKey, Option<bool>), Failure> {
+) -> Result<Brought, Failure> {
     let server = Server::bind(ServerOptions::new(name, VERSION).at(control)).map_err(Failure::Control)?;
     tracing::warn!("{}", mast_control::words::trouble(&TroubleCause::KeyLocked));
     let (found, key) = oneshot::channel();
@@ -99,25 +122,37 @@ pub(crate) async fn wait(
     let service = Arc::new(Locked {
         name: name.to_owned(),
         expected,
+        owner,
         found: Mutex::new(Some(found)),
         guard: guard.0,
         held: Mutex::new((guard.1, None)),
         notices: Tidings::new(1),
     });
     let server = tokio::spawn(server.run(Arc::clone(&service), async { drop(stopped.await) }));
-    let key = key.await.map_err(|_| Failure::Ended)?;
+    let brought = key.await.map_err(|_| Failure::Ended)?;
     // The answer that it is the right one still goes out.
     drop(stop);
     let _ = server.await;
     let wanted = service.held.lock().await.1;
-    Ok((key, wanted))
+    Ok(Brought { wanted, ..brought })
+}
+
+/// A key that a user brought.
+pub(crate) struct Brought {
+    pub key: PrivateKey,
+    /// The user, where it is not an administrator.
+    pub by: Option<String>,
+    /// Whether the tunnel is wanted, where that was said meanwhile.
+    pub wanted: Option<bool>,
 }
 
 /// A service without its key: it can say so, and take the key.
 struct Locked {
     name: String,
     expected: PublicKey,
-    found: Mutex<Option<oneshot::Sender<PrivateKey>>>,
+    /// Who alone may bring it, beside administrators. Where nobody knows, that is who has it.
+    owner: Option<String>,
+    found: Mutex<Option<oneshot::Sender<Brought>>>,
     /// What is to be held back while the tunnel is wanted.
     guard: Option<Guard>,
     /// How that stands, and whether it is wanted, where that was said.
@@ -139,11 +174,15 @@ impl Service for Locked {
             }
             .into()),
             Request::KeyUnlock(unlock) => {
+                if let Some(owner) = &self.owner {
+                    check_owner(Some(owner), caller)?;
+                }
                 let key = check(&unlock, &self.expected)?;
                 tracing::info!(user = caller.user, "the private key was brought");
                 if let Some(found) = self.found.lock().await.take() {
+                    let by = (!caller.administrator).then(|| caller.user.clone());
                     // Fails only when the service is ending.
-                    let _ = found.send(key);
+                    let _ = found.send(Brought { key, by, wanted: None });
                 }
                 Ok(Response::DONE)
             }
@@ -223,6 +262,18 @@ mod tests {
         holder.hand_over();
         holder.moved(KeyPlace::File);
         assert!(!holder.confirm(&unlock(&key)).unwrap(), "it was kept after all");
+    }
+
+    #[test]
+    fn the_key_is_for_root_and_its_owner_and_others_are_told_what_to_do() {
+        let caller = |user: &str, root| Caller::foreign(user, root);
+        assert!(check_owner(None, &caller("0", true)).is_ok());
+        assert!(check_owner(Some("1000"), &caller("0", true)).is_ok());
+        assert!(check_owner(Some("1000"), &caller("1000", false)).is_ok());
+        for owner in [None, Some("1000")] {
+            let refused = check_owner(owner, &caller("1001", false)).unwrap_err();
+            assert!(refused.message.contains("sudo mast key owner 1001"), "{refused}");
+        }
     }
 
     #[test]

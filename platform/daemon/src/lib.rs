@@ -23,6 +23,7 @@ mod notation;
 mod pause;
 mod protect;
 mod resolve;
+mod road;
 mod run;
 mod service;
 pub mod store;

@@ -5,6 +5,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use mast_engine::os::Prefix;
+use zeroize::Zeroizing;
 
 /// The longest name of a host or peer in bytes, the same as on the wire.
 const MAX_NAME: usize = mast_proto::wire::MAX_NAME;
@@ -16,8 +17,8 @@ pub fn key_text(key: &[u8; 32]) -> String {
 
 /// Reads a key; the error says what it should look like, and repeats nothing of it: it may be a secret.
 pub fn key(text: &str) -> Result<[u8; 32], String> {
-    let bytes = STANDARD.decode(text.trim()).map_err(|_| ());
-    bytes.and_then(|b| <[u8; 32]>::try_from(b).map_err(|_| ())).map_err(|()| {
+    let bytes = STANDARD.decode(text.trim()).map(Zeroizing::new).map_err(|_| ());
+    bytes.and_then(|b| <[u8; 32]>::try_from(b.as_slice()).map_err(|_| ())).map_err(|()| {
         format!(
             "is not a key: a key is 44 characters of base64 ending in `=`, this has {}",
             text.trim().chars().count()

@@ -6,8 +6,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-use mast_control::{KeyPlace, Server, ServerOptions, What};
-use mast_engine::Engine;
+use mast_control::{Access, KeyPlace, Server, ServerOptions, What};
 use mast_engine::api::{Change, EngineConfig};
 use mast_engine::surroundings::Surroundings;
 use mast_platform::{Native, Overrides};
@@ -17,13 +16,13 @@ use tokio::time::timeout;
 
 use crate::args::{Args, DEFAULT_CONFIG};
 use crate::chronicle::Chronicle;
-use crate::config::Config;
-use crate::convert::refusal;
+use crate::config::{Config, StatusFor};
 use crate::daemon::{Beginning, Daemon, Facts};
 use crate::failure::Failure;
 use crate::keeper::{DISK, HASTE};
-use crate::key::Holder;
+use crate::key::{Brought, Holder};
 use crate::life::{self, Asked, Life, Told};
+use crate::road::{self, Road};
 use crate::service::MastService;
 use crate::store::Store;
 use crate::{VERSION, history, key, logging, pause, protect, resolve};
@@ -61,7 +60,9 @@ pub(crate) fn run(args: &Args) -> Result<(), Failure> {
         }
         return Ok(());
     }
-    // One thread runs all tasks; what else works under load, the engine starts itself.
+    // Before there is a key in memory.
+    life::shut_memory().map_err(system("cannot keep other processes out of memory"))?;
+    // This thread runs everything but the engine, which has one of its own (`road.rs`).
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .max_blocking_threads(8)
@@ -145,9 +146,13 @@ async fn live(args: &Args, config: Config, facts: Facts, mut life: impl Life) ->
         }
         key::AtStart::Awaited(expected) => {
             life.tell(Told::Ready);
-            let waiting = key::wait(&args.control, &name, expected, (guard, held));
-            let Some(found) = unless_stopped(&mut life, waiting).await else { return Ok(()) };
-            let (key, wanted) = found?;
+            let owner = store.key_owner().map(str::to_owned);
+            let waiting = key::wait(&args.control, &name, expected, owner, (guard, held));
+            let Some(brought) = unless_stopped(&mut life, waiting).await else { return Ok(()) };
+            let Brought { key, by, wanted } = brought?;
+            if store.key_owner().is_none() {
+                store.set_key_owner(by);
+            }
             if let Some(up) = wanted {
                 store.apply(Change::Up(up));
             }
@@ -185,12 +190,12 @@ async fn live(args: &Args, config: Config, facts: Facts, mut life: impl Life) ->
         protect: store.leak_protection(),
         local_network: store.local_network(),
         up,
+        confirms: true,
     };
     let platform = Native::new(overrides(&config));
-    let options = ServerOptions::new(name, VERSION).at(&args.control).present();
+    let options = ServerOptions::new(name, VERSION).at(&args.control).with_access(access(&config)).present();
     let start = async {
-        let started = Engine::start(platform, engine_config).await;
-        let (engine, changes) = started.map_err(|error| Failure::Engine(refusal(error)))?;
+        let Road { engine, changes } = road::start(platform, engine_config).await?;
         match Server::bind(options) {
             Ok(server) => Ok((engine, changes, server)),
             Err(error) => {
@@ -324,6 +329,11 @@ async fn watchdog(daemon: Arc<Daemon>, period: Option<Duration>, lives: mpsc::Se
             return;
         }
     }
+}
+
+/// Who may change things, and what the others see.
+fn access(config: &Config) -> Access {
+    Access::system().open(config.status == StatusFor::Everybody)
 }
 
 fn host_name() -> String {

@@ -9,9 +9,9 @@ use mast_control::layers::{self, Facts};
 use mast_control::part;
 use mast_control::{
     BudgetSet, Caller, ControlError, Drill, DrillProgress, DrillReport, DrillStep, Eids, InterfaceSet,
-    Invite, Invited, KeyPlace, KeyUnlock, Logs, Metered, Note, Noted, Notices, PeerAdd, PeerAdded, PeerFile,
-    PeerView, PolicyMode, PolicySet, Request, Response, Service, SettingsSet, Story, What, Why, timestamp,
-    words as say,
+    Invite, InviteState, InviteStatus, Invited, Invites, KeyOwner, KeyPlace, KeyUnlock, Logs, Metered, Note,
+    Noted, Notices, PeerAdd, PeerAdded, PeerFile, PeerView, PolicyMode, PolicySet, Request, Response,
+    Service, SettingsSet, Story, What, Why, timestamp, words as say,
 };
 use mast_engine::Choose;
 use mast_engine::api::{self, EngineError, PeerConfig};
@@ -25,7 +25,7 @@ use crate::convert::{self, millis, refusal};
 use crate::daemon::{Daemon, EVENTS};
 use crate::endpoint::Endpoint;
 use crate::keeper::{DISK, HASTE, PATIENCE};
-use crate::{VERSION, doctor, log_ring, notation, resolve, wgquick};
+use crate::{VERSION, doctor, key, log_ring, notation, resolve, wgquick};
 
 /// How long whoever adds a peer waits for its name to be looked up; after that it goes on in the background.
 const LOOK_UP: Duration = Duration::from_secs(3);
@@ -62,6 +62,8 @@ impl Service for MastService {
             Request::PeerAdd(add) => self.peer_add(add).await.map(Response::PeerAdded),
             Request::PeerRemove(peer) => self.peer_remove(&peer.name).await,
             Request::Invite(invite) => self.invite(invite).await,
+            Request::InviteList => self.invite_list().await,
+            Request::InviteRevoke(revoke) => self.invite_revoke(&revoke.id).await,
             Request::PolicySet(policy) => self.policy_set(policy).await,
             Request::PolicyClear(clear) => done(self.0.engine.clear_policy(&clear.peer).await),
             Request::InterfaceSet(set) => self.interface_set(set).await,
@@ -82,10 +84,12 @@ impl Service for MastService {
                 }
                 None => Ok(Response::DONE),
             },
-            Request::KeyHandOver => Ok(Response::Key(self.0.key.lock().await.hand_over())),
-            Request::KeyUnlock(unlock) => self.key_unlock(&unlock).await,
-            Request::KeyKeep => self.key_keep().await,
-            Request::Doctor => doctor::report(&self.0).await.map(Response::Doctor),
+            Request::KeyOwner(owner) => self.key_owner(owner, caller),
+            Request::KeyHandOver => self.key_hand_over(caller).await,
+            Request::KeyUnlock(unlock) => self.key_unlock(&unlock, caller).await,
+            Request::KeyKeep => self.key_keep(caller).await,
+            Request::Doctor if caller.steers => doctor::report(&self.0).await.map(Response::Doctor),
+            Request::Doctor => doctor::report_to_others(&self.0).await.map(Response::Doctor),
         };
         // What is refused rather than sent around a full tunnel depends on all of these.
         if guarded && answer.is_ok() {
@@ -161,7 +165,7 @@ impl MastService {
         for interface in &mut interfaces {
             interface.layers = layers::of_uplink(interface, std::slice::from_ref(&peer), &facts);
         }
-        let view = PeerView { up: outline.up, peer, interfaces };
+        let view = PeerView { up: outline.up, peer, interfaces, redacted: false };
         Ok(Response::Peer(Box::new(view)))
     }
 
@@ -217,12 +221,44 @@ impl MastService {
         Ok(Response::DONE)
     }
 
-    /// The key store has the key: the file goes, and the state says where the key is. In this order, so that a crash
-    /// between the two leaves the file.
-    async fn key_unlock(&self, unlock: &KeyUnlock) -> Result<Response, ControlError> {
+    /// Refuses whoever is neither administrator nor the key's owner: to steer is not to be this host.
+    fn check_owner(&self, caller: &Caller) -> Result<(), ControlError> {
+        key::check_owner(self.0.store().key_owner(), caller)
+    }
+
+    fn key_owner(&self, owner: KeyOwner, caller: &Caller) -> Result<Response, ControlError> {
+        if !caller.administrator {
+            return Err(ControlError::not_permitted(
+                "only root says whose the private key is: run with sudo",
+            ));
+        }
+        if let Some(user) = &owner.user
+            && (user.is_empty() || user.len() > 64 || user.chars().any(char::is_control))
+        {
+            return Err(ControlError::bad_value("user", "must be a user's number, such as \"1000\""));
+        }
+        self.0.store().set_key_owner(owner.user);
+        Ok(Response::DONE)
+    }
+
+    async fn key_hand_over(&self, caller: &Caller) -> Result<Response, ControlError> {
+        self.check_owner(caller)?;
+        Ok(Response::Key(self.0.key.lock().await.hand_over()))
+    }
+
+    /// The key store has the key: the file goes, and the state says where the key is, and whose it is. In this order, so
+    /// that a crash between the two leaves the file.
+    async fn key_unlock(&self, unlock: &KeyUnlock, caller: &Caller) -> Result<Response, ControlError> {
+        self.check_owner(caller)?;
         let mut holder = self.0.key.lock().await;
         if holder.confirm(unlock)? {
-            self.0.store().set_handed_key(Some(api::public_key(holder.key())));
+            {
+                let mut store = self.0.store();
+                store.set_handed_key(Some(api::public_key(holder.key())));
+                if !caller.administrator {
+                    store.set_key_owner(Some(caller.user.clone()));
+                }
+            }
             if let Err(why) = self.0.save(PATIENCE).await {
                 return Err(ControlError::unavailable(format!("the key stays in its file: {why}")));
             }
@@ -234,7 +270,8 @@ impl MastService {
         Ok(Response::DONE)
     }
 
-    async fn key_keep(&self) -> Result<Response, ControlError> {
+    async fn key_keep(&self, caller: &Caller) -> Result<Response, ControlError> {
+        self.check_owner(caller)?;
         let mut holder = self.0.key.lock().await;
         let key = holder.key().clone();
         self.in_state(move |dir| dir.write_private_key(&key)).await?;
@@ -425,6 +462,37 @@ impl MastService {
         let made =
             self.0.engine.invite(Duration::from_secs(invite.expires_s), name).await.map_err(refusal)?;
         Ok(Response::Invited(Invited { link: made.link, expires: timestamp::rfc3339(made.expires) }))
+    }
+
+    async fn invite_list(&self) -> Result<Response, ControlError> {
+        let now = SystemTime::now();
+        let invites = self.0.engine.invites().await.map_err(refusal)?;
+        let invites = invites.into_iter().map(|invite| InviteStatus {
+            id: invite.id().to_string(),
+            state: match &invite {
+                invite if invite.used => InviteState::Used,
+                invite if invite.revoked => InviteState::Revoked,
+                invite if invite.is_expired(now) => InviteState::Expired,
+                _ => InviteState::Open,
+            },
+            expires: timestamp::rfc3339(invite.expires),
+            name: invite.name,
+        });
+        Ok(Response::Invites(Invites { invites: invites.collect() }))
+    }
+
+    async fn invite_revoke(&self, id: &str) -> Result<Response, ControlError> {
+        let revoked = match id.parse() {
+            Ok(id) => self.0.engine.revoke_invite(id).await,
+            Err(error) => Err(error),
+        };
+        match revoked {
+            Err(error @ EngineError::NoInvite { .. }) => {
+                let known = self.0.engine.invites().await.map_err(refusal)?;
+                Err(refusal(error).with_known(known.iter().map(|invite| invite.id().to_string())))
+            }
+            revoked => done(revoked),
+        }
     }
 
     async fn policy_set(&self, set: PolicySet) -> Result<Response, ControlError> {

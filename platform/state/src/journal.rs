@@ -7,7 +7,7 @@ use std::path::PathBuf;
 
 use zeroize::Zeroizing;
 
-use crate::unix::{StateDir, StateError, failed, sync_directory};
+use crate::unix::{StateDir, StateError, failed, give, sync_directory};
 
 /// How many characters of a record's digest precede it.
 const DIGEST: usize = 16;
@@ -30,14 +30,14 @@ impl StateDir {
     /// # Errors
     /// When it cannot be read, when others than its owner could have changed it, or when it is damaged: what a crash
     /// cuts off is the end, and no record follows it.
-    pub fn journal(&self, name: &str) -> Result<(Journal, Vec<Vec<u8>>), StateError> {
+    pub fn journal(&self, name: &str) -> Result<(Journal, Vec<Zeroizing<Vec<u8>>>), StateError> {
         let path = self.file(name)?;
-        let content = Zeroizing::new(self.read(name)?.unwrap_or_default());
+        let content = self.read(name)?.unwrap_or_default();
         let (mut records, mut length, mut bad) = (Vec::new(), 0, None);
         for (number, line) in content.split_inclusive(|byte| *byte == b'\n').enumerate() {
             match (record(line), bad) {
                 (Some(record), None) => {
-                    records.push(record.to_vec());
+                    records.push(Zeroizing::new(record.to_vec()));
                     length += line.len() as u64;
                 }
                 (Some(_), Some(line)) => return Err(StateError::Journal { path, line }),
@@ -91,6 +91,7 @@ impl Journal {
                     .mode(0o600)
                     .custom_flags(nix::libc::O_NOFOLLOW)
                     .open(&self.path)?;
+                give(&open, &self.directory)?;
                 open.set_len(self.length)?;
                 sync_directory(&self.directory)?;
                 self.file.insert(open)

@@ -9,13 +9,16 @@
 
 #[cfg(unix)]
 mod journal;
+mod secret;
 #[cfg(unix)]
 mod unix;
 
 #[cfg(unix)]
 pub use journal::Journal;
 #[cfg(unix)]
-pub use unix::{StateDir, StateError, private};
+pub use unix::{StateDir, StateError, open_private};
+
+pub use secret::Secret;
 
 /// Tells one content from another: 16 bytes of its SHA-256, in hexadecimal.
 #[cfg(unix)]

@@ -12,6 +12,8 @@ use base64::engine::general_purpose::STANDARD;
 use ring::rand::{SecureRandom, SystemRandom};
 use zeroize::{Zeroize, Zeroizing};
 
+use crate::Secret;
+
 const LOCK: &str = "lock";
 const KEY: &str = "private.key";
 /// The bits of a mode by which others than the owner could change something.
@@ -237,11 +239,11 @@ impl StateDir {
         }
     }
 
-    /// The content of a file, or nothing if there is none.
+    /// The content of a file, or nothing if there is none. It is wiped from memory when it goes.
     ///
     /// # Errors
     /// When it cannot be read, or others than its owner could have changed it.
-    pub fn read(&self, name: &str) -> Result<Option<Vec<u8>>, StateError> {
+    pub fn read(&self, name: &str) -> Result<Option<Zeroizing<Vec<u8>>>, StateError> {
         let path = self.file(name)?;
         let Some(file) = open_existing(&path)? else { return Ok(None) };
         let metadata = file.metadata().map_err(|e| failed("look at", &path, e))?;
@@ -250,9 +252,9 @@ impl StateDir {
         if mode & OTHERS_WRITE != 0 {
             return Err(StateError::FileWritable { path, mode });
         }
-        let mut content = Vec::new();
-        file.take(LARGEST).read_to_end(&mut content).map_err(|e| failed("read", &path, e))?;
-        Ok(Some(content))
+        let mut content = Secret::default();
+        io::copy(&mut file.take(LARGEST), &mut content).map_err(|e| failed("read", &path, e))?;
+        Ok(Some(content.into_bytes()))
     }
 
     /// Makes `content` the whole content of a file that only its owner can read, and returns when that would survive
@@ -291,13 +293,35 @@ fn make(path: &Path) -> Result<(), StateError> {
     }
 }
 
-/// Refuses what is another user's. Root's own is everybody's business: it could read and change everything anyway.
+/// The user that the service runs as where it is installed.
+const SERVICE: &str = "mast";
+
+/// Refuses what is another user's. Root's own is everybody's business: it could read and change everything anyway. And
+/// root by hand goes on with what the service left.
 fn own(path: &Path, metadata: &fs::Metadata) -> Result<(), StateError> {
     let (owner, user) = (metadata.uid(), nix::unistd::geteuid().as_raw());
-    if owner == user || owner == 0 {
+    let service = || nix::unistd::User::from_name(SERVICE).ok().flatten().map(|user| user.uid.as_raw());
+    if is_trusted(owner, user, service) {
         return Ok(());
     }
     Err(StateError::Owner { path: path.to_path_buf(), owner, user })
+}
+
+fn is_trusted(owner: u32, user: u32, service: impl FnOnce() -> Option<u32>) -> bool {
+    owner == user || owner == 0 || user == 0 && service() == Some(owner)
+}
+
+/// Has a file that root made in the service's directory be the service's, so that the next start by itself can read it.
+/// Nobody else can give files away.
+pub(crate) fn give(file: &File, directory: &Path) -> io::Result<()> {
+    if !nix::unistd::geteuid().is_root() {
+        return Ok(());
+    }
+    let (there, file_now) = (fs::metadata(directory)?, file.metadata()?);
+    if (there.uid(), there.gid()) == (file_now.uid(), file_now.gid()) {
+        return Ok(());
+    }
+    std::os::unix::fs::fchown(file, Some(there.uid()), Some(there.gid()))
 }
 
 /// Makes the directory, sees that it is nobody else's, and locks it.
@@ -343,6 +367,8 @@ fn lock(directory: &Path) -> Result<File, StateError> {
         }
         Err(TryLockError::Error(error)) => return Err(failed("lock", &path, error)),
     }
+    // One that cannot be given away is locked all the same.
+    let _ = give(&file, directory);
     // For whoever finds it locked; it is locked without, too.
     let _ =
         file.set_len(0).and_then(|()| file.rewind()).and_then(|()| writeln!(file, "{}", std::process::id()));
@@ -388,6 +414,9 @@ fn write_new(path: &Path, content: &[u8]) -> io::Result<()> {
         _ => {}
     }
     let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(path)?;
+    if let Some(directory) = path.parent() {
+        give(&file, directory)?;
+    }
     file.write_all(content)?;
     file.sync_all()
 }
@@ -397,7 +426,8 @@ pub(crate) fn failed(action: &'static str, path: &Path, source: io::Error) -> St
     let remedy = match source.kind() {
         io::ErrorKind::PermissionDenied => {
             format!(
-                "run as root, or give this user the directory, or choose another state directory than in {shown}"
+                "run as root, or give this user the directory and what is in it (`chown -R USER {shown}`), or choose \
+                 another state directory"
             )
         }
         io::ErrorKind::ReadOnlyFilesystem => {
@@ -411,7 +441,60 @@ pub(crate) fn failed(action: &'static str, path: &Path, source: io::Error) -> St
     StateError::Io { action, path: path.to_path_buf(), source, remedy }
 }
 
-/// Has a file that is made with these options be nobody else's.
-pub fn private(options: &mut OpenOptions) -> &mut OpenOptions {
-    options.mode(0o600)
+/// Opens a file of the state directory; one that is made is nobody else's.
+///
+/// # Errors
+/// When the system refuses.
+pub fn open_private(options: &mut OpenOptions, path: &Path) -> io::Result<File> {
+    let file = options.mode(0o600).custom_flags(nix::libc::O_NOFOLLOW).open(path)?;
+    if let Some(directory) = path.parent() {
+        give(&file, directory)?;
+    }
+    Ok(file)
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "a test may panic")]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_the_service_left_is_roots_and_nobody_elses() {
+        let service = || Some(997);
+        for (owner, user, trusted) in [
+            (0, 0, true),
+            (997, 997, true),
+            (0, 997, true),
+            (997, 0, true),
+            (1000, 0, false),
+            (1000, 997, false),
+            (997, 1000, false),
+        ] {
+            assert_eq!(is_trusted(owner, user, service), trusted, "{owner} {user}");
+        }
+        assert!(!is_trusted(997, 0, || None), "there is no such user");
+    }
+
+    #[test]
+    fn what_root_writes_in_the_services_directory_is_the_services() {
+        if !nix::unistd::geteuid().is_root() {
+            return;
+        }
+        let directory = tempfile::tempdir().unwrap();
+        // In a user namespace there may be no other user.
+        if std::os::unix::fs::chown(directory.path(), Some(65534), Some(65534)).is_err() {
+            return;
+        }
+        let dir = StateDir { path: directory.path().to_path_buf(), lock: Mutex::new(None) };
+        let owner = |name: &str| fs::metadata(directory.path().join(name)).unwrap().uid();
+        *dir.lock.lock().unwrap() = Some(lock(directory.path()).unwrap());
+        dir.write_atomic("settings.json", b"{}").unwrap();
+        let (mut journal, _) = dir.journal("peers.journal").unwrap();
+        journal.append(b"record").unwrap();
+        let story = directory.path().join("story.jsonl");
+        open_private(OpenOptions::new().create(true).append(true), &story).unwrap();
+        for name in [LOCK, "settings.json", "peers.journal", "story.jsonl"] {
+            assert_eq!(owner(name), 65534, "{name}");
+        }
+    }
 }

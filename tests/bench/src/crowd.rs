@@ -249,5 +249,6 @@ fn config(at: usize, gateway: PublicKey, address: SocketAddr) -> EngineConfig {
         protect: false,
         local_network: true,
         up: true,
+        confirms: false,
     }
 }

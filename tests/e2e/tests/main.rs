@@ -17,4 +17,5 @@ mod mtu;
 mod peers;
 mod scenarios;
 mod service;
+mod users;
 mod wireguard;

@@ -102,6 +102,7 @@ pub async fn doctor(context: &mut Context, format: Format) -> Outcome {
         1 => "One thing is wrong.".to_owned(),
         several => format!("{several} things are wrong."),
     })?;
+    context.redacted(report.redacted)?;
     Ok(verdict(bad == 0))
 }
 

@@ -2,10 +2,11 @@
 
 use std::process::ExitCode;
 
-use mast_control::{Event, Notice, What};
+use mast_control::{Event, Notice, What, words};
 
 use super::{Context, Outcome};
 use crate::args::EventsArgs;
+use crate::failure::{Failure, NOT_PERMITTED};
 use crate::output::events;
 use crate::output::text::cleaned;
 
@@ -15,7 +16,14 @@ pub async fn show(context: &mut Context, args: &EventsArgs) -> Outcome {
         true => Some(context.client().await?.subscribe().await?),
         false => None,
     };
-    let past = context.client().await?.status().await?.events;
+    let status = context.client().await?.status().await?;
+    if status.redacted {
+        return Err(Failure::Other(
+            NOT_PERMITTED,
+            format!("what happened is not for everybody: {}", words::REDACTED),
+        ));
+    }
+    let past = status.events;
     if args.format.json && !args.follow {
         context.out.json(&past)?;
         return Ok(ExitCode::SUCCESS);

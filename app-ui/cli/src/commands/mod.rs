@@ -3,6 +3,7 @@
 mod diagnose;
 mod events;
 mod invite;
+mod key;
 mod mode;
 mod paths;
 mod peers;
@@ -20,12 +21,12 @@ use clap::CommandFactory;
 use mast_control::{Client, ClientError, words};
 
 use crate::args;
-use crate::args::{Cli, Command, PeerCommand};
+use crate::args::{Cli, Command, KeyCommand, PeerCommand};
 #[cfg(feature = "demo")]
 use crate::demo;
 use crate::failure::{FAILED, Failure};
-use crate::output::Out;
 use crate::output::text::clean;
+use crate::output::{Out, Style};
 
 /// How metered links are let take part in a mode of several paths.
 const METERED: &str = "choose the mode again with `--metered`";
@@ -42,6 +43,15 @@ pub struct Context {
 }
 
 impl Context {
+    /// Says so where not everything is told.
+    pub fn redacted(&mut self, redacted: bool) -> std::io::Result<()> {
+        if redacted {
+            self.out.line("")?;
+            self.out.line(self.out.paint(Style::Faint, words::REDACTED))?;
+        }
+        Ok(())
+    }
+
     /// Connects to the service.
     pub async fn client(&self) -> Result<Client, Failure> {
         let name = concat!("mast ", env!("CARGO_PKG_VERSION"));
@@ -95,7 +105,8 @@ async fn dispatch(command: Command, mut context: Context) -> Outcome {
         Command::Peer(PeerCommand::FullTunnel { name, switch }) => {
             protect::full_tunnel(context, name, switch).await
         }
-        Command::Invite(args) => invite::make(context, args).await,
+        Command::Invite(args) => invite::run(context, args).await,
+        Command::Key(KeyCommand::Owner { user, nobody: _ }) => key::owner(context, user).await,
         Command::Mode(args) => mode::run(context, args).await,
         Command::Pin(args) => pin::pin(context, args).await,
         Command::Unpin(args) => pin::unpin(context, args).await,

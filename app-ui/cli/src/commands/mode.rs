@@ -37,7 +37,7 @@ async fn show(context: &mut Context, peer: Option<&str>, format: Format) -> Outc
     let status = match peer {
         None => client.status().await?,
         Some(name) => {
-            let PeerView { up, peer, interfaces } = client.peer(name).await?;
+            let PeerView { up, peer, interfaces, redacted: _ } = client.peer(name).await?;
             Status { up, peers: vec![peer], interfaces, ..Status::default() }
         }
     };

@@ -26,6 +26,7 @@ pub async fn show(context: &mut Context, format: Format) -> Outcome {
     }
     full(&status).print(&mut context.out)?;
     context.out.line(context.out.paint(Style::Faint, "* carries the traffic now"))?;
+    context.redacted(status.redacted)?;
     Ok(ExitCode::SUCCESS)
 }
 

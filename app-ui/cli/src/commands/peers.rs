@@ -30,6 +30,7 @@ pub async fn list(context: &mut Context, format: Format) -> Outcome {
     }
     let mut table =
         Table::new(&["PEER", "STATE", "KIND", "EID", "", "POLICY", "HEARD", ">RECEIVED", ">SENT"]);
+    let redacted = status.redacted;
     for peer in status.peers {
         let cells = vec![
             peer.name,
@@ -45,6 +46,7 @@ pub async fn list(context: &mut Context, format: Format) -> Outcome {
         table.row(None, cells);
     }
     table.print(&mut context.out)?;
+    context.redacted(redacted)?;
     Ok(ExitCode::SUCCESS)
 }
 

@@ -22,12 +22,13 @@ pub async fn show(context: &mut Context, args: StatusArgs) -> Outcome {
             context.out.json(&view)?;
             return Ok(ExitCode::SUCCESS);
         }
-        let PeerView { up, peer, interfaces } = cleaned(view);
+        let PeerView { up, peer, interfaces, redacted } = cleaned(view);
         let status = Status { up, peers: vec![peer], interfaces, ..Status::default() };
         for peer in &status.peers {
             sentence(context, words::of_peer(peer, &status))?;
             one_peer(context, peer, &status)?;
         }
+        context.redacted(redacted)?;
         return Ok(ExitCode::SUCCESS);
     }
     let status = client.status().await?;
@@ -69,6 +70,7 @@ pub async fn show(context: &mut Context, args: StatusArgs) -> Outcome {
     for event in status.events.iter().skip(skip) {
         context.out.line(events::sentence(event, status.peers.len() != 1))?;
     }
+    context.redacted(status.redacted)?;
     Ok(ExitCode::SUCCESS)
 }
 

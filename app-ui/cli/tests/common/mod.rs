@@ -44,6 +44,7 @@ impl Service for Script {
                     up: self.status.up,
                     peer: peer.clone(),
                     interfaces: self.status.interfaces.clone(),
+                    redacted: false,
                 }))),
                 None => {
                     let known: Vec<_> = self.status.peers.iter().map(|peer| peer.name.clone()).collect();
@@ -221,6 +222,7 @@ impl Stage {
         let doctor = DoctorReport {
             checks: vec![check("tun", true, None), check("firewall", false, Some("open UDP port 6278"))],
             counters: [("replayed".to_owned(), 3)].into(),
+            redacted: false,
         };
         let mut script = Script {
             status,

@@ -100,8 +100,9 @@ impl Service {
         if !server.may_change {
             let remedy = Remedy::join_group();
             service.may_change = false;
-            service.detail =
-                "You may look at everything, but not change it: you are not in the group `mast`.".into();
+            service.detail = "You see whether it works, and cannot change it: you are not in the group `mast`. With whom, \
+                              over which networks, what happened and how much was carried may be hidden."
+                .into();
             service.by_hand = Some(remedy.command.clone());
             service.remedy = Some(remedy).filter(|_| crate::mend::is_possible());
         }

@@ -101,7 +101,7 @@ fn forget(what: &str) -> Result<(), Error> {
 /// When the service or the key store refuses; the key is then where it was.
 pub async fn hand_over(shared: &Shared) -> Result<(), Refusal> {
     let handed: HandedKey = shared.ask(&Request::KeyHandOver).await?;
-    let key = Zeroizing::new(handed.private_key);
+    let key = Zeroizing::new(handed.private_key.clone());
     let stored = {
         let key = key.clone();
         apart(move || {

@@ -22,6 +22,7 @@ pub(super) fn caller(stream: &UnixStream) -> std::io::Result<Caller> {
         administrator: account.uid.is_root(),
         account: Some(account),
         client: String::new(),
+        steers: false,
     })
 }
 
@@ -64,4 +65,12 @@ pub(crate) fn remedy(account: Option<Account>) -> String {
         _ => String::new(),
     };
     format!("run with sudo, or add yourself to group `{GROUP}`: {create}sudo usermod -aG {GROUP} {user}")
+}
+
+/// A user by name or number, in the words of [`Caller::user`]. It asks the user database.
+pub fn user_id(text: &str) -> Option<String> {
+    if let Ok(number) = text.parse::<u32>() {
+        return Some(number.to_string());
+    }
+    User::from_name(text).ok().flatten().map(|user| user.uid.to_string())
 }

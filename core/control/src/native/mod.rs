@@ -11,6 +11,8 @@ mod presence;
 mod socket;
 
 #[cfg(unix)]
+pub use access::user_id;
+#[cfg(unix)]
 pub(crate) use access::{Account, is_member, is_own, remedy};
 #[cfg(unix)]
 pub use presence::{Living, living};

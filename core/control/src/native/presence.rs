@@ -29,7 +29,7 @@ mod linux {
 
     use nix::sys::socket::{getsockopt, sockopt};
 
-    use super::{Living, Path};
+    use super::{Living, Path, is_service};
 
     const NAME: &[u8] = b"mast-service";
     /// A service that does not say where it listens for so long is held up; it lives all the same.
@@ -62,12 +62,12 @@ mod linux {
         }
     }
 
-    /// The service that lives in this network namespace. One of another user than root and this one is none: anybody
-    /// may take the name.
+    /// The service that lives in this network namespace. One of another user than root, the service's own and this one
+    /// is none: anybody may take the name.
     pub fn living() -> Option<Living> {
         let mut stream = address().and_then(|address| UnixStream::connect_addr(&address)).ok()?;
         let holder = getsockopt(&stream, sockopt::PeerCredentials).ok()?;
-        if holder.uid() != 0 && holder.uid() != nix::unistd::geteuid().as_raw() {
+        if holder.uid() != 0 && holder.uid() != nix::unistd::geteuid().as_raw() && !is_service(holder.uid()) {
             return None;
         }
         let mut control = Vec::new();
@@ -79,6 +79,13 @@ mod linux {
             control: OsStr::from_bytes(&control).into(),
         })
     }
+}
+
+/// Whether it is the user that the service runs as where it is installed.
+#[cfg(target_os = "linux")]
+fn is_service(uid: u32) -> bool {
+    let user = nix::unistd::User::from_name(crate::access::USER);
+    user.is_ok_and(|user| user.is_some_and(|user| user.uid.as_raw() == uid))
 }
 
 #[cfg(not(target_os = "linux"))]

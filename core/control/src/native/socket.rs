@@ -2,11 +2,12 @@
 
 use std::fs::{self, File, Permissions, TryLockError};
 use std::io::{self, ErrorKind};
-use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt};
+use std::os::unix::fs::{DirBuilderExt, FileTypeExt, MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use nix::fcntl::OFlag;
 use tokio::net::UnixListener;
 
 use super::access;
@@ -36,8 +37,6 @@ impl Identity {
             inode: metadata.ino(),
             #[cfg(target_os = "linux")]
             _held: {
-                use nix::fcntl::OFlag;
-                use std::os::unix::fs::OpenOptionsExt;
                 let flags = OFlag::O_PATH | OFlag::O_NOFOLLOW;
                 File::options().read(true).custom_flags(flags.bits()).open(path)?
             },
@@ -152,7 +151,7 @@ fn place(path: &Path) -> Result<(UnixListener, Identity), ServerError> {
     let directory = directory_of(path);
     fs::create_dir_all(directory).map_err(io)?;
     // Held until the file is in place: two services that start together must not remove each other's.
-    let _lock = lock(directory).map_err(io)?;
+    let _lock = lock(&lock_directory(path)).map_err(io)?;
     clear_stale(path)?;
 
     let draft = directory.join(format!(".mast-{}", std::process::id()));
@@ -171,16 +170,49 @@ fn place(path: &Path) -> Result<(UnixListener, Identity), ServerError> {
     }
 }
 
+/// Where the lock of a socket's place lies: beside it, in a directory of its own. Whoever can open a file can lock it,
+/// and everybody can open the directory of the socket itself.
+fn lock_directory(path: &Path) -> PathBuf {
+    let name = path.file_name().unwrap_or_default().to_string_lossy();
+    directory_of(path).join(format!(".{name}.lock"))
+}
+
 fn lock(directory: &Path) -> io::Result<File> {
-    let file = File::open(directory)?;
+    match fs::DirBuilder::new().mode(0o700).create(directory) {
+        Err(error) if error.kind() != ErrorKind::AlreadyExists => return Err(error),
+        _ => {}
+    }
+    if nix::unistd::geteuid().is_root()
+        && let Some(Ok(around)) = directory.parent().map(fs::symlink_metadata)
+    {
+        // What root made by hand must not keep the service's user out later.
+        let _ = std::os::unix::fs::lchown(directory, Some(around.uid()), Some(around.gid()));
+    }
+    let own = File::options()
+        .read(true)
+        .custom_flags((OFlag::O_DIRECTORY | OFlag::O_NOFOLLOW).bits())
+        .open(directory)?;
+    let metadata = own.metadata()?;
+    let user = nix::unistd::geteuid();
+    if metadata.uid() != user.as_raw() && !user.is_root() {
+        let text = format!(
+            "{} belongs to user {}, not to user {user} that runs this service; remove it",
+            directory.display(),
+            metadata.uid()
+        );
+        return Err(io::Error::new(ErrorKind::PermissionDenied, text));
+    }
+    if metadata.mode() & 0o077 != 0 {
+        own.set_permissions(Permissions::from_mode(0o700))?;
+    }
     for _ in 0..LOCK_ATTEMPTS {
-        match file.try_lock() {
-            Ok(()) => return Ok(file),
+        match own.try_lock() {
+            Ok(()) => return Ok(own),
             Err(TryLockError::WouldBlock) => std::thread::sleep(LOCK_PAUSE),
             Err(TryLockError::Error(error)) => return Err(error),
         }
     }
-    Err(io::Error::new(ErrorKind::WouldBlock, "another process holds the directory's lock"))
+    Err(io::Error::new(ErrorKind::WouldBlock, "another process holds the lock of its place"))
 }
 
 /// Removes the control socket of a service that no longer runs; whether there was one. One that lives, and anything that

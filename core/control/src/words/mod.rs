@@ -26,6 +26,10 @@ pub use summary::{Tone, missing, of_all, of_peer, policy};
 use crate::error::{ControlError, InviteProblem, Mismatch, Side, Why};
 use crate::status::{LeftOut, LeftOutWhy, Protection, TroubleCause};
 
+/// What stands below an answer that does not tell everything, to whoever may look and not change.
+pub const REDACTED: &str = "Addresses of peers, names of networks, what happened and how much was carried are shown to \
+                            root and to members of the group `mast`.";
+
 /// Which interfaces are not used, and why; none where there are none.
 pub fn left_out(all: &[LeftOut]) -> Option<String> {
     let one = |left: &LeftOut| {

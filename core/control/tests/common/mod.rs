@@ -27,6 +27,8 @@ pub struct Fake {
     pub drill_dropped: mpsc::UnboundedSender<()>,
     /// Told when an invite, which takes its time, is finished.
     pub finished: mpsc::UnboundedSender<()>,
+    /// What it tells.
+    pub status: Status,
 }
 
 struct OnDrop(mpsc::UnboundedSender<()>);
@@ -40,7 +42,7 @@ impl Drop for OnDrop {
 impl Service for Fake {
     async fn call(&self, request: Request, _caller: &Caller) -> Result<Response, ControlError> {
         match request {
-            Request::Status => Ok(Status { name: "laptop".into(), ..Status::default() }.into()),
+            Request::Status => Ok(Status { name: "laptop".into(), ..self.status.clone() }.into()),
             Request::Up => Ok(Response::DONE),
             Request::PolicyClear(_) => Ok(Response::DONE.unkept("the disk is full")),
             Request::PeerRemove(peer) => {
@@ -124,7 +126,12 @@ impl Stage {
         let (notices, _) = broadcast::channel(64);
         let (drill_dropped, dropped_drills) = mpsc::unbounded_channel();
         let (finish, finished) = mpsc::unbounded_channel();
-        let service = Arc::new(Fake { notices: notices.clone(), drill_dropped, finished: finish });
+        let service = Arc::new(Fake {
+            notices: notices.clone(),
+            drill_dropped,
+            finished: finish,
+            status: Status::default(),
+        });
         let (stop, stopped) = oneshot::channel();
         let server = tokio::spawn(server.run(service, async {
             let _ = stopped.await;

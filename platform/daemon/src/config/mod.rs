@@ -7,6 +7,7 @@
 //! mtu = 1404                   # of the virtual interface
 //! eid_pool = "100.64.0.0/10"   # where IPv4 endpoint identifiers are taken from
 //! udp_segmentation = true      # datagrams may leave many at a time
+//! status = "steerers"          # who sees more than whether it works: or "everybody"
 //! policy = { mode = "pin", pin = ["ethernet", "network:Home", "wlan0"], fallback = true }
 //!
 //! [interfaces.wwan0]           # what the system does not know of an interface
@@ -52,12 +53,13 @@ mod peer;
 mod reader;
 
 use std::collections::BTreeMap;
-use std::io::ErrorKind;
+use std::io::{ErrorKind, Read};
 use std::path::{Path, PathBuf};
 
 use mast_engine::api::PeerConfig;
 use mast_proto::{EidPool, InterfaceKind, Policy, Selector};
 use toml::de::DeTable;
+use zeroize::Zeroizing;
 
 pub(crate) use peer::shared_range;
 pub use reader::Problem;
@@ -75,10 +77,41 @@ pub const DEFAULT_MTU: u16 = 1404;
 /// The virtual interface unless the file says otherwise.
 pub const DEFAULT_INTERFACE: &str = "mast0";
 
+/// No configuration is larger, in bytes.
+const LARGEST: usize = 16 << 20;
+
 const MODES: &str = "\"auto\", \"pin\", \"redundant\" or \"bonded\"";
 
-const KEYS: &[&str] =
-    &["name", "port", "interface", "mtu", "eid_pool", "udp_segmentation", "policy", "interfaces", "peer"];
+const KEYS: &[&str] = &[
+    "name",
+    "port",
+    "interface",
+    "mtu",
+    "eid_pool",
+    "udp_segmentation",
+    "status",
+    "policy",
+    "interfaces",
+    "peer",
+];
+
+/// To whom everything is shown.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum StatusFor {
+    /// Root, and members of the group: whoever may change things. Everybody else sees whether it works.
+    #[default]
+    Steerers,
+    /// Everybody on the machine.
+    Everybody,
+}
+
+fn status_for(word: &str) -> Result<StatusFor, String> {
+    match word {
+        "steerers" => Ok(StatusFor::Steerers),
+        "everybody" => Ok(StatusFor::Everybody),
+        _ => Err("must be \"steerers\" or \"everybody\"".to_owned()),
+    }
+}
 
 /// What the configuration file says.
 #[derive(Debug, Clone)]
@@ -95,6 +128,8 @@ pub struct Config {
     pub pool: EidPool,
     /// Whether datagrams may leave many at a time, where the system can do that.
     pub udp_segmentation: bool,
+    /// To whom everything is shown: addresses of peers, names of networks, what happened, and usage.
+    pub status: StatusFor,
     /// The policy of peers that have none of their own; none if the file does not say.
     pub policy: Option<Policy>,
     /// What the user says of physical interfaces.
@@ -112,6 +147,7 @@ impl Default for Config {
             mtu: DEFAULT_MTU,
             pool: EidPool::default(),
             udp_segmentation: true,
+            status: StatusFor::Steerers,
             policy: None,
             interfaces: BTreeMap::new(),
             peers: Vec::new(),
@@ -145,7 +181,7 @@ pub struct ConfiguredPeer {
 #[derive(Debug, thiserror::Error)]
 pub enum ConfigError {
     /// The file cannot be read.
-    #[error("cannot read the configuration {}: {source}", path.display())]
+    #[error("cannot read the configuration {}: {source}{}", path.display(), remedy(path, source))]
     Unreadable {
         /// Which file.
         path: PathBuf,
@@ -155,6 +191,17 @@ pub enum ConfigError {
     /// The file does not make sense.
     #[error("{}", listed(.0))]
     Wrong(Vec<Problem>),
+}
+
+/// A file that root wrote for itself alone is none for the service's user.
+fn remedy(path: &Path, source: &std::io::Error) -> String {
+    if source.kind() != ErrorKind::PermissionDenied {
+        return String::new();
+    }
+    let path = path.display();
+    format!(
+        "; the service does not run as root: `chgrp mastd {path} && chmod 640 {path}` lets it, and nobody else, read it"
+    )
 }
 
 fn listed(problems: &[Problem]) -> String {
@@ -169,7 +216,7 @@ impl Config {
     /// # Errors
     /// With every problem of the file, or why it cannot be read.
     pub fn load(path: &Path, required: bool) -> Result<Self, ConfigError> {
-        match std::fs::read_to_string(path) {
+        match read_text(path) {
             Ok(text) => Self::parse(path, &text).map_err(ConfigError::Wrong),
             Err(error) if error.kind() == ErrorKind::NotFound && !required => Ok(Self::default()),
             Err(source) => Err(ConfigError::Unreadable { path: path.to_owned(), source }),
@@ -216,6 +263,17 @@ impl Config {
     }
 }
 
+/// The text of a file, which may hold keys: wiped from memory when it goes.
+fn read_text(path: &Path) -> std::io::Result<Zeroizing<String>> {
+    let mut file = std::fs::File::open(path)?;
+    let length = file.metadata()?.len();
+    // Room for all of it: a buffer that grows leaves a copy behind.
+    let room = usize::try_from(length).unwrap_or_default().min(LARGEST) + 1;
+    let mut text = Zeroizing::new(String::with_capacity(room));
+    file.read_to_string(&mut text)?;
+    Ok(text)
+}
+
 fn read<'i>(report: &mut Report<'_>, table: &DeTable<'i>) -> Config {
     let mut config = Config::default();
     let mut top = report.section(table, "", KEYS);
@@ -234,6 +292,9 @@ fn read<'i>(report: &mut Report<'_>, table: &DeTable<'i>) -> Config {
     }
     if let Some(several) = top.boolean("udp_segmentation") {
         config.udp_segmentation = several.value;
+    }
+    if let Some(status) = top.string("status", "\"steerers\" or \"everybody\"", status_for) {
+        config.status = status.value;
     }
     config.policy = policy(&mut top);
     if let Some(At { value, .. }) = top.table("interfaces", "tables such as [interfaces.wlan0]") {

@@ -101,7 +101,7 @@ fn read(section: &mut Section<'_, '_, '_>, line: usize) -> Option<Found> {
     let peer = PeerConfig {
         name: name?.value,
         public_key: public_key?.value,
-        preshared_key: preshared_key.map(|k| k.value),
+        preshared_key: preshared_key.map(|k| k.value.into()),
         addresses: Addresses::of(
             AddressSource::Configuration,
             endpoints.iter().filter_map(Endpoint::address),

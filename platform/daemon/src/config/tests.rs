@@ -53,7 +53,7 @@ fn reads_everything() {
     assert!(config.interfaces["docker0"].ignore);
     let [nas, office] = &config.peers[..] else { panic!() };
     assert_eq!((nas.endpoints.len(), nas.peer.addresses.all().count()), (2, 1));
-    assert_eq!((nas.peer.public_key, nas.peer.preshared_key), ([1; 32], Some([2; 32])));
+    assert_eq!((nas.peer.public_key, nas.peer.preshared_key.clone()), ([1; 32], Some([2; 32].into())));
     assert_eq!(nas.peer.policy, Some(Policy::Auto));
     let plain = office.peer.plain.as_ref().unwrap();
     assert_eq!(plain.allowed[0].to_string(), "10.8.0.0/24");

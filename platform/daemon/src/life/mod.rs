@@ -8,7 +8,7 @@ use std::future::Future;
 use std::time::Duration;
 
 #[cfg(unix)]
-pub(crate) use unix::{Unix as Native, host_name};
+pub(crate) use unix::{Unix as Native, host_name, shut_memory};
 
 /// What the system asks of the service.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -64,6 +64,16 @@ impl Life for Unix {
     }
 }
 
+/// Keeps what is in memory, keys above all, from other processes of this user and from core dumps.
+///
+/// # Errors
+/// When the system refuses.
+pub(crate) fn shut_memory() -> std::io::Result<()> {
+    #[cfg(target_os = "linux")]
+    nix::sys::prctl::set_dumpable(false)?;
+    Ok(())
+}
+
 /// What this machine calls itself; empty if it does not say.
 pub(crate) fn host_name() -> String {
     nix::unistd::gethostname().ok().and_then(|name| name.into_string().ok()).unwrap_or_default()

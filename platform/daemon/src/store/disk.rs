@@ -5,15 +5,16 @@
 //! removed. So a change costs what it holds, however many peers there are. A record names the file that it follows
 //! by its digest: one that follows another, as between the two steps of writing anew, does not count.
 
+use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use mast_engine::api::PublicKey;
+use mast_engine::api::{InviteId, PublicKey};
 use mast_state::{Journal, StateDir, fingerprint};
 use serde_json::{Map, Value};
 
 use super::StoreError;
 use super::book::Changes;
-use super::format::{Batch, Key, Peers, PeersView, StateFile, StoredPeer};
+use super::format::{Batch, Invites, Key, Peers, PeersView, StateFile, StoredPeer};
 
 /// The file of what changed since `peers.json` was written.
 pub(super) const JOURNAL: &str = "peers.journal";
@@ -98,20 +99,23 @@ pub struct Unsaved {
     pub(super) disk: Arc<Disk>,
     /// Counts up: what was taken from memory earlier is not written later.
     pub(super) number: u64,
-    pub(super) files: Vec<(&'static str, Vec<u8>)>,
+    pub(super) files: Vec<super::Content>,
     pub(super) peers: PeersToWrite,
     pub(super) changes: Changes,
+    /// The invites that can be accepted by what is in `files`.
+    pub(super) open_invites: BTreeSet<InviteId>,
 }
 
 /// What was written.
 #[derive(Debug)]
 pub struct Saved {
-    pub(super) files: Vec<(&'static str, Vec<u8>)>,
+    pub(super) files: Vec<super::Content>,
     /// The changes of peers that were written.
     pub(super) changes: Option<Changes>,
     /// All peers were written.
     pub(super) folded: bool,
     pub(super) sizes: Sizes,
+    pub(super) open_invites: BTreeSet<InviteId>,
 }
 
 impl Unsaved {
@@ -119,18 +123,18 @@ impl Unsaved {
     /// holds all of this, and nothing is done.
     pub fn write(self) -> (Saved, Result<(), StoreError>) {
         let mut turn = self.disk.turn.lock().unwrap_or_else(PoisonError::into_inner);
-        let mut saved = Saved { files: Vec::new(), changes: None, folded: false, sizes: turn.sizes };
+        let mut saved = Saved {
+            files: Vec::new(),
+            changes: None,
+            folded: false,
+            sizes: turn.sizes,
+            open_invites: self.open_invites,
+        };
         if self.number < turn.last {
             return (saved, Ok(()));
         }
         turn.last = self.number;
         let mut result = Ok(());
-        for (name, content) in self.files {
-            match self.disk.dir.write_atomic(name, &content) {
-                Ok(()) => saved.files.push((name, content)),
-                Err(error) => result = Err(error.into()),
-            }
-        }
         let folded = matches!(self.peers, PeersToWrite::All(..));
         let written = match &self.peers {
             PeersToWrite::Nothing => Ok(()),
@@ -143,6 +147,16 @@ impl Unsaved {
                 saved.folded = folded;
             }
             Err(error) => result = Err(error),
+        }
+        // After the peers: of an invite that was used there must be somebody who used it.
+        for (name, content) in self.files {
+            if result.is_err() && name == Invites::NAME {
+                continue;
+            }
+            match self.disk.dir.write_atomic(name, &content) {
+                Ok(()) => saved.files.push((name, content)),
+                Err(error) => result = Err(error.into()),
+            }
         }
         turn.sizes.journal = turn.journal.length();
         saved.sizes = turn.sizes;

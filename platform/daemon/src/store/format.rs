@@ -8,11 +8,12 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use mast_control::AtStart;
-use mast_engine::api::{AddressSource, Addresses, InviteRecord, PeerConfig, PlainPeer};
+use mast_engine::api::{AddressSource, Addresses, InviteId, InviteRecord, PeerConfig, PlainPeer};
 use mast_engine::declared::Guard;
 use mast_engine::os::{Family, Prefix};
 use mast_proto::wire::EidPair;
 use mast_proto::{PeerKind, Policy, Selector};
+use mast_state::Secret;
 use serde::de::{DeserializeOwned, Error as _};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use serde_json::{Map, Value};
@@ -96,7 +97,7 @@ pub(super) struct Batch {
 
 impl Batch {
     /// The text of a record, in one line.
-    pub fn text(follows: &str, removed: &[Key], peers: &[Arc<StoredPeer>]) -> Option<Vec<u8>> {
+    pub fn text(follows: &str, removed: &[Key], peers: &[Arc<StoredPeer>]) -> Option<Zeroizing<Vec<u8>>> {
         #[derive(Serialize)]
         struct View<'a> {
             follows: &'a str,
@@ -105,7 +106,9 @@ impl Batch {
             #[serde(serialize_with = "each")]
             peers: &'a [Arc<StoredPeer>],
         }
-        serde_json::to_vec(&View { follows, removed, peers }).ok()
+        let mut text = Secret::default();
+        serde_json::to_writer(&mut text, &View { follows, removed, peers }).ok()?;
+        Some(text.into_bytes())
     }
 }
 
@@ -139,6 +142,9 @@ pub(super) struct Settings {
     /// The private key that belongs to this public one is in a user's key store.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub handed_key: Option<String>,
+    /// The user that may have the private key beside root.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub key_owner: Option<String>,
     /// What the tunnel does at the start.
     #[serde(default)]
     pub at_start: AtStart,
@@ -168,6 +174,7 @@ impl Default for Settings {
             policy_configured: None,
             interfaces: BTreeMap::new(),
             handed_key: None,
+            key_owner: None,
             at_start: AtStart::Last,
             paused_until: None,
             leak_protection: false,
@@ -262,7 +269,7 @@ impl StoredPeer {
         Self {
             name: peer.name.clone(),
             public_key: Key::of(&peer.public_key),
-            preshared_key: peer.preshared_key.as_ref().map(Key::of),
+            preshared_key: peer.preshared_key.as_deref().map(Key::of),
             endpoints: Vec::new(),
             addresses: peer.addresses.lists().map(kept).filter(|(_, list)| !list.is_empty()).collect(),
             hosts: Vec::new(),
@@ -332,7 +339,7 @@ impl StoredPeer {
         PeerConfig {
             name: self.name.clone(),
             public_key: *self.public_key.0,
-            preshared_key: self.preshared_key.as_ref().map(|k| *k.0),
+            preshared_key: self.preshared_key.as_ref().map(|k| k.0.clone()),
             addresses: self.all_addresses(),
             kind: self.kind.map(|kind| match kind {
                 Kind::Mast => PeerKind::Mast,
@@ -447,11 +454,18 @@ pub(super) struct StoredInvite {
     pub expires_ms: u64,
     #[serde(default)]
     pub used: bool,
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub revoked: bool,
     #[serde(flatten)]
     pub extra: Map<String, Value>,
 }
 
 impl StoredInvite {
+    /// What it is called, if somebody who finds it here would accept it.
+    pub fn open(&self) -> Option<InviteId> {
+        self.invite().filter(|invite| !invite.used && !invite.revoked).map(|invite| invite.id())
+    }
+
     pub fn of(invite: &InviteRecord) -> Self {
         let since = invite.expires.duration_since(UNIX_EPOCH).unwrap_or_default();
         Self {
@@ -459,14 +473,20 @@ impl StoredInvite {
             name: invite.name.clone(),
             expires_ms: u64::try_from(since.as_millis()).unwrap_or(u64::MAX),
             used: invite.used,
+            revoked: invite.revoked,
             extra: Map::new(),
         }
     }
 
     pub fn invite(&self) -> Option<InviteRecord> {
         let expires = UNIX_EPOCH.checked_add(Duration::from_millis(self.expires_ms))?;
-        let record =
-            InviteRecord { secret: *self.secret.0, name: self.name.clone(), expires, used: self.used };
+        let record = InviteRecord {
+            secret: self.secret.0.clone(),
+            name: self.name.clone(),
+            expires,
+            used: self.used,
+            revoked: self.revoked,
+        };
         (expires > SystemTime::now()).then_some(record)
     }
 }
@@ -489,7 +509,7 @@ impl std::fmt::Debug for Key {
 
 impl Serialize for Key {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.serialize_str(&notation::key_text(&self.0))
+        serializer.serialize_str(&Zeroizing::new(notation::key_text(&self.0)))
     }
 }
 

@@ -9,7 +9,8 @@ mod book;
 mod disk;
 mod format;
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
+use std::io::Write;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -17,10 +18,13 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use mast_control::layers::NameFact;
 use mast_control::{AtStart, timestamp};
-use mast_engine::api::{AddressSource, Change, InterfaceChoice, InviteRecord, PeerConfig, PublicKey};
+use mast_engine::api::{
+    AddressSource, Change, InterfaceChoice, InviteId, InviteRecord, PeerConfig, PublicKey,
+};
 use mast_engine::declared::Guard;
 use mast_proto::Policy;
-use mast_state::{StateDir, StateError};
+use mast_state::{Secret, StateDir, StateError, fingerprint};
+use zeroize::Zeroizing;
 
 use crate::config::Config;
 use crate::endpoint::Endpoint;
@@ -129,8 +133,10 @@ pub struct Store {
     hosts_changed: u64,
     /// The virtual interface.
     interface: String,
-    /// The files as they were last written, by name.
-    written: BTreeMap<&'static str, Vec<u8>>,
+    /// The invites that a restart would find, and let be accepted.
+    open_on_disk: BTreeSet<InviteId>,
+    /// The digests of the files as they were last written, by name.
+    written: BTreeMap<&'static str, String>,
 }
 
 impl Store {
@@ -159,8 +165,10 @@ impl Store {
             looked_up: BTreeMap::new(),
             hosts_changed: 0,
             interface: config.interface.clone(),
+            open_on_disk: BTreeSet::new(),
             written: BTreeMap::new(),
         };
+        store.open_on_disk = store.open_invites();
         for mut peer in file.peers {
             peer.sort();
             store.peers.enter(peer);
@@ -257,6 +265,15 @@ impl Store {
         self.invites.invites.iter().filter_map(StoredInvite::invite).collect()
     }
 
+    fn open_invites(&self) -> BTreeSet<InviteId> {
+        self.invites.invites.iter().filter_map(StoredInvite::open).collect()
+    }
+
+    /// Whether no restart can let an invite be accepted again: that it was used is on the disk, or it never was there.
+    pub fn is_used_up(&self, invite: InviteId) -> bool {
+        !self.open_on_disk.contains(&invite)
+    }
+
     /// The default policy.
     pub fn policy(&self) -> Policy {
         let set = self.settings.policy.as_ref();
@@ -281,6 +298,16 @@ impl Store {
     /// Notes that the private key is in a user's key store, or no more.
     pub fn set_handed_key(&mut self, public: Option<PublicKey>) {
         self.settings.handed_key = public.as_ref().map(crate::notation::key_text);
+    }
+
+    /// The user that may have the private key beside root, in the system's words.
+    pub fn key_owner(&self) -> Option<&str> {
+        self.settings.key_owner.as_deref()
+    }
+
+    /// Notes whose the private key is.
+    pub fn set_key_owner(&mut self, user: Option<String>) {
+        self.settings.key_owner = user;
     }
 
     /// What the tunnel does at the start.
@@ -441,6 +468,7 @@ impl Store {
                 self.settings.interfaces = stored.collect();
             }
             Change::Up(up) => self.settings.up = up,
+            Change::InviteUsed(_) => {}
         }
     }
 
@@ -470,7 +498,7 @@ impl Store {
         let protection = Protection::of(self.guard().as_ref());
         let files =
             [content(&self.invites), content(&self.settings), content(&self.accounts), content(&protection)];
-        let changed = |(name, content): &(&'static str, Vec<u8>)| self.written.get(name) != Some(content);
+        let changed = |(name, content): &Content| self.written.get(name) != Some(&fingerprint(content));
         let changes = self.peers.changes();
         let removed = self.removed && self.folded.is_none_or(|at| at.elapsed() >= REMOVED);
         let peers = if self.fold || removed || !changes.is_empty() && self.sizes.is_worth_folding() {
@@ -486,12 +514,16 @@ impl Store {
             files: files.into_iter().flatten().filter(changed).collect(),
             peers,
             changes,
+            open_invites: self.open_invites(),
         }
     }
 
     /// Notes what was written.
     pub fn saved(&mut self, saved: Saved) {
-        self.written.extend(saved.files);
+        if saved.files.iter().any(|(name, _)| *name == Invites::NAME) {
+            self.open_on_disk = saved.open_invites;
+        }
+        self.written.extend(saved.files.iter().map(|(name, content)| (*name, fingerprint(content))));
         self.sizes = saved.sizes;
         if let Some(changes) = &saved.changes {
             self.peers.note_written(changes);
@@ -521,20 +553,24 @@ impl Store {
     }
 }
 
-fn content<F: StateFile>(file: &F) -> Option<(&'static str, Vec<u8>)> {
+/// A file's name, and what is in it.
+type Content = (&'static str, Zeroizing<Vec<u8>>);
+
+fn content<F: StateFile>(file: &F) -> Option<Content> {
     text(file).map(|content| (F::NAME, content))
 }
 
 /// A file as it is written. Only maps with keys that are no strings cannot be; there are none.
-fn text<T: serde::Serialize>(file: &T) -> Option<Vec<u8>> {
-    let mut content = serde_json::to_vec_pretty(file).ok()?;
-    content.push(b'\n');
-    Some(content)
+fn text<T: serde::Serialize>(file: &T) -> Option<Zeroizing<Vec<u8>>> {
+    let mut content = Secret::default();
+    serde_json::to_writer_pretty(&mut content, file).ok()?;
+    content.write_all(b"\n").ok()?;
+    Some(content.into_bytes())
 }
 
 /// Reads a file; with its content, none where there is no file.
-fn read<F: StateFile>(dir: &StateDir) -> Result<(F, Vec<u8>), StoreError> {
-    let Some(content) = dir.read(F::NAME)? else { return Ok((F::default(), Vec::new())) };
+fn read<F: StateFile>(dir: &StateDir) -> Result<(F, Zeroizing<Vec<u8>>), StoreError> {
+    let Some(content) = dir.read(F::NAME)? else { return Ok((F::default(), Zeroizing::default())) };
     let path = || dir.path().join(F::NAME);
     // A later version may write anything but its number differently.
     #[derive(serde::Deserialize)]

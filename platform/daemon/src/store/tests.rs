@@ -27,7 +27,7 @@ fn peer(name: &str, key: u8) -> PeerConfig {
     PeerConfig {
         name: name.into(),
         public_key: [key; 32],
-        preshared_key: Some([key + 100; 32]),
+        preshared_key: Some([key + 100; 32].into()),
         addresses: addresses(&["192.0.2.1:6278", "[2001:db8::1]:1"]),
         kind: Some(PeerKind::Mast),
         eid_v4: Some(EidPair { own: [100, 64, 0, 0].into(), other: [100, 64, 0, 1].into() }),
@@ -73,12 +73,13 @@ fn everything_survives_a_restart() {
     let mut learned = peer("nas", 1);
     learned.addresses.set(AddressSource::Dns, ["192.0.2.9:7".parse().unwrap()]);
     let invite = InviteRecord {
-        secret: [3; 32],
+        secret: [3; 32].into(),
         name: Some("phone".into()),
         expires: SystemTime::UNIX_EPOCH + Duration::from_millis(4_000_000_000_123),
         used: true,
+        revoked: false,
     };
-    let old = InviteRecord { secret: [4; 32], expires: SystemTime::UNIX_EPOCH, ..invite.clone() };
+    let old = InviteRecord { secret: [4; 32].into(), expires: SystemTime::UNIX_EPOCH, ..invite.clone() };
     let host = Endpoint::parse("vpn.example.org:51820").unwrap();
     store.set_hosts([2; 32], vec![host.clone()]);
     for change in [

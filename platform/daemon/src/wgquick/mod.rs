@@ -153,7 +153,7 @@ struct Draft {
     line: usize,
     public_key: Option<[u8; 32]>,
     public_key_given: bool,
-    preshared_key: Option<[u8; 32]>,
+    preshared_key: Option<Zeroizing<[u8; 32]>>,
     endpoint: Option<Endpoint>,
     allowed: Vec<Prefix>,
     keepalive: Option<Option<u16>>,
@@ -294,7 +294,7 @@ impl Parser {
                 peer.public_key_given = true;
                 peer.public_key = Some(notation::key(value)?);
             }
-            "PresharedKey" => peer.preshared_key = Some(notation::key(value)?),
+            "PresharedKey" => peer.preshared_key = Some(notation::key(value)?.into()),
             "Endpoint" => peer.endpoint = Some(Endpoint::parse(value)?),
             "AllowedIPs" => {
                 for range in value.split(',').filter(|r| !r.is_empty()) {
@@ -402,7 +402,7 @@ impl Parser {
             };
             self.notes.push(Noted::OnePeer { line: draft.line, first: first.line });
             first.allowed.extend(draft.allowed);
-            first.preshared_key = draft.preshared_key.or(first.preshared_key);
+            first.preshared_key = draft.preshared_key.or(first.preshared_key.take());
             first.endpoint = draft.endpoint.or(first.endpoint.take());
             first.keepalive = draft.keepalive.or(first.keepalive);
         }

@@ -20,7 +20,7 @@ fn reads_a_providers_file() {
     .unwrap();
     let [WgPeer { peer, endpoint }] = &file.peers[..] else { panic!() };
     assert_eq!(peer.public_key, [2; 32]);
-    assert_eq!(peer.preshared_key, Some([1; 32]));
+    assert_eq!(peer.preshared_key, Some([1; 32].into()));
     assert!(peer.addresses.is_empty());
     assert_eq!(endpoint.as_ref().unwrap().to_string(), "vpn.example.org:51820");
     let plain = peer.plain.as_ref().unwrap();

@@ -723,7 +723,12 @@ settings: Settings,
 /**
  * Where this endpoint's private key is.
  */
-key: KeyPlace, };
+key: KeyPlace, 
+/**
+ * What is only for those who may change things was left out: addresses and keys of peers, names of networks and
+ * hosts, what happened, and how much was carried.
+ */
+redacted?: boolean, };
 
 export type MonthUsage = { 
 /**
