@@ -105,11 +105,50 @@ pub enum PeerCommand {
         /// Whether everything goes to it
         switch: Switch,
     },
+    /// Choose what a peer may know of this machine
+    Set(PeerSetArgs),
     /// Forget a peer
     Remove {
         /// The peer's name
         name: String,
     },
+}
+
+/// Arguments of `peer set`.
+#[derive(Debug, Args)]
+pub struct PeerSetArgs {
+    /// Its name
+    pub name: String,
+    /// What to choose.
+    #[command(flatten)]
+    pub choice: PeerChoice,
+}
+
+/// What a peer may know: one or more of these.
+#[derive(Debug, Clone, Copy, Args)]
+#[group(required = true, multiple = true)]
+pub struct PeerChoice {
+    /// Whether MAST is spoken with the peer of a WireGuard file, if that can; without it is taken for WireGuard alone, and
+    /// told nothing
+    #[arg(long)]
+    pub mast: Option<Switch>,
+    /// Which addresses of this machine it is told; from where datagrams come it sees whatever you choose
+    #[arg(long, value_name = "WHICH")]
+    pub addresses: Option<Told>,
+    /// Whether it is your own: it is told private addresses, too, that it may be unable to use
+    #[arg(long)]
+    pub own: Option<Switch>,
+}
+
+/// Which addresses are told.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub enum Told {
+    /// Those that are of use to it
+    All,
+    /// Of these, those that are not private
+    PublicOnly,
+    /// Those that relays lend; there are none yet, so no address at all
+    RelayedOnly,
 }
 
 /// Arguments of `status`.

@@ -155,6 +155,11 @@ pub enum Why {
         /// The peer's name.
         peer: String,
     },
+    /// MAST can be forbidden with peers of WireGuard files only.
+    NotOfFile {
+        /// The peer's name.
+        peer: String,
+    },
     /// A pin names nothing.
     EmptyPin,
     /// MAST is switched off.
@@ -396,6 +401,7 @@ impl Why {
             | Self::BadFile { .. }
             | Self::PlainMode { .. }
             | Self::NoFullTunnel { .. }
+            | Self::NotOfFile { .. }
             | Self::EmptyPin
             | Self::TooLong
             | Self::Invite { .. }

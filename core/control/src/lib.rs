@@ -75,9 +75,9 @@ pub use response::{
 };
 pub use server::{Notices, Server, ServerError, ServerOptions, Service};
 pub use status::{
-    Ailment, AtStart, Eids, Fitness, InterfaceKind, InterfaceStatus, KeyPlace, Layer, LeftOut, LeftOutWhy,
-    PathState, PathStatus, PeerKind, PeerState, PeerStatus, PolicyMode, PolicyStatus, Protection, Settings,
-    Status, Trouble, TroubleCause, Via,
+    AddressesTold, Ailment, AtStart, Eids, Fitness, InterfaceKind, InterfaceStatus, KeyPlace, Layer, LeftOut,
+    LeftOutWhy, PathState, PathStatus, PeerKind, PeerState, PeerStatus, PolicyMode, PolicyStatus, Protection,
+    Settings, Status, Trouble, TroubleCause, Via,
 };
 
 /// Where the service listens unless told otherwise.

@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use zeroize::Zeroize;
 
 use crate::error::{ControlError, ErrorCode};
-use crate::status::{AtStart, PolicyMode};
+use crate::status::{AddressesTold, AtStart, PolicyMode};
 
 /// A request that the service answers; greeting and subscribing are the server's own business.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -284,6 +284,15 @@ pub struct PeerSet {
     /// Whether all traffic of this host goes to it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub full_tunnel: Option<bool>,
+    /// Whether MAST may be spoken with it; only of a peer of a WireGuard file.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub mast: Option<bool>,
+    /// Which addresses of this host it is told.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub addresses: Option<AddressesTold>,
+    /// Whether it is the user's own.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub own: Option<bool>,
 }
 
 /// Parameters of `settings.set`: what is absent stays as it is.
@@ -562,8 +571,13 @@ impl InterfaceSet {
 
 impl PeerSet {
     fn checked(self) -> Result<Self, ControlError> {
-        if self.full_tunnel.is_none() {
-            return Err(ControlError::bad_params("missing: give `full_tunnel`"));
+        if self.full_tunnel.or(self.mast).or(self.own).is_none() && self.addresses.is_none() {
+            let why = "missing: give `full_tunnel`, `mast`, `addresses` or `own`";
+            return Err(ControlError::bad_params(why));
+        }
+        if self.addresses == Some(AddressesTold::Unknown) {
+            let why = "must be \"all\", \"public-only\" or \"relayed-only\"";
+            return Err(ControlError::bad_field("addresses", why));
         }
         Ok(self)
     }

@@ -250,6 +250,35 @@ pub enum LeftOutWhy {
     Unknown,
 }
 
+/// Which addresses of this host a peer is told. From where datagrams come it sees whatever is chosen.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+#[cfg_attr(feature = "ts", derive(ts_rs::TS))]
+pub enum AddressesTold {
+    /// Those that are of use to it.
+    #[default]
+    All,
+    /// Of these, those that are not private.
+    PublicOnly,
+    /// Those that relays lend. There are none yet: no address is told.
+    RelayedOnly,
+    /// Of a later version.
+    #[serde(other)]
+    Unknown,
+}
+
+impl AddressesTold {
+    /// The word for it.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::All => "all",
+            Self::PublicOnly => "public-only",
+            Self::RelayedOnly => "relayed-only",
+            Self::Unknown => "unknown",
+        }
+    }
+}
+
 /// A peer and the context with it.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[cfg_attr(feature = "ts", derive(ts_rs::TS))]
@@ -284,6 +313,15 @@ pub struct PeerStatus {
     /// Whether all traffic of this host goes to it; none where that cannot be had.
     #[serde(default)]
     pub full_tunnel: Option<bool>,
+    /// Of a peer that came from a WireGuard file: whether MAST may be spoken with it; none for others.
+    #[serde(default)]
+    pub mast: Option<bool>,
+    /// Which addresses of this host it is told, in MAST.
+    #[serde(default)]
+    pub addresses: AddressesTold,
+    /// It is the user's own: it is told private addresses, too, that it may be unable to use.
+    #[serde(default)]
+    pub own: bool,
     /// The modes that can be chosen for it.
     #[serde(default)]
     pub modes: Vec<PolicyMode>,

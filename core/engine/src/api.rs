@@ -6,7 +6,8 @@ use std::time::{Duration, SystemTime};
 
 use mast_proto::wire::EidPair;
 use mast_proto::{
-    Ailment, EidPool, Fitness, Interface, PathState, PeerKind, PeerLink, PeerState, Policy, Reason, Via,
+    Ailment, Disclosure, EidPool, Fitness, Interface, PathState, PeerKind, PeerLink, PeerState, Policy,
+    Reason, Via,
 };
 
 pub use crate::addresses::Addresses;
@@ -22,7 +23,7 @@ pub type SecretKey = zeroize::Zeroizing<[u8; 32]>;
 
 /// The public key that belongs to a private one.
 pub fn public_key(private: &[u8; 32]) -> PublicKey {
-    crate::wireguard::Identity::new(private).public()
+    crate::wireguard::Identity::new(private, 0).public()
 }
 
 /// What the engine needs to start.
@@ -87,6 +88,8 @@ pub struct PeerConfig {
     pub plain: Option<PlainPeer>,
     /// Its own policy.
     pub policy: Option<Policy>,
+    /// What it may know of this host.
+    pub disclosure: Disclosure,
 }
 
 impl PeerConfig {
@@ -95,6 +98,7 @@ impl PeerConfig {
     pub fn can(&self, policy: &Policy) -> bool {
         let several = matches!(policy, Policy::Redundant { .. } | Policy::Bonded { .. });
         let plain = match self.kind {
+            _ if !self.disclosure.mast => true,
             Some(kind) => kind == PeerKind::WireGuard,
             None => self.plain.is_some(),
         };
@@ -296,6 +300,8 @@ pub struct PeerSnapshot {
     pub full_tunnel: Option<bool>,
     /// What is known of it from a WireGuard file.
     pub plain: Option<PlainPeer>,
+    /// What it may know of this host.
+    pub disclosure: Disclosure,
     /// Bytes received from it, of UDP payload.
     pub rx_bytes: u64,
     /// Bytes sent to it, of UDP payload.
@@ -537,6 +543,12 @@ pub enum EngineError {
     /// Not everything can go to this peer.
     #[error("not everything can go to {peer:?}")]
     NoFullTunnel {
+        /// The peer's name.
+        peer: String,
+    },
+    /// MAST can be forbidden with peers of WireGuard files only.
+    #[error("{peer:?} came by MAST")]
+    NotOfFile {
         /// The peer's name.
         peer: String,
     },

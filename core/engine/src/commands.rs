@@ -13,7 +13,7 @@ use crate::api::{
     PeerSnapshot, Snapshot,
 };
 use crate::engine::{Closing, Engine};
-use crate::handle::{Choose, Command, Page};
+use crate::handle::{Choose, Command, Disclose, Page};
 use crate::mirror::Token;
 use crate::name;
 use crate::os::Platform;
@@ -46,6 +46,9 @@ impl<P: Platform> Engine<P> {
             }
             Command::Choose { interface, choice, reply } => {
                 drop(reply.send(self.choose(now, &interface, choice)));
+            }
+            Command::Disclose { peer, disclose, reply } => {
+                drop(reply.send(self.disclose(now, &peer, disclose)))
             }
             Command::FullTunnel { peer, on, reply } => drop(reply.send(self.set_full_tunnel(&peer, on))),
             Command::Up(reply) => {
@@ -230,6 +233,33 @@ impl<P: Platform> Engine<P> {
             self.reroute(id);
             self.tell_change(Change::Peer(config));
         }
+        Ok(())
+    }
+
+    fn disclose(&mut self, now: Instant, name: &str, disclose: Disclose) -> Result<(), EngineError> {
+        let id = self.find_peer(name)?;
+        let under = self.settings.policy.clone();
+        let Some(peer) = self.peers.touch(id) else { return Ok(()) };
+        let mut disclosure = peer.config.disclosure;
+        disclosure.mast = disclose.mast.unwrap_or(disclosure.mast);
+        disclosure.addresses = disclose.addresses.unwrap_or(disclosure.addresses);
+        disclosure.own = disclose.own.unwrap_or(disclosure.own);
+        if !disclosure.mast && peer.config.plain.is_none() {
+            return Err(EngineError::NotOfFile { peer: name.to_owned() });
+        }
+        if peer.config.disclosure == disclosure {
+            return Ok(());
+        }
+        let speaks = peer.config.disclosure.mast != disclosure.mast;
+        peer.config.disclosure = disclosure;
+        peer.context.set_disclosure(now, disclosure);
+        if speaks {
+            peer.config.kind = peer.context.kind();
+            peer.context.set_policy(now, peer.config.policy_under(&under));
+        }
+        let config = peer.config.clone();
+        self.reroute(id);
+        self.tell_change(Change::Peer(config));
         Ok(())
     }
 

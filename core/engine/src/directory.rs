@@ -49,6 +49,7 @@ mod tests {
             preshared_key: None,
             addresses: Addresses::default(),
             kind: None,
+            disclosure: Default::default(),
             eid_v4: None,
             plain: None,
             policy: None,

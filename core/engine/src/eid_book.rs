@@ -72,6 +72,7 @@ impl EidBook for Book<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::routing::Claim;
 
     fn pair(own: &str, other: &str) -> EidPair {
         EidPair { own: own.parse().unwrap(), other: other.parse().unwrap() }
@@ -79,7 +80,7 @@ mod tests {
 
     #[test]
     fn a_peer_cannot_claim_other_peoples_addresses() {
-        let routing = Routing::default();
+        let (routing, none) = (Routing::default(), BTreeMap::new());
         let mut random = Random::new([1; 32]);
         let mut book = Book {
             routing: &routing,
@@ -107,6 +108,30 @@ mod tests {
         assert!(!book.is_free(pair("100.64.0.6", "100.64.0.7")));
         assert!(!book.is_free(pair("10.77.0.2", "10.77.0.3")));
         assert!(book.is_free(pair("10.77.1.2", "10.77.1.3")));
+        // Nor what leads to another peer, by AllowedIPs of its file; a default route, whole or in parts, is no such claim.
+        let mut routing = Routing::default();
+        let claim = |ranges: &[&str]| {
+            let range = |text: &&str| {
+                let (address, length) = text.split_once('/').unwrap();
+                (Prefix { address: address.parse().unwrap(), length: length.parse().unwrap() }, None)
+            };
+            Claim { ranges: ranges.iter().map(range).collect(), ..Claim::default() }
+        };
+        routing.update(PeerId(2), claim(&["100.80.0.0/16", "0.0.0.0/0", "64.0.0.0/2", "100.90.0.1/32"]));
+        routing.update(PeerId(1), claim(&["100.91.0.0/16"]));
+        book.routing = &routing;
+        book.occupied = &none;
+        for (own, other, free) in [
+            ("100.80.7.0", "100.80.7.1", false),
+            ("100.90.0.0", "100.90.0.1", false),
+            ("100.81.0.0", "100.81.0.1", true),
+            ("100.91.0.0", "100.91.0.1", true),
+        ] {
+            assert_eq!(book.is_free(pair(own, other)), free, "{own}");
+        }
+        let carrier = EidPool::new(Ipv4Addr::new(100, 80, 0, 0), 16).unwrap();
+        book.pool = carrier;
+        assert_eq!(book.propose(), None, "all of it is that peer's");
         // What is agreed stays as long as it keeps nobody from anything.
         assert_eq!(clash(&occupied, pair("100.64.0.6", "100.64.0.7")), None);
         let told = clash(&occupied, pair("100.64.0.2", "100.64.0.3")).unwrap();

@@ -75,7 +75,6 @@ pub struct Engine<P: Platform> {
     pub(crate) platform: Arc<P>,
     pub(crate) settings: Settings,
     pub(crate) own_eid_v6: Ipv6Addr,
-    instance: u64,
     pub(crate) random: Random,
 
     pub(crate) peers: Peers,
@@ -175,7 +174,7 @@ impl<P: Platform> Engine<P> {
         config: &EngineConfig,
     ) -> Result<Self, EngineError> {
         let mut random = system_random()?;
-        let identity = Identity::new(&config.private_key);
+        let identity = Identity::new(&config.private_key, random.u64());
         let platform = Arc::new(platform);
         let now = Instant::now();
         Ok(Self {
@@ -203,7 +202,6 @@ impl<P: Platform> Engine<P> {
                 plain_only: switched() == Some(Measure::Plain),
             },
             own_eid_v6: eid_v6(&identity.public()),
-            instance: random.u64(),
             random,
             peers: Peers::new(identity),
             routing: Routing::default(),
@@ -485,11 +483,11 @@ impl<P: Platform> Engine<P> {
         tracing::warn!(
             "the clock jumped, or this machine was restored from a snapshot: all keys are made anew"
         );
-        self.instance = self.random.u64();
+        self.peers.renew_instances(&mut self.random);
         for peer in self.peers.touch_all() {
             peer.session.begin_anew();
             let seed = self.random.bytes();
-            peer.context.begin_anew(now, self.instance, seed);
+            peer.context.begin_anew(now, peer.session.identity.instance(), seed);
         }
     }
 
@@ -534,19 +532,22 @@ impl<P: Platform> Engine<P> {
     /// Adds a peer that was checked, without connecting to it.
     pub(crate) fn insert_peer(&mut self, config: PeerConfig) -> PeerId {
         let now = Instant::now();
-        let identity = self.peers.identity_of(&config);
+        let identity = self.peers.identity_of(&config, &mut self.random);
+        let own_eid_v6 = eid_v6(&identity.public());
         let index = self.peers.free_index(&mut self.random);
         let context = Context::new(
             ContextConfig {
                 index: wire::ContextIndex(index),
-                instance: self.instance,
+                instance: identity.instance(),
                 lower: identity.public() < config.public_key,
-                name: self.settings.name.clone(),
+                // A file's key pair is nobody's but its provider's, and so nothing is told that another knows, too.
+                name: if config.plain.is_some() { String::new() } else { self.settings.name.clone() },
                 aeads: aeads(),
-                eid_v6: self.own_eid_v6,
+                eid_v6: own_eid_v6,
                 eid_v4: config.eid_v4,
                 port: self.net.sockets.port(),
                 expect: config.kind,
+                disclosure: config.disclosure,
                 policy: config.policy_under(&self.settings.policy),
                 hold: HoldLimits::default(),
                 seed: self.random.bytes(),
@@ -561,9 +562,9 @@ impl<P: Platform> Engine<P> {
             keepalive,
             &self.net.indices,
         );
-        session.ticking = config.kind == Some(PeerKind::WireGuard);
+        session.ticking = context.kind() == Some(PeerKind::WireGuard);
         self.peers.insert(Peer {
-            own_eid_v6: self.own_eid_v6,
+            own_eid_v6,
             config,
             context,
             session,

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::time::{Duration, SystemTime};
 
-use mast_proto::{AddressSource, Policy};
+use mast_proto::{AddressSource, AddressesTold, Policy};
 use tokio::sync::{mpsc, oneshot};
 
 use crate::api::{
@@ -41,6 +41,7 @@ pub(crate) enum Command {
     Choose { interface: String, choice: Choose, reply: Reply<()> },
     Spend(BTreeSet<String>, Reply<()>),
     FullTunnel { peer: String, on: bool, reply: Reply<()> },
+    Disclose { peer: String, disclose: Disclose, reply: Reply<()> },
     Protect { on: bool, local_network: bool, reply: Reply<()> },
     Applied(Reply<()>),
     Woke(Reply<()>),
@@ -54,6 +55,17 @@ pub(crate) enum Command {
 pub(crate) struct Page {
     pub peers: Vec<PeerSnapshot>,
     pub last: Option<PeerId>,
+}
+
+/// What is said of what a peer may know; what is absent stays as it is.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Disclose {
+    /// Whether MAST may be spoken with it.
+    pub mast: Option<bool>,
+    /// Which addresses of this host it is told.
+    pub addresses: Option<AddressesTold>,
+    /// Whether it is the user's own.
+    pub own: Option<bool>,
 }
 
 /// A change of what is chosen for an interface; what is none stays as it is.
@@ -286,6 +298,15 @@ impl EngineHandle {
     pub async fn set_full_tunnel(&self, peer: &str, on: bool) -> Result<(), EngineError> {
         let peer = peer.to_owned();
         self.ask(|reply| Command::FullTunnel { peer, on, reply }).await
+    }
+
+    /// Changes what a peer may know of this host.
+    ///
+    /// # Errors
+    /// When there is no such peer, or MAST is forbidden with one that came by MAST.
+    pub async fn disclose(&self, peer: &str, disclose: Disclose) -> Result<(), EngineError> {
+        let peer = peer.to_owned();
+        self.ask(|reply| Command::Disclose { peer, disclose, reply }).await
     }
 
     /// Whether nothing may leave around a full tunnel, and private ranges may be spoken with all the same. It is in force when this returns.

@@ -111,7 +111,7 @@ pub mod reach;
 pub mod surroundings;
 
 pub use engine::Engine;
-pub use handle::{Choose, EngineHandle, Invite, NewPeer};
+pub use handle::{Choose, Disclose, EngineHandle, Invite, NewPeer};
 #[cfg(feature = "measuring")]
 pub use measuring::Measure;
 pub use reconcile::{Outcome, Part, Reconciler, Refusal, Subject};

@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
-use mast_proto::{Interface, PathKey, PeerKind, wire};
+use mast_proto::{Disclosure, Interface, PathKey, PeerKind, wire};
 use tokio::sync::oneshot;
 
 use crate::api::{
@@ -431,6 +431,7 @@ fn peer(
         eid_v4: None,
         plain: None,
         policy: None,
+        disclosure: Disclosure::default(),
     }
 }
 

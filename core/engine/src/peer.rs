@@ -143,6 +143,7 @@ impl Peer {
             own_policy: self.config.policy.is_some(),
             full_tunnel: self.config.plain.as_ref().and_then(PlainPeer::full_tunnel),
             plain: self.config.plain.clone(),
+            disclosure: self.config.disclosure,
             rx_bytes: self.rx_bytes,
             tx_bytes: self.tx_bytes,
             last_heard: self.context.last_heard().map(|at| now.saturating_duration_since(at)),

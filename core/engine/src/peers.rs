@@ -138,12 +138,19 @@ impl Peers {
         &self.identities
     }
 
+    /// Every key pair of this host begins another life.
+    pub fn renew_instances(&self, random: &mut Random) {
+        for identity in &self.identities {
+            identity.renew(random.u64());
+        }
+    }
+
     /// The key pair that a peer is met with.
-    pub fn identity_of(&mut self, config: &PeerConfig) -> Arc<Identity> {
+    pub fn identity_of(&mut self, config: &PeerConfig, random: &mut Random) -> Arc<Identity> {
         let Some(private) = config.plain.as_ref().and_then(|p| p.private_key.as_ref()) else {
             return Arc::clone(&self.own);
         };
-        let identity = Identity::new(private);
+        let identity = Identity::new(private, random.u64());
         if let Some(known) = self.identities.iter().find(|i| i.public() == identity.public()) {
             return Arc::clone(known);
         }

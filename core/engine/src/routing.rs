@@ -12,6 +12,11 @@ use crate::inner;
 use crate::os::Prefix;
 use crate::peer::{Peer, PeerId};
 
+/// Wider ranges of a WireGuard file are a default route, or what is left of one where something was taken out: they do not
+/// mean to have each address that they hold, and an EID within is found before them. This is the length of
+/// 100.64.0.0/10, from which EIDs are.
+const WIDE: u8 = 10;
+
 /// Inner destination to peer. A peer's change costs what the peer claims, however many others there are.
 #[derive(Debug, Default)]
 pub(crate) struct Routing {
@@ -90,6 +95,10 @@ impl Claimants {
         self.others.insert(later);
     }
 
+    fn has(&self, id: PeerId) -> bool {
+        self.first == id || self.others.contains(&id)
+    }
+
     /// Takes one away; whether none is left.
     fn remove(&mut self, id: PeerId) -> bool {
         if self.first != id {
@@ -111,7 +120,7 @@ pub(crate) enum Refused {
     Malformed,
     /// Its source is not the peer's.
     Source,
-    /// Its destination is not this host's.
+    /// Its destination is not an address of this host towards that peer.
     Destination,
 }
 
@@ -272,13 +281,19 @@ impl Routing {
         if self.peer(source) != Some(from) {
             return Err(Refused::Source);
         }
-        if self.own.contains_key(&destination) { Ok(()) } else { Err(Refused::Destination) }
+        // Not this host's addresses towards others: who reached those would know that they are one host's.
+        let counterpart = self.own.get(&destination).is_some_and(|claimants| claimants.has(from));
+        if counterpart { Ok(()) } else { Err(Refused::Destination) }
     }
 
-    /// Whether an IPv4 address is in use, as this host's own or as that of a peer other than `but`.
+    /// Whether an IPv4 address is in use, as this host's own or as that of a peer other than `but`, or lies in a range
+    /// that leads to such a peer.
     pub fn is_taken(&self, address: Ipv4Addr, but: PeerId) -> bool {
         let address = IpAddr::from(address);
-        [self.exact.get(&address), self.own.get(&address)].into_iter().flatten().any(|c| c.first != but)
+        let exact = [self.exact.get(&address), self.own.get(&address)];
+        let narrow = self.levels.iter().filter(|level| level.is_v4 && level.length >= WIDE);
+        let ranges = narrow.map(|level| level.ranges.get(&level.bits(address)));
+        exact.into_iter().chain(ranges).flatten().any(|c| c.first != but)
     }
 }
 
@@ -420,6 +435,9 @@ mod tests {
         let admit = |peer, source, destination| routing.admit(PeerId(peer), &datagram(source, destination));
         assert_eq!(admit(1, "100.64.0.3", "100.64.0.2"), Ok(()));
         assert_eq!(admit(2, "192.0.2.1", "10.8.0.2"), Ok(()));
+        // Not to an address of this host that is for another: the server of a full tunnel, or a peer that is a guest.
+        assert_eq!(admit(2, "192.0.2.1", "100.64.0.2"), Err(Refused::Destination));
+        assert_eq!(admit(1, "100.64.0.3", "10.8.0.2"), Err(Refused::Destination));
         assert_eq!(admit(2, "100.64.0.3", "10.8.0.2"), Err(Refused::Source));
         assert_eq!(admit(1, "10.8.0.1", "100.64.0.2"), Err(Refused::Source));
         assert_eq!(admit(2, "192.0.2.1", "192.168.1.1"), Err(Refused::Destination));

@@ -168,7 +168,8 @@ impl<P: Platform> Engine<P> {
         }
         let datagram = outcome.inner?;
         let Some(payload) = inner::unwrap(&datagram) else { return Some(datagram) };
-        if self.settings.plain_only {
+        if self.settings.plain_only || !peer.config.disclosure.mast {
+            self.net.counters.add("mast_not_wanted");
             return None;
         }
         let mut book = Book {

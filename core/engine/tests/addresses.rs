@@ -17,6 +17,7 @@ fn peer(name: &str, key: u8, addresses: Addresses) -> PeerConfig {
         preshared_key: None,
         addresses,
         kind: Some(PeerKind::Mast),
+        disclosure: Default::default(),
         eid_v4: None,
         plain: None,
         policy: None,

@@ -29,6 +29,7 @@ fn full_tunnel(number: u8) -> EngineConfig {
         preshared_key: None,
         addresses: mast_engine::api::Addresses::default(),
         kind: Some(PeerKind::WireGuard),
+        disclosure: mast_proto::Disclosure::WIREGUARD,
         eid_v4: None,
         plain: Some(PlainPeer {
             addresses: vec![range("10.8.0.2", 32), range("fd08::2", 128)],

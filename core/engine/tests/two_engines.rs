@@ -314,6 +314,7 @@ async fn however_many_peers_each_is_told_of_once_and_in_order() {
                 preshared_key: None,
                 addresses: mast_engine::api::Addresses::default(),
                 kind: None,
+                disclosure: Default::default(),
                 eid_v4: None,
                 plain: None,
                 policy: None,

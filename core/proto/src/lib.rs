@@ -78,7 +78,7 @@
 //!         index: ContextIndex(100 + host as u32), instance: host as u64, lower: host == 0,
 //!         name: format!("host {host}"), aeads: vec![Aead::ChaCha20Poly1305],
 //!         eid_v6: eid_v6(&[host as u8; 32]), eid_v4: None, port: 6278,
-//!         expect: Some(PeerKind::Mast), policy: Policy::Auto, hold: HoldLimits::default(),
+//!         expect: Some(PeerKind::Mast), disclosure: Disclosure::default(), policy: Policy::Auto, hold: HoldLimits::default(),
 //!         seed: [host as u8; 32], // from the operating system, anywhere but here
 //!     };
 //!     let mut context = Context::new(config, now);
@@ -130,6 +130,7 @@
 //! `liveness`, `mtu`, `select`, `data`, `redundant`, `bonded`.
 mod context;
 mod crypto;
+mod disclosure;
 mod eid;
 mod estimate;
 mod fitness;
@@ -144,6 +145,7 @@ pub mod wire;
 
 pub use context::*;
 pub use crypto::{Aead, EpochKeys, Random, Replay, ReplayWindow, Role, SealError, SequenceWindow, TAG_LEN};
+pub use disclosure::{AddressesTold, Disclosure};
 pub use eid::{EID_V6_PREFIX, EidBook, EidPool, eid_v6};
 pub use fitness::{Ailment, Fitness};
 pub use hold::{Hold, HoldLimits};

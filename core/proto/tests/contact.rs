@@ -53,6 +53,7 @@ fn wanting(now: Instant, expect: PeerKind) -> Context {
         eid_v4: None,
         port: 6278,
         expect: Some(expect),
+        disclosure: Default::default(),
         policy: Policy::Auto,
         hold: HoldLimits::default(),
         seed: [3; 32],

@@ -5,9 +5,9 @@ use std::net::IpAddr;
 use std::time::Duration;
 
 use mast_control::{
-    ControlError, Eids, Ends, ErrorCode, Event, Fitness, InterfaceKind, InterfaceStatus, InviteProblem,
-    LeftOut, LeftOutWhy, Part, PathState, PathStatus, PeerKind, PeerState, PeerStatus, PolicyMode,
-    PolicyStatus, Protection, SocketCause, Status, Via, What, Why, part, timestamp,
+    AddressesTold, ControlError, Eids, Ends, ErrorCode, Event, Fitness, InterfaceKind, InterfaceStatus,
+    InviteProblem, LeftOut, LeftOutWhy, Part, PathState, PathStatus, PeerKind, PeerState, PeerStatus,
+    PolicyMode, PolicyStatus, Protection, SocketCause, Status, Via, What, Why, part, timestamp,
 };
 use mast_engine::api::{
     self, EngineError, Happening, InterfaceChoice, PathSnapshot, PeerSnapshot, PlainPeer, Snapshot,
@@ -110,6 +110,7 @@ pub(crate) fn peer(peer: PeerSnapshot) -> PeerStatus {
     let mut modes = vec![PolicyMode::Auto, PolicyMode::Pin];
     // The same rule as the engine's `PeerConfig::can`.
     let is_plain = match peer.kind {
+        _ if !peer.disclosure.mast => true,
         Some(kind) => kind == mast_proto::PeerKind::WireGuard,
         None => peer.plain.is_some(),
     };
@@ -135,6 +136,9 @@ pub(crate) fn peer(peer: PeerSnapshot) -> PeerStatus {
         policy: policy(&peer.policy),
         own_policy: peer.own_policy,
         full_tunnel: peer.full_tunnel,
+        mast: peer.plain.is_some().then_some(peer.disclosure.mast),
+        addresses: told(peer.disclosure.addresses),
+        own: peer.disclosure.own,
         modes,
         troubles: peer.troubles,
         rx_bytes: peer.rx_bytes,
@@ -143,6 +147,15 @@ pub(crate) fn peer(peer: PeerSnapshot) -> PeerStatus {
         paths: peer.paths.into_iter().map(path).collect(),
         uplinks: Vec::new(),
         layers: Vec::new(),
+    }
+}
+
+/// The word for which addresses are told.
+fn told(told: mast_proto::AddressesTold) -> AddressesTold {
+    match told {
+        mast_proto::AddressesTold::All => AddressesTold::All,
+        mast_proto::AddressesTold::PublicOnly => AddressesTold::PublicOnly,
+        mast_proto::AddressesTold::RelayedOnly => AddressesTold::RelayedOnly,
     }
 }
 
@@ -315,6 +328,9 @@ pub(crate) fn refusal(error: EngineError) -> ControlError {
         EngineError::NoFullTunnel { peer } => {
             return ControlError::of(Why::NoFullTunnel { peer }).in_field("full_tunnel");
         }
+        EngineError::NotOfFile { peer } => {
+            return ControlError::of(Why::NotOfFile { peer }).in_field("mast");
+        }
         EngineError::EmptyPin => Why::EmptyPin,
         EngineError::SwitchedOff => Why::SwitchedOff,
         EngineError::NoAddress => Why::NoAddress,
@@ -407,6 +423,7 @@ mod tests {
                 policy: Policy::Pin { order: vec![mast_proto::Selector::parse("wifi")], fallback: false },
                 own_policy: true,
                 full_tunnel: Some(true),
+                disclosure: Default::default(),
                 plain: None,
                 rx_bytes: 5,
                 tx_bytes: 6,
@@ -484,6 +501,7 @@ mod tests {
         let mut snapshot = snapshot();
         snapshot.peers[0].kind = Some(mast_proto::PeerKind::WireGuard);
         snapshot.peers[0].plain = Some(plain);
+        snapshot.peers[0].disclosure = mast_proto::Disclosure::WIREGUARD;
         let mut unknown = snapshot.peers[0].clone();
         unknown.kind = None;
         snapshot.peers.push(unknown);

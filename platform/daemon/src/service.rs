@@ -8,13 +8,13 @@ use std::time::{Duration, SystemTime};
 use mast_control::layers::{self, Facts};
 use mast_control::part;
 use mast_control::{
-    BudgetSet, Caller, ControlError, Drill, DrillProgress, DrillReport, DrillStep, Eids, InterfaceSet,
-    Invite, InviteState, InviteStatus, Invited, Invites, KeyOwner, KeyPlace, KeyUnlock, Logs, Metered, Note,
-    Noted, Notices, PeerAdd, PeerAdded, PeerFile, PeerView, PolicyMode, PolicySet, Request, Response,
-    Service, SettingsSet, Story, What, Why, timestamp, words as say,
+    AddressesTold, BudgetSet, Caller, ControlError, Drill, DrillProgress, DrillReport, DrillStep, Eids,
+    InterfaceSet, Invite, InviteState, InviteStatus, Invited, Invites, KeyOwner, KeyPlace, KeyUnlock, Logs,
+    Metered, Note, Noted, Notices, PeerAdd, PeerAdded, PeerFile, PeerSet, PeerView, PolicyMode, PolicySet,
+    Request, Response, Service, SettingsSet, Story, What, Why, timestamp, words as say,
 };
-use mast_engine::Choose;
 use mast_engine::api::{self, EngineError, PeerConfig};
+use mast_engine::{Choose, Disclose};
 use mast_proto::{AddressSource, Policy, Selector};
 use mast_state::{StateDir, StateError};
 use tokio::sync::mpsc;
@@ -75,15 +75,7 @@ impl Service for MastService {
             })),
             Request::History => Ok(Response::History(self.0.samples().report())),
             Request::Logs => Ok(Response::Logs(Logs { lines: log_ring::lines() })),
-            Request::PeerSet(set) => match set.full_tunnel {
-                Some(on) => {
-                    if on {
-                        self.check_full_tunnel(&set.name)?;
-                    }
-                    done(self.0.engine.set_full_tunnel(&set.name, on).await)
-                }
-                None => Ok(Response::DONE),
-            },
+            Request::PeerSet(set) => self.peer_set(set).await,
             Request::KeyOwner(owner) => self.key_owner(owner, caller),
             Request::KeyHandOver => self.key_hand_over(caller).await,
             Request::KeyUnlock(unlock) => self.key_unlock(&unlock, caller).await,
@@ -400,6 +392,23 @@ impl MastService {
             self.0.note_text(&first.name, note.text.clone());
         }
         Ok(first)
+    }
+
+    async fn peer_set(&self, set: PeerSet) -> Result<Response, ControlError> {
+        if let Some(on) = set.full_tunnel {
+            if on {
+                self.check_full_tunnel(&set.name)?;
+            }
+            self.0.engine.set_full_tunnel(&set.name, on).await.map_err(refusal)?;
+        }
+        let addresses = set.addresses.map(|told| match told {
+            AddressesTold::All => mast_proto::AddressesTold::All,
+            AddressesTold::PublicOnly => mast_proto::AddressesTold::PublicOnly,
+            // What is unknown was refused when the request was read.
+            AddressesTold::RelayedOnly | AddressesTold::Unknown => mast_proto::AddressesTold::RelayedOnly,
+        });
+        let disclose = Disclose { mast: set.mast, addresses, own: set.own };
+        done(self.0.engine.disclose(&set.name, disclose).await)
     }
 
     /// Whether everything may go to a peer: not while it goes to another.

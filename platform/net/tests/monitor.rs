@@ -318,12 +318,19 @@ fn what_belongs_to_the_networks_is_known() {
         ip("route add default via 100.64.0.1 dev eth0");
         ip("link add vpn type veth peer name vpn-far");
         ip("addr add 100.70.0.7/32 dev vpn");
+        // As Tailscale has its peers, and a carrier its gateway.
+        ip("link set vpn up");
+        ip("route add 100.101.102.103/32 dev vpn table 52");
+        ip("addr add 100.72.1.2 peer 100.72.9.9/32 dev vpn noprefixroute");
         let range = |text: &str, length| Prefix { address: text.parse().unwrap(), length };
         let wanted = [
             range("100.64.0.1", 32),
             range("100.64.0.2", 32),
             range("100.64.0.0", 30),
             range("100.70.0.7", 32),
+            range("100.101.102.103", 32),
+            range("100.72.1.2", 32),
+            range("100.72.9.9", 32),
         ];
         let all = |list: &InterfaceList| wanted.iter().all(|prefix| list.occupied.contains_key(prefix));
         let seen = wait_for(&mut list, "gateway, range, addresses", all).await;

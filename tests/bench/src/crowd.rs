@@ -240,6 +240,7 @@ fn config(at: usize, gateway: PublicKey, address: SocketAddr) -> EngineConfig {
             preshared_key: None,
             addresses: Addresses::of(AddressSource::Configuration, [address]),
             kind: Some(PeerKind::Mast),
+            disclosure: Default::default(),
             eid_v4: None,
             plain: None,
             policy: None,

@@ -197,6 +197,7 @@ fn context(now: Instant, aead: Aead, number: u8, address: IpAddr) -> Context {
         eid_v4: None,
         port: PORT,
         expect: Some(PeerKind::Mast),
+        disclosure: Default::default(),
         policy: Policy::Auto,
         hold: HoldLimits::default(),
         seed: [number; 32],

@@ -17,5 +17,6 @@ mod mtu;
 mod peers;
 mod scenarios;
 mod service;
+mod told;
 mod users;
 mod wireguard;

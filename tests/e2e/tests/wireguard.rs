@@ -35,7 +35,7 @@ fn wg(host: Option<&Host>, words: &[&str], input: &str) -> String {
 }
 
 /// A key pair, private and public.
-fn keys() -> (String, String) {
+pub(crate) fn keys() -> (String, String) {
     let private = wg(None, &["genkey"], "");
     let public = wg(None, &["pubkey"], &private);
     (private, public)
@@ -44,6 +44,8 @@ fn keys() -> (String, String) {
 /// A laptop with MAST, and a server with WireGuard and nothing else.
 pub(crate) struct Net {
     pub(crate) laptop: Daemon,
+    /// The laptop's public key at the server.
+    laptop_public: String,
     _wireguard: Process,
     pub(crate) train: Train,
 }
@@ -100,10 +102,16 @@ pub(crate) fn net_of(allowed: &str, program: &Program, extra: &str) -> Net {
     std::fs::write(&file, text).unwrap();
     let added = mast(&laptop, &["peer", "add", file.to_str().unwrap()]).good();
     assert!(added.out.contains("office"), "{added}");
-    Net { laptop, _wireguard: wireguard, train }
+    Net { laptop, laptop_public, _wireguard: wireguard, train }
 }
 
 impl Net {
+    /// What the server sends to the laptop, and takes from it.
+    pub(crate) fn allow_at_the_server(&self, ranges: &str) {
+        let words = ["set", "wg0", "peer", &self.laptop_public, "allowed-ips", ranges];
+        wg(Some(&self.train.server), &words, "");
+    }
+
     fn session(&self) -> Session {
         let eid = self.laptop.peer().unwrap().eid;
         assert_eq!(
@@ -249,7 +257,7 @@ fn a_full_tunnel_is_switched_off_and_on() {
         let mut net = net_with("10.66.0.1/32, 0.0.0.0/0");
         let session = net.session();
         let switch = |net: &Net, on: bool| {
-            let set = PeerSet { name: "office".into(), full_tunnel: Some(on) };
+            let set = PeerSet { name: "office".into(), full_tunnel: Some(on), ..PeerSet::default() };
             net.laptop.ask(async |client| client.done(&Request::PeerSet(set)).await).unwrap();
             assert_eq!(net.laptop.peer().unwrap().full_tunnel, Some(on));
         };
@@ -269,7 +277,7 @@ fn a_full_tunnel_is_switched_off_and_on() {
         within(PATIENCE, "everything goes to the server again", || into_tunnel(&net));
         session.survives();
 
-        let set = PeerSet { name: "nobody".into(), full_tunnel: Some(true) };
+        let set = PeerSet { name: "nobody".into(), full_tunnel: Some(true), ..PeerSet::default() };
         let refused = net.laptop.ask(async |client| client.done(&Request::PeerSet(set)).await);
         assert!(refused.unwrap_err().to_string().contains("nobody"));
     });
@@ -280,7 +288,7 @@ fn only_a_default_route_makes_a_full_tunnel() {
     lab(|| {
         let net = net();
         assert_eq!(net.laptop.peer().unwrap().full_tunnel, None);
-        let set = PeerSet { name: "office".into(), full_tunnel: Some(true) };
+        let set = PeerSet { name: "office".into(), full_tunnel: Some(true), ..PeerSet::default() };
         let refused = net.laptop.ask(async |client| client.done(&Request::PeerSet(set)).await);
         let told = refused.unwrap_err().to_string();
         assert!(told.contains("office") && told.contains("0.0.0.0/0"), "{told}");
@@ -299,7 +307,9 @@ fn leak_protection_outlives_a_killed_service() {
         let protect = |on: bool| {
             Request::SettingsSet(SettingsSet { leak_protection: Some(on), ..SettingsSet::default() })
         };
-        let tunnel = |on: bool| Request::PeerSet(PeerSet { name: "office".into(), full_tunnel: Some(on) });
+        let tunnel = |on: bool| {
+            Request::PeerSet(PeerSet { name: "office".into(), full_tunnel: Some(on), ..PeerSet::default() })
+        };
         let leaves = |net: &Net| leaves_by(net.laptop.host(), OUTSIDE);
         within(PATIENCE, "everything goes to the server", || leaves(&net) == "mast0");
         ask(&net, protect(true));

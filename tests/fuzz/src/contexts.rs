@@ -12,9 +12,9 @@ use std::time::{Duration, Instant};
 use arbitrary::Unstructured;
 use mast_proto::wire::{ContextIndex, EidPair, Epoch, Flags, Header, Kind, Message, ShutReason};
 use mast_proto::{
-    AddressSource, Aead, Context, ContextConfig, DATA_HEADROOM, DATA_OVERHEAD, DATA_TAILROOM, EidBook,
-    EidPool, EpochKeys, HoldLimits, Interface, InterfaceId, InterfaceKind, Link, Outgoing, Outlook, PathKey,
-    Policy, Received, Role, Selector, SendError, Transmit, eid_v6,
+    AddressSource, Aead, Context, ContextConfig, DATA_HEADROOM, DATA_OVERHEAD, DATA_TAILROOM, Disclosure,
+    EidBook, EidPool, EpochKeys, HoldLimits, Interface, InterfaceId, InterfaceKind, Link, Outgoing, Outlook,
+    PathKey, Policy, Received, Role, Selector, SendError, Transmit, eid_v6,
 };
 
 use crate::evil;
@@ -170,6 +170,7 @@ fn make(host: usize, instance: u64, now: Instant, aeads: Vec<Aead>) -> Context {
         eid_v4: None,
         port: PORT,
         expect: None,
+        disclosure: Disclosure::default(),
         policy: Policy::Auto,
         hold: HoldLimits::default(),
         seed: std::array::from_fn(|at| (instance as u8).wrapping_mul(7) ^ (host as u8 * 0x55) ^ at as u8),

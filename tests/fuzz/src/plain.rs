@@ -6,8 +6,8 @@ use std::time::{Duration, Instant};
 use arbitrary::Unstructured;
 use mast_proto::wire::{ContextIndex, Flags, ShutReason};
 use mast_proto::{
-    AddressSource, Aead, Context, ContextConfig, HoldLimits, Interface, InterfaceId, InterfaceKind, Outlook,
-    PathKey, PeerKind, Policy, Role, SendError, Transmit, eid_v6,
+    AddressSource, Aead, Context, ContextConfig, Disclosure, HoldLimits, Interface, InterfaceId,
+    InterfaceKind, Outlook, PathKey, PeerKind, Policy, Role, SendError, Transmit, eid_v6,
 };
 
 use crate::contexts::Free;
@@ -41,6 +41,7 @@ pub fn run(data: &[u8]) {
         eid_v4: None,
         port: 6278,
         expect: if which & 2 == 0 { Some(PeerKind::WireGuard) } else { None },
+        disclosure: Disclosure { mast: which & 4 == 0, ..Disclosure::default() },
         policy: Policy::Auto,
         hold: HoldLimits::default(),
         seed: [which; 32],

@@ -121,6 +121,7 @@ impl Crowd {
             eid_v4: None,
             port: PORT,
             expect: Some(PeerKind::Mast),
+            disclosure: Default::default(),
             policy: Policy::Auto,
             hold: HoldLimits::default(),
             seed,

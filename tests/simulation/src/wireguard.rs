@@ -217,6 +217,7 @@ impl Plain {
             eid_v4: None,
             port: 6278,
             expect: Some(PeerKind::WireGuard),
+            disclosure: Default::default(),
             policy: Policy::Auto,
             hold: HoldLimits::default(),
             seed: [seed as u8; 32],

@@ -212,6 +212,7 @@ impl World {
             eid_v4: None,
             port: PORT,
             expect: Some(PeerKind::Mast),
+            disclosure: Default::default(),
             policy: Policy::Auto,
             hold: HoldLimits::default(),
             seed,

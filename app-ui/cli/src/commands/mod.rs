@@ -102,6 +102,7 @@ async fn dispatch(command: Command, mut context: Context) -> Outcome {
             peers::add(context, &source, name, format).await
         }
         Command::Peer(PeerCommand::Remove { name }) => peers::remove(context, &name).await,
+        Command::Peer(PeerCommand::Set(args)) => peers::set(context, args).await,
         Command::Peer(PeerCommand::FullTunnel { name, switch }) => {
             protect::full_tunnel(context, name, switch).await
         }

@@ -1,14 +1,14 @@
-//! `peers`, `peer add` and `peer remove`.
+//! `peers`, `peer add`, `peer set` and `peer remove`.
 
 use std::fs::File;
 use std::io::{self, Read};
 use std::path::Path;
 use std::process::ExitCode;
 
-use mast_control::{MAX_LINE, PeerAdd, PeerFile, words};
+use mast_control::{AddressesTold, MAX_LINE, PeerAdd, PeerFile, PeerSet, words};
 
 use super::{Context, Outcome};
-use crate::args::Format;
+use crate::args::{Format, PeerChoice, PeerSetArgs, Switch, Told};
 use crate::failure::{FAILED, Failure};
 use crate::output::table::Table;
 use crate::output::text::{clean, cleaned};
@@ -28,6 +28,7 @@ pub async fn list(context: &mut Context, format: Format) -> Outcome {
         context.out.line("There is no peer yet: `mast peer add LINK` or `mast invite`.")?;
         return Ok(ExitCode::SUCCESS);
     }
+    let told: Vec<_> = status.peers.iter().flat_map(words::disclosure).collect();
     let mut table =
         Table::new(&["PEER", "STATE", "KIND", "EID", "", "POLICY", "HEARD", ">RECEIVED", ">SENT"]);
     let redacted = status.redacted;
@@ -46,6 +47,9 @@ pub async fn list(context: &mut Context, format: Format) -> Outcome {
         table.row(None, cells);
     }
     table.print(&mut context.out)?;
+    for line in told {
+        context.out.line(line)?;
+    }
     context.redacted(redacted)?;
     Ok(ExitCode::SUCCESS)
 }
@@ -63,6 +67,35 @@ pub async fn add(context: &mut Context, source: &str, name: Option<String>, form
     context.out.line(format!("Added {}.{place}", added.name))?;
     for note in added.notes {
         context.out.line(format!("Note: {}.", words::note(&note)))?;
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Chooses what a peer may know, and says what that is now.
+pub async fn set(context: &mut Context, args: PeerSetArgs) -> Outcome {
+    let PeerChoice { mast, addresses, own } = args.choice;
+    let is_on = |switch: Switch| switch == Switch::On;
+    let addresses = addresses.map(|told| match told {
+        Told::All => AddressesTold::All,
+        Told::PublicOnly => AddressesTold::PublicOnly,
+        Told::RelayedOnly => AddressesTold::RelayedOnly,
+    });
+    let name = args.name.clone();
+    let set = PeerSet { name, mast: mast.map(is_on), addresses, own: own.map(is_on), ..PeerSet::default() };
+    let mut client = context.client().await?;
+    client.peer_set(set).await?;
+    let peer = cleaned(client.peer(&args.name).await?).peer;
+    let mut told = words::disclosure(&peer);
+    if peer.mast == Some(false) {
+        told.push(format!(
+            "{} is taken for a WireGuard server: MAST is not offered to it, and it is told nothing.",
+            peer.name
+        ));
+    } else if told.is_empty() {
+        told.push(format!("{} is told the addresses of this machine that are of use to it.", peer.name));
+    }
+    for line in told {
+        context.out.line(line)?;
     }
     Ok(ExitCode::SUCCESS)
 }

@@ -72,7 +72,7 @@ pub async fn full_tunnel(context: &mut Context, name: String, switch: Switch) ->
     } else {
         format!("Not everything goes to {} any more.", clean(&name))
     };
-    context.client().await?.peer_set(PeerSet { name, full_tunnel: Some(on) }).await?;
+    context.client().await?.peer_set(PeerSet { name, full_tunnel: Some(on), ..PeerSet::default() }).await?;
     context.out.line(told)?;
     Ok(ExitCode::SUCCESS)
 }

@@ -182,7 +182,7 @@ async fn remove_peer(app: App<'_>, name: String) -> Done {
 
 #[tauri::command]
 async fn set_full_tunnel(app: App<'_>, name: String, on: bool) -> Done {
-    app.tell(&Request::PeerSet(PeerSet { name, full_tunnel: Some(on) })).await
+    app.tell(&Request::PeerSet(PeerSet { name, full_tunnel: Some(on), ..PeerSet::default() })).await
 }
 
 /// An invite, with its code.

@@ -42,6 +42,7 @@ fn the_types_of_the_page_are_those_of_the_program() {
         };
     }
     types!(
+        AddressesTold,
         AtStart,
         Fitness,
         InterfaceKind,

@@ -214,7 +214,7 @@ fn every_command_reaches_the_service() {
         (
             "set_full_tunnel",
             json!({"name": "office", "on": false}),
-            r#"PeerSet(PeerSet { name: "office", full_tunnel: Some(false) })"#,
+            r#"PeerSet(PeerSet { name: "office", full_tunnel: Some(false), mast: None, addresses: None, own: None })"#,
         ),
         (
             "set_budget",

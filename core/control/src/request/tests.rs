@@ -54,7 +54,13 @@ fn requests_read_back_what_was_written() {
             metered: Some(Metered::Auto),
             excluded: None,
         }),
-        Request::PeerSet(PeerSet { name: "home".into(), full_tunnel: Some(true) }),
+        Request::PeerSet(PeerSet {
+            name: "home".into(),
+            full_tunnel: Some(true),
+            mast: Some(true),
+            addresses: Some(AddressesTold::PublicOnly),
+            own: Some(false),
+        }),
         Request::SettingsSet(SettingsSet {
             at_start: Some(AtStart::Up),
             leak_protection: Some(true),

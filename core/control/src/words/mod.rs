@@ -3,6 +3,7 @@
 //! The service fills in the English that travels beside its codes by these functions, for readers of other
 //! versions; an interface that knows the codes says things by them, too, or in its user's language.
 
+mod disclosure;
 mod event;
 mod layer;
 mod link;
@@ -13,6 +14,7 @@ mod report;
 mod summary;
 pub mod units;
 
+pub use disclosure::disclosure;
 pub use event::{moved, reason, told};
 pub use layer::{evidence, layer, layer_detail, layer_state};
 pub use link::{Link, called, links, standing};
@@ -114,6 +116,10 @@ pub fn refusal(why: &Why) -> String {
         Why::NoFullTunnel { peer } => format!(
             "not everything can go to `{peer}`: only to a plain WireGuard server whose AllowedIPs are a default \
              route (0.0.0.0/0 or ::/0)"
+        ),
+        Why::NotOfFile { peer } => format!(
+            "`{peer}` came by MAST, which is all that is spoken with it: MAST can be forbidden with the peers of \
+             WireGuard files only"
         ),
         Why::EmptyPin => "a pin names at least one interface".to_owned(),
         Why::SwitchedOff => "MAST is switched off: switch it on first (`mast up`)".to_owned(),

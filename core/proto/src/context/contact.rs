@@ -104,6 +104,11 @@ impl Contact {
         self.answered.shrink_to_fit();
     }
 
+    /// The next handshake brings an INIT, although the peer did not answer one.
+    pub(super) fn ask_again(&mut self) {
+        self.next_epoch = None;
+    }
+
     fn running(&self) -> bool {
         self.next.is_some() || self.init.is_some()
     }
@@ -346,6 +351,9 @@ impl Context {
 
     pub(super) fn send_init(&mut self, now: Instant) {
         self.contact.init_due = None;
+        if !self.config.disclosure.mast {
+            return;
+        }
         let Some(path) = self.contact.secure else { return };
         let mut number = self.contact.next_epoch.unwrap_or(u8::from(!self.config.lower));
         // After many tries the numbers come round.
@@ -430,6 +438,10 @@ impl Context {
     pub fn handle_secure(&mut self, now: Instant, path: PathKey, payload: &[u8], eids: &mut dyn EidBook) {
         if let Some(at) = self.add_path(path) {
             self.note_heard(now, at, payload.len(), None);
+        }
+        if !self.config.disclosure.mast {
+            // Nothing is told to whom nothing is to be told: not even that this is MAST.
+            return;
         }
         match Message::decode(payload) {
             Ok(Message::Init(init)) => self.handle_init(now, path, &init, payload, eids),

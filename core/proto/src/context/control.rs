@@ -4,9 +4,11 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::time::Instant;
 
 use super::bonded::Bond;
+use super::locals::OwnAddress;
 use super::path::Path;
 use super::{AddressSource, Context, Event, PathKey, Reason, timing};
 use crate::crypto::TAG_LEN;
+use crate::disclosure::{AddressesTold, Disclosure, is_of_use, private_block};
 use crate::wire::{
     Address, AddressFlags, AddressId, AddressKind, Epoch, Flags, HEADER_LEN, Kind, MAX_ADDRESSES,
     MAX_REPORTS, Message, ModeWish, PathReport, ProbeAck, Report, Set, SetAck, Shut, ShutAck, ShutReason,
@@ -21,20 +23,6 @@ fn is_far(at: SocketAddr) -> bool {
         IpAddr::V4(ip) => !ip.is_loopback() && !ip.is_broadcast() && !ip.is_link_local(),
         IpAddr::V6(ip) => !ip.is_loopback() && !ip.is_unicast_link_local(),
     }
-}
-
-/// Whether an own address can be of use to another host. Link-local ones are not (RFC 3927, RFC 4291), nor are those of
-/// 100.64.0.0/10 (RFC 6598): behind a carrier's NAT, or of another VPN, they lead to some other host from elsewhere.
-fn is_of_use(ip: IpAddr) -> bool {
-    match ip {
-        IpAddr::V4(ip) => !ip.is_link_local() && !is_shared(ip),
-        IpAddr::V6(ip) => !ip.is_unicast_link_local(),
-    }
-}
-
-fn is_shared(ip: Ipv4Addr) -> bool {
-    let [a, b, ..] = ip.octets();
-    a == 100 && b & 0b1100_0000 == 64
 }
 
 /// This end's list of addresses and its wish for a mode, as told to the other.
@@ -295,6 +283,8 @@ impl Context {
         }
         self.make_paths(now);
         self.select(now, why);
+        // Where it is decides what it is told.
+        self.announce(now);
     }
 
     /// Tells the other end this end's addresses, if the list or the wishes in it have changed.
@@ -316,6 +306,7 @@ impl Context {
 
     pub(super) fn own_addresses(&self) -> Vec<Address> {
         let preferred = self.paths.iter().find(|p| Some(p.id) == self.selection.preferred());
+        let theirs = self.their_addresses();
         let mut list = Vec::new();
         let mut reflexive = Vec::new();
         for own in self.locals.addresses() {
@@ -338,7 +329,7 @@ impl Context {
             if rank.is_none() || silenced {
                 flags = AddressFlags::DO_NOT_USE;
             }
-            let (at, kind) = if is_of_use(own.ip) {
+            let (at, kind) = if self.may_tell(own, &theirs) {
                 (SocketAddr::new(own.ip, self.config.port), AddressKind::Host)
             } else {
                 (NOWHERE, AddressKind::Outward)
@@ -347,7 +338,7 @@ impl Context {
             let entry = Address { id: own.id, at, kind, priority, metered, flags, link: Some(own.link) };
             list.push(entry);
             // Seen from outside; its number keeps apart from the host's.
-            if let Some(at) = own.reflexive {
+            if let Some(at) = own.reflexive.filter(|at| self.may_tell_seen(at.ip())) {
                 let id = AddressId(own.id.0 | AddressId::REFLEXIVE);
                 reflexive.push(Address { id, at, kind: AddressKind::Reflexive, ..entry });
             }
@@ -356,6 +347,43 @@ impl Context {
         list.append(&mut reflexive);
         list.truncate(MAX_ADDRESSES);
         list
+    }
+
+    /// Where the other end may be, as far as that decides what it is told.
+    fn their_addresses(&self) -> Vec<SocketAddr> {
+        let Disclosure { addresses, own, .. } = self.config.disclosure;
+        let asked = addresses == AddressesTold::All && !own;
+        let any = asked && self.locals.addresses().iter().any(|own| private_block(own.ip).is_some());
+        if any { self.remotes.candidates() } else { Vec::new() }
+    }
+
+    /// Whether the other end is told an address that is configured on this host.
+    ///
+    /// A private one is, where it may lead here from there: the other end has an address of the same block, or is behind
+    /// the same NAT. To everybody else it says where this host's user is, and nothing more.
+    fn may_tell(&self, own: &OwnAddress, theirs: &[SocketAddr]) -> bool {
+        let disclosure = self.config.disclosure;
+        let block = private_block(own.ip);
+        is_of_use(own.ip)
+            && match disclosure.addresses {
+                AddressesTold::All if disclosure.own || block.is_none() => true,
+                AddressesTold::All => theirs.iter().any(|at| {
+                    let nat =
+                        |o: &OwnAddress| o.link == own.link && o.reflexive.map(|r| r.ip()) == Some(at.ip());
+                    private_block(at.ip()) == block || self.locals.addresses().iter().any(nat)
+                }),
+                AddressesTold::PublicOnly => block.is_none(),
+                AddressesTold::RelayedOnly => false,
+            }
+    }
+
+    /// Whether the other end is told how it sees this host: it has seen it, but not which address of this host that is.
+    fn may_tell_seen(&self, ip: IpAddr) -> bool {
+        match self.config.disclosure.addresses {
+            AddressesTold::All => true,
+            AddressesTold::PublicOnly => is_of_use(ip) && private_block(ip).is_none(),
+            AddressesTold::RelayedOnly => false,
+        }
     }
 
     /// Sends SET over one path, or over all that carry.

@@ -47,6 +47,7 @@ fn host(now: Instant, liar: bool) -> Context {
             eid_v4: None,
             port: 6278,
             expect: Some(PeerKind::Mast),
+            disclosure: Default::default(),
             policy: Policy::Auto,
             hold: HoldLimits::default(),
             seed: [u8::from(liar); 32],

@@ -118,6 +118,7 @@ mod tests {
             eid_v4: None,
             port: 6278,
             expect: Some(PeerKind::Mast),
+            disclosure: Default::default(),
             policy,
             hold: HoldLimits::default(),
             seed: [3; 32],

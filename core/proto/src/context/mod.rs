@@ -64,6 +64,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use crate::crypto::{Aead, Random};
+use crate::disclosure::Disclosure;
 use crate::hold::HoldLimits;
 use crate::interface::Interface;
 use crate::policy::Policy;
@@ -114,6 +115,8 @@ pub struct ContextConfig {
     pub port: u16,
     /// What the peer is known to be; `None` when it must be found out.
     pub expect: Option<PeerKind>,
+    /// What the user lets the peer know.
+    pub disclosure: Disclosure,
     /// The user's policy.
     pub policy: Policy,
     /// Bounds of what is held while no path works.
@@ -261,7 +264,7 @@ impl Context {
             random: Random::new(config.seed),
             started: now,
             wanted: false,
-            peer: Peer::new(config.expect),
+            peer: Peer::new(if config.disclosure.mast { config.expect } else { Some(PeerKind::WireGuard) }),
             eid_v4: config.eid_v4,
             proposal: None,
             silenced: None,
@@ -305,6 +308,7 @@ impl Context {
         if kept < before {
             self.select(now, Reason::PeerAddressGone);
         }
+        self.announce(now);
         if self.wanted && self.keys.is_empty() && self.paths.len() > kept {
             self.start_contact(now);
         }
@@ -357,6 +361,31 @@ impl Context {
         self.announce(now);
         if self.wanted && !self.peer.is_shut() && self.selection.active().is_none() && !self.contact_running()
         {
+            self.start_contact(now);
+        }
+    }
+
+    /// Changes what the peer may know. What it was told already cannot be taken back.
+    pub fn set_disclosure(&mut self, now: Instant, disclosure: Disclosure) {
+        let before = std::mem::replace(&mut self.config.disclosure, disclosure);
+        match (before.mast, disclosure.mast) {
+            (true, false) => {
+                if self.keys.can_seal() {
+                    self.shutting = Some((now, 0, ShutReason::Down));
+                    self.send_shut(now);
+                }
+                self.forget();
+                self.peer = Peer::new(Some(PeerKind::WireGuard));
+                self.emit(Event::Kind(PeerKind::WireGuard));
+            }
+            // It carries what it carried until it has answered.
+            (false, true) => self.contact.ask_again(),
+            _ => {
+                self.announce(now);
+                return;
+            }
+        }
+        if self.wanted {
             self.start_contact(now);
         }
     }

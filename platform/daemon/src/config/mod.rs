@@ -23,6 +23,8 @@
 //! endpoints = ["nas.example.org:6278", "[2001:db8::1]:6278"]
 //! eid_v4 = { local = "100.64.7.0", remote = "100.64.7.1" }
 //! policy = { mode = "redundant", small = true, metered = false }
+//! addresses = "public-only"    # which addresses of this host it is told: "all", "public-only", "relayed-only"
+//! own = false                  # it is the user's own, and told private addresses of other networks, too
 //!
 //! [[peer]]                     # a plain WireGuard server
 //! name = "office"
@@ -32,6 +34,7 @@
 //! allowed_ips = ["10.8.0.0/24"]
 //! dns = ["10.8.0.1"]           # asked for names while everything goes there
 //! keepalive = 25
+//! mast = false                 # whether MAST may be spoken with it
 //! ```
 //!
 //! A policy's `mode` is one of:

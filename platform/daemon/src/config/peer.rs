@@ -2,14 +2,16 @@
 
 use mast_engine::api::{AddressSource, Addresses, PeerConfig, PlainPeer};
 use mast_engine::os::Prefix;
-use mast_proto::Policy;
 use mast_proto::wire::EidPair;
+use mast_proto::{AddressesTold, Disclosure, Policy};
 
 use super::claims::Claims;
 use super::reader::{Report, Section, Value};
 use super::{ConfiguredPeer, policy};
 use crate::endpoint::Endpoint;
 use crate::notation::{self, masked};
+
+const TOLD: &str = "\"all\", \"public-only\" or \"relayed-only\"";
 
 const KEYS: &[&str] = &[
     "name",
@@ -22,6 +24,8 @@ const KEYS: &[&str] = &[
     "dns",
     "keepalive",
     "policy",
+    "mast",
+    "own",
 ];
 
 /// A peer and the lines that a conflict with another one would be told of.
@@ -60,7 +64,19 @@ fn read(section: &mut Section<'_, '_, '_>, line: usize) -> Option<Found> {
     let preshared_key = section.string("preshared_key", "in base64", notation::key);
     let endpoints = section.list("endpoints", "such as [\"nas.example.org:6278\"]", Endpoint::parse);
     let allowed = section.list("allowed_ips", "such as [\"10.8.0.0/24\"]", notation::prefix);
-    let addresses = section.list("addresses", "such as [\"10.8.0.2/24\"]", notation::prefix);
+    // Of a plain WireGuard peer those of this host there, of others which of this host's are told.
+    let is_word = |v: &Value<'_>| v.get_ref().as_str().is_some();
+    let told = section.value("addresses").filter(|v| is_word(v)).and_then(|_| {
+        section.string("addresses", TOLD, |word| {
+            AddressesTold::from_word(word).ok_or_else(|| format!("must be {TOLD}, not \"{word}\""))
+        })
+    });
+    let addresses = match section.value("addresses") {
+        Some(value) if is_word(value) => None,
+        _ => section.list("addresses", "such as [\"10.8.0.2/24\"]", notation::prefix),
+    };
+    let mast = section.boolean("mast");
+    let own = section.boolean("own").is_some_and(|own| own.value);
     let dns = section.list("dns", "such as [\"10.8.0.1\"]", notation::server);
     let keepalive = section.number("keepalive", 0..=u16::MAX, " (seconds; 0 is off)");
     let policy = policy(section);
@@ -74,6 +90,17 @@ fn read(section: &mut Section<'_, '_, '_>, line: usize) -> Option<Found> {
         }
     }
     let plain = allowed.is_some() || addresses.is_some() || keepalive.is_some() || dns.is_some();
+    if let Some(told) = told.as_ref().filter(|_| plain) {
+        let message = "of a plain WireGuard peer are this host's there, such as [\"10.8.0.2/24\"]; which of this host's are \
+                       told, if MAST is spoken with it, is set by `mast peer set NAME --addresses`";
+        section.wrong(told.line, "addresses", message);
+    }
+    if let Some(mast) = mast.as_ref().filter(|_| !plain) {
+        let message = "is for plain WireGuard peers, which have `allowed_ips`: leave it out, as MAST is spoken with all \
+                       others";
+        section.wrong(mast.line, "mast", message);
+    }
+    let spoken = mast.is_some_and(|mast| mast.value);
     if plain {
         for (key, value) in [("allowed_ips", "[\"10.8.0.0/24\"]"), ("addresses", "[\"10.8.0.2/24\"]")] {
             if section.value(key).is_none() {
@@ -88,7 +115,7 @@ fn read(section: &mut Section<'_, '_, '_>, line: usize) -> Option<Found> {
                 "is for MAST peers, `allowed_ips` for plain WireGuard: keep one",
             );
         }
-        if let Some(Policy::Redundant { .. } | Policy::Bonded { .. }) = policy {
+        if let Some(Policy::Redundant { .. } | Policy::Bonded { .. }) = policy.as_ref().filter(|_| !spoken) {
             section.wrong(
                 policy_line,
                 "policy",
@@ -106,7 +133,7 @@ fn read(section: &mut Section<'_, '_, '_>, line: usize) -> Option<Found> {
             AddressSource::Configuration,
             endpoints.iter().filter_map(Endpoint::address),
         ),
-        kind: plain.then_some(mast_proto::PeerKind::WireGuard),
+        kind: (plain && !spoken).then_some(mast_proto::PeerKind::WireGuard),
         eid_v4,
         plain: plain.then(|| PlainPeer {
             split: false,
@@ -119,6 +146,11 @@ fn read(section: &mut Section<'_, '_, '_>, line: usize) -> Option<Found> {
             private_key: None,
         }),
         policy,
+        disclosure: Disclosure {
+            mast: spoken || !plain,
+            addresses: told.map(|told| told.value).unwrap_or_default(),
+            own,
+        },
     };
     Some(Found { peer: ConfiguredPeer { peer, endpoints }, line, eid_line, allowed_line })
 }

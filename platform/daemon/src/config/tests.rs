@@ -1,3 +1,5 @@
+use mast_proto::{AddressesTold, Disclosure};
+
 use super::*;
 
 const KEY_A: &str = "AQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQE=";
@@ -59,6 +61,34 @@ fn reads_everything() {
     assert_eq!(plain.allowed[0].to_string(), "10.8.0.0/24");
     assert_eq!(plain.addresses[0].to_string(), "10.8.0.2/24");
     assert_eq!(plain.keepalive, Some(25));
+}
+
+#[test]
+fn what_a_peer_may_know() {
+    let peer = |more: &str| format!("[[peer]]\nname = \"a\"\npublic_key = \"KEY_A\"\n{more}\n");
+    let server =
+        |more: &str| peer(&format!("addresses = [\"10.8.0.2/24\"]\nallowed_ips = [\"10.8.0.0/24\"]\n{more}"));
+    let read = |text: &str| parse(text).unwrap().peers[0].peer.disclosure;
+    let all = Disclosure::default();
+    assert_eq!(read(&peer("")), all);
+    let told = read(&peer("addresses = \"relayed-only\"\nown = true"));
+    assert_eq!(told, Disclosure { addresses: AddressesTold::RelayedOnly, own: true, ..all });
+    assert_eq!(read(&server("")), Disclosure::WIREGUARD);
+    let config = parse(&server("mast = true\npolicy = { mode = \"bonded\" }")).unwrap();
+    let spoken = &config.peers[0].peer;
+    assert_eq!((spoken.disclosure.mast, spoken.kind), (true, None), "what it speaks is found out");
+    for (text, words) in [
+        (peer("addresses = \"public\""), "must be \"all\", \"public-only\" or \"relayed-only\""),
+        (peer("mast = true"), "is for plain WireGuard peers"),
+        (server("own = 1"), "must be true or false"),
+        (
+            peer("allowed_ips = [\"10.8.0.0/24\"]\naddresses = \"all\""),
+            "of a plain WireGuard peer are this host's there",
+        ),
+    ] {
+        let told = parse(&text).unwrap_err().join("\n");
+        assert!(told.contains(words), "{told}");
+    }
 }
 
 #[test]

@@ -12,7 +12,7 @@ use mast_engine::api::{AddressSource, Addresses, InviteId, InviteRecord, PeerCon
 use mast_engine::declared::Guard;
 use mast_engine::os::{Family, Prefix};
 use mast_proto::wire::EidPair;
-use mast_proto::{PeerKind, Policy, Selector};
+use mast_proto::{AddressesTold, Disclosure, PeerKind, Policy, Selector};
 use mast_state::Secret;
 use serde::de::{DeserializeOwned, Error as _};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
@@ -254,6 +254,12 @@ pub(super) struct StoredPeer {
     pub plain: Option<Plain>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub policy: Option<StoredPolicy>,
+    /// What it may know, where that is not as it is at first.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub disclosure: Option<StoredDisclosure>,
+    /// What the configuration said of that when `disclosure` was written.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub disclosure_configured: Option<StoredDisclosure>,
     /// It stands in the configuration file, too; when it is taken out there, it is forgotten.
     #[serde(default)]
     pub configured: bool,
@@ -289,6 +295,8 @@ impl StoredPeer {
                 private_key: plain.private_key.as_deref().map(Key::of),
             }),
             policy: peer.policy.as_ref().map(StoredPolicy::of),
+            disclosure: StoredDisclosure::of(peer),
+            disclosure_configured: None,
             configured: false,
             policy_configured: None,
             extra: Map::new(),
@@ -357,6 +365,10 @@ impl StoredPeer {
                 private_key: plain.private_key.as_ref().map(|k| k.0.clone()),
             }),
             policy: self.policy.as_ref().map(StoredPolicy::policy),
+            disclosure: match &self.disclosure {
+                Some(stored) => stored.disclosure(),
+                None => at_first(self.plain.is_some()),
+            },
         }
     }
 }
@@ -399,6 +411,34 @@ pub(super) struct Plain {
     pub keepalive: Option<u16>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub private_key: Option<Key>,
+}
+
+/// What a peer may know, unless the user says something else.
+fn at_first(plain: bool) -> Disclosure {
+    if plain { Disclosure::WIREGUARD } else { Disclosure::default() }
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct StoredDisclosure {
+    pub mast: bool,
+    pub addresses: String,
+    #[serde(default)]
+    pub own: bool,
+}
+
+impl StoredDisclosure {
+    /// None where it is as at first.
+    pub fn of(peer: &PeerConfig) -> Option<Self> {
+        let Disclosure { mast, addresses, own } = peer.disclosure;
+        let stored = Self { mast, addresses: addresses.as_str().to_owned(), own };
+        (peer.disclosure != at_first(peer.plain.is_some())).then_some(stored)
+    }
+
+    fn disclosure(&self) -> Disclosure {
+        // Of a word of a later version the least is made.
+        let addresses = AddressesTold::from_word(&self.addresses).unwrap_or(AddressesTold::RelayedOnly);
+        Disclosure { mast: self.mast, addresses, own: self.own }
+    }
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

@@ -33,8 +33,8 @@ use book::Book;
 use disk::{Disk, PeersToWrite, Sizes};
 pub use disk::{Saved, Unsaved};
 use format::{
-    Invites, Peers, Protection, Settings, StateFile, StoredChoice, StoredInvite, StoredPeer, StoredPolicy,
-    VERSION,
+    Invites, Peers, Protection, Settings, StateFile, StoredChoice, StoredDisclosure, StoredInvite,
+    StoredPeer, StoredPolicy, VERSION,
 };
 
 /// A peer that was removed leaves the disk, with its keys, when the file of peers is written anew: after so long at
@@ -99,6 +99,7 @@ pub(crate) fn kept_guard(directory: &Path) -> Option<Guard> {
 #[derive(Debug, Clone)]
 struct Configured {
     policy: Option<StoredPolicy>,
+    disclosure: Option<StoredDisclosure>,
 }
 
 /// The state, in memory and in files.
@@ -217,6 +218,8 @@ impl Store {
             let mut merged = StoredPeer::of(peer);
             merged.configured = true;
             merged.policy_configured.clone_from(&policy);
+            let disclosure = StoredDisclosure::of(peer);
+            merged.disclosure_configured.clone_from(&disclosure);
             if let Some(stored) = self.peers.get(&peer.public_key) {
                 // What the configuration says of addresses counts alone, and so what its names were found to be.
                 let named = configured.endpoints.iter().any(|e| matches!(e, Endpoint::Name { .. }));
@@ -235,12 +238,15 @@ impl Store {
                 if stored.policy_configured == policy {
                     merged.policy.clone_from(&stored.policy);
                 }
+                if stored.disclosure_configured == disclosure {
+                    merged.disclosure.clone_from(&stored.disclosure);
+                }
                 merged.extra.clone_from(&stored.extra);
             }
             self.peers.enter(merged);
             let names = configured.endpoints.iter().filter(|e| e.address().is_none());
             self.hosts.insert(peer.public_key, names.cloned().collect());
-            self.configured.insert(peer.public_key, Configured { policy });
+            self.configured.insert(peer.public_key, Configured { policy, disclosure });
         }
         Ok(())
     }
@@ -477,6 +483,7 @@ impl Store {
         if let Some(configured) = self.configured.get(&peer.public_key) {
             new.configured = true;
             new.policy_configured.clone_from(&configured.policy);
+            new.disclosure_configured.clone_from(&configured.disclosure);
         } else if let Some(hosts) = self.hosts.get(&peer.public_key) {
             new.hosts = hosts.iter().map(ToString::to_string).collect();
         }

@@ -4,7 +4,7 @@ use std::time::{Duration, SystemTime};
 use mast_engine::api::{Addresses, PlainPeer};
 use mast_engine::os::Prefix;
 use mast_proto::wire::EidPair;
-use mast_proto::{PeerKind, Selector};
+use mast_proto::{AddressesTold, Disclosure, PeerKind, Selector};
 use tempfile::TempDir;
 
 use super::*;
@@ -30,6 +30,7 @@ fn peer(name: &str, key: u8) -> PeerConfig {
         preshared_key: Some([key + 100; 32].into()),
         addresses: addresses(&["192.0.2.1:6278", "[2001:db8::1]:1"]),
         kind: Some(PeerKind::Mast),
+        disclosure: Default::default(),
         eid_v4: Some(EidPair { own: [100, 64, 0, 0].into(), other: [100, 64, 0, 1].into() }),
         plain: None,
         policy: Some(pin("wifi")),
@@ -55,6 +56,7 @@ fn everything_survives_a_restart() {
     assert!(store.peers().is_empty() && store.invites().is_empty() && store.up());
     let plain = PeerConfig {
         kind: Some(PeerKind::WireGuard),
+        disclosure: mast_proto::Disclosure::WIREGUARD,
         eid_v4: None,
         plain: Some(PlainPeer {
             split: true,
@@ -229,6 +231,67 @@ fn a_full_tunnel_switched_off_stays_off_for_a_peer_of_the_file() {
     store.save().unwrap();
     let plain = reopen(store, &temp, &config).peers().remove(0).plain.unwrap();
     assert_eq!((plain.full_tunnel(), plain.allowed.len()), (Some(false), 2));
+}
+
+#[test]
+fn what_a_peer_may_know_is_kept() {
+    let temp = TempDir::new().unwrap();
+    let mut store = open(&temp, &Config::default()).unwrap();
+    let hidden = Disclosure { addresses: AddressesTold::RelayedOnly, own: true, ..Disclosure::default() };
+    store.apply(Change::Peer(PeerConfig { disclosure: hidden, ..peer("nas", 1) }));
+    let mut server = PeerConfig { plain: Some(PlainPeer::default()), ..peer("office", 2) };
+    server.disclosure = Disclosure::WIREGUARD;
+    store.apply(Change::Peer(server.clone()));
+    store.save().unwrap();
+    let text = std::fs::read_to_string(temp.path().join("state/peers.json")).unwrap();
+    assert!(text.contains("relayed-only") && !text.contains("public-only"), "{text}");
+    let mut store = reopen(store, &temp, &Config::default());
+    let kept = |store: &Store| store.peers().iter().map(|p| p.disclosure).collect::<Vec<_>>();
+    assert_eq!(kept(&store), [hidden, Disclosure::WIREGUARD]);
+    server.disclosure.mast = true;
+    store.apply(Change::Peer(server));
+    store.save().unwrap();
+    let store = reopen(store, &temp, &Config::default());
+    assert!(kept(&store)[1].mast);
+    drop(store);
+    // The word of a later version hides what there is to be hidden.
+    let path = temp.path().join("state/peers.json");
+    let text = std::fs::read_to_string(&path).unwrap().replace("relayed-only", "onion-only");
+    std::fs::write(&path, text).unwrap();
+    let _ = std::fs::remove_file(temp.path().join("state/peers.journal"));
+    assert_eq!(open(&temp, &Config::default()).unwrap().peers()[0].disclosure, hidden);
+}
+
+/// As with policies: a command counts until the file says something else.
+#[test]
+fn what_a_peer_of_the_file_may_know_is_set_by_command() {
+    let temp = TempDir::new().unwrap();
+    let key = notation::key_text(&[2; 32]);
+    let text = |more: &str| {
+        format!(
+            "[[peer]]\nname = \"office\"\npublic_key = \"{key}\"\naddresses = [\"10.8.0.2/24\"]\n\
+             allowed_ips = [\"10.8.0.0/24\"]\n{more}"
+        )
+    };
+    let mast = |store: &Store| store.peers()[0].disclosure.mast;
+    let mut store = open(&temp, &config(&text(""))).unwrap();
+    assert!(!mast(&store));
+    let mut peer = store.peers().remove(0);
+    peer.disclosure.mast = true;
+    store.apply(Change::Peer(peer.clone()));
+    store.save().unwrap();
+    let store = reopen(store, &temp, &config(&text("")));
+    assert!(mast(&store), "by command");
+    let mut store = reopen(store, &temp, &config(&text("mast = true\n")));
+    assert!(mast(&store));
+    peer.disclosure.mast = false;
+    store.apply(Change::Peer(peer));
+    store.save().unwrap();
+    let mut store = reopen(store, &temp, &config(&text("mast = true\n")));
+    assert!(!mast(&store), "by command");
+    store.save().unwrap();
+    let store = reopen(store, &temp, &config(&text("mast = true\nown = true\n")));
+    assert!(mast(&store), "the file was changed");
 }
 
 #[test]

@@ -19,7 +19,7 @@ use mast_control::Noted;
 
 use mast_engine::api::{AddressSource, Addresses, PeerConfig, PlainPeer};
 use mast_engine::os::{Family, Prefix};
-use mast_proto::PeerKind;
+use mast_proto::{Disclosure, PeerKind};
 use zeroize::Zeroizing;
 
 use self::command::Purpose;
@@ -431,6 +431,7 @@ impl Parser {
                 dns: self.dns.clone(),
             }),
             policy: None,
+            disclosure: Disclosure::WIREGUARD,
         };
         Some(WgPeer { peer, endpoint: draft.endpoint })
     }

@@ -392,7 +392,10 @@ impl Reader {
         self.wifi.name_networks(interfaces.values_mut());
         self.wifi.heed_radios(interfaces.values_mut());
 
-        let occupied = occupied::occupied(&links, &addresses, &routes, &mut self.resolvers, &self.own);
+        // What cannot be read there is not known to be taken.
+        let elsewhere = self.rtnl.routes_elsewhere().unwrap_or_default();
+        let all = routes.iter().chain(&elsewhere);
+        let occupied = occupied::occupied(&links, &addresses, all, &mut self.resolvers, &self.own);
         if *self.occupied != occupied {
             self.occupied = Arc::new(occupied);
         }

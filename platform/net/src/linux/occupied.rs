@@ -62,12 +62,12 @@ pub(super) fn servers(text: &str) -> Vec<Ipv4Addr> {
     lines.filter_map(|rest| rest.trim().parse::<Ipv4Addr>().ok()).filter(|a| !a.is_loopback()).collect()
 }
 
-/// Gateways, ranges on links, addresses of interfaces other than this process's own, and name servers, each with what
+/// Gateways, ranges on links and behind them, addresses of interfaces other than this process's own, and name servers, each with what
 /// it is.
-pub(super) fn occupied(
+pub(super) fn occupied<'a>(
     links: &[Link],
     addresses: &[Assigned],
-    routes: &BTreeSet<Route>,
+    routes: impl IntoIterator<Item = &'a Route>,
     resolvers: &mut Resolvers,
     own: &Own,
 ) -> BTreeMap<Prefix, String> {
@@ -90,7 +90,12 @@ pub(super) fn occupied(
     for assigned in addresses {
         let Some(name) = others.get(&assigned.index) else { continue };
         add(Prefix::host(assigned.address), format!("an address of {name}"));
-        let prefix = Prefix { address: assigned.address, length: assigned.prefix_length };
+        if let Some(opposite) = assigned.opposite {
+            // Of a carrier, by way of PPP: its gateway.
+            add(Prefix::host(opposite), format!("the other end of {name}"));
+        }
+        let network = assigned.opposite.unwrap_or(assigned.address);
+        let prefix = Prefix { address: network, length: assigned.prefix_length };
         add(prefix, format!("in the network of {name}"));
     }
     for server in resolvers.known() {

@@ -60,6 +60,7 @@ const RTA_PREFSRC: u16 = 7;
 const RTA_MULTIPATH: u16 = 9;
 const RTA_TABLE: u16 = 15;
 const RTA_VIA: u16 = 18;
+const TABLE_DEFAULT: u8 = 253;
 const TABLE_MAIN: u8 = 254;
 const TABLE_LOCAL: u8 = 255;
 const PROTOCOL_STATIC: u8 = 4;
@@ -155,6 +156,8 @@ pub(super) struct Assigned {
     pub(super) index: u32,
     pub(super) address: IpAddr,
     pub(super) prefix_length: u8,
+    /// The other end's, on a link of two, where that is told.
+    pub(super) opposite: Option<IpAddr>,
     /// `IFA_F_*`.
     flags: u32,
     scope: u8,
@@ -199,7 +202,15 @@ impl Assigned {
                 _ => {}
             }
         }
-        Some(Self { index: u32_at(payload, 4)?, address: local.or(address)?, prefix_length, flags, scope })
+        let opposite = address.filter(|_| local.is_some_and(|local| Some(local) != address));
+        Some(Self {
+            index: u32_at(payload, 4)?,
+            address: local.or(address)?,
+            prefix_length,
+            opposite,
+            flags,
+            scope,
+        })
     }
 }
 
@@ -228,8 +239,21 @@ impl Route {
         self.prefix.length == 0
     }
 
-    /// One route per device that the message names; none if the route is of another sort.
+    /// One route of the main table per device that the message names; none if the route is of another sort.
     pub(super) fn parse(message: &Message, into: &mut BTreeSet<Self>) -> Option<()> {
+        Self::parse_of(message, |table| table == u32::from(TABLE_MAIN), into)
+    }
+
+    /// The same of tables that other programs have beside.
+    fn parse_elsewhere(message: &Message, into: &mut BTreeSet<Self>) -> Option<()> {
+        let elsewhere = |table| {
+            let known = [TABLE_MAIN, TABLE_DEFAULT, TABLE_LOCAL].map(u32::from);
+            !known.contains(&table) && !answers::owns(table)
+        };
+        Self::parse_of(message, elsewhere, into)
+    }
+
+    fn parse_of(message: &Message, is_wanted: impl Fn(u32) -> bool, into: &mut BTreeSet<Self>) -> Option<()> {
         let payload = &message.payload;
         let family = *payload.first()?;
         if !matches!(message.kind, NEW_ROUTE | DEL_ROUTE)
@@ -266,7 +290,7 @@ impl Route {
                 _ => {}
             }
         }
-        if table != u32::from(TABLE_MAIN) {
+        if !is_wanted(table) {
             return None;
         }
         if route.index != 0 {
@@ -351,9 +375,10 @@ impl Concern {
                     self.declared |= own && message.kind == DEL_ADDRESS;
                 }
                 NEW_ROUTE | DEL_ROUTE => {
-                    let mut routes = BTreeSet::new();
+                    let (mut routes, mut elsewhere) = (BTreeSet::new(), BTreeSet::new());
                     Route::parse(message, &mut routes);
-                    self.uplinks |= routes.iter().any(|r| !tuns.contains(&r.index));
+                    Route::parse_elsewhere(message, &mut elsewhere);
+                    self.uplinks |= routes.iter().any(|r| !tuns.contains(&r.index)) || !elsewhere.is_empty();
                     let own = routes.iter().any(|r| tuns.contains(&r.index));
                     let ours = table_of(message).is_some_and(answers::owns);
                     self.declared |= (own || ours) && message.kind == DEL_ROUTE;
@@ -432,6 +457,16 @@ impl Rtnl {
                     if matches!(error.errno, Errno::ENOENT | Errno::EAFNOSUPPORT | Errno::EOPNOTSUPP) => {}
                 Err(error) => return Err(error),
             }
+        }
+        Ok(routes)
+    }
+
+    /// Every unicast route of IPv4 in tables other than main that are not ours: Tailscale's and policy routing's.
+    pub(super) fn routes_elsewhere(&mut self) -> Result<BTreeSet<Route>, NetlinkError> {
+        let mut routes = BTreeSet::new();
+        let header = [AF_INET, 0, 0, 0, 0, 0, 0, TYPE_UNICAST, 0, 0, 0, 0];
+        for message in &self.requests.dump(&Request::new(GET_ROUTE, 0, &header))? {
+            Route::parse_elsewhere(message, &mut routes);
         }
         Ok(routes)
     }

@@ -1,5 +1,7 @@
 // Made by src-tauri/src/record.rs from the types of core/control and of the app, and checked by its test.
 
+export type AddressesTold = "all" | "public-only" | "relayed-only" | "unknown";
+
 export type AtStart = "last" | "up" | "down" | "unknown";
 
 export type Fitness = "fit" | "strained" | "unfit" | "unknown";
@@ -331,6 +333,18 @@ own_policy: boolean,
  * Whether all traffic of this host goes to it; none where that cannot be had.
  */
 full_tunnel: boolean | null, 
+/**
+ * Of a peer that came from a WireGuard file: whether MAST may be spoken with it; none for others.
+ */
+mast: boolean | null, 
+/**
+ * Which addresses of this host it is told, in MAST.
+ */
+addresses: AddressesTold, 
+/**
+ * It is the user's own: it is told private addresses, too, that it may be unable to use.
+ */
+own: boolean, 
 /**
  * The modes that can be chosen for it.
  */
