@@ -86,6 +86,7 @@ impl Rig {
             eid_v4: None,
             port: 6278,
             expect: Some(PeerKind::Mast),
+            disclosure: Default::default(),
             policy,
             hold: HoldLimits::default(),
             seed: [3; 32],
@@ -393,7 +394,8 @@ fn addresses_that_are_of_no_use_elsewhere_are_not_told() {
         ([100, 128, 0, 1], true),
         ([99, 64, 0, 1], true),
         ([169, 254, 3, 4], false),
-        ([10, 0, 0, 7], true),
+        // Private, and the peer has no address of that block.
+        ([10, 0, 0, 7], false),
     ] {
         let rig = Rig::new(
             vec![

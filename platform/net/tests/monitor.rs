@@ -173,8 +173,11 @@ fn routes_are_counted() {
         // Whose range is on a link is known of every link.
         ip("route add 10.6.0.0/16 dev eth1");
         wait_for(&mut receiver, "a range", |list| list.occupied != before.occupied).await;
-        receiver.mark_unchanged();
+        // And what other tables lead to, where it is no way of an uplink.
+        let known = receiver.borrow().occupied.clone();
         ip("route add 10.7.0.0/16 dev eth1 table 7");
+        wait_for(&mut receiver, "a range of another table", |list| list.occupied != known).await;
+        receiver.mark_unchanged();
         ip("route add blackhole 10.8.0.0/16");
         tokio::time::sleep(Duration::from_millis(500)).await;
         assert!(!receiver.has_changed().unwrap(), "{:#?}", *receiver.borrow());
