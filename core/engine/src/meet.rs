@@ -484,17 +484,20 @@ impl<P: Platform> Engine<P> {
         pairing.join(&mut around, now, text, name, reply);
     }
 
+    /// After the peer was told of: whatever is kept of the two, an invite that was used has somebody who used it.
+    fn tell_used(&mut self, invite: InviteId) {
+        self.tell_change(Change::Invites(self.pairing.records()));
+        self.tell_change(Change::InviteUsed(invite));
+    }
+
     /// Does what follows of a pairing.
     pub(crate) fn meet(&mut self, now: Instant, met: Option<Met>) {
         let Some(met) = met else { return };
-        if !matches!(met, Met::Inviter { .. }) {
-            self.tell_change(Change::Invites(self.pairing.records()));
-        }
         match met {
             Met::Invited { config, invite } => {
                 self.story.tell(&config.name, What::CameByInvite);
                 self.adopt(config);
-                self.tell_change(Change::InviteUsed(invite));
+                self.tell_used(invite);
             }
             Met::Again { id, invite, preshared_key, remote } => {
                 if let Some(peer) = self.peers.touch(id) {
@@ -504,7 +507,7 @@ impl<P: Platform> Engine<P> {
                     let config = peer.config.clone();
                     self.tell_change(Change::Peer(config));
                 }
-                self.tell_change(Change::InviteUsed(invite));
+                self.tell_used(invite);
             }
             Met::Inviter { config, reply } => {
                 let (name, public_key) = (config.name.clone(), config.public_key);

@@ -253,7 +253,10 @@ fn who_used_an_invite_is_told_when_that_is_on_the_disk() {
         assert!(!journal.exists());
         assert!(Command::new("mkfifo").arg(&journal).status().unwrap().success());
         let joining = mast(&scene.laptop, &["peer", "add", &link]);
-        assert_eq!(joining.code, 1, "it was told what is not on the disk: {joining}");
+        let there = Command::new("ls").arg("-la").arg(&state).output().unwrap();
+        let there = String::from_utf8_lossy(&there.stdout).into_owned();
+        let log = scene.server.log();
+        assert_eq!(joining.code, 1, "it was told what is not on the disk: {joining}\n{there}\n{log}");
         assert!(!is_used());
         scene.server.kill();
         std::fs::remove_file(&journal).unwrap();
@@ -269,12 +272,14 @@ fn who_used_an_invite_is_told_when_that_is_on_the_disk() {
 /// than the settings of interfaces.
 fn unprivileged() -> Program {
     mast_program().prepared(&format!(
-        "rm -f $STAGE/tun
-         mknod -m 666 $STAGE/tun c 10 200
-         mount --bind $STAGE/tun /dev/net/tun
-         mount --bind /proc/sys /proc/sys
-         mount --bind /proc/sys/net/ipv6/conf /proc/sys/net/ipv6/conf
-         mount -o remount,bind,ro /proc/sys
+        // The mounts stay for the next start.
+        "if ! [ -e $STAGE/tun ]; then
+             mknod -m 666 $STAGE/tun c 10 200
+             mount --bind $STAGE/tun /dev/net/tun
+             mount --bind /proc/sys /proc/sys
+             mount --bind /proc/sys/net/ipv6/conf /proc/sys/net/ipv6/conf
+             mount -o remount,bind,ro /proc/sys
+         fi
          mkdir -p $STAGE/state
          chown -R {NOBODY}:{NOBODY} $STAGE
          exec setpriv --reuid={NOBODY} --regid={NOBODY} --clear-groups --no-new-privs \\
