@@ -43,6 +43,9 @@ pub struct Args {
     /// Take back what a service that no longer runs left on the system, say what that was, and end
     #[arg(long)]
     pub clear: bool,
+    /// Put leak protection in force as the last run left word of it, and end: for a boot, before there is a network
+    #[arg(long, conflicts_with_all = ["check", "clear"])]
+    pub protect: bool,
     /// For benchmarks: plain (WireGuard with everybody), aes, chacha20, lane
     #[cfg(feature = "measuring")]
     #[arg(long, hide = true, value_name = "WORD", value_parser = measure)]

@@ -58,6 +58,12 @@ pub fn main(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
     if args.clear {
         return clear(&args);
     }
+    if args.protect {
+        return match logging::start(args.log.as_deref()) {
+            Ok(()) => protect::only(&args.state_dir),
+            Err(failure) => failure.report(),
+        };
+    }
     match logging::start(args.log.as_deref()).and_then(|()| run::run(&args)) {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => failure.report(),

@@ -5,6 +5,7 @@
 //! configuration, no lock, no key, no port. When the settings have been read, they count.
 
 use std::path::{Path, PathBuf};
+use std::process::ExitCode;
 use std::sync::mpsc;
 use std::time::Duration;
 
@@ -14,7 +15,7 @@ use mast_engine::declared::{Declared, Guard};
 use mast_engine::os::Platform;
 use mast_platform::{Native, Overrides};
 
-use crate::store;
+use crate::{logging, store};
 
 /// A disk that takes longer holds up the start anyway.
 const PATIENCE: Duration = Duration::from_secs(2);
@@ -24,7 +25,7 @@ pub(crate) fn at_once(state_dir: &Path) {
     let (done, wait) = mpsc::channel();
     let path = state_dir.to_path_buf();
     let work = move || {
-        begin(path);
+        let _ = begin(path);
         // Nobody may wait any more.
         let _ = done.send(());
     };
@@ -34,12 +35,19 @@ pub(crate) fn at_once(state_dir: &Path) {
     }
 }
 
-fn begin(state_dir: PathBuf) {
-    let Some(guard) = store::kept_guard(&state_dir) else { return };
-    if mast_control::living().is_some() {
-        return;
+/// `--protect`: does that and no more.
+pub(crate) fn only(state_dir: &Path) -> ExitCode {
+    let state = begin(state_dir.to_path_buf());
+    logging::flush(Duration::from_millis(100));
+    match state {
+        Protection::Missing { .. } => ExitCode::FAILURE,
+        _ => ExitCode::SUCCESS,
     }
-    set(Some(guard));
+}
+
+fn begin(state_dir: PathBuf) -> Protection {
+    let guard = store::kept_guard(&state_dir).filter(|_| mast_control::living().is_none());
+    guard.map(|guard| set(Some(guard))).unwrap_or_default()
 }
 
 /// Has the host hold back this and no more, and says how that stands.

@@ -326,6 +326,11 @@ fn nothing_leaks_before_the_service_can_start() {
             attack.watch.take();
             attack.is_held(what);
         };
+        again(&net, "before the service, at a boot", &|net| {
+            let mut command = net.laptop.command();
+            command.arg("--protect").stdout(Stdio::null()).stderr(Stdio::null());
+            assert!(net.laptop.host().spawn(command).unwrap().wait(PATIENCE).unwrap().success());
+        });
         again(&net, "the port is taken", &|net| {
             let taken = net.laptop.host().run(|| UdpSocket::bind("0.0.0.0:6278").unwrap()).unwrap();
             fails_to_start(net);

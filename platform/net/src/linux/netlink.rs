@@ -326,7 +326,7 @@ pub(super) fn outcome(message: &Message) -> Result<(), NetlinkError> {
         })
         .flatten()
         .map(|(_, value)| text(value));
-    Err(NetlinkError { errno: Errno::from_raw(-code), detail })
+    Err(NetlinkError { errno: Errno::from_raw(code.saturating_neg()), detail })
 }
 
 /// A non-blocking socket on which the kernel announces changes.
