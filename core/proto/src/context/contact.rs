@@ -52,8 +52,8 @@ pub(super) struct Contact {
 }
 
 struct PendingInit {
-    /// Over which it went last.
-    path: PathKey,
+    /// Over which it went, as long as that was always the same: an answer to what went over several tells of none of them.
+    path: Option<PathKey>,
     bytes: Vec<u8>,
     random: [u8; 32],
     epoch: Epoch,
@@ -379,7 +379,7 @@ impl Context {
         self.send_secure(path, bytes.clone());
         self.contact.init_due = None;
         self.contact.init = Some(Box::new(PendingInit {
-            path,
+            path: Some(path),
             bytes,
             random,
             epoch: Epoch(number),
@@ -411,7 +411,7 @@ impl Context {
             init.next = now + pause;
             let payload = init.bytes.clone();
             if let Some(path) = self.contact.secure {
-                init.path = path;
+                init.path = init.path.filter(|first| *first == path);
                 self.send_secure(path, payload);
             }
             return;
@@ -572,7 +572,7 @@ impl Context {
         let peer = (ack.instance, ContextIndex(ack.index), ack.name.as_str(), ack.eid_v6);
         self.establish(now, peer, eid_v4, EpochState::new(init.epoch, keys, now, true));
         if let Some(at) = self.paths.iter().position(|p| p.key == path) {
-            if init.path == path {
+            if init.path == Some(path) {
                 self.note_answer(now, at);
             }
             // It confirms the epoch to the target, and measures the path.
