@@ -12,6 +12,9 @@ use crate::unix::{StateDir, StateError, failed, give, sync_directory};
 /// How many characters of a record's digest precede it.
 const DIGEST: usize = 16;
 
+/// What was kept in a journal, line by line.
+pub type Lines = Vec<Zeroizing<Vec<u8>>>;
+
 /// Records, one a line, in the order in which they were added. After a crash or a power cut a record is there whole
 /// or not at all: what was cut off at the end is left out and overwritten.
 #[derive(Debug)]
@@ -30,7 +33,7 @@ impl StateDir {
     /// # Errors
     /// When it cannot be read, when others than its owner could have changed it, or when it is damaged: what a crash
     /// cuts off is the end, and no record follows it.
-    pub fn journal(&self, name: &str) -> Result<(Journal, Vec<Zeroizing<Vec<u8>>>), StateError> {
+    pub fn journal(&self, name: &str) -> Result<(Journal, Lines), StateError> {
         let path = self.file(name)?;
         let content = self.read(name)?.unwrap_or_default();
         let (mut records, mut length, mut bad) = (Vec::new(), 0, None);

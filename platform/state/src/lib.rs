@@ -14,7 +14,7 @@ mod secret;
 mod unix;
 
 #[cfg(unix)]
-pub use journal::Journal;
+pub use journal::{Journal, Lines};
 #[cfg(unix)]
 pub use unix::{StateDir, StateError, open_private};
 
