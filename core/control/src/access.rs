@@ -13,10 +13,6 @@ use crate::native;
 /// Members of this group may change what the service does.
 pub const GROUP: &str = "mast";
 
-/// The user that the service runs as where it is installed.
-#[cfg(target_os = "linux")]
-pub(crate) const USER: &str = "mast";
-
 /// The user database may be asked over a network, and not answer.
 static USERS: Aside = Aside::new("mast-users", 16);
 /// How long it may take. Whoever greets waits for it.

@@ -2,6 +2,7 @@
 //!
 //! Nothing of a service calls these.
 
+use std::io::Write;
 use std::path::Path;
 
 use clap::Parser;
@@ -150,13 +151,10 @@ fn in_a_directory(work: impl FnOnce(&Path)) {
     let _ = std::fs::remove_dir_all(&path);
 }
 
-#[cfg(unix)]
 fn write_private(file: &Path, content: &[u8]) {
-    use std::io::Write;
-    use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
-    if let Some(parent) = file.parent() {
-        let _ = std::fs::DirBuilder::new().mode(0o700).create(parent);
-    }
-    let open = std::fs::OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(file);
+    // It makes the directory.
+    let _ = file.parent().map(StateDir::open);
+    let mut options = std::fs::OpenOptions::new();
+    let open = mast_state::open_private(options.write(true).create(true).truncate(true), file);
     let _ = open.and_then(|mut file| file.write_all(content));
 }

@@ -4,6 +4,10 @@
 
 use std::path::{Path, PathBuf};
 
+/// The user that the service runs as where it is installed.
+#[cfg(target_os = "linux")]
+const USER: &str = "mast";
+
 /// A service that lives.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Living {
@@ -84,7 +88,7 @@ mod linux {
 /// Whether it is the user that the service runs as where it is installed.
 #[cfg(target_os = "linux")]
 fn is_service(uid: u32) -> bool {
-    let user = nix::unistd::User::from_name(crate::access::USER);
+    let user = nix::unistd::User::from_name(USER);
     user.is_ok_and(|user| user.is_some_and(|user| user.uid.as_raw() == uid))
 }
 
