@@ -302,6 +302,7 @@ async fn a_peer_gives_way_to_the_networks_own_gateway() {
     config.protect = false;
     config.peers[0].plain = None;
     config.peers[0].kind = Some(PeerKind::Mast);
+    config.peers[0].disclosure = mast_proto::Disclosure::default();
     config.peers[0].eid_v4 = Some(pair);
     let host = Host::start_with(206, config, 1).await;
     let routed = || host.wire.interface().is_some_and(|i| i.routes.contains_key(&range("100.64.0.9", 32)));

@@ -399,7 +399,9 @@ fn nothing_leaks_while_a_route_of_others_is_in_the_way_or_a_key_is_waited_for() 
         assert_eq!(protection(&net), Protection::Idle);
         mast(&net.laptop, &["up"]).good();
         // Neighbours that were spoken with meanwhile are looked for again now and then.
-        run(net.laptop.host(), "ip", &["neigh", "flush", "dev", "wifi"]);
+        for uplink in ["wifi", "cell"] {
+            run(net.laptop.host(), "ip", &["neigh", "flush", "dev", uplink]);
+        }
         attack.watch.take();
         attack.is_held("up, without a key");
         net.laptop.stop().unwrap();
