@@ -306,7 +306,9 @@ impl Context {
     pub fn secure_up(&mut self, now: Instant, path: PathKey, role: Role, proven: bool) {
         let plain = self.peer.is_plain();
         // Somebody on the way may have given a response another sender: INIT goes where this end has asked.
-        let asked = |p: &&Path| p.probed.is_some() || p.carries();
+        // What somebody else made it ask does not count.
+        let vouched = |p: &Path| self.remotes.vouches(p.key.remote);
+        let asked = |p: &&Path| p.carries() || p.probed.is_some() && vouched(p);
         let other = match role {
             Role::Initiator if !plain => {
                 let here = self.paths.iter().filter(asked).any(|p| p.key == path);
@@ -421,8 +423,11 @@ impl Context {
             if self.peer.speaks(PeerKind::WireGuard) {
                 self.emit(Event::Kind(PeerKind::WireGuard));
             }
-            // More than the handshake such a peer does not answer.
+            // More than the handshake such a peer does not answer. That came from a stranger's address is no answer: it may be a
+            // MAST peer after all, whose datagrams somebody on the way gave another sender.
             let answered = self.paths.iter().position(|p| Some(p.key) == self.contact.secure);
+            let answered =
+                answered.filter(|at| self.paths.get(*at).is_some_and(|p| self.remotes.vouches(p.key.remote)));
             if let Some(at) = answered {
                 self.note_answer(now, at);
             }
