@@ -23,6 +23,8 @@ const UPLINKS: usize = 4;
 /// So many addresses of a name are of use.
 const MOST: usize = 32;
 const PORT: u16 = 53;
+/// Addresses of both versions.
+pub(crate) const KINDS: [TYPE; 2] = [TYPE::A, TYPE::AAAA];
 /// What networks said of name servers, wherever it is: a resolver on this very host cannot ask past the tunnel.
 const FILES: [&str; 3] =
     ["/etc/resolv.conf", "/run/systemd/resolve/resolv.conf", "/run/NetworkManager/no-stub-resolv.conf"];
@@ -44,7 +46,7 @@ pub(crate) async fn addresses(host: &str, uplinks: &[String]) -> Option<Vec<IpAd
 }
 
 /// The servers that are named, but for those on this host.
-fn servers(text: &str) -> Vec<IpAddr> {
+pub(crate) fn servers(text: &str) -> Vec<IpAddr> {
     let lines = text.lines().filter_map(|line| line.trim().strip_prefix("nameserver"));
     // The zone is whichever uplink it is asked over.
     let addresses = lines.filter_map(|rest| rest.trim().split('%').next()?.parse::<IpAddr>().ok());
@@ -57,7 +59,7 @@ fn ask(host: &str, server: IpAddr, uplinks: &[String]) -> Vec<IpAddr> {
     let id = RandomState::new().build_hasher().finish() as u16;
     for uplink in uplinks.iter().take(UPLINKS) {
         let Ok(socket) = mast_platform::own_socket(uplink, SocketAddr::new(server, PORT)) else { continue };
-        let asked = [TYPE::A, TYPE::AAAA].into_iter().filter_map(|kind| question(host, id, kind));
+        let asked = KINDS.into_iter().filter_map(|kind| question(host, id, kind));
         let sent = asked.filter(|question| socket.send(question).is_ok()).count();
         if sent > 0 && socket.set_read_timeout(Some(Duration::from_millis(20))).is_ok() {
             open.push((socket, id, sent));
@@ -85,7 +87,7 @@ fn ask(host: &str, server: IpAddr, uplinks: &[String]) -> Vec<IpAddr> {
     found
 }
 
-fn question(host: &str, id: u16, kind: TYPE) -> Option<Vec<u8>> {
+pub(crate) fn question(host: &str, id: u16, kind: TYPE) -> Option<Vec<u8>> {
     let mut packet = Packet::new_query(id);
     packet.set_flags(PacketFlag::RECURSION_DESIRED);
     packet.questions.push(Question::new(Name::new(host).ok()?, kind.into(), CLASS::IN.into(), false));
@@ -93,7 +95,7 @@ fn question(host: &str, id: u16, kind: TYPE) -> Option<Vec<u8>> {
 }
 
 /// The addresses in an answer to this question; none where it is none.
-fn answer(message: &[u8], host: &str, id: u16) -> Option<Vec<IpAddr>> {
+pub(crate) fn answer(message: &[u8], host: &str, id: u16) -> Option<Vec<IpAddr>> {
     let packet = Packet::parse(message).ok()?;
     let same = |name: &Name<'_>| name.to_string().eq_ignore_ascii_case(host.trim_end_matches('.'));
     let answers = packet.has_flags(PacketFlag::RESPONSE) && packet.id() == id;

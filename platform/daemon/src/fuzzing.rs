@@ -11,8 +11,8 @@ use mast_state::{StateDir, fingerprint};
 use crate::chronicle::Chronicle;
 use crate::config::Config;
 use crate::endpoint::Endpoint;
-use crate::store::Store;
-use crate::{args, notation, wgquick};
+use crate::store::{self, Store};
+use crate::{args, ask, notation, wgquick};
 
 /// The configuration file.
 pub fn config(data: &[u8]) {
@@ -68,6 +68,26 @@ pub fn notation(data: &[u8]) {
     assert!(!notation::suggestion(&text, &["name", "port", "interface"]).is_empty());
 }
 
+/// What a name server answers, with the number in front that was asked with; and the text that names the servers.
+pub fn names(data: &[u8]) {
+    const HOST: &str = "vpn.example.org";
+    let text = String::from_utf8_lossy(data);
+    assert!(ask::servers(&text).iter().all(|server| !server.is_loopback() && !server.is_unspecified()));
+    let Some(number) = data.first_chunk().map(|bytes| u16::from_be_bytes(*bytes)) else { return };
+    assert_eq!(ask::answer(data, HOST, number.wrapping_add(1)), None, "an answer to another question");
+    if let Some(found) = ask::answer(data, HOST, number) {
+        assert!(data.get(2).is_some_and(|flags| flags & 0x80 != 0), "a question is no answer");
+        assert!(found.len() * 15 <= data.len(), "{} addresses in {} bytes", found.len(), data.len());
+    }
+    // Names come from configurations and requests.
+    for kind in ask::KINDS {
+        if let Some(asked) = ask::question(&text, number, kind) {
+            assert!(asked.len() < 300, "{} bytes", asked.len());
+            assert_eq!(ask::answer(&asked, &text, number), None, "a question is no answer");
+        }
+    }
+}
+
 /// The command line of the service, one word after each zero byte.
 pub fn arguments(data: &[u8]) {
     let text = String::from_utf8_lossy(data);
@@ -78,8 +98,8 @@ pub fn arguments(data: &[u8]) {
 /// What may stand between two files: a byte that no text holds.
 const BETWEEN: u8 = 0xff;
 
-/// The state directory: `peers.json`, records of its journal, `invites.json`, `settings.json`, `usage.json` and
-/// `story.jsonl`, one after the other. A record that begins with `=` has a digest that is right, and names the file.
+/// The state directory: `peers.json`, records of its journal, `invites.json`, `settings.json`, `usage.json`,
+/// `story.jsonl` and `protection.json`, one after the other. A record that begins with `=` has a digest that is right, and names the file.
 pub fn state(data: &[u8]) {
     let mut parts = data.split(|byte| *byte == BETWEEN);
     let mut next = || parts.next().unwrap_or_default();
@@ -104,6 +124,7 @@ pub fn state(data: &[u8]) {
         ("settings.json", next().to_vec()),
         ("usage.json", next().to_vec()),
         ("story.jsonl", next().to_vec()),
+        ("protection.json", next().to_vec()),
     ];
     in_a_directory(|path| {
         for (name, content) in &files {
@@ -113,6 +134,9 @@ pub fn state(data: &[u8]) {
             } else {
                 write_private(&file, content);
             }
+        }
+        if let Some(guard) = store::kept_guard(path) {
+            assert!(!guard.families.is_empty(), "what holds nothing back is none: {guard:?}");
         }
         let Ok(dir) = StateDir::open(path) else { return };
         match Store::load(dir, &Config::default()) {

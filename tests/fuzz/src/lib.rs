@@ -200,6 +200,7 @@ pub const TARGETS: &[Target] = &[
     Target { name: "config", run: mastd::fuzzing::config, longest: 4_096, runs: 15_000, words: TOML },
     Target { name: "wgquick", run: mastd::fuzzing::wgquick, longest: 4_096, runs: 20_000, words: WGQUICK },
     Target { name: "notation", run: mastd::fuzzing::notation, longest: 300, runs: 100_000, words: WORDS },
+    Target { name: "names", run: mastd::fuzzing::names, longest: 1_024, runs: 60_000, words: WORDS },
     Target { name: "state", run: mastd::fuzzing::state, longest: 4_096, runs: 4_000, words: JSON },
     Target { name: "arguments", run: arguments, longest: 512, runs: 3_000, words: ARGUMENTS },
     Target {
@@ -207,6 +208,20 @@ pub const TARGETS: &[Target] = &[
         run: mast_platform::linux::fuzzing::netlink,
         longest: 4_096,
         runs: 60_000,
+        words: &[],
+    },
+    Target {
+        name: "nftables",
+        run: mast_platform::linux::fuzzing::nftables,
+        longest: 4_096,
+        runs: 60_000,
+        words: &[],
+    },
+    Target {
+        name: "control",
+        run: mast_platform::linux::fuzzing::control,
+        longest: 256,
+        runs: 100_000,
         words: &[],
     },
     Target {

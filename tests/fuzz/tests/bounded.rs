@@ -75,6 +75,9 @@ targets! {
     state = "state",
     arguments = "arguments",
     netlink = "netlink",
+    nftables = "nftables",
+    control = "control",
+    names = "names",
     vnet = "vnet",
     system_text = "system-text",
 }

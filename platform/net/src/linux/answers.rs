@@ -51,7 +51,7 @@ const NOBODY: [u8; 4] = [255; 4];
 
 /// A rule of ours.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-struct Rule {
+pub(super) struct Rule {
     family: Family,
     priority: u32,
     mark: u32,
@@ -101,7 +101,7 @@ impl Rule {
             .attribute(FRA_SPORT_RANGE, &[port, port].concat())
     }
 
-    fn parse(message: &Message) -> Option<Self> {
+    pub(super) fn parse(message: &Message) -> Option<Self> {
         if !matches!(message.kind, NEW_RULE | DEL_RULE) {
             return None;
         }

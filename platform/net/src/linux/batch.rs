@@ -169,26 +169,7 @@ impl LinuxUdp {
         let remote = address(&from).ok_or(io::ErrorKind::InvalidData)?;
         let mut arrival = Arrival { length, stride: length, remote, local: None, class: 0 };
         let used = (message.msg_controllen as usize).min(control.0.len());
-        for (level, kind, value) in Messages(control.0.get(..used).unwrap_or_default()) {
-            match (level, kind, value) {
-                (libc::SOL_UDP, libc::UDP_GRO, [a, b, c, d, ..]) => {
-                    let stride = libc::c_int::from_ne_bytes([*a, *b, *c, *d]);
-                    arrival.stride = usize::try_from(stride).ok().filter(|s| *s > 0).unwrap_or(length);
-                }
-                // The address in the header, which a NAT of this host may have put there.
-                (libc::IPPROTO_IP, libc::IP_PKTINFO, [_, _, _, _, _, _, _, _, a, b, c, d, ..]) => {
-                    arrival.local = Some(Ipv4Addr::new(*a, *b, *c, *d).into());
-                }
-                (libc::IPPROTO_IPV6, libc::IPV6_PKTINFO, info) => {
-                    arrival.local = info.first_chunk().map(|ip: &[u8; 16]| Ipv6Addr::from(*ip).into());
-                }
-                (libc::IPPROTO_IP, libc::IP_TOS, [class, ..]) => arrival.class = *class,
-                (libc::IPPROTO_IPV6, libc::IPV6_TCLASS, [a, b, c, d, ..]) => {
-                    arrival.class = libc::c_int::from_ne_bytes([*a, *b, *c, *d]) as u8;
-                }
-                _ => {}
-            }
-        }
+        note(&mut arrival, control.0.get(..used).unwrap_or_default());
         Ok(arrival)
     }
 }
@@ -318,6 +299,30 @@ fn put(
 
 /// The length of a control message's header: a length as wide as a pointer, level, and type (cmsg(3)).
 const HEAD: usize = size_of::<usize>() + 8;
+
+/// Takes note of what the control messages of a message say that was received.
+pub(super) fn note(arrival: &mut Arrival, control: &[u8]) {
+    for (level, kind, value) in Messages(control) {
+        match (level, kind, value) {
+            (libc::SOL_UDP, libc::UDP_GRO, [a, b, c, d, ..]) => {
+                let stride = libc::c_int::from_ne_bytes([*a, *b, *c, *d]);
+                arrival.stride = usize::try_from(stride).ok().filter(|s| *s > 0).unwrap_or(arrival.length);
+            }
+            // The address in the header, which a NAT of this host may have put there.
+            (libc::IPPROTO_IP, libc::IP_PKTINFO, [_, _, _, _, _, _, _, _, a, b, c, d, ..]) => {
+                arrival.local = Some(Ipv4Addr::new(*a, *b, *c, *d).into());
+            }
+            (libc::IPPROTO_IPV6, libc::IPV6_PKTINFO, info) => {
+                arrival.local = info.first_chunk().map(|ip: &[u8; 16]| Ipv6Addr::from(*ip).into());
+            }
+            (libc::IPPROTO_IP, libc::IP_TOS, [class, ..]) => arrival.class = *class,
+            (libc::IPPROTO_IPV6, libc::IPV6_TCLASS, [a, b, c, d, ..]) => {
+                arrival.class = libc::c_int::from_ne_bytes([*a, *b, *c, *d]) as u8;
+            }
+            _ => {}
+        }
+    }
+}
 
 /// The control messages of a message that was received.
 struct Messages<'a>(&'a [u8]);

@@ -5,10 +5,10 @@
 use std::collections::BTreeSet;
 use std::sync::{Mutex, OnceLock, PoisonError};
 
-use mast_engine::os::{Family, Offload};
+use mast_engine::os::{Arrival, Family, Offload};
 
 use super::radio::Station;
-use super::{netlink, nl80211, occupied, protection, rtnl, sessions, vnet};
+use super::{answers, batch, guard, netlink, nftables, nl80211, occupied, protection, rtnl, sessions, vnet};
 
 /// A datagram of netlink: an answer to a request or an announcement, of rtnetlink or of nl80211.
 pub fn netlink(data: &[u8]) {
@@ -17,6 +17,9 @@ pub fn netlink(data: &[u8]) {
     for message in &messages {
         let _ = netlink::outcome(message);
         let _ = (rtnl::local(message, 1), rtnl::table_of(message), nl80211::ssid(message));
+        if let Some(rule) = answers::Rule::parse(message) {
+            assert_eq!(answers::Rule::parse(message), Some(rule));
+        }
         let _ = nl80211::find(message, nl80211::ATTRIBUTE_STATION).map(Station::read);
         let _ = nl80211::find(message, nl80211::CONTROL_MULTICAST_GROUPS).map(nl80211::mlme);
         for family in [Family::V4, Family::V6] {
@@ -38,6 +41,27 @@ pub fn netlink(data: &[u8]) {
     let mut concern = rtnl::Concern::default();
     concern.add(&announced, &BTreeSet::from([1, 7]));
     let _ = nl80211::tells_of_quality(&announced);
+}
+
+/// A datagram of nftables: an answer, a dump or an announcement.
+pub fn nftables(data: &[u8]) {
+    const NAME: &[u8] = b"mast-protection";
+    for message in netlink::messages(data) {
+        let refused = netlink::outcome(&message).err();
+        assert!(refused.is_none_or(
+            |error| nftables::is_missing(&error) || !guard::explain(&error).to_string().is_empty()
+        ));
+        let named = message.payload.windows(NAME.len()).any(|bytes| bytes == NAME);
+        assert!(named || !guard::concerns(&message), "another's table is taken for the own one");
+    }
+}
+
+/// The control messages that come with a datagram of a socket.
+pub fn control(data: &[u8]) {
+    let remote = ([192, 0, 2, 1], 6278).into();
+    let mut arrival = Arrival { length: 1_200, stride: 1_200, remote, local: None, class: 0 };
+    batch::note(&mut arrival, data);
+    assert!(arrival.stride > 0 && (arrival.length, arrival.remote) == (1_200, remote));
 }
 
 /// The header that a TUN device puts before a frame.
