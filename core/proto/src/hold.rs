@@ -319,6 +319,18 @@ mod tests {
     }
 
     #[test]
+    fn takes_what_just_fits_and_refuses_what_never_does() {
+        let now = Instant::now();
+        let mut hold = Hold::new(HoldLimits { bytes: 500, ..HoldLimits::default() });
+        hold.push(now, Flags::NONE, &datagram(17, 1, 1, 500));
+        assert_eq!((hold.bytes(), hold.dropped()), (500, 0));
+        hold.push(now, Flags::NONE, &datagram(17, 1, 2, 501));
+        assert_eq!((hold.bytes(), hold.dropped()), (500, 1), "and what is there stays");
+        hold.push(now, Flags::NONE, &datagram(17, 2, 3, 100));
+        assert_eq!(std::iter::from_fn(|| hold.pop(now)).map(|r| r.datagram[28]).collect::<Vec<_>>(), [3]);
+    }
+
+    #[test]
     fn stays_within_its_bounds() {
         let now = Instant::now();
         let limits = HoldLimits { flows: 4, bytes: 10_000, ..HoldLimits::default() };

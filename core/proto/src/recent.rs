@@ -345,6 +345,22 @@ mod tests {
     }
 
     #[test]
+    fn what_was_sent_before_had_its_chance_and_what_was_sent_then_did_not() {
+        let now = Instant::now();
+        let at = |n: u32| now + Duration::from_millis(10) * n;
+        let mut recent = Recent::default();
+        for n in 0..6 {
+            push(&mut recent, at(n), A, n, &[0; 100]);
+        }
+        recent.confirm_before(at(0));
+        assert_eq!(recent.bytes(), 600, "nothing was sent before the first");
+        recent.confirm_before(at(4));
+        assert_eq!(sequences(&mut recent, A), [4, 5]);
+        recent.confirm_before(at(9));
+        assert!(recent.is_empty());
+    }
+
+    #[test]
     fn gives_back_what_it_was_given() {
         let mut now = Instant::now();
         let mut recent = Recent::default();

@@ -140,6 +140,8 @@ fn a_silent_path_to_a_plain_peer_has_its_own_round_trip_before_others_are_asked(
     assert!(matches!(sent[..], [Transmit::Contact { path, fresh: true }] if path == key(1, 1)), "{sent:?}");
     let mut now = start + ms(40);
     context.secure_up(now, key(1, 1), Role::Initiator, true);
+    let room = context.inner_mtu().expect("there is a path");
+    assert!(room.is_multiple_of(16) && (1_100..=1_500 - 28 - 32).contains(&room), "{room}: WireGuard pads");
     until(&mut context, start, now + ms(3_000));
     now += ms(3_000);
     for _ in 0..5 {

@@ -318,6 +318,11 @@ mod tests {
         assert_ne!(number(9, 100), number(109, 100));
         assert_eq!(number(9, 0), None);
         assert_eq!(segment(&echo(false, true, 1)), None);
+        let like = ip(false, 17, (1, 2), &tcp(false, false, (9, 1), ACK, 100)[20..]);
+        assert_eq!(segment(&like), None, "of another protocol");
+        let mut part = tcp(false, true, (9, 1), ACK, 100);
+        part[6] = 0x20;
+        assert_eq!(segment(&part), None, "the rest of it is elsewhere");
     }
 
     #[test]

@@ -504,7 +504,7 @@ impl Context {
         if oldest.is_some_and(|a| now.saturating_duration_since(a.at) < timing::INITS_IN) {
             return;
         }
-        let eid_v4 = self.settle_eids(init.eid_v4.map(EidPair::flipped), eids);
+        let eid_v4 = self.settle_eids(init.instance, init.eid_v4.map(EidPair::flipped), eids);
         let random = self.random.bytes();
         let ack = InitAck {
             version: VERSION,
@@ -573,6 +573,9 @@ impl Context {
             self.proposal = eids.propose();
             self.contact.counters += 1;
             clash = self.contact.counters < 4;
+        } else if !self.config.lower && self.eid_v4.is_some() && self.eid_v4 != init.eid_v4 {
+            // Another pair was agreed on since, in a contact that the lower end began: that one counts.
+            eid_v4 = self.eid_v4;
         }
         let peer = (ack.instance, ContextIndex(ack.index), ack.name.as_str(), ack.eid_v6);
         self.establish(now, peer, eid_v4, EpochState::new(init.epoch, keys, now, true));
@@ -589,10 +592,15 @@ impl Context {
     }
 
     /// The pair that both ends shall use, given what the initiator proposes (seen from this end).
-    fn settle_eids(&mut self, proposed: Option<EidPair>, eids: &mut dyn EidBook) -> Option<EidPair> {
+    fn settle_eids(
+        &mut self,
+        instance: u64,
+        proposed: Option<EidPair>,
+        eids: &mut dyn EidBook,
+    ) -> Option<EidPair> {
         match proposed {
             Some(pair) if self.eid_v4 == Some(pair) => return Some(pair),
-            Some(pair) if self.eid_v4.is_none() => {
+            Some(pair) if self.eid_v4.is_none() || self.peer.is_now(instance) && self.told_eids() => {
                 // Both ends proposed at once: the proposal of the lower key wins.
                 let own = self.contact.init.as_ref().and_then(|i| i.eid_v4);
                 if let Some(own) = own
@@ -603,10 +611,22 @@ impl Context {
                 if eids.is_free(pair) {
                     return Some(pair);
                 }
+                if self.eid_v4.is_some() {
+                    return eids.propose();
+                }
             }
             _ => {}
         }
         self.eid_v4.or_else(|| eids.propose())
+    }
+
+    /// Whether the pair known here was an answer to an INIT already: who then proposes another cannot use it.
+    fn told_eids(&self) -> bool {
+        let said = |answer: &Answer| match Message::decode(&answer.bytes) {
+            Ok(Message::InitAck(ack)) => ack.eid_v4 == self.eid_v4,
+            _ => false,
+        };
+        self.contact.answered.iter().any(said)
     }
 
     fn establish(

@@ -172,3 +172,99 @@ impl EpochState {
             && report.reordered <= report.received
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::crypto::{Aead, Role};
+
+    const PATH: PathId = PathId(3);
+
+    fn epoch(since: Instant) -> EpochState {
+        let parts = (&b"init"[..], &[1; 32]);
+        let keys = EpochKeys::derive(Role::Target, Aead::ChaCha20Poly1305, Epoch(2), parts, parts).unwrap();
+        EpochState::new(Epoch(2), keys, since, false)
+    }
+
+    #[test]
+    fn reports_what_arrived_or_that_nothing_did() {
+        let mut epoch = epoch(Instant::now());
+        assert_eq!(epoch.report(PATH, false), None, "nothing is worth telling");
+        let silence = epoch.report(PATH, true).unwrap();
+        assert_eq!((silence.highest, silence.received, silence.silent), (0, 0, true));
+        for counter in [4, 9, 7, 9] {
+            epoch.accept(PATH, counter);
+        }
+        let report = epoch.report(PATH, false).unwrap();
+        assert_eq!((report.path, report.epoch), (PATH.0, 2));
+        assert_eq!((report.highest, report.received, report.reordered), (9, 3, 1));
+        assert_eq!(epoch.report(PathId(4), false), None, "another path");
+        epoch.rest();
+        assert_eq!(epoch.report(PATH, false), Some(report), "rest forgets nothing");
+    }
+
+    #[test]
+    fn a_peer_makes_this_end_remember_so_many_paths_and_no_more() {
+        let mut epoch = epoch(Instant::now());
+        let (last, beyond) = (PathId(127), PathId(128));
+        assert!(epoch.may_be_new(last, 0) && epoch.accept(last, 0));
+        assert!(!epoch.may_be_new(last, 0) && !epoch.accept(last, 0), "a replay");
+        assert!(!epoch.may_be_new(beyond, 0) && !epoch.accept(beyond, 0));
+    }
+
+    #[test]
+    fn counters_go_on_and_come_to_an_end() {
+        let mut epoch = epoch(Instant::now());
+        assert_eq!(epoch.next_counters(PATH, 3), Some(0));
+        assert_eq!(epoch.next_counters(PATH, 1), Some(3));
+        assert_eq!(epoch.counter(PATH), 4);
+        assert_eq!(epoch.next_counters(PathId(0), 1), Some(0), "each path has its own");
+        assert!(!epoch.worn());
+        let left = EpochState::MAX_COUNTER - 4;
+        assert_eq!(epoch.next_counters(PATH, left + 1), None, "more than there are");
+        assert_eq!(epoch.next_counters(PATH, left), Some(4));
+        assert!(epoch.worn());
+        assert_eq!(epoch.next_counters(PATH, 1), None);
+        assert_eq!(epoch.due(), epoch.since, "whatever the time");
+    }
+
+    #[test]
+    fn what_carried_data_ends_sooner_than_what_did_not() {
+        let since = Instant::now();
+        let mut epoch = epoch(since);
+        assert!(epoch.due() >= since + timing::EPOCH_IDLE);
+        epoch.note_used(since + Duration::from_secs(1));
+        assert_eq!(epoch.due(), since + timing::REKEY + timing::REKEY_EXTRA);
+        assert!(epoch.end() > epoch.due());
+        epoch.initiator = true;
+        assert_eq!(epoch.due(), since + timing::REKEY, "who began it begins the next");
+    }
+
+    #[test]
+    fn only_reports_that_can_be_true_are_believed() {
+        let mut epoch = epoch(Instant::now());
+        epoch.next_counters(PATH, 10);
+        let report = |highest, received, reordered, silent| PathReport {
+            path: PATH.0,
+            epoch: 2,
+            highest,
+            received,
+            reordered,
+            silent,
+        };
+        for (report, plausible) in [
+            (report(9, 10, 0, false), true),
+            (report(9, 10, 10, false), true),
+            (report(10, 10, 0, false), false),
+            (report(9, 11, 0, false), false),
+            (report(4, 6, 0, false), false),
+            (report(4, 5, 6, false), false),
+            (report(0, 0, 0, true), true),
+        ] {
+            assert_eq!(epoch.is_plausible(&report), plausible, "{report:?}");
+        }
+        let unsent = PathReport { path: 9, ..report(0, 0, 0, false) };
+        assert!(!epoch.is_plausible(&unsent), "nothing went there");
+        assert!(epoch.is_plausible(&PathReport { silent: true, ..unsent }), "and nothing arrived");
+    }
+}

@@ -351,6 +351,33 @@ mod tests {
     }
 
     #[test]
+    fn more_goes_as_the_other_end_hears_more() {
+        let mut outflow = Outflow::new(HoldLimits::default());
+        let all = |outflow: &mut Outflow| {
+            let room = outflow.room as usize;
+            outflow.spend(room);
+            assert!(outflow.must_wait());
+            room as u32
+        };
+        assert_eq!(all(&mut outflow), Outflow::AT_ONCE);
+        outflow.grant(Epoch(2), 100, 0);
+        assert_eq!(all(&mut outflow), Outflow::EACH, "something arrived");
+        outflow.grant(Epoch(2), 100, 50_000);
+        outflow.grant(Epoch(2), 90, 50_000);
+        assert_eq!(all(&mut outflow), 0, "nothing more did");
+        outflow.grant(Epoch(2), 101, 50_000);
+        assert_eq!(all(&mut outflow), 100_000);
+        outflow.grant(Epoch(4), 3, 50_000);
+        assert_eq!(all(&mut outflow), 100_000, "counters begin anew with an epoch");
+        outflow.grant(Epoch(4), 4, usize::MAX);
+        assert_eq!(all(&mut outflow), Outflow::MOST, "no more, however much that is");
+        outflow.begin();
+        assert_eq!(all(&mut outflow), Outflow::AT_ONCE);
+        outflow.grant(Epoch(4), 1, 0);
+        assert_eq!(all(&mut outflow), Outflow::EACH, "over another path");
+    }
+
+    #[test]
     fn copies_are_trusted_where_their_path_answered_since() {
         for (answered, expected) in [(false, 2), (true, 1)] {
             let start = Instant::now();

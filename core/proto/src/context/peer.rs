@@ -249,6 +249,38 @@ mod tests {
     }
 
     #[test]
+    fn an_address_and_how_it_is_seen_from_outside_are_one_link() {
+        use crate::interface::InterfaceId;
+        use crate::wire::PathId;
+
+        let at = |n: u8| std::net::SocketAddr::from(([192, 0, 2, n], 6278));
+        let mut peer = Peer::new(Some(PeerKind::Mast));
+        let address = |id: u8, kind, link| Address {
+            id: AddressId(id),
+            at: at(id),
+            kind,
+            priority: 9,
+            metered: false,
+            flags: AddressFlags::default(),
+            link,
+        };
+        let seen = 3 | AddressId::REFLEXIVE;
+        let addresses = vec![
+            address(3, AddressKind::Host, None),
+            address(seen, AddressKind::Host, None),
+            address(4, AddressKind::Host, Some(7)),
+        ];
+        assert!(peer.take(Set { sequence: 1, addresses, mode: None }));
+        let link = |n: u8| {
+            let key = crate::context::PathKey::direct(InterfaceId(1), [198, 51, 100, 1].into(), at(n));
+            peer.link(&Path::new(key, PathId(0), AddressId(0)))
+        };
+        assert_eq!((link(3), link(seen)), (PeerLink::Address(AddressId(3)), PeerLink::Address(AddressId(3))));
+        assert_eq!(link(4), PeerLink::Number(7));
+        assert_eq!(link(5), PeerLink::Unknown(at(5).ip()), "it said nothing of that");
+    }
+
+    #[test]
     fn what_it_speaks_is_news_once() {
         let mut peer = Peer::new(None);
         assert!(peer.kind().is_none() && !peer.is_plain() && !peer.is_mast());

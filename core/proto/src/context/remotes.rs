@@ -234,6 +234,18 @@ mod tests {
     }
 
     #[test]
+    fn what_the_peer_says_of_itself_is_nobody_elses_word() {
+        let mut remotes = Remotes::default();
+        remotes.set(AddressSource::Set, [at(1)]);
+        remotes.set(AddressSource::Presence, [at(2)]);
+        remotes.set(AddressSource::Invite, [at(3)]);
+        assert!(!remotes.is_own(at(1)) && !remotes.is_own(at(2)) && !remotes.is_own(at(4)));
+        assert!(remotes.is_own(at(3)));
+        remotes.note_answer(at(1), |_| false);
+        assert!(remotes.is_own(at(1)), "it answered");
+    }
+
+    #[test]
     fn of_what_answered_the_idlest_gives_way() {
         let mut remotes = Remotes::default();
         for n in 0..100 {

@@ -84,3 +84,12 @@ fn a_wish_for_an_unknown_mode_does_no_harm() {
     let set = Set { sequence: 5, addresses: vec![], mode: Some(wish) };
     assert_eq!(Message::decode(&bytes), Ok(Message::Set(set)));
 }
+
+#[test]
+fn numbers_of_later_versions_stay_what_they_are() {
+    for number in 0..=u8::MAX {
+        assert_eq!(u8::from(AddressKind::from(number)), number);
+        assert_eq!(u8::from(Mode::from(number)), number);
+        assert_eq!(u8::from(ShutReason::from(number)), number);
+    }
+}
