@@ -172,6 +172,7 @@ fn a_silent_path_to_a_plain_peer_has_its_own_round_trip_before_others_are_asked(
     assert_eq!(sent.iter().map(over).collect::<Vec<_>>(), [Some(key(1, 1)), Some(key(1, 1))], "by itself");
     sent = until(&mut context, silent + ms(390), silent + ms(450));
     assert_eq!(sent.iter().map(over).collect::<Vec<_>>(), [Some(key(2, 1))], "then the other");
+    assert_eq!(state(&context), Some((key(1, 1), PathState::Suspect)), "nothing else works yet");
     context.secure_up(silent + ms(480), key(2, 1), Role::Initiator, true);
     assert_eq!(state(&context), Some((key(2, 1), PathState::Validated)));
     let next = |context: &mut Context| context.poll_plain(silent + ms(480)).map(|(datagram, _)| datagram);
@@ -266,4 +267,94 @@ fn a_link_local_address_is_reached_over_its_own_link_alone() {
     let [one, _] = with(Some("fe80::7"));
     context.handle_interfaces(now, [one].into());
     assert_eq!(keys(&context), []);
+}
+
+/// A plain peer that answers over two interfaces; data goes over the first.
+fn plain_over_two(start: Instant) -> (Context, Instant) {
+    let mut context = wanting(start, PeerKind::WireGuard);
+    let ms = Duration::from_millis;
+    until(&mut context, start, start);
+    let mut now = start + ms(40);
+    context.secure_up(now, key(1, 1), Role::Initiator, true);
+    let asked = |t: &Transmit| matches!(t, Transmit::Contact { path, .. } if *path == key(2, 1));
+    let mut tried = false;
+    for _ in 0..200 {
+        let sent = until(&mut context, now, now + ms(50));
+        now += ms(50);
+        if sent.iter().any(asked) {
+            now += ms(40);
+            context.secure_up(now, key(2, 1), Role::Initiator, true);
+            tried = true;
+            break;
+        }
+    }
+    assert!(tried, "what may be better is tried");
+    (context, now)
+}
+
+fn carries(context: &Context) -> Option<(PathKey, PathState)> {
+    context.paths().find(|p| p.active).map(|p| (p.key, p.state))
+}
+
+/// What is known of a path to a plain peer grows old: it is asked before data moves there.
+#[test]
+fn a_path_to_a_plain_peer_is_asked_again_before_data_moves_there() {
+    let ms = Duration::from_millis;
+    for age in [2_000, 60_000] {
+        let (mut context, mut now) = plain_over_two(Instant::now());
+        assert_eq!(carries(&context).map(|(path, _)| path), Some(key(1, 1)));
+        for _ in 0..age / 500 {
+            context.note_plain_datagram(now, &ECHO);
+            until(&mut context, now, now + ms(40));
+            context.note_plain_received(now + ms(40), key(1, 1), 60, Some(&ECHO_REPLY));
+            until(&mut context, now + ms(40), now + ms(500));
+            now += ms(500);
+        }
+        assert_eq!(carries(&context), Some((key(1, 1), PathState::Validated)));
+        let order = vec![mast_proto::Selector::Interface("eth2".into())];
+        context.set_policy(now, Policy::Pin { order, fallback: true });
+        let sent = until(&mut context, now, now + ms(20));
+        let asked = sent.iter().any(|t| matches!(t, Transmit::Contact { path, .. } if *path == key(2, 1)));
+        let old = age > 10_000;
+        assert_eq!(asked, old, "{sent:?}");
+        assert_eq!(carries(&context).map(|(path, _)| path), Some(key(if old { 1 } else { 2 }, 1)));
+        context.secure_up(now + ms(60), key(2, 1), Role::Initiator, true);
+        assert_eq!(carries(&context).map(|(path, _)| path), Some(key(2, 1)));
+    }
+}
+
+/// Another path answers while the active one is being tried, for a reason of its own: data moves there, unasked.
+#[test]
+fn a_plain_peer_that_answers_elsewhere_meanwhile_is_not_asked_there() {
+    let ms = Duration::from_millis;
+    let (mut context, mut now) = plain_over_two(Instant::now());
+    for _ in 0..5 {
+        context.note_plain_datagram(now, &ECHO);
+        until(&mut context, now, now + ms(40));
+        now += ms(40);
+        context.note_plain_received(now, key(1, 1), 60, Some(&ECHO_REPLY));
+    }
+    context.note_plain_datagram(now, &ECHO);
+    let mut answered = false;
+    let mut asked = 0;
+    for _ in 0..200 {
+        let sent = until(&mut context, now, now + ms(10));
+        now += ms(10);
+        let to = |n: u8| {
+            let there = |t: &&Transmit| matches!(t, Transmit::Contact { path, .. } if *path == key(n, 1));
+            sent.iter().filter(there).count()
+        };
+        asked += to(1);
+        assert!(!answered || to(2) == 0, "{sent:?}");
+        if asked > 0 && !answered {
+            assert_eq!(carries(&context), Some((key(1, 1), PathState::Suspect)));
+            context.secure_up(now, key(2, 1), Role::Target, true);
+            answered = true;
+        }
+        if carries(&context).is_some_and(|(path, _)| path == key(2, 1)) {
+            break;
+        }
+    }
+    assert!(answered && asked > 0);
+    assert_eq!(carries(&context), Some((key(2, 1), PathState::Validated)));
 }

@@ -200,6 +200,26 @@ mod tests {
     }
 
     #[test]
+    fn what_shares_a_link_with_a_silence_is_doubted_and_nothing_else() {
+        let now = Instant::now();
+        let mut context = context(now, Policy::Auto);
+        tell(&mut context, now, 1, [Some(0), Some(0), Some(1), Some(1)]);
+        let at = context.active_at().unwrap();
+        let failed = (at + 1) % context.paths.len();
+        context.paths[failed].state = PathState::Failed;
+        context.doubt_alike(at);
+        let silent = context.paths[at].key;
+        for (n, path) in context.paths.iter().enumerate() {
+            let near = path.key.interface == silent.interface;
+            let far = path.key.remote.port() == silent.remote.port()
+                && [far(1, false), far(1, true)].contains(&path.key.remote)
+                    == [far(1, false), far(1, true)].contains(&silent.remote);
+            let expected = if n == at || n == failed { 0 } else { u8::from(near) + u8::from(far) };
+            assert_eq!(path.doubt, expected, "{:?} and {silent:?}", path.key);
+        }
+    }
+
+    #[test]
     fn numbers_that_make_no_sense_do_no_harm() {
         let now = Instant::now();
         let mut context = context(now, Policy::Redundant { small: false, metered: true });

@@ -264,4 +264,24 @@ mod tests {
         selection.note_looked(start + 2 * ms);
         assert_eq!(selection.next_look(due()), None);
     }
+
+    #[test]
+    fn there_is_a_move_where_data_is_elsewhere_or_what_carried_it_was_lost() {
+        use crate::interface::InterfaceId;
+
+        let now = Instant::now();
+        let key = PathKey::direct(InterfaceId(1), [198, 51, 100, 1].into(), ([192, 0, 2, 1], 6278).into());
+        let mut selection = Selection::default();
+        assert!(!selection.would_move(None), "nothing carries, and nothing did");
+        assert!(selection.would_move(Some(PathId(1))));
+        let (from, why) = selection.move_to(now, (None, Some(PathId(1))), Reason::Better, None);
+        assert_eq!((from, why), (None, Reason::Connected));
+        assert!(!selection.would_move(Some(PathId(1))) && selection.would_move(Some(PathId(2))));
+        assert!(selection.would_move(None));
+        selection.lose(key);
+        assert!(selection.would_move(None), "that is to be told");
+        let (from, why) = selection.move_to(now, (None, Some(PathId(2))), Reason::Better, None);
+        assert_eq!((from, why), (Some(key), Reason::Better));
+        assert!(!selection.would_move(Some(PathId(2))));
+    }
 }
