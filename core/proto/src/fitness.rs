@@ -419,6 +419,42 @@ mod tests {
         random: u32,
     }
 
+    /// The weights are those of a likelihood ratio: on a path that loses what is usual the evidence sinks, on one that
+    /// loses too much it grows.
+    #[test]
+    fn evidence_tells_the_one_path_from_the_other() {
+        let (missing, arrived) = weights();
+        let drift = |share: f32| share * missing + (1.0 - share) * arrived;
+        assert!(missing > 0.0 && arrived < 0.0 && drift(USUAL) < 0.0 && drift(LOST) > 0.0);
+        let sum = USUAL * missing.exp() + (1.0 - USUAL) * arrived.exp();
+        assert!((sum - 1.0).abs() < 1e-4, "{sum}");
+    }
+
+    #[test]
+    fn what_is_sent_and_comes_through_is_counted_by_the_second() {
+        let mut direction = Direction::default();
+        for n in 1..=400_u64 {
+            // 100 datagrams of 1,000 bytes a second, of which one in ten is missing.
+            direction.look((EPOCH, n, n - n / 10), 0, n * 1_000);
+            direction.close(10 * MS, false, false);
+        }
+        assert!((95_000.0..=105_000.0).contains(&direction.offered), "{} bytes a second", direction.offered);
+        assert!((80.0..=100.0).contains(&direction.rate), "{} datagrams a second", direction.rate);
+    }
+
+    #[test]
+    fn a_silence_is_forgotten_with_time() {
+        let mut watch = Watch::default();
+        let now = Instant::now();
+        watch.judge(now, false, false);
+        watch.silent();
+        let before = watch.silences;
+        assert!(before > 0.0);
+        watch.judge(now + MEMORY / 2, false, false);
+        let left = watch.silences / before;
+        assert!((left - (-1.0_f32).exp()).abs() < 0.02, "{left}");
+    }
+
     impl Road {
         fn new() -> Self {
             Self {

@@ -245,6 +245,34 @@ mod tests {
     }
 
     #[test]
+    fn what_is_chosen_afresh_is_fit_then_wanted_then_cheap_then_well_then_quick() {
+        let best = Merit {
+            unfit: false,
+            rank: 1,
+            wish: 3,
+            metered: false,
+            sickness: 1,
+            rtt: Duration::from_millis(20),
+        };
+        let second = Duration::from_secs(1);
+        let ordered = [
+            Merit { rank: 0, wish: 9, metered: true, sickness: 9, rtt: second, ..best },
+            Merit { wish: 2, metered: true, sickness: 9, rtt: second, ..best },
+            Merit { sickness: 0, rtt: second, ..best },
+            best,
+            Merit { rtt: second, ..best },
+            Merit { sickness: 2, ..best },
+            Merit { metered: true, sickness: 0, rtt: Duration::ZERO, ..best },
+            Merit { wish: 4, sickness: 0, rtt: Duration::ZERO, ..best },
+            Merit { rank: 2, wish: 0, sickness: 0, rtt: Duration::ZERO, ..best },
+            Merit { unfit: true, rank: 0, wish: 0, sickness: 0, rtt: Duration::ZERO, ..best },
+        ];
+        for pair in ordered.windows(2) {
+            assert!(pair[0].key() < pair[1].key(), "{pair:?}");
+        }
+    }
+
+    #[test]
     fn close_round_trips_do_not_decide() {
         let merit = |ms| Merit {
             unfit: false,

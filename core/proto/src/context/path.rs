@@ -428,13 +428,33 @@ mod tests {
         PathReport { path: 0, epoch: 2, highest, received, reordered: 0, silent: false }
     }
 
+    fn path() -> Path {
+        let local = IpAddr::from([192, 0, 2, 2]);
+        let key = PathKey::direct(InterfaceId(1), local, SocketAddr::from(([192, 0, 2, 1], 1)));
+        Path::new(key, PathId(0), AddressId(0))
+    }
+
+    /// Data of this end's own says that the path lives, but not what arrived: only where little is owed does it do.
+    #[test]
+    fn data_takes_the_place_of_a_report_where_little_is_owed() {
+        let owed = |unreported, ordered| {
+            let mut path = path();
+            path.owed = Some(Instant::now());
+            (path.unreported, path.unreported_ordered) = (unreported, ordered);
+            path.note_sealed(100);
+            assert_eq!(path.tx_bytes, 100);
+            path.owed.is_some()
+        };
+        let many = crate::context::timing::REPORT_AFTER;
+        assert!(!owed(0, false) && !owed(many - 1, false));
+        assert!(owed(many, false) && owed(0, true) && owed(many, true));
+    }
+
     /// A report over another path may still tell of the time before a failure; were it the baseline, all that went
     /// into the silence would count as lost once the path is back.
     #[test]
     fn what_was_lost_into_a_silence_is_not_counted_after_it() {
-        let local = IpAddr::from([192, 0, 2, 2]);
-        let key = PathKey::direct(InterfaceId(1), local, SocketAddr::from(([192, 0, 2, 1], 1)));
-        let mut path = Path::new(key, PathId(0), AddressId(0));
+        let mut path = path();
         path.note_report(&report(1_000, 1_000));
         path.note_report(&report(1_100, 1_100));
         assert_eq!(path.loss.share(), Some(0.0));

@@ -667,3 +667,7 @@ impl Context {
         untried.min_by_key(|p| (self.merit(p).key(), p.id)).map(|p| p.id)
     }
 }
+
+#[cfg(test)]
+#[path = "plain_tests.rs"]
+mod tests;
