@@ -23,7 +23,7 @@ pub type SecretKey = zeroize::Zeroizing<[u8; 32]>;
 
 /// The public key that belongs to a private one.
 pub fn public_key(private: &[u8; 32]) -> PublicKey {
-    crate::wireguard::Identity::new(private, 0).public()
+    crate::wireguard::Identity::new(private).public()
 }
 
 /// What the engine needs to start.

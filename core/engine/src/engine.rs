@@ -8,7 +8,7 @@ use std::task::Poll;
 use std::time::{Duration, Instant};
 
 use mast_proto::{
-    Aead, Context, ContextConfig, EidBook, EidPool, HoldLimits, PeerKind, Policy, Random, eid_v6, wire,
+    Aead, Context, ContextConfig, EidBook, EidPool, HoldLimits, IndexKey, PeerKind, Policy, Random, eid_v6,
 };
 use ring::rand::{SecureRandom, SystemRandom};
 use tokio::sync::{mpsc, oneshot, watch};
@@ -174,7 +174,7 @@ impl<P: Platform> Engine<P> {
         config: &EngineConfig,
     ) -> Result<Self, EngineError> {
         let mut random = system_random()?;
-        let identity = Identity::new(&config.private_key, random.u64());
+        let identity = Identity::new(&config.private_key);
         let platform = Arc::new(platform);
         let now = Instant::now();
         Ok(Self {
@@ -202,8 +202,8 @@ impl<P: Platform> Engine<P> {
                 plain_only: switched() == Some(Measure::Plain),
             },
             own_eid_v6: eid_v6(&identity.public()),
+            peers: Peers::new(identity, IndexKey::new(random.bytes())),
             random,
-            peers: Peers::new(identity),
             routing: Routing::default(),
             tunnel: Tunnel::default(),
             uplinks: Uplinks::new(watch, config.choices.clone(), now),
@@ -305,12 +305,12 @@ impl<P: Platform> Engine<P> {
 
     /// What the roads need, beside what they own.
     fn roads(&mut self, now: Instant) -> (&mut Outward, &mut Inward, Parts<'_, P::Tun, P::Udp>) {
-        let Lent { all, by_index, touched } = self.peers.lend();
+        let Lent { all, key, touched } = self.peers.lend();
         let parts = Parts {
             now,
             tun: self.tunnel.tun.as_ref(),
             peers: all,
-            by_index,
+            key,
             routing: &self.routing,
             touched,
             net: &mut self.net,
@@ -378,9 +378,8 @@ impl<P: Platform> Engine<P> {
         if !self.net.lane.is_empty() {
             self.net.take_back();
         }
-        let Lent { all, by_index, touched } = self.peers.lend();
-        for Returned { peer, path, bytes, count, error } in self.net.returned.drain(..) {
-            let Some(&id) = by_index.get(&peer) else { continue };
+        let Lent { all, touched, .. } = self.peers.lend();
+        for Returned { peer: id, path, bytes, count, error } in self.net.returned.drain(..) {
             let Some(peer) = all.get_mut(&id) else { continue };
             peer.tx_bytes += bytes;
             peer.note_run(now, path, count);
@@ -483,11 +482,10 @@ impl<P: Platform> Engine<P> {
         tracing::warn!(
             "the clock jumped, or this machine was restored from a snapshot: all keys are made anew"
         );
-        self.peers.renew_instances(&mut self.random);
         for peer in self.peers.touch_all() {
             peer.session.begin_anew();
             let seed = self.random.bytes();
-            peer.context.begin_anew(now, peer.session.identity.instance(), seed);
+            peer.context.begin_anew(now, self.random.u64(), seed);
         }
     }
 
@@ -532,13 +530,13 @@ impl<P: Platform> Engine<P> {
     /// Adds a peer that was checked, without connecting to it.
     pub(crate) fn insert_peer(&mut self, config: PeerConfig) -> PeerId {
         let now = Instant::now();
-        let identity = self.peers.identity_of(&config, &mut self.random);
+        let identity = self.peers.identity_of(&config);
         let own_eid_v6 = eid_v6(&identity.public());
-        let index = self.peers.free_index(&mut self.random);
+        let (id, indices) = self.peers.next();
         let context = Context::new(
             ContextConfig {
-                index: wire::ContextIndex(index),
-                instance: identity.instance(),
+                indices,
+                instance: self.random.u64(),
                 lower: identity.public() < config.public_key,
                 // A file's key pair is nobody's but its provider's, and so nothing is told that another knows, too.
                 name: if config.plain.is_some() { String::new() } else { self.settings.name.clone() },
@@ -563,7 +561,7 @@ impl<P: Platform> Engine<P> {
             &self.net.indices,
         );
         session.ticking = context.kind() == Some(PeerKind::WireGuard);
-        self.peers.insert(Peer {
+        let peer = Peer {
             own_eid_v6,
             config,
             context,
@@ -575,7 +573,9 @@ impl<P: Platform> Engine<P> {
             leaving: None,
             alarm: None,
             batches: None,
-        })
+        };
+        self.peers.insert(id, peer);
+        id
     }
 
     /// Makes a context want its peer, on the interfaces that there are.

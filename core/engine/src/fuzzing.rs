@@ -287,8 +287,8 @@ struct Hosts {
 }
 
 fn hosts() -> Hosts {
-    let near = Arc::new(Identity::new(&[1; 32], 1));
-    let far = Arc::new(Identity::new(&[2; 32], 2));
+    let near = Arc::new(Identity::new(&[1; 32]));
+    let far = Arc::new(Identity::new(&[2; 32]));
     let (mut indices, far_indices) = (Indices::new(), Indices::new());
     let mut session = Session::new(Arc::clone(&near), &far.public(), None, None, &indices);
     let mut other = Session::new(Arc::clone(&far), &near.public(), None, None, &far_indices);

@@ -2,7 +2,7 @@
 
 use std::ops::Range;
 
-use mast_proto::wire::Flags;
+use mast_proto::wire::{ContextIndex, Flags};
 use mast_proto::{PathKey, Received};
 
 use crate::coalesce::Coalescer;
@@ -216,7 +216,8 @@ impl Inward {
         range: Range<usize>,
     ) {
         let last = self.last.filter(|(last, _)| *last == index).map(|(_, id)| id);
-        let id = last.or_else(|| parts.by_index.get(&index).copied());
+        // An index that was never handed out may lead anywhere, and nothing of it is authentic there.
+        let id = last.or_else(|| Some(PeerId(parts.key.context(ContextIndex(index)))));
         let Some((id, peer)) = id.and_then(|id| Some((id, parts.peers.get_mut(&id)?))) else {
             for _ in 0..range.len().div_ceil(stride) {
                 parts.net.counters.add("unknown_index");

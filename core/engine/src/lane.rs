@@ -23,6 +23,7 @@ use tokio::sync::Notify;
 
 use crate::os::{NotSent, SendRefused, Udp};
 use crate::outbox::Outbox;
+use crate::peer::PeerId;
 use crate::road::{PATIENCE, Run};
 
 /// Runs that are under way at most: one that is sealed and sent, and enough behind it that the engine need not be woken
@@ -47,8 +48,8 @@ enum Cargo {
 
 struct Job<U> {
     cargo: Cargo,
-    /// The index of its context.
-    peer: u32,
+    /// Whose it is.
+    peer: PeerId,
     path: PathKey,
     class: u8,
     socket: Arc<U>,
@@ -109,8 +110,8 @@ pub(crate) struct Done<U> {
 }
 
 impl<U: Udp> Done<U> {
-    /// The index of the context that it was of.
-    pub fn peer(&self) -> u32 {
+    /// Whose it was.
+    pub fn peer(&self) -> PeerId {
         self.job.peer
     }
 
@@ -361,7 +362,7 @@ impl<U: Udp> Lane<U> {
         &mut self,
         outbox: &mut Outbox,
         unsealed: Option<Unsealed>,
-        peer: u32,
+        peer: PeerId,
         (path, socket): (PathKey, Arc<U>),
     ) {
         let Some((line, mut other)) = self.line.as_mut().and_then(|l| l.spare.pop().map(|o| (l, o))) else {
@@ -373,7 +374,7 @@ impl<U: Udp> Lane<U> {
     }
 
     /// Hands over one datagram.
-    pub fn single(&mut self, datagram: &[u8], peer: u32, (path, socket): (PathKey, Arc<U>)) {
+    pub fn single(&mut self, datagram: &[u8], peer: PeerId, (path, socket): (PathKey, Arc<U>)) {
         if let Some(line) = &mut self.line {
             line.hand_over(Job { cargo: Cargo::Single(datagram.to_vec()), peer, path, class: 0, socket });
         }

@@ -115,7 +115,7 @@ fn send(lane: &mut Lane<Slow>, socket: &Arc<Slow>, numbers: std::ops::Range<u8>)
     put(&mut outbox, numbers.clone());
     outbox.note_sealed(numbers.len(), path(1));
     assert!(lane.has_room());
-    lane.run(&mut outbox, None, 1, (path(1), Arc::clone(socket)));
+    lane.run(&mut outbox, None, PeerId(1), (path(1), Arc::clone(socket)));
     assert!(outbox.is_empty(), "all of it was handed over");
 }
 
@@ -140,7 +140,7 @@ fn the_order_is_kept_and_everything_comes_back() {
         for run in 0..RUNS as u8 {
             send(&mut lane, &socket, 10 * run..10 * run + 8);
             assert!(lane.carries(path(1)) && !lane.carries(path(2)));
-            lane.single(&[10 * run + 8], 1, (path(1), Arc::clone(&socket)));
+            lane.single(&[10 * run + 8], PeerId(1), (path(1), Arc::clone(&socket)));
         }
         assert!(!lane.has_room() && lane.is_waiting(), "as much is under way as may be");
         for _ in 0..RUNS {
@@ -160,7 +160,7 @@ fn a_part_leaves_and_the_rest_stays() {
     put(&mut outbox, 0..7);
     for (from, to) in [(0, 3), (3, 5), (5, 7)] {
         outbox.note_sealed(to - from, path(1));
-        lane.run(&mut outbox, None, 1, (path(1), Arc::clone(&socket)));
+        lane.run(&mut outbox, None, PeerId(1), (path(1), Arc::clone(&socket)));
         assert_eq!(outbox.is_empty(), to == 7);
         assert!(next(&mut lane).1.is_ok());
     }
@@ -197,7 +197,7 @@ fn a_run_waits_for_room_and_a_single_datagram_does_not() {
     assert!(next(&mut lane).1.is_ok(), "it was sent when there was room");
     assert_eq!(socket.asked_for_room.load(Ordering::SeqCst), 3);
     *socket.says.lock().unwrap() = [full].into();
-    lane.single(&[9], 1, (path(1), Arc::clone(&socket)));
+    lane.single(&[9], PeerId(1), (path(1), Arc::clone(&socket)));
     assert_eq!(next(&mut lane).1, Err(full));
     // A socket that never has room loses it, after a while and not before.
     *socket.says.lock().unwrap() = vec![full; 1_000_000].into();

@@ -159,7 +159,7 @@ fn converse(session: &mut Session, noise: HandshakeState, (own, other): ([u8; 4]
 #[test]
 fn another_implementation_answers_this_ones_handshake() {
     for psk in [None, Some([7; 32])] {
-        let (own, other) = (Arc::new(Identity::new(&[3; 32], 0)), Identity::new(&[5; 32], 0));
+        let (own, other) = (Arc::new(Identity::new(&[3; 32])), Identity::new(&[5; 32]));
         let indices = Indices::new();
         let mut session =
             Session::new(Arc::clone(&own), &other.public(), psk.map(Into::into), None, &indices);
@@ -194,7 +194,7 @@ fn another_implementation_answers_this_ones_handshake() {
 #[test]
 fn this_one_answers_another_implementations_handshake() {
     for psk in [None, Some([8; 32])] {
-        let (own, other) = (Arc::new(Identity::new(&[3; 32], 0)), Identity::new(&[5; 32], 0));
+        let (own, other) = (Arc::new(Identity::new(&[3; 32])), Identity::new(&[5; 32]));
         let indices = Indices::new();
         let mut session =
             Session::new(Arc::clone(&own), &other.public(), psk.map(Into::into), None, &indices);
@@ -219,7 +219,7 @@ fn this_one_answers_another_implementations_handshake() {
 
 #[test]
 fn with_another_preshared_key_there_is_no_session() {
-    let (own, other) = (Arc::new(Identity::new(&[3; 32], 0)), Identity::new(&[5; 32], 0));
+    let (own, other) = (Arc::new(Identity::new(&[3; 32])), Identity::new(&[5; 32]));
     let indices = Indices::new();
     let mut session = Session::new(Arc::clone(&own), &other.public(), Some([1; 32].into()), None, &indices);
     let initiation = session.initiate(true).0.to_vec();

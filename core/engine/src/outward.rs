@@ -225,8 +225,7 @@ fn flush<T: Tun, U: Udp>(outbox: &mut Outbox, parts: &mut Parts<'_, T, U>) {
                 if through {
                     match parts.net.sockets.socket(path).map(Arc::clone) {
                         Ok(socket) => {
-                            let index = peer.context.index().0;
-                            parts.net.lane.run(outbox, unsealed, index, (path, socket));
+                            parts.net.lane.run(outbox, unsealed, id, (path, socket));
                         }
                         Err(reason) => {
                             parts.net.counters.add(reason);

@@ -174,7 +174,7 @@ impl Joining {
             return None;
         }
         let derived = Derived::new(&link.secret);
-        let temporary = Arc::new(Identity::new(&derived.temporary_key(), 0));
+        let temporary = Arc::new(Identity::new(&derived.temporary_key()));
         let psk = derived.pairing_key();
         let session = Session::new(temporary, &link.public_key, Some(psk), None, indices);
         let shared = identity.shared(&link.public_key);
@@ -281,7 +281,7 @@ pub(crate) struct Inviting {
 impl Inviting {
     pub fn new(number: u64, secret: &[u8; 32]) -> Self {
         let derived = Derived::new(secret);
-        let temporary = Identity::new(&derived.temporary_key(), 0).public();
+        let temporary = Identity::new(&derived.temporary_key()).public();
         Self { number, id: derived.id(), temporary, session: None, derived }
     }
 
@@ -329,9 +329,9 @@ mod tests {
 
     #[test]
     fn a_joiner_must_have_the_key_that_it_names() {
-        let inviter = Identity::new(&[5; 32], 0);
-        let joiner = Identity::new(&[6; 32], 0);
-        let other = Identity::new(&[7; 32], 0);
+        let inviter = Identity::new(&[5; 32]);
+        let joiner = Identity::new(&[6; 32]);
+        let other = Identity::new(&[7; 32]);
         let inviting = Inviting::new(1, &[9; 32]);
         let derived = Derived::new(&[9; 32]);
         let proof = |holder: &Identity, named: &Identity| {

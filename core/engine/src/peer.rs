@@ -50,6 +50,11 @@ pub(crate) struct Peer {
 }
 
 impl Peer {
+    /// Its number, which its context's indices have.
+    pub fn id(&self) -> PeerId {
+        PeerId(self.context.indices().context())
+    }
+
     /// When something is to be done for it that no event brings.
     pub fn due(&self) -> Option<Instant> {
         [self.timeout, self.tick, self.leaving].into_iter().flatten().min()

@@ -1,11 +1,11 @@
 //! All peers of this host: how they are found, whose keys they are met with, and which of them are to be looked at.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 use std::ops::Bound;
 use std::sync::Arc;
 use std::time::Instant;
 
-use mast_proto::Random;
+use mast_proto::{IndexKey, Indices};
 
 use crate::api::{PeerConfig, PlainPeer, PublicKey};
 use crate::directory::Directory;
@@ -22,8 +22,8 @@ pub(crate) struct Peers {
     /// The latest number given.
     latest: u32,
     directory: Directory,
-    /// Whose a context's index is.
-    by_index: HashMap<u32, PeerId>,
+    /// Tells which peer's context an index is of: each has its peer's number.
+    key: IndexKey,
     alarms: Alarms,
     /// Those whose context may have something to send or to tell.
     touched: Touched,
@@ -35,19 +35,19 @@ pub(crate) struct Peers {
 /// What the data road works with.
 pub(crate) struct Lent<'a> {
     pub all: &'a mut BTreeMap<PeerId, Box<Peer>>,
-    pub by_index: &'a HashMap<u32, PeerId>,
+    pub key: &'a IndexKey,
     pub touched: &'a mut Touched,
 }
 
 impl Peers {
     /// None yet.
-    pub fn new(own: Identity) -> Self {
+    pub fn new(own: Identity, key: IndexKey) -> Self {
         let own = Arc::new(own);
         Self {
             all: BTreeMap::new(),
             latest: 0,
             directory: Directory::default(),
-            by_index: HashMap::new(),
+            key,
             alarms: Alarms::default(),
             touched: Touched::default(),
             identities: vec![Arc::clone(&own)],
@@ -138,19 +138,12 @@ impl Peers {
         &self.identities
     }
 
-    /// Every key pair of this host begins another life.
-    pub fn renew_instances(&self, random: &mut Random) {
-        for identity in &self.identities {
-            identity.renew(random.u64());
-        }
-    }
-
     /// The key pair that a peer is met with.
-    pub fn identity_of(&mut self, config: &PeerConfig, random: &mut Random) -> Arc<Identity> {
+    pub fn identity_of(&mut self, config: &PeerConfig) -> Arc<Identity> {
         let Some(private) = config.plain.as_ref().and_then(|p| p.private_key.as_ref()) else {
             return Arc::clone(&self.own);
         };
-        let identity = Identity::new(private, random.u64());
+        let identity = Identity::new(private);
         if let Some(known) = self.identities.iter().find(|i| i.public() == identity.public()) {
             return Arc::clone(known);
         }
@@ -167,29 +160,27 @@ impl Peers {
 
     // Coming and going.
 
-    /// An index for a context that no other has.
-    pub fn free_index(&self, random: &mut Random) -> u32 {
-        loop {
-            let index = (random.u64() >> 32) as u32;
-            if index != 0 && !self.by_index.contains_key(&index) {
-                return index;
-            }
-        }
+    /// The number of the next peer, and the indices of its context. Numbers come round, and by then those of most peers
+    /// are free again.
+    pub fn next(&mut self) -> (PeerId, Indices) {
+        let taken = |number| self.all.contains_key(&PeerId(number));
+        let most = IndexKey::CONTEXTS - 1;
+        let numbers = (self.latest + 1..=most).chain(1..=self.latest.min(most));
+        let id =
+            PeerId(numbers.into_iter().find(|n| !taken(*n)).unwrap_or_else(|| self.latest.max(most) + 1));
+        (id, self.key.indices(id.0))
     }
 
-    pub fn insert(&mut self, peer: Peer) -> PeerId {
-        self.latest += 1;
-        let id = PeerId(self.latest);
-        self.by_index.insert(peer.context.index().0, id);
+    /// Takes in a peer under the number that [`Self::next`] gave.
+    pub fn insert(&mut self, id: PeerId, peer: Peer) {
+        self.latest = id.0;
         self.directory.insert(id, &peer.config);
         self.all.insert(id, Box::new(peer));
-        id
     }
 
     /// Whether it was there.
     pub fn remove(&mut self, id: PeerId) -> bool {
         let Some(peer) = self.all.remove(&id) else { return false };
-        self.by_index.remove(&peer.context.index().0);
         self.directory.remove(id, &peer.config);
         self.alarms.remove(id, &peer);
         let identity = &peer.session.identity;
@@ -237,6 +228,6 @@ impl Peers {
     }
 
     pub fn lend(&mut self) -> Lent<'_> {
-        Lent { all: &mut self.all, by_index: &self.by_index, touched: &mut self.touched }
+        Lent { all: &mut self.all, key: &self.key, touched: &mut self.touched }
     }
 }

@@ -4,13 +4,13 @@
 //! [`Inward`](crate::inward::Inward). Each owns its buffers, gets what it needs of the rest of the engine as [`Parts`],
 //! and tells the engine what it leaves to it.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 use std::io;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use mast_proto::wire::Flags;
-use mast_proto::{PathKey, SendError};
+use mast_proto::{IndexKey, PathKey, SendError};
 
 use crate::counters::Counters;
 use crate::drill::Drill;
@@ -55,8 +55,8 @@ pub(crate) struct Net<U> {
 
 /// What came of a run that went through the lane.
 pub(crate) struct Returned {
-    /// The index of the context that it was of.
-    pub peer: u32,
+    /// Whose it was.
+    pub peer: PeerId,
     pub path: PathKey,
     /// Bytes that left.
     pub bytes: u64,
@@ -156,7 +156,7 @@ impl<U: Udp> Net<U> {
             if self.lane.carries(path)
                 && let Ok(socket) = self.sockets.socket(path)
             {
-                self.lane.single(payload, peer.context.index().0, (path, Arc::clone(socket)));
+                self.lane.single(payload, peer.id(), (path, Arc::clone(socket)));
                 return;
             }
         }
@@ -222,8 +222,8 @@ pub(crate) struct Parts<'a, T, U> {
     pub now: Instant,
     pub tun: Option<&'a T>,
     pub peers: &'a mut BTreeMap<PeerId, Box<Peer>>,
-    /// Which peer a context's index is of.
-    pub by_index: &'a HashMap<u32, PeerId>,
+    /// Tells which peer a context's index is of.
+    pub key: &'a IndexKey,
     pub routing: &'a Routing,
     /// Peers whose context may have something to send or to tell afterwards.
     pub touched: &'a mut Touched,

@@ -5,7 +5,6 @@
 
 use std::collections::HashMap;
 use std::net::SocketAddr;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant, SystemTime};
 
@@ -41,9 +40,6 @@ const FEW_INDICES: usize = 64;
 pub(crate) struct Identity {
     private: StaticSecret,
     public: Public,
-    /// What INIT tells two lives of this host apart by. One for each key pair: peers that compare it must not find that
-    /// two key pairs are one host's.
-    instance: AtomicU64,
     limiter: Arc<RateLimiter>,
     /// Takes nobody's word for an address.
     strict: RateLimiter,
@@ -78,7 +74,7 @@ impl Bucket {
 }
 
 impl Identity {
-    pub fn new(private: &[u8; 32], instance: u64) -> Self {
+    pub fn new(private: &[u8; 32]) -> Self {
         let private = StaticSecret::from(*private);
         let public = Public::from(&private);
         let limiter = Arc::new(RateLimiter::new(&public, HANDSHAKES_PER_SECOND));
@@ -86,22 +82,11 @@ impl Identity {
         Self {
             private,
             public,
-            instance: AtomicU64::new(instance),
             limiter,
             strict,
             unproven: Bucket::new(UNPROVEN),
             proven: Bucket::new(PROVEN),
         }
-    }
-
-    /// What tells this life of the host from those before.
-    pub fn instance(&self) -> u64 {
-        self.instance.load(Ordering::Relaxed)
-    }
-
-    /// Another life begins.
-    pub fn renew(&self, instance: u64) {
-        self.instance.store(instance, Ordering::Relaxed);
     }
 
     pub fn public(&self) -> PublicKey {
@@ -481,7 +466,7 @@ mod tests {
     /// has one is.
     #[test]
     fn under_load_everybody_proves_their_address() {
-        let (near, far) = (Identity::new(&[1; 32], 1), Arc::new(Identity::new(&[2; 32], 2)));
+        let (near, far) = (Identity::new(&[1; 32]), Arc::new(Identity::new(&[2; 32])));
         let indices = Indices::new();
         let mut session = Session::new(Arc::clone(&far), &near.public(), None, None, &indices);
         let initiation = session.initiate(true).0.to_vec();

@@ -60,7 +60,7 @@
 //! ```
 //! use std::net::SocketAddr;
 //! use std::time::Instant;
-//! use mast_proto::wire::{ContextIndex, EidPair};
+//! use mast_proto::wire::EidPair;
 //! use mast_proto::*;
 //!
 //! /// Everything is free on these hosts.
@@ -75,7 +75,7 @@
 //! let path = |to: usize| PathKey::direct(InterfaceId(1), address(1 - to).ip(), address(to));
 //! let mut hosts: Vec<Context> = (0..2).map(|host| {
 //!     let config = ContextConfig {
-//!         index: ContextIndex(100 + host as u32), instance: host as u64, lower: host == 0,
+//!         indices: IndexKey::new([host as u8; 32]).indices(1), instance: host as u64, lower: host == 0,
 //!         name: format!("host {host}"), aeads: vec![Aead::ChaCha20Poly1305],
 //!         eid_v6: eid_v6(&[host as u8; 32]), eid_v4: None, port: 6278,
 //!         expect: Some(PeerKind::Mast), disclosure: Disclosure::default(), policy: Policy::Auto, hold: HoldLimits::default(),
@@ -144,7 +144,10 @@ mod resequence;
 pub mod wire;
 
 pub use context::*;
-pub use crypto::{Aead, EpochKeys, Random, Replay, ReplayWindow, Role, SealError, SequenceWindow, TAG_LEN};
+pub use crypto::{
+    Aead, EpochKeys, IndexKey, Indices, Random, Replay, ReplayWindow, Role, SealError, SequenceWindow,
+    TAG_LEN,
+};
 pub use disclosure::{AddressesTold, Disclosure};
 pub use eid::{EID_V6_PREFIX, EidBook, EidPool, eid_v6};
 pub use fitness::{Ailment, Fitness};

@@ -3,10 +3,10 @@
 use std::net::{IpAddr, SocketAddr};
 use std::time::{Duration, Instant};
 
-use mast_proto::wire::{ContextIndex, EidPair, Flags, InitAck, Message};
+use mast_proto::wire::{EidPair, Flags, InitAck, Message};
 use mast_proto::{
-    AddressSource, Aead, Context, ContextConfig, DATA_OVERHEAD, EidBook, HoldLimits, Interface, InterfaceId,
-    InterfaceKind, Outgoing, PathKey, PathState, PeerKind, Policy, Role, Transmit,
+    AddressSource, Aead, Context, ContextConfig, DATA_OVERHEAD, EidBook, HoldLimits, IndexKey, Interface,
+    InterfaceId, InterfaceKind, Outgoing, PathKey, PathState, PeerKind, Policy, Role, Transmit,
 };
 use proptest::prelude::*;
 
@@ -44,7 +44,7 @@ fn key(interface: u8, host: u8) -> PathKey {
 /// A context with two interfaces that wants a peer at one address.
 fn wanting(now: Instant, expect: PeerKind) -> Context {
     let config = ContextConfig {
-        index: ContextIndex(0x0102_0304),
+        indices: IndexKey::new([1; 32]).indices(1),
         instance: 1,
         lower: true,
         name: "host".into(),
@@ -112,6 +112,7 @@ fn senseless_answers_change_nothing() {
             eid_v4: None,
             name: String::new(),
             answers: init.random,
+            further: None,
         };
         context.handle_secure(start, key(1, 1), &Message::InitAck(ack).encode(), &mut NoBook);
     }

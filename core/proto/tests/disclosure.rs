@@ -5,10 +5,11 @@
 use std::net::{IpAddr, SocketAddr};
 use std::time::{Duration, Instant};
 
-use mast_proto::wire::{ContextIndex, EidPair, Message};
+use mast_proto::wire::{EidPair, Message};
 use mast_proto::{
-    AddressSource, AddressesTold, Aead, Context, ContextConfig, Disclosure, EidBook, HoldLimits, Interface,
-    InterfaceId, InterfaceKind, PathKey, PathState, PeerKind, PeerState, Policy, Role, Transmit, eid_v6,
+    AddressSource, AddressesTold, Aead, Context, ContextConfig, Disclosure, EidBook, HoldLimits, IndexKey,
+    Interface, InterfaceId, InterfaceKind, PathKey, PathState, PeerKind, PeerState, Policy, Role, Transmit,
+    eid_v6,
 };
 
 struct Free;
@@ -57,7 +58,7 @@ impl Pair {
         let now = Instant::now();
         let end = |n: usize| {
             let config = ContextConfig {
-                index: ContextIndex(100 + n as u32),
+                indices: IndexKey::new([n as u8; 32]).indices(1),
                 instance: n as u64,
                 lower: n == 0,
                 name: format!("host {n}"),

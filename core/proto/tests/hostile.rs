@@ -3,11 +3,11 @@
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
-use mast_proto::wire::{ContextIndex, Flags, Header, Message, ShutReason};
+use mast_proto::wire::{Flags, Header, Message, ShutReason};
 use mast_proto::{
-    AddressSource, Aead, Context, ContextConfig, DATA_OVERHEAD, Drop, EidBook, Event, HoldLimits, Interface,
-    InterfaceId, InterfaceKind, Outgoing, PathKey, PathState, PeerKind, PeerState, Policy, Received, Role,
-    SequenceWindow, Transmit,
+    AddressSource, Aead, Context, ContextConfig, DATA_OVERHEAD, Drop, EidBook, Event, HoldLimits, IndexKey,
+    Interface, InterfaceId, InterfaceKind, Outgoing, PathKey, PathState, PeerKind, PeerState, Policy,
+    Received, Role, SequenceWindow, Transmit,
 };
 use proptest::prelude::*;
 
@@ -24,7 +24,7 @@ impl EidBook for NoBook {
 
 fn context(now: Instant) -> Context {
     let config = ContextConfig {
-        index: ContextIndex(0x0102_0304),
+        indices: IndexKey::new([1; 32]).indices(1),
         instance: 1,
         lower: true,
         name: "host".into(),
@@ -111,7 +111,7 @@ proptest! {
 /// One of two hosts. The second is the liar: so many of somebody else's addresses are its own, it says.
 fn host(now: Instant, n: usize, at: [SocketAddr; 2], listed: u8, instance: u64) -> Context {
     let config = ContextConfig {
-        index: ContextIndex(100 + n as u32),
+        indices: IndexKey::new([n as u8; 32]).indices(1),
         instance,
         lower: n == 0,
         name: format!("host {n}"),

@@ -11,8 +11,8 @@ use mast_proto::wire::{
     InitAck, Kind, Message, Mode, ModeWish, PathId, ProbeAck, Set, SetAck, VERSION,
 };
 use mast_proto::{
-    AddressSource, Aead, Context, ContextConfig, EidBook, EpochKeys, HoldLimits, Interface, InterfaceId,
-    InterfaceKind, Link, Part, PathKey, PathState, PeerKind, Policy, Role, Selector, Transmit,
+    AddressSource, Aead, Context, ContextConfig, EidBook, EpochKeys, HoldLimits, IndexKey, Interface,
+    InterfaceId, InterfaceKind, Link, Part, PathKey, PathState, PeerKind, Policy, Role, Selector, Transmit,
 };
 
 struct NoBook;
@@ -77,7 +77,7 @@ impl Rig {
     fn new(interfaces: Vec<Interface>, policy: Policy) -> Self {
         let now = Instant::now();
         let config = ContextConfig {
-            index: ContextIndex(5),
+            indices: IndexKey::new([5; 32]).indices(1),
             instance: 1,
             lower: true,
             name: "host".into(),
@@ -172,6 +172,7 @@ impl Rig {
             eid_v4: None,
             name: "peer".into(),
             answers: init.random,
+            further: None,
         };
         let bytes = Message::InitAck(ack).encode();
         self.epoch = Epoch(init.epoch);

@@ -107,6 +107,7 @@ fn messages() -> Vec<(&'static str, Message)> {
                 eid_v6: eid_v6(&counting(0)),
                 eid_v4: Some(pair),
                 name: "laptop".into(),
+                further: None,
             }),
         ),
         (
@@ -123,6 +124,24 @@ fn messages() -> Vec<(&'static str, Message)> {
                 eid_v4: Some(pair.flipped()),
                 name: "server".into(),
                 answers: counting(0x20),
+                further: None,
+            }),
+        ),
+        (
+            "message.init-ack.further",
+            Message::InitAck(InitAck {
+                version: 1,
+                instance: 0x1112_1314_1516_1718,
+                index: 0x5566_7788,
+                random: counting(0x40),
+                aead: 2,
+                capabilities: Capabilities(0),
+                epoch: 3,
+                eid_v6: eid_v6(&counting(0x80)),
+                eid_v4: None,
+                name: String::new(),
+                answers: counting(0x20),
+                further: Some(vec![0x99aa_bbcc, 0xddee_ff01, 7]),
             }),
         ),
         (
@@ -520,10 +539,11 @@ fn the_timers_are_as_documented() {
         (
             "new epoch",
             format!(
-                "{} with traffic, {} more for the other end, {} between tries",
+                "{} with traffic, {} more for the other end, {} between tries; {} where indices run out",
                 s(timing::REKEY),
                 s(timing::REKEY_EXTRA),
-                s(timing::REKEY_RETRY)
+                s(timing::REKEY_RETRY),
+                s(timing::REKEY_INDICES)
             ),
         ),
         ("new epoch without traffic", s(timing::EPOCH_IDLE)),

@@ -4,9 +4,9 @@ use std::net::{IpAddr, SocketAddr};
 use std::ops::Range;
 use std::time::{Duration, Instant};
 
-use mast_proto::wire::{ContextIndex, EidPair, Flags};
+use mast_proto::wire::{EidPair, Flags};
 use mast_proto::{
-    AddressSource, Aead, Context, ContextConfig, DATA_HEADROOM, DATA_TAILROOM, EidBook, HoldLimits,
+    AddressSource, Aead, Context, ContextConfig, DATA_HEADROOM, DATA_TAILROOM, EidBook, HoldLimits, IndexKey,
     Interface, InterfaceId, InterfaceKind, Outgoing, PathKey, PeerKind, Policy, Received, Role, Transmit,
     eid_v6,
 };
@@ -188,7 +188,7 @@ fn path(local: IpAddr, remote: IpAddr) -> PathKey {
 
 fn context(now: Instant, aead: Aead, number: u8, address: IpAddr) -> Context {
     let config = ContextConfig {
-        index: ContextIndex(u32::from(number)),
+        indices: IndexKey::new([number as u8; 32]).indices(1),
         instance: u64::from(number),
         lower: number == 1,
         name: format!("host{number}"),

@@ -188,6 +188,7 @@ impl Rogue {
             eid_v6: eid,
             eid_v4: None,
             name: "rogue".into(),
+            further: None,
         };
         let epoch = init.epoch;
         let bytes = Message::Init(init).encode();

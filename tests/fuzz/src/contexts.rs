@@ -13,8 +13,8 @@ use arbitrary::Unstructured;
 use mast_proto::wire::{ContextIndex, EidPair, Epoch, Flags, Header, Kind, Message, ShutReason};
 use mast_proto::{
     AddressSource, Aead, Context, ContextConfig, DATA_HEADROOM, DATA_OVERHEAD, DATA_TAILROOM, Disclosure,
-    EidBook, EidPool, EpochKeys, HoldLimits, Interface, InterfaceId, InterfaceKind, Link, Outgoing, Outlook,
-    PathKey, Policy, Received, Role, Selector, SendError, Transmit, eid_v6,
+    EidBook, EidPool, EpochKeys, HoldLimits, IndexKey, Interface, InterfaceId, InterfaceKind, Link, Outgoing,
+    Outlook, PathKey, Policy, Received, Role, Selector, SendError, Transmit, eid_v6,
 };
 
 use crate::evil;
@@ -161,7 +161,7 @@ fn stranger(number: u8) -> SocketAddr {
 
 fn make(host: usize, instance: u64, now: Instant, aeads: Vec<Aead>) -> Context {
     let config = ContextConfig {
-        index: ContextIndex(0x1000_0000 * (host as u32 + 1) + instance as u32),
+        indices: IndexKey::new([host as u8; 32]).indices(instance as u32),
         instance,
         lower: host == 0,
         name: format!("host {host}"),
@@ -684,7 +684,7 @@ impl<'a, 'b> World<'a, 'b> {
 
     /// Seals as the second host would, for whoever has its keys.
     pub(crate) fn seal_as_second(&mut self, path: u8, content: &[u8]) -> Option<Vec<u8>> {
-        let index = self.hosts[0].context.index();
+        let index = ContextIndex(5);
         let keys = self.agreed.last()?;
         self.counter += 1;
         let header = Header {

@@ -4,9 +4,9 @@ use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 use arbitrary::Unstructured;
-use mast_proto::wire::{ContextIndex, Flags, ShutReason};
+use mast_proto::wire::{Flags, ShutReason};
 use mast_proto::{
-    AddressSource, Aead, Context, ContextConfig, Disclosure, HoldLimits, Interface, InterfaceId,
+    AddressSource, Aead, Context, ContextConfig, Disclosure, HoldLimits, IndexKey, Interface, InterfaceId,
     InterfaceKind, Outlook, PathKey, PeerKind, Policy, Role, SendError, Transmit, eid_v6,
 };
 
@@ -32,7 +32,7 @@ pub fn run(data: &[u8]) {
     let now = Instant::now();
     let which = input.arbitrary::<u8>().unwrap_or_default();
     let config = ContextConfig {
-        index: ContextIndex(7),
+        indices: IndexKey::new([7; 32]).indices(7),
         instance: 1,
         lower: which & 1 == 0,
         name: "host".into(),

@@ -9,10 +9,11 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use mast_proto::wire::{ContextIndex, EidPair};
+use mast_proto::wire::EidPair;
 use mast_proto::{
-    AddressSource, Aead, Context, ContextConfig, EidBook, EidPool, HoldLimits, Interface, InterfaceId,
-    InterfaceKind, PathKey, PathState, PeerKind, PeerState, Policy, Received, Role, Transmit, eid_v6,
+    AddressSource, Aead, Context, ContextConfig, EidBook, EidPool, HoldLimits, IndexKey, Interface,
+    InterfaceId, InterfaceKind, PathKey, PathState, PeerKind, PeerState, Policy, Received, Role, Transmit,
+    eid_v6,
 };
 
 use crate::network::Rng;
@@ -43,6 +44,7 @@ struct Flight {
 pub struct Crowd {
     now: Instant,
     rng: Rng,
+    key: IndexKey,
     /// Client and server of the first pair, of the second, and so on.
     contexts: Vec<Context>,
     client: Arc<[Interface]>,
@@ -89,6 +91,7 @@ impl Crowd {
         let mut crowd = Self {
             now: Instant::now(),
             rng: Rng::new(seed),
+            key: IndexKey::new([1; 32]),
             contexts: Vec::with_capacity(2 * pairs),
             client: interfaces(PATHS, 1),
             server: interfaces(1, 2),
@@ -112,7 +115,7 @@ impl Crowd {
         }
         let is_client = at.is_multiple_of(2);
         let config = ContextConfig {
-            index: ContextIndex(at as u32 + 1),
+            indices: self.key.indices(at as u32),
             instance: at as u64 + 1,
             lower: is_client,
             name: "host".into(),

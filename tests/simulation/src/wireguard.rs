@@ -9,10 +9,10 @@ use std::collections::BinaryHeap;
 use std::net::{IpAddr, SocketAddr};
 use std::time::{Duration, Instant};
 
-use mast_proto::wire::{ContextIndex, Flags};
+use mast_proto::wire::Flags;
 use mast_proto::{
-    AddressSource, Aead, Context, ContextConfig, Event, HoldLimits, Interface, InterfaceId, InterfaceKind,
-    PathKey, PeerKind, Policy, Role, Transmit,
+    AddressSource, Aead, Context, ContextConfig, Event, HoldLimits, IndexKey, Interface, InterfaceId,
+    InterfaceKind, PathKey, PeerKind, Policy, Role, Transmit,
 };
 
 /// WireGuard's KEEPALIVE-TIMEOUT.
@@ -208,7 +208,7 @@ impl Plain {
     pub fn new(links: Vec<Link>, seed: u64) -> Self {
         let start = Instant::now();
         let config = ContextConfig {
-            index: ContextIndex(0x0102_0304),
+            indices: IndexKey::new([1; 32]).indices(1),
             instance: 1,
             lower: true,
             name: "host".into(),

@@ -6,11 +6,11 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use mast_proto::wire::{ContextIndex, EidPair, Flags, ShutReason};
+use mast_proto::wire::{EidPair, Flags, Header, ShutReason};
 use mast_proto::{
     AddressSource, Aead, Context, ContextConfig, DATA_HEADROOM, DATA_TAILROOM, EidBook, EidPool, Event,
-    HoldLimits, Interface, InterfaceId, InterfaceKind, Link, Outgoing, PathKey, PeerKind, PeerState, Policy,
-    Received, Role, Selector, Transmit, eid_v6,
+    HoldLimits, IndexKey, Interface, InterfaceId, InterfaceKind, Link, Outgoing, PathKey, PeerKind,
+    PeerState, Policy, Received, Role, Selector, Transmit, eid_v6,
 };
 
 use crate::bulk::{Bulk, BulkReport};
@@ -119,6 +119,8 @@ pub struct World {
     pub hostility: f64,
     /// INIT and INIT-ACK vanish; handshakes do not.
     pub no_inits: bool,
+    /// What an observer of every network sees of what arrives: sender, source, destination, header. `None`: nobody looks.
+    pub seen: Option<Vec<(HostId, SocketAddr, SocketAddr, Header)>>,
     /// Datagrams that the adversary sent, all of which were refused.
     pub refused: u64,
     datagram_size: usize,
@@ -160,6 +162,7 @@ impl World {
             bulks: BTreeMap::new(),
             hostility: 0.0,
             no_inits: false,
+            seen: None,
             refused: 0,
             datagram_size: 200,
         }
@@ -203,7 +206,7 @@ impl World {
             chunk.copy_from_slice(&self.rng.draw().to_be_bytes());
         }
         let config = ContextConfig {
-            index: ContextIndex(self.rng.draw() as u32 | 1),
+            indices: IndexKey::new([self.rng.draw() as u8; 32]).indices(1),
             instance: self.hosts[own.0].instance,
             lower: own < other,
             name: format!("host{}", own.0),
@@ -775,6 +778,14 @@ impl World {
             }
             Frame::Mast(mut bytes) => {
                 let original = bytes.clone();
+                let header = Header::decode(&bytes).unwrap();
+                assert!(
+                    peer.context.indices().has(header.index),
+                    "{header:?} names a context of somebody else"
+                );
+                if let Some(seen) = &mut self.seen {
+                    seen.push((flight.from, flight.source, flight.to, header));
+                }
                 match peer.context.handle_datagram(now, path, &mut bytes) {
                     Received::Data(range, _) => {
                         let size = range.len();
@@ -855,10 +866,10 @@ impl World {
             let now = self.now;
             let Some(peer) = self.hosts[victim.0.0].peers.get_mut(&victim.1) else { continue };
             if kind == 3 {
-                // The other end has its own index; an adversary who knows it writes it into the header.
-                let index = peer.context.index().0.to_be_bytes();
+                // The other end has its own indices; an adversary who knows one writes it into the header.
+                let index = peer.context.indices().clone().draw();
                 if let Some(room) = bytes.get_mut(4..8) {
-                    room.copy_from_slice(&index);
+                    room.copy_from_slice(&index.0.to_be_bytes());
                 }
             }
             let before: Vec<_> = peer.context.paths().collect();

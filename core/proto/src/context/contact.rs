@@ -15,14 +15,14 @@ use std::collections::VecDeque;
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
-use super::epoch::EpochState;
+use super::epoch::{EpochState, Offer};
 use super::path::Path;
 use super::peer::Meeting;
 use super::{Context, Event, PathKey, PeerKind, Transmit, timing};
 use crate::crypto::{Aead, EpochKeys, Role};
 use crate::eid::EidBook;
 use crate::interface::InterfaceId;
-use crate::wire::{Capabilities, ContextIndex, EidPair, Epoch, Init, InitAck, Message, PathId, VERSION};
+use crate::wire::{Capabilities, EidPair, Epoch, Init, InitAck, Message, PathId, VERSION};
 
 /// The race for first contact, and an INIT under way.
 #[derive(Default)]
@@ -364,10 +364,11 @@ impl Context {
         }
         self.contact.next_epoch = Some(number.wrapping_add(2));
         let random = self.random.bytes();
+        let indices = self.offer();
         let init = Init {
             version: VERSION,
             instance: self.config.instance,
-            index: self.config.index.0,
+            index: indices.first,
             random,
             aeads: self.config.aeads.iter().map(|a| a.number()).collect(),
             capabilities: Capabilities::default(),
@@ -375,6 +376,7 @@ impl Context {
             eid_v6: self.config.eid_v6,
             eid_v4: self.eid_v4.or(self.proposal),
             name: self.config.name.clone(),
+            further: Some(indices.further),
         };
         let eid_v4 = init.eid_v4;
         let bytes = Message::Init(init).encode();
@@ -506,10 +508,11 @@ impl Context {
         }
         let eid_v4 = self.settle_eids(init.instance, init.eid_v4.map(EidPair::flipped), eids);
         let random = self.random.bytes();
+        let indices = self.offer();
         let ack = InitAck {
             version: VERSION,
             instance: self.config.instance,
-            index: self.config.index.0,
+            index: indices.first,
             random,
             aead: aead.number(),
             capabilities: Capabilities::default(),
@@ -518,6 +521,7 @@ impl Context {
             eid_v4,
             name: self.config.name.clone(),
             answers: init.random,
+            further: Some(indices.further),
         };
         let ack_bytes = Message::InitAck(ack).encode();
         let keys = EpochKeys::derive(
@@ -533,8 +537,10 @@ impl Context {
         }
         self.contact.answered.push(Answer { to: init.random, bytes: ack_bytes.clone(), at: now });
         self.send_secure(path, ack_bytes);
-        let peer = (init.instance, ContextIndex(init.index), init.name.as_str(), init.eid_v6);
-        self.establish(now, peer, eid_v4, EpochState::new(Epoch(init.epoch), keys, now, false));
+        let peer = (init.instance, init.name.as_str(), init.eid_v6);
+        let indices = Offer { first: init.index, further: init.further.clone().unwrap_or_default() };
+        let epoch = EpochState::new(Epoch(init.epoch), keys, indices, now, false);
+        self.establish(now, peer, eid_v4, epoch);
     }
 
     fn handle_init_ack(
@@ -577,8 +583,9 @@ impl Context {
             // Another pair was agreed on since, in a contact that the lower end began: that one counts.
             eid_v4 = self.eid_v4;
         }
-        let peer = (ack.instance, ContextIndex(ack.index), ack.name.as_str(), ack.eid_v6);
-        self.establish(now, peer, eid_v4, EpochState::new(init.epoch, keys, now, true));
+        let peer = (ack.instance, ack.name.as_str(), ack.eid_v6);
+        let indices = Offer { first: ack.index, further: ack.further.clone().unwrap_or_default() };
+        self.establish(now, peer, eid_v4, EpochState::new(init.epoch, keys, indices, now, true));
         if let Some(at) = self.paths.iter().position(|p| p.key == path) {
             if init.path == Some(path) {
                 self.note_answer(now, at);
@@ -589,6 +596,12 @@ impl Context {
         if clash {
             self.send_init(now);
         }
+    }
+
+    /// Indices that the other end shall put into its datagrams: one for each path, so that none links two networks.
+    fn offer(&mut self) -> Offer {
+        let mut draw = || self.config.indices.draw().0;
+        Offer { first: draw(), further: (1..Offer::MOST).map(|_| draw()).collect() }
     }
 
     /// The pair that both ends shall use, given what the initiator proposes (seen from this end).
@@ -632,11 +645,11 @@ impl Context {
     fn establish(
         &mut self,
         now: Instant,
-        (instance, index, name, eid_v6): (u64, ContextIndex, &str, std::net::Ipv6Addr),
+        (instance, name, eid_v6): (u64, &str, std::net::Ipv6Addr),
         eid_v4: Option<EidPair>,
         epoch: EpochState,
     ) {
-        let Meeting { first, restarted, renewed, changed } = self.peer.meet(instance, index, name, eid_v6);
+        let Meeting { first, restarted, changed } = self.peer.meet(instance, name, eid_v6);
         if restarted || first {
             self.keys.clear();
             self.set.unacknowledged();
@@ -648,8 +661,6 @@ impl Context {
                 path.reported = None;
                 path.peer_silent = false;
             }
-        }
-        if renewed {
             // A new context no longer knows what it has.
             self.outflow.forget_sent();
         }
@@ -679,7 +690,7 @@ impl Context {
         if !self.wanted || self.contact.running() || self.selection.active().is_none() {
             return None;
         }
-        let due = epoch.due();
+        let due = epoch.due(self.paths.len());
         Some(self.contact.last_fresh.map_or(due, |at| due.max(at + timing::REKEY_RETRY)))
     }
 

@@ -52,8 +52,6 @@ pub enum Received {
 pub enum Drop {
     /// Too short, of another type, or with unknown flags.
     Malformed,
-    /// For another context.
-    WrongContext,
     /// Of an epoch that is over or was never agreed.
     UnknownEpoch,
     /// Its counter was seen before, or is too old to tell.
@@ -71,7 +69,6 @@ impl Drop {
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Malformed => "malformed",
-            Self::WrongContext => "unknown_context",
             Self::UnknownEpoch => "unknown_epoch",
             Self::Replayed => "replayed",
             Self::NotAuthentic => "not_authentic",
@@ -165,9 +162,6 @@ impl Context {
     /// Takes in a sealed datagram that came over `path`, and opens it in place.
     pub fn handle_datagram(&mut self, now: Instant, path: PathKey, datagram: &mut [u8]) -> Received {
         let Ok(header) = Header::decode(datagram) else { return Received::Dropped(Drop::Malformed) };
-        if header.index != self.config.index {
-            return Received::Dropped(Drop::WrongContext);
-        }
         let length = datagram.len();
         let silent = self.is_silent(now);
         let Some(epoch) = self.keys.position(header.epoch).and_then(|at| self.keys.at(at)) else {
@@ -546,9 +540,8 @@ impl Context {
     ) -> Option<PathKey> {
         let path = self.paths.get_mut(at)?;
         let epoch = self.keys.sealing_mut()?;
-        let counter = epoch.next_counters(path.id, 1)?;
-        let header =
-            Header { kind, flags, path: path.id, epoch: epoch.id, index: self.peer.index(), counter };
+        let (index, counter) = epoch.next_counters(path.id, 1)?;
+        let header = Header { kind, flags, path: path.id, epoch: epoch.id, index, counter };
         epoch.keys.seal(&header, frame).ok()?;
         path.note_sealed(frame.len());
         if kind == Kind::Data {

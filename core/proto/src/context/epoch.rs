@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use super::timing;
 
 use crate::crypto::{EpochKeys, Replay, ReplayWindow};
-use crate::wire::{Epoch, PathId, PathReport};
+use crate::wire::{ContextIndex, Epoch, PathId, PathReport};
 
 /// What came over one path of the other end.
 #[derive(Debug, Default)]
@@ -14,6 +14,30 @@ pub(super) struct Arrivals {
     pub window: ReplayWindow,
     pub received: u64,
     pub reordered: u64,
+}
+
+/// Indices of one end that the other may use in an epoch.
+#[derive(Debug, Clone)]
+pub(super) struct Offer {
+    pub first: u32,
+    pub further: Vec<u32>,
+}
+
+impl Offer {
+    /// So many an end of ours offers: enough for both links of a laptop and both versions of IP, and for as many moves as
+    /// an epoch sees.
+    pub const MOST: usize = 16;
+}
+
+/// A path id in an epoch: this end's own, and the other end's of the same number.
+#[derive(Debug, Default)]
+struct Track {
+    /// The next counter of this end's path; it goes on when the id is used again, so that no nonce ever repeats.
+    counter: u64,
+    /// The other end's index that datagrams of this end's path have; 0 before the first.
+    index: u32,
+    /// What came with this path id of the other end.
+    arrivals: Option<Box<Arrivals>>,
 }
 
 pub(super) struct EpochState {
@@ -31,20 +55,25 @@ pub(super) struct EpochState {
     /// When the other end was last seen to use it: each end chooses what it seals with, so that an epoch is over
     /// only when neither does.
     pub heard: Option<Instant>,
-    /// The next counter of each path id; they go on when an id is used again, so that no nonce ever repeats.
-    counters: Vec<u64>,
-    /// By the other end's path id.
-    arrivals: Vec<Option<Box<Arrivals>>>,
+    /// By path id.
+    tracks: Vec<Track>,
+    /// The other end's indices that no path of this end has; the last is for all that come when there is no other.
+    indices: Vec<u32>,
+    /// How many there were.
+    offered: u8,
 }
 
 impl EpochState {
     /// An authenticated peer may use no more path ids than this: it bounds what it can make this end remember.
-    const MAX_PATHS: usize = 128;
+    pub const MAX_PATHS: usize = 128;
     /// RFC 9001's confidentiality limit for AES-GCM is 2^23 packets per key only to keep a wide security margin in a
     /// setting with many keys under attack; a key of ours lives 120 s of traffic. This is the hard stop.
     pub const MAX_COUNTER: u64 = 1 << 48;
 
-    pub fn new(id: Epoch, keys: EpochKeys, since: Instant, initiator: bool) -> Self {
+    pub fn new(id: Epoch, keys: EpochKeys, offer: Offer, since: Instant, initiator: bool) -> Self {
+        // Taken from the end.
+        let mut indices = offer.further;
+        indices.push(offer.first);
         Self {
             id,
             keys: Arc::new(keys),
@@ -54,34 +83,50 @@ impl EpochState {
             used: None,
             superseded: None,
             heard: None,
-            counters: Vec::new(),
-            arrivals: Vec::new(),
+            tracks: Vec::new(),
+            offered: indices.len().try_into().unwrap_or(u8::MAX),
+            indices,
         }
     }
 
-    /// The next counters of a path, so many in a row, or `None` at the end of the range.
-    pub fn next_counters(&mut self, path: PathId, count: u64) -> Option<u64> {
+    /// The index and the next counters of a path, so many in a row, or `None` at the end of the range.
+    pub fn next_counters(&mut self, path: PathId, count: u64) -> Option<(ContextIndex, u64)> {
         let at = usize::from(path.0);
-        if self.counters.len() <= at {
-            self.counters.resize(at + 1, 0);
+        if self.tracks.len() <= at {
+            self.tracks.resize_with(at + 1, Track::default);
         }
-        let counter = self.counters.get_mut(at)?;
-        let first = *counter;
+        let (index, first) = self.tracks.get(at).map(|t| (t.index, t.counter))?;
         let next = first.checked_add(count).filter(|next| *next <= Self::MAX_COUNTER)?;
-        *counter = next;
-        Some(first)
+        let index = if index == 0 { self.take_index()? } else { index };
+        let track = self.tracks.get_mut(at)?;
+        (track.index, track.counter) = (index, next);
+        Some((ContextIndex(index), first))
+    }
+
+    /// One that no path has, as long as there is one.
+    fn take_index(&mut self) -> Option<u32> {
+        if self.indices.len() > 1 {
+            return self.indices.pop();
+        }
+        self.indices.first().copied()
+    }
+
+    /// Whether there may be too few indices for the next move, and another epoch would have enough for so many paths.
+    fn runs_out(&self, paths: usize) -> bool {
+        let offered = usize::from(self.offered);
+        self.indices.len() <= offered / 4 && paths <= offered / 2
     }
 
     /// The counter that a path's next datagram will have.
     pub fn counter(&self, path: PathId) -> u64 {
-        self.counters.get(usize::from(path.0)).copied().unwrap_or(0)
+        self.tracks.get(usize::from(path.0)).map_or(0, |t| t.counter)
     }
 
     /// Whether a counter may be new. Called before the datagram is authenticated, so it changes nothing.
     pub fn may_be_new(&self, path: PathId, counter: u64) -> bool {
-        match self.arrivals.get(usize::from(path.0)) {
-            Some(Some(arrivals)) => arrivals.window.check(counter) != Replay::Replayed,
-            _ => usize::from(path.0) < Self::MAX_PATHS,
+        match self.arrivals(path) {
+            Some(arrivals) => arrivals.window.check(counter) != Replay::Replayed,
+            None => usize::from(path.0) < Self::MAX_PATHS,
         }
     }
 
@@ -91,11 +136,11 @@ impl EpochState {
         if at >= Self::MAX_PATHS {
             return false;
         }
-        if self.arrivals.len() <= at {
-            self.arrivals.resize_with(at + 1, || None);
+        if self.tracks.len() <= at {
+            self.tracks.resize_with(at + 1, Track::default);
         }
-        let Some(slot) = self.arrivals.get_mut(at) else { return false };
-        let arrivals = slot.get_or_insert_default();
+        let Some(track) = self.tracks.get_mut(at) else { return false };
+        let arrivals = track.arrivals.get_or_insert_default();
         match arrivals.window.accept(counter) {
             Replay::Replayed => return false,
             Replay::Late => arrivals.reordered += 1,
@@ -105,9 +150,13 @@ impl EpochState {
         true
     }
 
+    fn arrivals(&self, path: PathId) -> Option<&Arrivals> {
+        self.tracks.get(usize::from(path.0))?.arrivals.as_deref()
+    }
+
     /// What has arrived over a path of the other end; nothing is worth telling only where it is a silence.
     pub fn report(&self, path: PathId, silent: bool) -> Option<PathReport> {
-        let arrivals = self.arrivals.get(usize::from(path.0)).and_then(Option::as_ref);
+        let arrivals = self.arrivals(path);
         let highest = arrivals.and_then(|a| a.window.highest());
         if highest.is_none() && !silent {
             return None;
@@ -124,16 +173,22 @@ impl EpochState {
 
     /// Nothing that was sent earlier can be on its way any more.
     pub fn rest(&mut self) {
-        self.counters.shrink_to_fit();
-        self.arrivals.shrink_to_fit();
-        for arrivals in self.arrivals.iter_mut().flatten() {
+        self.tracks.shrink_to_fit();
+        self.indices.shrink_to_fit();
+        for arrivals in self.tracks.iter_mut().filter_map(|t| t.arrivals.as_deref_mut()) {
             arrivals.window.rest();
         }
     }
 
     /// So much was sealed that a new epoch is due, whatever the time.
     pub fn worn(&self) -> bool {
-        self.counters.iter().any(|c| *c > Self::MAX_COUNTER / 2)
+        self.tracks.iter().any(|t| t.counter > Self::MAX_COUNTER / 2)
+    }
+
+    /// Whether a path of this end was ever used with it: what the next of the same number sends goes on counting, and shows
+    /// that it is of the same context.
+    pub fn knows(&self, path: PathId) -> bool {
+        self.counter(path) > 0
     }
 
     /// Data goes with it from now on, if it did not before.
@@ -141,9 +196,18 @@ impl EpochState {
         self.used.get_or_insert(now);
     }
 
-    /// From when on a newer one is due: what carried data shall soon not be there to be stolen.
-    pub fn due(&self) -> Instant {
+    /// From when on a newer one is due: what carried data shall soon not be there to be stolen. It is due early where the
+    /// next of so many `paths` may not have an index of its own.
+    pub fn due(&self, paths: usize) -> Instant {
         let extra = if self.initiator { Duration::ZERO } else { timing::REKEY_EXTRA };
+        let due = self.due_by_age(extra);
+        if self.runs_out(paths) {
+            return due.min(self.since + timing::REKEY_INDICES + extra);
+        }
+        due
+    }
+
+    fn due_by_age(&self, extra: Duration) -> Instant {
         match self.used {
             _ if self.worn() => self.since,
             Some(used) => used.max(self.since + timing::REKEY + extra),
@@ -153,7 +217,8 @@ impl EpochState {
 
     /// When it ends, whether there is a newer one or not.
     pub fn end(&self) -> Instant {
-        self.due() + timing::EPOCH_END
+        let extra = if self.initiator { Duration::ZERO } else { timing::REKEY_EXTRA };
+        self.due_by_age(extra) + timing::EPOCH_END
     }
 
     /// So much time has passed that this host's clock has not counted.
@@ -174,97 +239,5 @@ impl EpochState {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::crypto::{Aead, Role};
-
-    const PATH: PathId = PathId(3);
-
-    fn epoch(since: Instant) -> EpochState {
-        let parts = (&b"init"[..], &[1; 32]);
-        let keys = EpochKeys::derive(Role::Target, Aead::ChaCha20Poly1305, Epoch(2), parts, parts).unwrap();
-        EpochState::new(Epoch(2), keys, since, false)
-    }
-
-    #[test]
-    fn reports_what_arrived_or_that_nothing_did() {
-        let mut epoch = epoch(Instant::now());
-        assert_eq!(epoch.report(PATH, false), None, "nothing is worth telling");
-        let silence = epoch.report(PATH, true).unwrap();
-        assert_eq!((silence.highest, silence.received, silence.silent), (0, 0, true));
-        for counter in [4, 9, 7, 9] {
-            epoch.accept(PATH, counter);
-        }
-        let report = epoch.report(PATH, false).unwrap();
-        assert_eq!((report.path, report.epoch), (PATH.0, 2));
-        assert_eq!((report.highest, report.received, report.reordered), (9, 3, 1));
-        assert_eq!(epoch.report(PathId(4), false), None, "another path");
-        epoch.rest();
-        assert_eq!(epoch.report(PATH, false), Some(report), "rest forgets nothing");
-    }
-
-    #[test]
-    fn a_peer_makes_this_end_remember_so_many_paths_and_no_more() {
-        let mut epoch = epoch(Instant::now());
-        let (last, beyond) = (PathId(127), PathId(128));
-        assert!(epoch.may_be_new(last, 0) && epoch.accept(last, 0));
-        assert!(!epoch.may_be_new(last, 0) && !epoch.accept(last, 0), "a replay");
-        assert!(!epoch.may_be_new(beyond, 0) && !epoch.accept(beyond, 0));
-    }
-
-    #[test]
-    fn counters_go_on_and_come_to_an_end() {
-        let mut epoch = epoch(Instant::now());
-        assert_eq!(epoch.next_counters(PATH, 3), Some(0));
-        assert_eq!(epoch.next_counters(PATH, 1), Some(3));
-        assert_eq!(epoch.counter(PATH), 4);
-        assert_eq!(epoch.next_counters(PathId(0), 1), Some(0), "each path has its own");
-        assert!(!epoch.worn());
-        let left = EpochState::MAX_COUNTER - 4;
-        assert_eq!(epoch.next_counters(PATH, left + 1), None, "more than there are");
-        assert_eq!(epoch.next_counters(PATH, left), Some(4));
-        assert!(epoch.worn());
-        assert_eq!(epoch.next_counters(PATH, 1), None);
-        assert_eq!(epoch.due(), epoch.since, "whatever the time");
-    }
-
-    #[test]
-    fn what_carried_data_ends_sooner_than_what_did_not() {
-        let since = Instant::now();
-        let mut epoch = epoch(since);
-        assert!(epoch.due() >= since + timing::EPOCH_IDLE);
-        epoch.note_used(since + Duration::from_secs(1));
-        assert_eq!(epoch.due(), since + timing::REKEY + timing::REKEY_EXTRA);
-        assert!(epoch.end() > epoch.due());
-        epoch.initiator = true;
-        assert_eq!(epoch.due(), since + timing::REKEY, "who began it begins the next");
-    }
-
-    #[test]
-    fn only_reports_that_can_be_true_are_believed() {
-        let mut epoch = epoch(Instant::now());
-        epoch.next_counters(PATH, 10);
-        let report = |highest, received, reordered, silent| PathReport {
-            path: PATH.0,
-            epoch: 2,
-            highest,
-            received,
-            reordered,
-            silent,
-        };
-        for (report, plausible) in [
-            (report(9, 10, 0, false), true),
-            (report(9, 10, 10, false), true),
-            (report(10, 10, 0, false), false),
-            (report(9, 11, 0, false), false),
-            (report(4, 6, 0, false), false),
-            (report(4, 5, 6, false), false),
-            (report(0, 0, 0, true), true),
-        ] {
-            assert_eq!(epoch.is_plausible(&report), plausible, "{report:?}");
-        }
-        let unsent = PathReport { path: 9, ..report(0, 0, 0, false) };
-        assert!(!epoch.is_plausible(&unsent), "nothing went there");
-        assert!(epoch.is_plausible(&PathReport { silent: true, ..unsent }), "and nothing arrived");
-    }
-}
+#[path = "epoch_tests.rs"]
+mod tests;

@@ -46,7 +46,7 @@ impl Keys {
         while self.epochs.len() >= Self::MOST {
             let sending = self.sending;
             let unused = self.epochs.iter().enumerate().filter(|(_, e)| Some(e.id) != sending);
-            let Some((idlest, _)) = unused.min_by_key(|(_, e)| e.heard) else { break };
+            let Some((idlest, _)) = unused.min_by_key(|(_, e)| e.heard.unwrap_or(e.since)) else { break };
             self.epochs.remove(idlest);
         }
         self.epochs.push(epoch);
@@ -83,6 +83,11 @@ impl Keys {
     /// What the next datagram of a path will be sealed with: epoch and counter.
     pub fn next_of(&self, path: PathId) -> Option<(Epoch, u64)> {
         self.sealing().map(|epoch| (epoch.id, epoch.counter(path)))
+    }
+
+    /// Whether a path of this number was used with any of them.
+    pub fn knows(&self, path: PathId) -> bool {
+        self.epochs.iter().any(|epoch| epoch.knows(path))
     }
 
     /// The place of an epoch, which holds as long as none comes or goes.

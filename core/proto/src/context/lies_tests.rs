@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use proptest::prelude::*;
 
 use super::*;
-use crate::crypto::Role;
+use crate::crypto::{IndexKey, Role};
 use crate::interface::{InterfaceId, InterfaceKind};
 use crate::wire::{Flags, Message, PathReport, Report};
 
@@ -38,7 +38,7 @@ const LIAR: [[u8; 4]; 2] = [[198, 51, 100, 1], [198, 51, 100, 2]];
 fn host(now: Instant, liar: bool) -> Context {
     let mut context = Context::new(
         ContextConfig {
-            index: ContextIndex(1 + u32::from(liar)),
+            indices: IndexKey::new([u8::from(liar); 32]).indices(1),
             instance: 1 + u64::from(liar),
             lower: !liar,
             name: String::new(),

@@ -93,10 +93,11 @@ mod tests {
     use super::*;
     use crate::context::{AddressSource, ContextConfig, PeerKind};
     use crate::crypto::Aead;
+    use crate::crypto::IndexKey;
     use crate::hold::HoldLimits;
     use crate::interface::{Interface, InterfaceKind};
     use crate::policy::Policy;
-    use crate::wire::{Address, AddressFlags, AddressKind, ContextIndex, Set};
+    use crate::wire::{Address, AddressFlags, AddressKind, Set};
 
     const MS: Duration = Duration::from_millis(1);
 
@@ -109,7 +110,7 @@ mod tests {
     /// Two interfaces with both versions of IP, and a peer with two addresses of each; every path works.
     fn context(now: Instant, policy: Policy) -> Context {
         let config = ContextConfig {
-            index: ContextIndex(1),
+            indices: IndexKey::new([1; 32]).indices(1),
             instance: 1,
             lower: true,
             name: "host".into(),

@@ -63,12 +63,12 @@ use std::net::{Ipv6Addr, SocketAddr};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use crate::crypto::{Aead, Random};
+use crate::crypto::{Aead, Indices, Random};
 use crate::disclosure::Disclosure;
 use crate::hold::HoldLimits;
 use crate::interface::Interface;
 use crate::policy::Policy;
-use crate::wire::{AddressId, ContextIndex, EidPair, PathId, ShutReason};
+use crate::wire::{AddressId, EidPair, PathId, ShutReason};
 
 pub use data::{DATA_HEADROOM, DATA_OVERHEAD, DATA_TAILROOM, Drop, Outgoing, Received};
 pub use links::{Link, PeerLink};
@@ -84,6 +84,7 @@ use bonded::Bond;
 use contact::Contact;
 use control::OwnSet;
 use data::Arrived;
+use epoch::EpochState;
 use keys::Keys;
 use locals::Locals;
 use outflow::Outflow;
@@ -97,8 +98,8 @@ use selection::Selection;
 /// What a context needs to know when it is made.
 #[derive(Debug, Clone)]
 pub struct ContextConfig {
-    /// The index that the other end shall put into its datagrams. Random, not zero, unique on this host.
-    pub index: ContextIndex,
+    /// Where the indices come from that the other end shall put into its datagrams.
+    pub indices: Indices,
     /// Random for each start of this process.
     pub instance: u64,
     /// Whether this end's public key is the lower one, compared as big-endian numbers. It settles every tie.
@@ -507,9 +508,9 @@ impl Context {
         self.eid_v4
     }
 
-    /// This end's index.
-    pub fn index(&self) -> ContextIndex {
-        self.config.index
+    /// The indices that the other end puts into its datagrams. The owner finds the context by them.
+    pub fn indices(&self) -> &Indices {
+        &self.config.indices
     }
 
     /// When the peer was last heard.
@@ -647,7 +648,7 @@ impl Context {
             let worst = self.paths.iter().rposition(|p| !p.carries() && p.state != PathState::Validating)?;
             self.paths.remove(worst);
         }
-        let id = (0..=u8::MAX).map(PathId).find(|id| !self.paths.iter().any(|p| p.id == *id))?;
+        let id = self.free_path_id()?;
         let mut path = Path::new(key, id, address);
         path.remote_known = self.remotes.is_known(key.remote);
         if let Some((failures, at)) = self.locals.failures(key.interface) {
@@ -655,6 +656,16 @@ impl Context {
         }
         self.paths.push(path);
         Some(self.paths.len() - 1)
+    }
+
+    /// The smallest number that no path has; one that no path had as long as there are such: its counters would go on, and
+    /// tell who watches both networks that the two are of one context.
+    fn free_path_id(&self) -> Option<PathId> {
+        let free = |id: &PathId| !self.paths.iter().any(|p| p.id == *id);
+        let mut ids =
+            (0..EpochState::MAX_PATHS).filter_map(|id| u8::try_from(id).ok()).map(PathId).filter(free);
+        let first = ids.clone().next();
+        ids.find(|id| !self.keys.knows(*id)).or(first)
     }
 
     fn remove_path(&mut self, now: Instant, at: usize) {

@@ -5,7 +5,7 @@ use std::net::Ipv6Addr;
 use super::path::Path;
 use super::{PeerKind, PeerLink};
 use crate::policy::Policy;
-use crate::wire::{Address, AddressFlags, AddressId, AddressKind, ContextIndex, Set};
+use crate::wire::{Address, AddressFlags, AddressId, AddressKind, Set};
 
 /// What carries the data.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -44,8 +44,6 @@ pub(super) struct Meeting {
     pub first: bool,
     /// It started anew since.
     pub restarted: bool,
-    /// Its context is another one, and knows nothing of what was sent before.
-    pub renewed: bool,
     /// It calls itself something else.
     pub changed: bool,
 }
@@ -57,7 +55,6 @@ pub(super) struct Peer {
     instance: Option<u64>,
     /// The one before its last restart.
     former: Option<u64>,
-    index: ContextIndex,
     name: String,
     eid_v6: Option<Ipv6Addr>,
     /// It ended the context, and has not come back.
@@ -71,7 +68,6 @@ impl Peer {
             carrier: expected.into(),
             instance: None,
             former: None,
-            index: ContextIndex(0),
             name: String::new(),
             eid_v6: None,
             shut: false,
@@ -120,7 +116,7 @@ impl Peer {
     }
 
     /// Both ends have agreed on keys.
-    pub fn meet(&mut self, instance: u64, index: ContextIndex, name: &str, eid_v6: Ipv6Addr) -> Meeting {
+    pub fn meet(&mut self, instance: u64, name: &str, eid_v6: Ipv6Addr) -> Meeting {
         let before = self.instance.replace(instance);
         let restarted = before.is_some_and(|before| before != instance);
         let first = before.is_none();
@@ -130,24 +126,17 @@ impl Peer {
         if restarted || first {
             self.told = None;
         }
-        let renewed = restarted || first || self.index != index;
         let changed = self.name != name || self.eid_v6 != Some(eid_v6);
-        self.index = index;
         name.clone_into(&mut self.name);
         self.eid_v6 = Some(eid_v6);
         self.shut = false;
-        Meeting { first, restarted, renewed, changed }
+        Meeting { first, restarted, changed }
     }
 
     /// The context is over.
     pub fn forget(&mut self) {
         self.told = None;
         self.instance = None;
-    }
-
-    /// The index that its datagrams must have.
-    pub fn index(&self) -> ContextIndex {
-        self.index
     }
 
     /// What it calls itself. Untrusted text.
@@ -225,26 +214,24 @@ mod tests {
     #[test]
     fn a_meeting_tells_what_is_new() {
         let mut peer = Peer::new(Some(PeerKind::Mast));
-        let all = Meeting { first: true, restarted: false, renewed: true, changed: true };
-        assert_eq!(peer.meet(7, ContextIndex(1), "a", eid(1)), all);
-        let none = Meeting { first: false, restarted: false, renewed: false, changed: false };
-        assert_eq!(peer.meet(7, ContextIndex(1), "a", eid(1)), none);
-        assert_eq!(peer.meet(7, ContextIndex(2), "a", eid(1)), Meeting { renewed: true, ..none });
-        assert_eq!(peer.meet(7, ContextIndex(2), "b", eid(1)), Meeting { changed: true, ..none });
-        let restart = Meeting { restarted: true, renewed: true, ..none };
-        assert_eq!(peer.meet(8, ContextIndex(2), "b", eid(1)), restart);
+        let all = Meeting { first: true, restarted: false, changed: true };
+        assert_eq!(peer.meet(7, "a", eid(1)), all);
+        let none = Meeting { first: false, restarted: false, changed: false };
+        assert_eq!(peer.meet(7, "a", eid(1)), none);
+        assert_eq!(peer.meet(7, "b", eid(1)), Meeting { changed: true, ..none });
+        assert_eq!(peer.meet(8, "b", eid(1)), Meeting { restarted: true, ..none });
         assert!(peer.was(7) && peer.is_now(8) && !peer.is_now(7));
         peer.forget();
-        assert!(!peer.is_met() && peer.meet(8, ContextIndex(2), "b", eid(1)).first);
+        assert!(!peer.is_met() && peer.meet(8, "b", eid(1)).first);
     }
 
     #[test]
     fn an_older_set_says_nothing_and_a_restart_ends_it() {
         let mut peer = Peer::new(None);
-        peer.meet(1, ContextIndex(1), "", eid(1));
+        peer.meet(1, "", eid(1));
         let set = |sequence| Set { sequence, addresses: vec![], mode: None };
         assert!(peer.take(set(5)) && !peer.take(set(5)) && !peer.take(set(4)) && peer.take(set(6)));
-        peer.meet(2, ContextIndex(1), "", eid(1));
+        peer.meet(2, "", eid(1));
         assert!(peer.take(set(1)), "the new life counts anew");
     }
 

@@ -116,7 +116,7 @@ impl Context {
         let (Some(path), Some(epoch)) = (self.paths.get_mut(at), self.keys.sealing_mut()) else {
             return (count, Outgoing::Held);
         };
-        let Some(first) = epoch.next_counters(path.id, count as u64) else {
+        let Some((index, first)) = epoch.next_counters(path.id, count as u64) else {
             // Only at the end of a key's counters, a moment before the next epoch.
             for frame in frames.chunks(stride.max(1)) {
                 self.outflow.hold(now, flags, content(frame));
@@ -124,14 +124,8 @@ impl Context {
             return (count, Outgoing::Held);
         };
         epoch.note_used(now);
-        let mut header = Header {
-            kind: Kind::Data,
-            flags,
-            path: path.id,
-            epoch: epoch.id,
-            index: self.peer.index(),
-            counter: first,
-        };
+        let mut header =
+            Header { kind: Kind::Data, flags, path: path.id, epoch: epoch.id, index, counter: first };
         let now_sealed = later.is_none();
         if let Some(later) = later {
             *later = Some(Unsealed { keys: Arc::clone(&epoch.keys), header, count });

@@ -127,6 +127,8 @@ pub const TARGET_INIT: Duration = Duration::from_secs(3);
 pub const REKEY: Duration = Duration::from_secs(120);
 /// The end that did not begin the epoch waits this much longer before it begins the next.
 pub const REKEY_EXTRA: Duration = Duration::from_secs(15);
+/// Where indices run out, a new epoch, with new ones, is not due before this age.
+pub const REKEY_INDICES: Duration = Duration::from_secs(10);
 /// A new epoch without traffic: what was sealed by then are PROBEs alone, and a handshake costs as much as ten of them.
 pub const EPOCH_IDLE: Duration = Duration::from_secs(1800);
 /// So long after a newer epoch was due, one ends, whether there is a newer one or not: somebody who drops nothing but

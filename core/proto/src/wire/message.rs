@@ -18,6 +18,8 @@ pub const MAX_REPORTS: usize = 32;
 pub const MAX_MISSING: usize = 64;
 /// The longest name in bytes of UTF-8.
 pub const MAX_NAME: usize = 64;
+/// The most further indices in INIT and INIT-ACK.
+pub const MAX_FURTHER: usize = 31;
 
 /// Why a control message was refused.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
@@ -147,6 +149,9 @@ pub struct Init {
     /// How it calls itself.
     #[n(9)]
     pub name: String,
+    /// Further indices, so that each path may have one of its own: 1 to 31.
+    #[n(10)]
+    pub further: Option<Vec<u32>>,
 }
 
 /// Accepts an [`Init`].
@@ -186,6 +191,9 @@ pub struct InitAck {
     /// The random value of the INIT that is answered.
     #[cbor(n(10), with = "minicbor::bytes")]
     pub answers: [u8; 32],
+    /// As in [`Init`].
+    #[n(11)]
+    pub further: Option<Vec<u32>>,
 }
 
 /// One address of a [`Set`].
@@ -473,9 +481,14 @@ numbers! {
 
 impl Message {
     fn check(&self) -> Result<(), MessageError> {
+        let further =
+            |list: Option<&Vec<u32>>| list.is_none_or(|list| list.len() <= MAX_FURTHER && !list.contains(&0));
         let (what, fits) = match self {
-            Self::Init(m) => ("INIT", m.name.len() <= MAX_NAME && m.aeads.len() <= 16),
-            Self::InitAck(m) => ("INIT-ACK", m.name.len() <= MAX_NAME),
+            Self::Init(m) => {
+                let fits = m.name.len() <= MAX_NAME && m.aeads.len() <= 16;
+                ("INIT", fits && further(m.further.as_ref()))
+            }
+            Self::InitAck(m) => ("INIT-ACK", m.name.len() <= MAX_NAME && further(m.further.as_ref())),
             Self::Set(m) => ("SET", m.addresses.len() <= MAX_ADDRESSES),
             Self::Probe(m) => ("PROBE", m.reports.len() <= MAX_REPORTS),
             Self::ProbeAck(m) => ("PROBE-ACK", m.reports.len() <= MAX_REPORTS),

@@ -29,6 +29,21 @@ fn round_trips() {
             eid_v6: "fd4d:6173:7400::1".parse().unwrap(),
             eid_v4: Some(EidPair { own: Ipv4Addr::new(100, 64, 0, 2), other: Ipv4Addr::new(100, 64, 0, 3) }),
             name: "laptop".into(),
+            further: None,
+        }),
+        Message::InitAck(InitAck {
+            version: VERSION,
+            instance: 1,
+            index: 9,
+            random: [7; 32],
+            aead: 2,
+            capabilities: Capabilities(0),
+            epoch: 4,
+            eid_v6: "fd4d:6173:7400::1".parse().unwrap(),
+            eid_v4: None,
+            name: String::new(),
+            answers: [8; 32],
+            further: Some((1..=MAX_FURTHER as u32).collect()),
         }),
         Message::Set(Set {
             sequence: 5,
@@ -66,6 +81,30 @@ fn bounds_hold() {
     let addresses = vec![address("192.0.2.1:1"); MAX_ADDRESSES + 1];
     let set = Set { sequence: 1, addresses, mode: None };
     assert_eq!(Message::decode(&Message::Set(set).encode()), Err(MessageError::TooLong("SET")));
+}
+
+#[test]
+fn further_indices_are_few_and_none_is_zero() {
+    let init = |further| {
+        Message::Init(Init {
+            version: VERSION,
+            instance: 1,
+            index: 9,
+            random: [7; 32],
+            aeads: vec![1],
+            capabilities: Capabilities(0),
+            epoch: 0,
+            eid_v6: Ipv6Addr::LOCALHOST,
+            eid_v4: None,
+            name: String::new(),
+            further: Some(further),
+        })
+    };
+    let most = init(vec![3; MAX_FURTHER]);
+    assert_eq!(Message::decode(&most.encode()), Ok(most));
+    for refused in [vec![3; MAX_FURTHER + 1], vec![1, 0, 2]] {
+        assert_eq!(Message::decode(&init(refused).encode()), Err(MessageError::TooLong("INIT")));
+    }
 }
 
 #[test]
