@@ -188,7 +188,7 @@ fn path(local: IpAddr, remote: IpAddr) -> PathKey {
 
 fn context(now: Instant, aead: Aead, number: u8, address: IpAddr) -> Context {
     let config = ContextConfig {
-        indices: IndexKey::new([number as u8; 32]).indices(1),
+        indices: IndexKey::new([number; 32]).indices(1),
         instance: u64::from(number),
         lower: number == 1,
         name: format!("host{number}"),
