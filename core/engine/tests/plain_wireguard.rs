@@ -174,6 +174,7 @@ fn init(public: &[u8; 32]) -> Vec<u8> {
         eid_v6: mast_proto::eid_v6(public),
         eid_v4: None,
         name: "provider".into(),
+        further: None,
     };
     Message::Init(init).encode()
 }

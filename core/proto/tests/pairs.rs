@@ -5,11 +5,11 @@
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
-use mast_proto::wire::{ContextIndex, EidPair, Flags, ShutReason};
+use mast_proto::wire::{EidPair, Flags, ShutReason};
 use mast_proto::{
     AddressSource, Aead, Context, ContextConfig, DATA_HEADROOM, DATA_OVERHEAD, DATA_TAILROOM, Drop, EidBook,
-    Event, Fitness, HoldLimits, Interface, InterfaceId, InterfaceKind, LeftOut, Outgoing, Outlook, Part,
-    PathKey, PathState, PeerKind, PeerState, Policy, Reason, Received, Role, Transmit,
+    Event, Fitness, HoldLimits, IndexKey, Interface, InterfaceId, InterfaceKind, LeftOut, Outgoing, Outlook,
+    Part, PathKey, PathState, PeerKind, PeerState, Policy, Reason, Received, Role, Transmit,
 };
 
 /// Which IPv4 EIDs a host can use: all but some, and what it proposes.
@@ -55,7 +55,7 @@ fn interface(host: usize, network: u8) -> Interface {
 
 fn context(now: Instant, host: usize, instance: u64, policy: Policy) -> Context {
     let config = ContextConfig {
-        index: ContextIndex(100 + host as u32),
+        indices: IndexKey::new([host as u8; 32]).indices(1),
         instance,
         lower: host == 0,
         name: format!("host {host}"),
@@ -292,7 +292,7 @@ fn a_run_is_taken_as_its_datagrams_are() {
         (3, Drop::NotAuthentic),
         (4, Drop::Replayed),
         (6, Drop::NotAuthentic),
-        (8, Drop::WrongContext),
+        (8, Drop::NotAuthentic),
         (9, Drop::Malformed),
     ];
     assert_eq!(dropped, expected);
@@ -386,7 +386,7 @@ fn both_ends_know_each_other() {
         assert_eq!(host.kind(), Some(PeerKind::Mast));
         assert_eq!(host.peer_name(), format!("host {}", 1 - n));
         assert_eq!(host.peer_eid_v6(), Some(mast_proto::eid_v6(&[1 - n as u8; 32])));
-        assert_eq!(host.index(), ContextIndex(100 + n as u32));
+        assert_eq!(host.indices().context(), 1);
         assert!(host.last_heard().is_some_and(|at| at <= two.now));
         assert!(host.knows(at(1 - n, 1)), "it answered from there");
         assert!(!host.knows(at(1 - n, 9)));
@@ -561,7 +561,6 @@ fn all_differ(words: &[&str]) {
 fn words_say_one_thing_each() {
     let drops = [
         Drop::Malformed,
-        Drop::WrongContext,
         Drop::UnknownEpoch,
         Drop::Replayed,
         Drop::NotAuthentic,
