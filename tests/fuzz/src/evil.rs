@@ -126,7 +126,7 @@ fn message(world: &mut World<'_, '_>, how: u8) -> Message {
             eid_v6: mast_proto::eid_v6(&[1; 32]),
             eid_v4: Some(EidPair { own: [100, 64, 0, 2].into(), other: [100, 64, 0, 3].into() }),
             name: "peer".repeat(world.below(16)),
-            further: (world.byte() % 2 == 0).then(|| vec![number(world) as u32 | 1; world.below(32)]),
+            further: world.byte().is_multiple_of(2).then(|| vec![number(world) as u32 | 1; world.below(32)]),
         }),
         _ => {
             let asked = world.inits.iter().filter(|(_, said)| said.iter().any(|(from, _)| *from == 0));
@@ -144,7 +144,10 @@ fn message(world: &mut World<'_, '_>, how: u8) -> Message {
                 eid_v4: None,
                 name: "peer".into(),
                 answers: asked.get(at).copied().unwrap_or([0; 32]),
-                further: (world.byte() % 2 == 0).then(|| vec![number(world) as u32 | 1; world.below(32)]),
+                further: world
+                    .byte()
+                    .is_multiple_of(2)
+                    .then(|| vec![number(world) as u32 | 1; world.below(32)]),
             })
         }
     }
