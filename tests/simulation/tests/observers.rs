@@ -21,7 +21,7 @@ fn watched(seed: u64) -> (World, HostId, HostId) {
 /// By the laptop's network: the indices, and the path numbers with their epochs, in each direction.
 fn marks(world: &mut World, laptop: HostId) -> BTreeMap<IpAddr, BTreeSet<(bool, u32, u32)>> {
     let mut marks: BTreeMap<_, BTreeSet<_>> = BTreeMap::new();
-    for (from, source, to, header) in world.seen.take().unwrap() {
+    for (from, source, to, header) in world.seen.take().unwrap_or_default() {
         let up = from == laptop;
         let network = if up { source.ip() } else { to.ip() };
         let of = marks.entry(network).or_default();
