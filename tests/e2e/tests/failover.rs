@@ -1,10 +1,13 @@
 //! Each way in which a path can be lost, chosen, or come back.
 
+use std::collections::BTreeSet;
+use std::net::IpAddr;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use mast_e2e::{
-    GAP, PATIENCE, Scene, Session, active, each_addressing, ip, lab, pair, remote, sends_to, sleep, told,
-    within,
+    GAP, PATIENCE, Scene, Session, Tap, active, each_addressing, ip, lab, pair, remote, sends_to, sleep,
+    told, within,
 };
 use mast_netlab::NatKind;
 use mast_stage::{Addressing, Net, Train, TrainProfile};
@@ -20,6 +23,7 @@ each_addressing!(
     a_pin_moves_data_there_and_back_without_loss,
     a_pin_with_only_lets_nothing_else_carry,
     five_seconds_without_any_path_are_survived,
+    two_networks_show_nothing_in_common,
 );
 
 /// A link that goes down takes its IPv6 addresses along; either may be seen first.
@@ -121,6 +125,71 @@ fn a_link_without_default_route_is_left_at_once(addressing: Addressing) {
         t.wifi.add_routes().unwrap();
     });
     trip.session.survives();
+}
+
+/// What is in clear in a datagram of MAST's at either end: whether it comes from the laptop, the laptop's address, the
+/// context index, and the epoch with the number of the path.
+fn clear(frame: &[u8], server: IpAddr) -> Option<(bool, IpAddr, u32, u16)> {
+    let ip = |range| frame.get::<std::ops::Range<usize>>(range);
+    let (source, to, udp) = match frame.get(12..14)? {
+        [0x08, 0x00] if frame.get(23) == Some(&17) => {
+            let ip = |at| ip(at..at + 4).map(|b| IpAddr::from(<[u8; 4]>::try_from(b).unwrap()));
+            (ip(26)?, ip(30)?, 34)
+        }
+        [0x86, 0xdd] if frame.get(20) == Some(&17) => {
+            let ip = |at| ip(at..at + 16).map(|b| IpAddr::from(<[u8; 16]>::try_from(b).unwrap()));
+            (ip(22)?, ip(38)?, 54)
+        }
+        _ => return None,
+    };
+    let header = frame.get(udp + 8..udp + 16)?;
+    if !matches!(header[0], 0x60 | 0x61) {
+        return None;
+    }
+    let index = u32::from_be_bytes(header[4..8].try_into().unwrap());
+    let up = to == server;
+    Some((up, if up { source } else { to }, index, u16::from_be_bytes([header[2], header[1]])))
+}
+
+/// Somebody before the server sees all networks that the laptop uses, and not by what is in clear that they are one's.
+fn two_networks_show_nothing_in_common(addressing: Addressing) {
+    let trip = Trip::new(addressing);
+    let servers = addressing.addresses(Train::SITE, 2);
+    let tap = Tap::open(&trip.scene.train.core, "server");
+    let over = AtomicBool::new(false);
+    let seen = std::thread::scope(|scope| {
+        let watcher = scope.spawn(|| {
+            let mut seen = BTreeSet::new();
+            while !over.load(Ordering::Relaxed) {
+                let frame = tap.next().unwrap_or_default();
+                seen.extend(
+                    servers
+                        .iter()
+                        .filter_map(|server| clear(&frame, *server))
+                        .filter(|s| !servers.contains(&s.1)),
+                );
+            }
+            seen
+        });
+        trip.loses_wifi("blackhole", &SILENCE, |train| train.blackhole_wifi(true).unwrap());
+        trip.wifi_returns("back", |train| train.blackhole_wifi(false).unwrap());
+        trip.scene.train.renumber_wifi(5).unwrap();
+        trip.scene.wait_active("cell");
+        trip.scene.wait_active("wifi");
+        sleep(500);
+        over.store(true, Ordering::Relaxed);
+        watcher.join().unwrap()
+    });
+    let networks: BTreeSet<IpAddr> = seen.iter().map(|s| s.1).collect();
+    println!("{} networks: {seen:#x?}", networks.len());
+    assert!(networks.len() >= 3, "Wi-Fi, Wi-Fi renumbered, cellular: {networks:?}");
+    for (up, network, index, path) in &seen {
+        let others = seen.iter().filter(|o| o.0 == *up && o.1 != *network);
+        let linked: Vec<_> = others.filter(|o| o.2 == *index || o.3 == *path).collect();
+        assert!(linked.is_empty(), "{network} is linked to {linked:x?}");
+    }
+    let sent: BTreeSet<bool> = seen.iter().map(|s| s.0).collect();
+    assert_eq!(sent.len(), 2, "both directions were seen");
 }
 
 fn a_pin_moves_data_there_and_back_without_loss(addressing: Addressing) {
