@@ -2,12 +2,12 @@
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write};
-use std::os::unix::fs::OpenOptionsExt;
 use std::path::PathBuf;
 
 use zeroize::Zeroizing;
 
-use crate::unix::{StateDir, StateError, failed, give, sync_directory};
+use crate::dir::{StateDir, StateError, failed};
+use crate::native::{give, private, sync_directory};
 
 /// How many characters of a record's digest precede it.
 const DIGEST: usize = 16;
@@ -88,12 +88,7 @@ impl Journal {
         let file = match &mut self.file {
             Some(file) => file,
             None => {
-                let open = OpenOptions::new()
-                    .append(true)
-                    .create(true)
-                    .mode(0o600)
-                    .custom_flags(nix::libc::O_NOFOLLOW)
-                    .open(&self.path)?;
+                let open = private(OpenOptions::new().append(true).create(true)).open(&self.path)?;
                 give(&open, &self.directory)?;
                 open.set_len(self.length)?;
                 sync_directory(&self.directory)?;

@@ -4,24 +4,25 @@
 //! old or its new content, and a journal holds a record whole or not at all. What others could have changed is refused.
 //!
 //! - `unix`: permissions and owners as Unix has them, the key in a file of its own.
-//! - `windows`, to come: access control lists, the key under DPAPI.
+//! - `windows`: access control lists, the key sealed by DPAPI for the service's account.
 //! - `macos`, to come: as `unix`, the key in the keychain.
 
-#[cfg(unix)]
+mod dir;
 mod journal;
+#[cfg(unix)]
+#[path = "unix.rs"]
+mod native;
+#[cfg(windows)]
+#[path = "windows.rs"]
+mod native;
 mod secret;
-#[cfg(unix)]
-mod unix;
 
-#[cfg(unix)]
+pub use dir::{StateDir, StateError, open_private};
 pub use journal::{Journal, Lines};
-#[cfg(unix)]
-pub use unix::{StateDir, StateError, open_private};
 
 pub use secret::Secret;
 
 /// Tells one content from another: 16 bytes of its SHA-256, in hexadecimal.
-#[cfg(unix)]
 pub fn fingerprint(content: &[u8]) -> String {
     let digest = ring::digest::digest(&ring::digest::SHA256, content);
     digest.as_ref().iter().take(16).map(|byte| format!("{byte:02x}")).collect()
