@@ -182,12 +182,14 @@ fn without_a_service_the_way_to_start_it_is_told() {
     for words in [&["status"][..], &["up"], &["paths"], &["doctor"], &["events", "--follow"]] {
         let ran = run(&socket, words);
         assert_eq!(ran.code, 3, "{words:?}");
-        assert!(ran.err.contains("sudo systemctl start mastd"), "{}", ran.err);
+        let start = if cfg!(windows) { "sc start mastd" } else { "sudo systemctl start mastd" };
+        assert!(ran.err.contains(start), "{}", ran.err);
     }
     assert!(run(&socket, &["version"]).out.contains("mastd is not running"));
 }
 
 #[test]
+#[cfg(unix)]
 fn down_clears_what_a_killed_service_left() {
     let directory = tempfile::tempdir().unwrap();
     let socket = directory.path().join("control.sock");

@@ -35,15 +35,13 @@ const ANSWER_TIMEOUT: Duration = Duration::from_secs(60);
 #[derive(Debug, thiserror::Error)]
 pub enum ClientError {
     /// Nobody listens at the socket.
-    #[error(
-        "mastd is not running (nothing answers at {path}): start it with `sudo systemctl start mastd` or `sudo mastd`"
-    )]
+    #[error("mastd is not running (nothing answers at {path}): start it with {}", native::START)]
     NotRunning {
         /// Where it was sought.
         path: PathBuf,
     },
     /// The socket may not be opened.
-    #[error("{path} may not be opened by this user: run with sudo, or ask who installed mastd")]
+    #[error("{path} may not be opened by this user: {}, or ask who installed mastd", native::RAISE)]
     PermissionDenied {
         /// Where.
         path: PathBuf,
@@ -58,7 +56,7 @@ pub enum ClientError {
     #[error("mastd closed the connection: it was stopped or restarted")]
     Closed,
     /// The service took too long.
-    #[error("mastd does not answer: see `journalctl -u mastd`")]
+    #[error("mastd does not answer: see {}", native::LOG)]
     Timeout,
     /// What came is not what was asked for.
     #[error("mastd answered what this program does not understand ({0}): upgrade both to the same version")]

@@ -60,7 +60,7 @@ pub use client::{Client, ClientError, Subscription};
 pub use error::{ControlError, ErrorCode, InviteProblem, Mismatch, Side, Why};
 pub use event::{Ends, Event, SocketCause, What};
 pub use layers::{Evidence, LayerState, LayerStatus};
-pub use native::{Living, Socket, living, remove_stale_socket, user_id};
+pub use native::{DEFAULT_SOCKET, Living, Socket, living, remove_stale_socket, user_id};
 pub use note::{Note, Noted};
 pub use part::{Part, UplinkPart};
 pub use report::{Check, DoctorReport, DrillProgress, DrillReport, DrillStep, Finding, Verdict};
@@ -79,9 +79,6 @@ pub use status::{
     LeftOutWhy, PathState, PathStatus, PeerKind, PeerState, PeerStatus, PolicyMode, PolicyStatus, Protection,
     Settings, Status, Trouble, TroubleCause, Via,
 };
-
-/// Where the service listens unless told otherwise.
-pub const DEFAULT_SOCKET: &str = "/run/mast/control.sock";
 
 /// The version of this API. It grows when an older reader could misunderstand; additions do not count.
 pub const PROTOCOL: u32 = 1;

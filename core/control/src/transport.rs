@@ -8,6 +8,7 @@ use std::io;
 use tokio::io::{AsyncRead, AsyncWrite};
 
 use crate::access::Caller;
+pub use crate::native::connect;
 
 /// What comes in.
 pub type Reader = Box<dyn AsyncRead + Send + Unpin>;

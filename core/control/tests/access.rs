@@ -1,4 +1,5 @@
 //! Who may change things.
+#![cfg(unix)]
 
 mod common;
 

@@ -1,4 +1,5 @@
 //! The socket's life in the file system.
+#![cfg(unix)]
 
 mod common;
 

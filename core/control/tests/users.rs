@@ -1,5 +1,6 @@
 //! What the machine's other users can and cannot do to the service, and what they are told.
 #![allow(clippy::unwrap_used, reason = "a failure here fails the test")]
+#![cfg(unix)]
 
 mod common;
 

@@ -17,6 +17,24 @@ pub(crate) use access::{Account, is_member, is_own, remedy};
 #[cfg(unix)]
 pub use presence::{Living, living};
 #[cfg(unix)]
-pub(crate) use socket::connect;
+pub use socket::{DEFAULT_SOCKET, Socket, connect, remove_stale_socket};
+#[cfg(windows)]
+mod windows;
+#[cfg(windows)]
+pub use windows::{Account, DEFAULT_SOCKET, Living, Socket, connect, living, remove_stale_socket, user_id};
+#[cfg(windows)]
+pub(crate) use windows::{is_member, is_own, remedy};
+
+/// How the service is started, how one becomes an administrator, and where the service's log is.
 #[cfg(unix)]
-pub use socket::{Socket, remove_stale_socket};
+pub(crate) const START: &str = "`sudo systemctl start mastd` or `sudo mastd`";
+#[cfg(unix)]
+pub(crate) const RAISE: &str = "run with sudo";
+#[cfg(unix)]
+pub(crate) const LOG: &str = "`journalctl -u mastd`";
+#[cfg(windows)]
+pub(crate) const START: &str = "`sc start mastd` as administrator";
+#[cfg(windows)]
+pub(crate) const RAISE: &str = "run as administrator";
+#[cfg(windows)]
+pub(crate) const LOG: &str = r"C:\ProgramData\MAST\mastd.log";

@@ -16,6 +16,9 @@ use super::presence::Presence;
 use crate::server::ServerError;
 use crate::transport::{Accepted, Listener, Reader, Writer};
 
+/// Where the service listens unless told otherwise.
+pub const DEFAULT_SOCKET: &str = "/run/mast/control.sock";
+
 /// How often, and after what pause, the directory's lock is asked for while another start holds it.
 const LOCK_ATTEMPTS: u32 = 100;
 const LOCK_PAUSE: Duration = Duration::from_millis(20);
@@ -122,7 +125,10 @@ impl Listener for Socket {
 }
 
 /// Reaches the service that listens at `path`.
-pub(crate) async fn connect(path: &Path) -> io::Result<(Reader, Writer)> {
+///
+/// # Errors
+/// When nobody does.
+pub async fn connect(path: &Path) -> io::Result<(Reader, Writer)> {
     let (reader, writer) = tokio::net::UnixStream::connect(path).await?.into_split();
     Ok((Box::new(reader), Box::new(writer)))
 }

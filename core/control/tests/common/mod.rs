@@ -6,14 +6,13 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use mast_control::transport::{Reader, Writer, connect};
 use mast_control::{
     Access, Caller, ControlError, Drill, DrillProgress, DrillReport, Notice, Notices, PeerAdded, Request,
     Response, Server, ServerOptions, Service, Status, Verdict, Why,
 };
 use serde_json::{Value, json};
 use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
-use tokio::net::UnixStream;
-use tokio::net::unix::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::sync::{broadcast, mpsc, oneshot};
 use tokio::task::JoinHandle;
 use tokio::time::timeout;
@@ -160,13 +159,13 @@ impl Stage {
 
 /// A client without manners.
 pub struct Raw {
-    pub reader: BufReader<OwnedReadHalf>,
-    pub writer: OwnedWriteHalf,
+    pub reader: BufReader<Reader>,
+    pub writer: Writer,
 }
 
 impl Raw {
     pub async fn connect(path: &std::path::Path) -> Self {
-        let (reader, writer) = UnixStream::connect(path).await.unwrap().into_split();
+        let (reader, writer) = connect(path).await.unwrap();
         Self { reader: BufReader::new(reader), writer }
     }
 
