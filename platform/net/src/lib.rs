@@ -2,7 +2,8 @@
 //!
 //! - `linux`: TUN device, rtnetlink monitor and configuration, device-bound UDP sockets, checks for `doctor`,
 //!   clean-up after a killed predecessor. Its documentation says which interfaces count as uplinks.
-//! - `windows`, to come: Wintun device, `NotifyIpInterfaceChange` monitor, `IP_UNICAST_IF` sockets.
+//! - `windows`: Wintun device, IP Helper monitor and configuration, `IP_UNICAST_IF` sockets. What of it is not the system
+//!   itself is tried against a played one on every system. Its documentation says what is not built.
 //! - `macos`, to come: utun device, `PF_ROUTE`/`NWPathMonitor` monitor, `IP_BOUND_IF` sockets.
 //!
 //! [`Native`] is the platform the crate was built for. On systems that are not supported yet the crate compiles,
@@ -11,12 +12,26 @@
 #[cfg(target_os = "linux")]
 pub mod linux;
 mod overrides;
-#[cfg(not(target_os = "linux"))]
+#[cfg(feature = "played")]
+mod played;
+#[cfg(not(any(target_os = "linux", windows)))]
 mod unsupported;
+#[cfg(any(windows, test))]
+pub mod windows;
 
 pub use overrides::Overrides;
 
+#[cfg(all(target_os = "linux", not(feature = "played")))]
+pub use linux::Linux as Native;
 #[cfg(target_os = "linux")]
-pub use linux::{Linux as Native, interface_number, own_socket};
-#[cfg(not(target_os = "linux"))]
-pub use unsupported::{Native, interface_number, own_socket};
+pub use linux::{interface_number, own_socket};
+#[cfg(feature = "played")]
+pub use played::Native;
+#[cfg(not(any(target_os = "linux", windows, feature = "played")))]
+pub use unsupported::Native;
+#[cfg(not(any(target_os = "linux", windows)))]
+pub use unsupported::{interface_number, own_socket};
+#[cfg(all(windows, not(feature = "played")))]
+pub use windows::Windows as Native;
+#[cfg(windows)]
+pub use windows::{interface_number, own_socket};
