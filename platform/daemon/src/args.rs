@@ -4,10 +4,7 @@ use std::path::PathBuf;
 
 use clap::Parser;
 
-/// The configuration file unless told otherwise.
-pub const DEFAULT_CONFIG: &str = "/etc/mast/mastd.toml";
-/// The state directory unless told otherwise.
-pub const DEFAULT_STATE: &str = "/var/lib/mast";
+pub use crate::life::{DEFAULT_CONFIG, DEFAULT_STATE};
 
 const NOTES: &str = "\
 The same defaults hold for every user. Where they cannot be written to, as in an
@@ -24,8 +21,8 @@ Exit codes:
 #[derive(Debug, Parser)]
 #[command(name = "mastd", version, after_help = NOTES)]
 pub struct Args {
-    /// The configuration file; the default one may be absent [default: /etc/mast/mastd.toml]
-    #[arg(long, value_name = "FILE")]
+    /// The configuration file; the default one may be absent
+    #[arg(long, value_name = "FILE", help = format!("The configuration file; the default one may be absent [default: {DEFAULT_CONFIG}]"))]
     pub config: Option<PathBuf>,
     /// Where keys, peers and settings are kept; made if it is not there
     #[arg(long, value_name = "DIR", default_value = DEFAULT_STATE)]
@@ -46,6 +43,9 @@ pub struct Args {
     /// Put leak protection in force as the last run left word of it, and end: for a boot, before there is a network
     #[arg(long, conflicts_with_all = ["check", "clear"])]
     pub protect: bool,
+    /// Started by the service control of Windows
+    #[arg(long, hide = true)]
+    pub service: bool,
     /// For benchmarks: plain (WireGuard with everybody), aes, chacha20, lane
     #[cfg(feature = "measuring")]
     #[arg(long, hide = true, value_name = "WORD", value_parser = measure)]

@@ -64,10 +64,12 @@ pub fn main(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
             Err(failure) => failure.report(),
         };
     }
-    match logging::start(args.log.as_deref()).and_then(|()| run::run(&args)) {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(failure) => failure.report(),
-    }
+    life::live(args.service, move || {
+        match logging::start(args.log.as_deref()).and_then(|()| run::run(&args)) {
+            Ok(()) => ExitCode::SUCCESS,
+            Err(failure) => failure.report(),
+        }
+    })
 }
 
 /// `--clear`: takes back what a service that no longer runs left on the system, and prints each thing in a line.

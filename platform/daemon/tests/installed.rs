@@ -1,4 +1,5 @@
 //! What is installed beside the program: the systemd unit, and the users that it needs.
+#![cfg(unix)]
 #![allow(clippy::unwrap_used, reason = "a test may panic")]
 
 use std::path::PathBuf;

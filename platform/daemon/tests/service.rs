@@ -1,7 +1,7 @@
 //! The real `mastd`, in a network namespace of its own.
 //!
 //! Needs root, or user namespaces for everybody, and `unshare` and `nsenter` of util-linux.
-
+#![cfg(unix)]
 #![allow(clippy::unwrap_used, reason = "a test may panic")]
 
 use std::fs::File;

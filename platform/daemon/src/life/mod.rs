@@ -3,12 +3,20 @@
 
 #[cfg(unix)]
 mod unix;
+#[cfg(windows)]
+mod windows;
 
 use std::future::Future;
 use std::time::Duration;
 
 #[cfg(unix)]
-pub(crate) use unix::{Unix as Native, host_name, shut_memory};
+pub use unix::{DEFAULT_CONFIG, DEFAULT_STATE};
+#[cfg(unix)]
+pub(crate) use unix::{Unix as Native, host_name, live, shut_memory};
+#[cfg(windows)]
+pub use windows::{DEFAULT_CONFIG, DEFAULT_STATE};
+#[cfg(windows)]
+pub(crate) use windows::{Windows as Native, host_name, live, shut_memory};
 
 /// What the system asks of the service.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

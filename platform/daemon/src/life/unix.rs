@@ -1,11 +1,22 @@
 //! Signals, and systemd where it started the service.
 
+use std::process::ExitCode;
 use std::time::Duration;
 
 use sd_notify::NotifyState;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use super::{Asked, Life, Told};
+
+/// The configuration file unless told otherwise.
+pub const DEFAULT_CONFIG: &str = "/etc/mast/mastd.toml";
+/// The state directory unless told otherwise.
+pub const DEFAULT_STATE: &str = "/var/lib/mast";
+
+/// Does the work of the service. Here it is a program like any other, whoever starts it.
+pub(crate) fn live(_as_service: bool, work: impl FnOnce() -> ExitCode + Send + 'static) -> ExitCode {
+    work()
+}
 
 /// SIGTERM and SIGINT stop the service; SIGCONT follows when it was held up; SIGHUP asks for a reload, which there is
 /// not. That the machine slept, the watch over its interfaces tells.
