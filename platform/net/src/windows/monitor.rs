@@ -25,12 +25,23 @@ const ASLEEP: Duration = Duration::from_secs(1);
 /// What drivers of other virtual private networks call their adapters.
 const TUNNELS: [&str; 4] = ["TAP-", "Wintun", "WireGuard", "OpenVPN"];
 
+/// What of an adapter of MAST's own others may change.
+#[derive(Debug, PartialEq, Eq)]
+struct Mine {
+    luid: u64,
+    mtu: u32,
+    up: bool,
+    addresses: Vec<IpAddr>,
+    /// Those into it.
+    routes: Vec<Route>,
+}
+
 /// What of the system was last seen.
 #[derive(Debug, Default)]
 struct Before {
     routes: BTreeSet<Route>,
-    /// Of MAST's own adapters: addresses, MTU, and routes into them.
-    own: Vec<(u64, u32, bool, Vec<IpAddr>, Vec<Route>)>,
+    /// MAST's own adapters.
+    own: Vec<Mine>,
     asleep: Duration,
 }
 
@@ -63,8 +74,8 @@ impl<S: System> Reader<S> {
         let mine = mine.map(|a| {
             let mut addresses: Vec<IpAddr> = a.addresses.iter().map(|a| a.ip).collect();
             addresses.sort();
-            let into = routes.iter().filter(|r| r.luid == a.luid).copied().collect();
-            (a.luid, a.mtu, a.up, addresses, into)
+            let routes = routes.iter().filter(|r| r.luid == a.luid).copied().collect();
+            Mine { luid: a.luid, mtu: a.mtu, up: a.up, addresses, routes }
         });
         let now = Before {
             own: mine.collect(),
@@ -74,7 +85,7 @@ impl<S: System> Reader<S> {
         if let Some(before) = &self.before {
             self.routes_changed += u64::from(before.routes != now.routes);
             // One that has just been made is not disturbed.
-            let changed = before.own.iter().any(|b| now.own.iter().find(|n| n.0 == b.0) != Some(b));
+            let changed = before.own.iter().any(|b| now.own.iter().find(|n| n.luid == b.luid) != Some(b));
             self.disturbed += u64::from(changed);
             self.resumed += u64::from(now.asleep.saturating_sub(before.asleep) >= ASLEEP);
         }
