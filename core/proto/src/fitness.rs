@@ -443,6 +443,20 @@ mod tests {
     }
 
     #[test]
+    fn a_path_that_becomes_slow_is_a_question() {
+        let mut watch = Watch::default();
+        let begun = Instant::now();
+        for n in 0..40 {
+            watch.round_trip(begun + 100 * MS * n, 20 * MS);
+        }
+        assert!(!watch.is_questionable());
+        for n in 40..80 {
+            watch.round_trip(begun + 100 * MS * n, 20 * MS + LATE);
+        }
+        assert!(watch.is_questionable(), "{watch:?}");
+    }
+
+    #[test]
     fn a_silence_is_forgotten_with_time() {
         let mut watch = Watch::default();
         let now = Instant::now();

@@ -359,3 +359,19 @@ fn a_plain_peer_that_answers_elsewhere_meanwhile_is_not_asked_there() {
     assert!(answered && asked > 0);
     assert_eq!(carries(&context), Some((key(2, 1), PathState::Validated)));
 }
+
+/// Addresses that are known already are no reason to begin anew.
+#[test]
+fn what_is_known_already_begins_no_contact() {
+    let start = Instant::now();
+    let mut context = wanting(start, PeerKind::Mast);
+    let sent = until(&mut context, start, start);
+    assert!(sent.iter().any(|t| matches!(t, Transmit::Contact { .. })), "{sent:?}");
+    let soon = start + Duration::from_millis(5);
+    context.set_addresses(soon, AddressSource::Configuration, [key(1, 1).remote]);
+    assert_eq!(until(&mut context, soon, soon), [], "it is under way");
+    context.set_addresses(soon, AddressSource::Configuration, [key(1, 1).remote, key(1, 2).remote]);
+    let sent = until(&mut context, soon, soon + Duration::from_secs(5));
+    let new = |t: &Transmit| matches!(t, Transmit::Contact { path, .. } if path.remote == key(1, 2).remote);
+    assert!(sent.iter().any(new), "{sent:?}");
+}

@@ -221,6 +221,22 @@ mod tests {
     }
 
     #[test]
+    fn of_paths_that_join_the_same_links_one_is_watched_closely() {
+        let now = Instant::now();
+        let mut context = context(now, Policy::Auto);
+        tell(&mut context, now, 1, [Some(0), Some(0), Some(1), Some(1)]);
+        let active = context.active_at().unwrap();
+        for (n, path) in context.paths.iter().enumerate() {
+            let twins: Vec<usize> = (0..context.paths.len())
+                .filter(|m| *m != n && context.shared(&context.paths[*m], path) == 2)
+                .collect();
+            assert_eq!(twins.len(), 1, "one of each version of IP");
+            let first = n == active || twins[0] != active && path.id < context.paths[twins[0]].id;
+            assert_eq!(context.is_second_of_its_links(path), !first, "{:?}", path.key);
+        }
+    }
+
+    #[test]
     fn numbers_that_make_no_sense_do_no_harm() {
         let now = Instant::now();
         let mut context = context(now, Policy::Redundant { small: false, metered: true });
