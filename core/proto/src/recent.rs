@@ -50,7 +50,7 @@ pub struct Sealed {
     pub counter: u64,
 }
 
-/// Where a datagram is kept, and what is known of it.
+/// Where a datagram is kept, and what is known of it. Small: each datagram that leaves has one.
 #[derive(Debug, Clone, Copy)]
 pub struct Entry {
     /// Over which path it was sent.
@@ -64,16 +64,29 @@ pub struct Entry {
     /// Under which number of the context.
     pub sequence: u32,
     at: Instant,
-    /// What is behind it.
-    pub past: Past,
+    /// By so much earlier it was sent first, in microseconds.
+    before: u32,
+    start: u32,
+    length: u32,
+    /// It went again because the other end said so.
+    pub on_word: bool,
     flags: Flags,
-    start: usize,
-    length: usize,
 }
 
 impl Entry {
     fn sent(&self, datagram: &[u8]) -> Sent {
-        Sent { sequence: self.sequence, past: self.past, flags: self.flags, datagram: datagram.to_vec() }
+        let first = self.at.checked_sub(Duration::from_micros(self.before.into())).unwrap_or(self.at);
+        let past = Past { first, on_word: self.on_word };
+        Sent { sequence: self.sequence, past, flags: self.flags, datagram: datagram.to_vec() }
+    }
+
+    fn length(&self) -> usize {
+        self.length as usize
+    }
+
+    fn range(&self) -> std::ops::Range<usize> {
+        let start = self.start as usize;
+        start..start + self.length()
     }
 }
 
@@ -132,17 +145,23 @@ impl Recent {
         room.copy_from_slice(datagram);
         self.next = start + length;
         self.bytes += length;
+        // Both fit: the block is not larger.
+        let [start, length] = [start, length].map(|n| u32::try_from(n).unwrap_or(u32::MAX));
+        let before = if past.first == at { 0 } else { at.saturating_duration_since(past.first).as_micros() };
+        let before = u32::try_from(before).unwrap_or(u32::MAX);
+        let (copy, on_word) = (None, past.on_word);
         self.entries.push_back(Entry {
             path,
             epoch,
             counter,
-            copy: None,
+            copy,
             sequence,
             at,
-            past,
-            flags,
+            before,
             start,
             length,
+            on_word,
+            flags,
         });
     }
 
@@ -169,7 +188,7 @@ impl Recent {
         loop {
             if self.entries.len() < Self::DATAGRAMS {
                 let size = self.block.len();
-                let (start, end) = match self.entries.front().map(|e| e.start) {
+                let (start, end) = match self.entries.front().map(|e| e.start as usize) {
                     None => (0, size),
                     Some(oldest) if self.next > oldest => {
                         // Behind the newest, or again at the beginning: early where there is plenty of room, so that
@@ -204,12 +223,12 @@ impl Recent {
         let mut block = vec![0; wanted];
         let mut next = 0;
         for entry in &mut self.entries {
-            let from = entry.start..entry.start + entry.length;
-            if let (Some(to), Some(from)) = (block.get_mut(next..next + entry.length), self.block.get(from)) {
+            let to = next..next + entry.length();
+            if let (Some(to), Some(from)) = (block.get_mut(to), self.block.get(entry.range())) {
                 to.copy_from_slice(from);
             }
-            entry.start = next;
-            next += entry.length;
+            entry.start = u32::try_from(next).unwrap_or(u32::MAX);
+            next += entry.length();
         }
         self.block = block;
         self.next = next;
@@ -251,8 +270,8 @@ impl Recent {
         self.entries.retain(|entry| {
             let lost = lost(entry);
             if lost {
-                *bytes -= entry.length;
-                let datagram = block.get(entry.start..entry.start + entry.length).unwrap_or_default();
+                *bytes -= entry.length();
+                let datagram = block.get(entry.range()).unwrap_or_default();
                 taken.push(entry.sent(datagram));
             }
             !lost
@@ -267,11 +286,11 @@ impl Recent {
         for is_small in [true, false] {
             let wanted = |e: &&Entry| {
                 let late = since.is_none_or(|since| e.at >= since);
-                e.path == path && late && e.copy.is_none() && (e.length <= small) == is_small
+                e.path == path && late && e.copy.is_none() && (e.length() <= small) == is_small
             };
             for entry in self.entries.iter().filter(wanted) {
-                let datagram = self.block.get(entry.start..entry.start + entry.length);
-                if let Some((left, datagram)) = room.checked_sub(entry.length).zip(datagram) {
+                let datagram = self.block.get(entry.range());
+                if let Some((left, datagram)) = room.checked_sub(entry.length()).zip(datagram) {
                     room = left;
                     copies.push(entry.sent(datagram));
                 }
@@ -306,7 +325,7 @@ impl Recent {
 
     fn forget_oldest(&mut self) {
         if let Some(entry) = self.entries.pop_front() {
-            self.bytes -= entry.length;
+            self.bytes -= entry.length();
         }
     }
 }

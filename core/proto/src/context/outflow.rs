@@ -213,7 +213,7 @@ impl Outflow {
     pub fn rescue(&mut self, on_word: bool, works: impl Fn(PathId) -> bool) {
         let lost = |e: &Entry| !works(e.path) && !e.copy.is_some_and(|copy| works(copy.path));
         if !self.recent.is_empty() {
-            let mut lost = self.recent.take(|e| !(on_word && e.past.on_word) && lost(e));
+            let mut lost = self.recent.take(|e| !(on_word && e.on_word) && lost(e));
             for sent in &mut lost {
                 sent.past.on_word |= on_word;
             }
