@@ -6,15 +6,28 @@
 
 use std::collections::hash_map::RandomState;
 use std::hash::{BuildHasher, Hasher};
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
-use std::time::{Duration, Instant};
+use std::io;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::time::Duration;
 
 use mast_control::aside::Aside;
 use simple_dns::rdata::RData;
 use simple_dns::{CLASS, Name, Packet, PacketFlag, Question, TYPE};
+use tokio::net::UdpSocket;
+use tokio::sync::Semaphore;
+use tokio::task::JoinSet;
+use tokio::time::{Instant, timeout_at};
 
-/// Each waits a few seconds at most.
-static QUESTIONS: Aside = Aside::new("mast-questions", 8);
+use crate::turns::Standing;
+
+/// Only to read what the networks said: a disk may hang.
+static READING: Aside = Aside::new("mast-questions", 2);
+/// So long that may take.
+const READ: Duration = Duration::from_secs(1);
+/// So many names are asked for at a time, each over a few sockets, and each for a few seconds at most. Those that did
+/// not answer before have a quarter of that.
+static PLACES: Semaphore = Semaphore::const_new(64);
+static SILENT: Semaphore = Semaphore::const_new(16);
 /// So long one server may take.
 const PATIENCE: Duration = Duration::from_millis(1_500);
 /// So many servers are asked, over so many uplinks.
@@ -30,19 +43,20 @@ const FILES: [&str; 3] =
     ["/etc/resolv.conf", "/run/systemd/resolve/resolv.conf", "/run/NetworkManager/no-stub-resolv.conf"];
 
 /// The addresses of a host; none where no name server knew any.
-pub(crate) async fn addresses(host: &str, uplinks: &[String]) -> Option<Vec<IpAddr>> {
-    let (host, uplinks) = (host.to_owned(), uplinks.to_vec());
-    let asked = QUESTIONS.begin(move || {
+pub(crate) async fn addresses(host: &str, uplinks: &[String], standing: Standing) -> Option<Vec<IpAddr>> {
+    let _silent = if standing == Standing::Silent { Some(SILENT.acquire().await.ok()?) } else { None };
+    let _place = PLACES.acquire().await.ok()?;
+    let read = READING.within(READ, || {
         let text = |file| std::fs::read_to_string(file).unwrap_or_default();
-        let servers = FILES.iter().map(|file| servers(&text(file))).find(|servers| !servers.is_empty());
-        let servers = servers.unwrap_or_default();
-        servers
-            .into_iter()
-            .take(SERVERS)
-            .map(|server| ask(&host, server, &uplinks))
-            .find(|all| !all.is_empty())
+        FILES.iter().map(|file| servers(&text(file))).find(|servers| !servers.is_empty())
     });
-    asked.ok()?.await.ok()?
+    for server in read.await.ok()??.into_iter().take(SERVERS) {
+        let all = ask(host, SocketAddr::new(server, PORT), uplinks, mast_platform::own_socket).await;
+        if !all.is_empty() {
+            return Some(all);
+        }
+    }
+    None
 }
 
 /// The servers that are named, but for those on this host.
@@ -53,35 +67,60 @@ pub(crate) fn servers(text: &str) -> Vec<IpAddr> {
     addresses.filter(|address| !address.is_loopback() && !address.is_unspecified()).collect()
 }
 
-/// Asks one server over all uplinks.
-fn ask(host: &str, server: IpAddr, uplinks: &[String]) -> Vec<IpAddr> {
-    let mut open: Vec<(UdpSocket, u16, usize)> = Vec::new();
+/// Asks one server over all uplinks; whoever knows first is enough.
+async fn ask(
+    host: &str,
+    server: SocketAddr,
+    uplinks: &[String],
+    socket: impl Fn(&str, SocketAddr) -> io::Result<std::net::UdpSocket>,
+) -> Vec<IpAddr> {
     let id = RandomState::new().build_hasher().finish() as u16;
+    let mut asking = JoinSet::new();
     for uplink in uplinks.iter().take(UPLINKS) {
-        let Ok(socket) = mast_platform::own_socket(uplink, SocketAddr::new(server, PORT)) else { continue };
+        let Ok(socket) = socket(uplink, server) else { continue };
+        if socket.set_nonblocking(true).is_err() {
+            continue;
+        }
+        // Before the runtime has it, which knows only later that it takes something.
         let asked = KINDS.into_iter().filter_map(|kind| question(host, id, kind));
         let sent = asked.filter(|question| socket.send(question).is_ok()).count();
-        if sent > 0 && socket.set_read_timeout(Some(Duration::from_millis(20))).is_ok() {
-            open.push((socket, id, sent));
+        let Ok(socket) = UdpSocket::from_std(socket) else { continue };
+        if sent > 0 {
+            let host = host.to_owned();
+            asking.spawn(async move { hear(socket, &host, id, sent).await });
         }
     }
-    let until = Instant::now() + PATIENCE;
+    while let Some(heard) = asking.join_next().await {
+        match heard {
+            Ok(all) if !all.is_empty() => return all,
+            _ => {}
+        }
+    }
+    Vec::new()
+}
+
+/// What comes back to so many questions, in time.
+async fn hear(socket: UdpSocket, host: &str, id: u16, questions: usize) -> Vec<IpAddr> {
     let mut found = Vec::new();
     let mut buffer = [0; 4096];
-    while !open.is_empty() && Instant::now() < until {
-        for (socket, id, missing) in &mut open {
-            let Ok(length) = socket.recv(&mut buffer) else { continue };
-            let Some(addresses) = answer(&buffer[..length], host, *id) else { continue };
-            *missing -= 1;
-            for address in addresses {
-                if found.len() < MOST && !found.contains(&address) {
-                    found.push(address);
-                }
+    let mut missing = questions;
+    let until = Instant::now() + PATIENCE;
+    while missing > 0 {
+        // A refusal of one question says nothing of the other.
+        let length = match timeout_at(until, socket.recv(&mut buffer)).await {
+            Ok(Ok(length)) => length,
+            Ok(Err(_)) => {
+                missing -= 1;
+                continue;
             }
-        }
-        // One that knows is enough.
-        if open.iter().any(|(_, _, missing)| *missing == 0) {
-            break;
+            Err(_) => break,
+        };
+        let Some(addresses) = answer(&buffer[..length], host, id) else { continue };
+        missing -= 1;
+        for address in addresses {
+            if found.len() < MOST && !found.contains(&address) {
+                found.push(address);
+            }
         }
     }
     found
@@ -122,6 +161,48 @@ mod tests {
         let text = "search lan\nnameserver 127.0.0.53\nnameserver 10.1.0.1 \n nameserver fe80::1%wlan0\nnameserver x\n";
         let found: Vec<String> = servers(text).iter().map(ToString::to_string).collect();
         assert_eq!(found, ["10.1.0.1", "fe80::1"]);
+    }
+
+    #[tokio::test]
+    async fn what_one_uplink_knows_is_taken_though_another_is_silent_and_one_question_stays_open() {
+        let (deaf, server) = (bound(), bound());
+        let (silent, knows) = (deaf.local_addr().unwrap(), server.local_addr().unwrap());
+        std::thread::spawn(move || {
+            let mut buffer = [0; 512];
+            for _ in 0..2 {
+                let (length, from) = server.recv_from(&mut buffer).unwrap();
+                let asked = Packet::parse(&buffer[..length]).unwrap();
+                let mut packet = Packet::new_reply(asked.id());
+                packet.questions = asked.questions.clone();
+                if asked.questions[0].qtype == TYPE::A.into() {
+                    let data = RData::A(A { address: Ipv4Addr::new(192, 0, 2, 7).into() });
+                    packet.answers.push(ResourceRecord::new(
+                        asked.questions[0].qname.clone(),
+                        CLASS::IN,
+                        60,
+                        data,
+                    ));
+                }
+                server.send_to(&packet.build_bytes_vec().unwrap(), from).unwrap();
+            }
+        });
+        let socket = |uplink: &str, _| {
+            let socket = bound();
+            socket.connect(if uplink == "wifi" { silent } else { knows })?;
+            Ok(socket)
+        };
+        let uplinks = ["wifi".to_owned(), "cell".to_owned()];
+        let begun = Instant::now();
+        let found = ask("vpn.example.org", knows, &uplinks, socket).await;
+        assert_eq!(found, ["192.0.2.7".parse::<IpAddr>().unwrap()]);
+        assert!(begun.elapsed() < PATIENCE, "{:?}", begun.elapsed());
+        let begun = Instant::now();
+        assert!(ask("vpn.example.org", silent, &uplinks[..1], socket).await.is_empty());
+        assert!(begun.elapsed() < PATIENCE * 2, "{:?}", begun.elapsed());
+    }
+
+    fn bound() -> std::net::UdpSocket {
+        std::net::UdpSocket::bind("127.0.0.1:0").unwrap()
     }
 
     #[test]

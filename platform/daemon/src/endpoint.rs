@@ -1,15 +1,12 @@
 //! Where a peer may be reached, as the user writes it: an address or a host name, and a port.
 
 use std::fmt;
-use std::net::{IpAddr, Ipv6Addr, SocketAddr, SocketAddrV6, ToSocketAddrs};
+use std::net::{IpAddr, Ipv6Addr, SocketAddr, SocketAddrV6};
 
-use mast_control::aside::Aside;
 use mast_engine::reach::{Unreachable, why_unreachable};
 
 use crate::ask;
-
-/// The system's resolver waits for name servers that do not answer, and cannot be told to stop.
-static NAMES: Aside = Aside::new("mast-names", 16);
+use crate::turns::{Standing, Turns};
 
 /// `HOST:PORT`; an IPv6 address in brackets, a link-local one with its zone: `[fe80::1%wlan0]:6278`.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
@@ -125,19 +122,27 @@ impl Endpoint {
     /// The addresses that it stands for now. A zone whose interface is not there stands for none.
     ///
     /// # Errors
-    /// When the name cannot be looked up, or the name servers have not answered to many others. It may take as long as
-    /// the system's resolver likes.
+    /// When the name cannot be looked up, or is not in time.
     ///
     /// While everything goes through a tunnel, `uplinks` are asked past it as well; whoever knows first is believed.
-    pub async fn resolve(&self, uplinks: &[String]) -> std::io::Result<Vec<SocketAddr>> {
-        let Self::Name { host, port } = self else { return self.resolve_here().await };
+    pub(crate) async fn resolve(
+        &self,
+        uplinks: &[String],
+        standing: Standing,
+        turns: &Turns,
+    ) -> std::io::Result<Vec<SocketAddr>> {
+        let (host, port) = match self {
+            Self::Address(address) => return Ok(vec![*address]),
+            Self::Zoned { .. } => return Ok(self.zoned().into_iter().collect()),
+            Self::Name { host, port } => (host, *port),
+        };
+        let here = turns.look_up(host, port, standing);
         if uplinks.is_empty() {
-            return self.resolve_here().await;
+            return here.await;
         }
-        let past = ask::addresses(host, uplinks);
-        let here = self.resolve_here();
+        let past = ask::addresses(host, uplinks, standing);
         tokio::pin!(past, here);
-        let of = |all: Vec<IpAddr>| all.into_iter().map(|ip| SocketAddr::new(ip, *port)).collect();
+        let of = |all: Vec<IpAddr>| all.into_iter().map(|ip| SocketAddr::new(ip, port)).collect();
         tokio::select! {
             found = &mut past => match found {
                 Some(all) => Ok(of(all)),
@@ -147,20 +152,6 @@ impl Endpoint {
                 Ok(all) => Ok(all),
                 Err(error) => past.await.map(of).ok_or(error),
             },
-        }
-    }
-
-    /// As the system's resolver has it.
-    async fn resolve_here(&self) -> std::io::Result<Vec<SocketAddr>> {
-        match self {
-            Self::Address(address) => Ok(vec![*address]),
-            Self::Zoned { .. } => Ok(self.zoned().into_iter().collect()),
-            Self::Name { host, port } => {
-                let (host, port) = (host.clone(), *port);
-                let found = NAMES.begin(move || (host.as_str(), port).to_socket_addrs());
-                let found = found.map_err(std::io::Error::other)?.await.map_err(std::io::Error::other)??;
-                Ok(found.map(|at| SocketAddr::new(at.ip().to_canonical(), at.port())).collect())
-            }
         }
     }
 }
@@ -178,6 +169,7 @@ impl fmt::Display for Endpoint {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::turns::NAMES;
 
     #[test]
     fn reads_what_it_writes() {
@@ -201,8 +193,9 @@ mod tests {
     #[tokio::test]
     async fn a_zone_is_its_interface_while_that_is_there() {
         let own = mast_platform::interface_number("lo");
-        let resolve =
-            |text: &'static str| async move { Endpoint::parse(text).unwrap().resolve(&[]).await.unwrap() };
+        let resolve = |text: &'static str| async move {
+            Endpoint::parse(text).unwrap().resolve(&[], Standing::New, &NAMES).await.unwrap()
+        };
         let expected = own.map(|number| SocketAddrV6::new("fe80::1".parse().unwrap(), 7, 0, number).into());
         assert_eq!(resolve("[fe80::1%lo]:7").await, Vec::from_iter(expected));
         assert_eq!(resolve("[fe80::1%3]:7").await, ["[fe80::1%3]:7".parse().unwrap()]);

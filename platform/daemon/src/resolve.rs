@@ -15,10 +15,11 @@ use mast_engine::reach::why_unreachable;
 use mast_engine::{Heard, Reader};
 use mast_proto::{AddressSource, PeerState};
 use tokio::task::JoinSet;
-use tokio::time::{Instant, sleep_until, timeout};
+use tokio::time::{Instant, sleep_until};
 
 use crate::daemon::Daemon;
 use crate::endpoint::Endpoint;
+use crate::turns::{NAMES, Standing, Turns};
 
 /// The pause after the first failure; it doubles.
 const RETRY: Duration = Duration::from_secs(2);
@@ -26,25 +27,28 @@ const RETRY: Duration = Duration::from_secs(2);
 const LOST: Duration = Duration::from_secs(60);
 /// The pause while it answers: then its addresses come from itself, and a look-up only finds those that it gave up.
 const CONNECTED: Duration = Duration::from_secs(600);
-/// How long one look-up may take.
-const LOOK_UP: Duration = Duration::from_secs(10);
 /// How often it is seen whether the interface of a zone came, went, or has another number: that takes no time.
 const ZONES: Duration = Duration::from_secs(2);
 /// The most addresses that the names of one peer give it. Each is tried over each interface.
 pub(crate) const MOST: usize = 8;
-/// So many peers' names are looked up at a time. One that does not answer in time may keep its thread for some time more.
-const AT_A_TIME: usize = 8;
-
-/// What one name led to: its addresses, or none if it cannot be looked up now.
-type Answer = (Endpoint, Option<Vec<SocketAddr>>);
+/// What one name led to: its addresses, or none if it cannot be looked up now; and whether anybody answered.
+struct Answer {
+    name: Endpoint,
+    addresses: Option<Vec<SocketAddr>>,
+    standing: Standing,
+}
 
 /// A peer with endpoints that are no plain addresses.
 struct Watch {
     endpoints: Vec<Endpoint>,
     due: Instant,
     pause: Duration,
-    /// It is being looked up.
-    running: bool,
+    /// So many of its names are being looked up, each by itself.
+    running: usize,
+    /// Some of them could not be.
+    failed: bool,
+    /// Who answers for its names, and who does not.
+    standing: BTreeMap<Endpoint, Standing>,
     /// What each name stood for when it was last looked up with success.
     found: BTreeMap<Endpoint, Vec<SocketAddr>>,
     /// The addresses that the configuration says, with those whose zones are there, as the engine was given them.
@@ -60,7 +64,9 @@ impl Watch {
             due: Instant::now() + if names { Duration::ZERO } else { FAR },
             endpoints,
             pause: RETRY,
-            running: false,
+            running: 0,
+            failed: false,
+            standing: BTreeMap::new(),
             found: BTreeMap::new(),
             configured: Vec::new(),
             told: BTreeSet::new(),
@@ -105,6 +111,20 @@ impl Watches {
         self.due.insert((at, key));
     }
 
+    /// The names that are to be looked up now.
+    fn take_due(&mut self, now: Instant) -> Vec<(PublicKey, Endpoint, Standing)> {
+        let mut all = Vec::new();
+        while let Some((at, key)) = self.due.first().copied().filter(|(at, _)| *at <= now) {
+            self.due.remove(&(at, key));
+            let Some(watch) = self.by_key.get_mut(&key).filter(|w| w.running == 0) else { continue };
+            let standing = |name: &Endpoint| watch.standing.get(name).copied().unwrap_or_default();
+            let names: Vec<_> = watch.names().map(|name| (key, name.clone(), standing(name))).collect();
+            (watch.running, watch.failed) = (names.len(), false);
+            all.extend(names);
+        }
+        all
+    }
+
     /// Some peer has no path left: it may have moved.
     fn hurry(&mut self, at: Instant) {
         let later: Vec<_> = self.due.iter().filter(|(due, _)| *due > at).map(|(_, key)| *key).collect();
@@ -119,7 +139,7 @@ impl Watches {
 /// Looks up whatever is due, until the engine ends.
 pub(crate) async fn run(daemon: Arc<Daemon>, mut happenings: Reader<Happening>) {
     let mut watches = Watches::default();
-    let mut running: JoinSet<(PublicKey, Vec<Answer>)> = JoinSet::new();
+    let mut running: JoinSet<(PublicKey, Answer)> = JoinSet::new();
     let mut zones = tokio::time::interval(ZONES);
     zones.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     let mut seen = None;
@@ -129,26 +149,20 @@ pub(crate) async fn run(daemon: Arc<Daemon>, mut happenings: Reader<Happening>) 
             seen = changed;
             watches.sync(daemon.store().hosts());
         }
-        let now = Instant::now();
-        while running.len() < AT_A_TIME
-            && let Some(&(at, key)) = watches.due.first().filter(|(at, _)| *at <= now)
-        {
-            watches.due.remove(&(at, key));
-            let Some(watch) = watches.by_key.get_mut(&key).filter(|w| !w.running) else { continue };
-            watch.running = true;
-            let names: Vec<Endpoint> = watch.names().cloned().collect();
-            let daemon = Arc::clone(&daemon);
-            running.spawn(async move {
-                let uplinks = past(&daemon).await;
-                (key, look_up(names, &uplinks).await)
-            });
+        let due = watches.take_due(Instant::now());
+        if !due.is_empty() {
+            let uplinks: Arc<[String]> = past(&daemon).await.into();
+            for (key, name, standing) in due {
+                let uplinks = Arc::clone(&uplinks);
+                running.spawn(async move { (key, look_up(name, &uplinks, standing, &NAMES).await) });
+            }
         }
-        let next = watches.due.first().map(|(at, _)| *at).filter(|_| running.len() < AT_A_TIME);
+        let next = watches.due.first().map(|(at, _)| *at);
         tokio::select! {
             () = async { match next { Some(at) => sleep_until(at).await, None => std::future::pending().await } } => {}
             Some(done) = running.join_next() => {
-                if let Ok((key, answers)) = done && !attend(&daemon, &mut watches, key, answers).await {
-                    return;
+                if let Ok((key, answer)) = done {
+                    attend(&daemon, &mut watches, key, answer).await;
                 }
             }
             _ = zones.tick(), if watches.zones => see_zones(&daemon, &mut watches).await,
@@ -173,28 +187,29 @@ fn is_loss(heard: &Heard<Happening>) -> bool {
     }
 }
 
-/// Takes over what a peer's names led to, and says when they are looked up next. False when the engine has ended.
-async fn attend(daemon: &Daemon, watches: &mut Watches, key: PublicKey, answers: Vec<Answer>) -> bool {
-    let Some(watch) = watches.by_key.get_mut(&key) else { return true };
-    watch.running = false;
-    let mut failed = false;
-    for (name, answer) in answers {
-        match answer {
-            Some(addresses) => drop(watch.found.insert(name, addresses)),
-            None => failed = true,
+/// Takes over what one of a peer's names led to, and says when they are looked up next once it is the last.
+async fn attend(daemon: &Daemon, watches: &mut Watches, key: PublicKey, answer: Answer) {
+    let Some(watch) = watches.by_key.get_mut(&key) else { return };
+    watch.running = watch.running.saturating_sub(1);
+    watch.standing.insert(answer.name.clone(), answer.standing);
+    match answer.addresses {
+        Some(addresses) => drop(watch.found.insert(answer.name, addresses)),
+        None => watch.failed = true,
+    }
+    let last = watch.running == 0;
+    let failed = watch.failed;
+    let found = Found::of(watch.names().filter_map(|name| Some((name, watch.found.get(name)?.as_slice()))));
+    let mut pause = LOST;
+    if last {
+        daemon.store().note_look_up(key, !failed);
+        if failed && found.addresses.is_empty() {
+            pause = watch.pause;
+            watch.pause = (pause * 2).min(LOST);
+        } else {
+            watch.pause = RETRY;
         }
     }
-    daemon.store().note_look_up(key, !failed);
-    let found = Found::of(watch.names().filter_map(|name| Some((name, watch.found.get(name)?.as_slice()))));
-    let pause = if failed && found.addresses.is_empty() {
-        let pause = watch.pause;
-        watch.pause = (pause * 2).min(LOST);
-        pause
-    } else {
-        watch.pause = RETRY;
-        LOST
-    };
-    let Some(name) = daemon.store().peer(&key).map(|peer| peer.name) else { return true };
+    let Some(name) = daemon.store().peer(&key).map(|peer| peer.name) else { return };
     for note in found.notes.into_iter().map(|note| Note::from(note).text) {
         if watch.told.insert(note.clone()) {
             daemon.note_text(&name, note);
@@ -203,10 +218,11 @@ async fn attend(daemon: &Daemon, watches: &mut Watches, key: PublicKey, answers:
     if !watch.found.is_empty() {
         give(daemon, &name, AddressSource::Dns, found.addresses).await;
     }
-    let state = daemon.engine.peer(&name).await.map(|peer| peer.state);
-    let pause = if matches!(state, Ok(PeerState::Connected)) { CONNECTED } else { pause };
-    watches.schedule(key, Instant::now() + pause);
-    true
+    if last {
+        let state = daemon.engine.peer(&name).await.map(|peer| peer.state);
+        let pause = if matches!(state, Ok(PeerState::Connected)) { CONNECTED } else { pause };
+        watches.schedule(key, Instant::now() + pause);
+    }
 }
 
 /// Gives the engine the addresses of a source; whether it took them.
@@ -255,24 +271,17 @@ pub(crate) async fn past(daemon: &Daemon) -> Vec<String> {
     }
 }
 
-/// What names lead to.
-async fn look_up(names: Vec<Endpoint>, uplinks: &[String]) -> Vec<Answer> {
-    let mut answers = Vec::new();
-    for name in names {
-        let answer = match timeout(LOOK_UP, name.resolve(uplinks)).await {
-            Ok(Ok(addresses)) => Some(addresses),
-            Ok(Err(error)) => {
-                tracing::debug!(%name, %error, "a peer's name could not be looked up");
-                None
-            }
-            Err(_) => {
-                tracing::debug!(%name, "a peer's name could not be looked up in time");
-                None
-            }
-        };
-        answers.push((name, answer));
-    }
-    answers
+/// What a name leads to.
+async fn look_up(name: Endpoint, uplinks: &[String], standing: Standing, turns: &Turns) -> Answer {
+    let (addresses, standing) = match name.resolve(uplinks, standing, turns).await {
+        Ok(addresses) => (Some(addresses), Standing::Answers),
+        Err(error) => {
+            tracing::debug!(%name, %error, "a peer's name could not be looked up");
+            let silent = error.kind() == std::io::ErrorKind::TimedOut;
+            (None, if silent { Standing::Silent } else { Standing::Answers })
+        }
+    };
+    Answer { name, addresses, standing }
 }
 
 /// What the names of one peer stand for.
@@ -286,8 +295,8 @@ pub(crate) struct Found {
 impl Found {
     /// Looks up one name, now.
     pub async fn look_up(name: &Endpoint, uplinks: &[String]) -> Self {
-        let answers = look_up(vec![name.clone()], uplinks).await;
-        Self::of(answers.iter().filter_map(|(name, answer)| Some((name, answer.as_deref()?))))
+        let answer = look_up(name.clone(), uplinks, Standing::New, &NAMES).await;
+        Self::of(answer.addresses.iter().map(|all| (name, all.as_slice())))
     }
 
     /// The first of each name, then the second of each, and so on, so that one with many leaves room for the others.
@@ -345,10 +354,11 @@ mod tests {
 
     #[tokio::test]
     async fn what_cannot_be_looked_up_says_nothing_of_the_others() {
-        let answers = look_up(vec![name("localhost:7"), name("no.such.name.invalid:7")], &[]).await;
-        let found = answers[0].1.as_ref().unwrap();
+        let answer = async |text| look_up(name(text), &[], Standing::New, &NAMES).await;
+        let found = answer("localhost:7").await.addresses.unwrap();
         assert!(found.contains(&"127.0.0.1:7".parse().unwrap()), "{found:?}");
-        assert_eq!(answers[1].1, None);
+        let none = answer("no.such.name.invalid:7").await;
+        assert_eq!((none.addresses, none.standing), (None, Standing::Answers));
     }
 
     #[tokio::test]

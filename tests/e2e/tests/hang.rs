@@ -4,6 +4,7 @@ use std::net::{SocketAddr, UdpSocket};
 use std::os::unix::fs::FileTypeExt;
 use std::path::Path;
 use std::process::Command;
+use std::sync::mpsc;
 use std::time::{Duration, Instant};
 
 use mast_e2e::{PATIENCE, Scene, Session, has_interface, lab, mast, mast_program, pair, sleep, within};
@@ -29,17 +30,41 @@ fn asks_in_vain() -> Program {
 
 /// So many peers whose addresses are names.
 fn strangers(count: u8) -> String {
-    let one = |n: u8| {
-        let key = format!(
-            "{}AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=",
-            ["AQ", "Ag", "Aw", "BA"][usize::from(n % 4)]
-        );
-        let mut key = key.into_bytes();
-        key[3] = b'a' + n;
-        let key = String::from_utf8(key).unwrap();
-        format!("[[peer]]\nname = \"s{n}\"\npublic_key = \"{key}\"\nendpoints = [\"s{n}.example:6278\"]\n")
-    };
-    (0..count).map(one).collect()
+    (0..count).map(|n| stranger(n, &format!("s{n}.example"))).collect()
+}
+
+/// A peer of this number and host. Its key comes behind those of lower numbers.
+fn stranger(n: u8, host: &str) -> String {
+    let letter = |n: u8| char::from(b'A' + n % 26);
+    let key = format!("{}{}{}=", letter(n / 26), letter(n), "A".repeat(41));
+    format!("[[peer]]\nname = \"s{n}\"\npublic_key = \"{key}\"\nendpoints = [\"{host}:6278\"]\n")
+}
+
+/// A name server that answers to one name alone, and tells when it is asked for it first.
+fn answers_to(host: &str, socket: UdpSocket) -> mpsc::Receiver<Instant> {
+    let wanted: Vec<u8> = host.split('.').flat_map(|l| [&[l.len() as u8], l.as_bytes()].concat()).collect();
+    let (asked, first) = mpsc::channel();
+    std::thread::spawn(move || {
+        let mut question = [0; 512];
+        while let Ok((length, from)) = socket.recv_from(&mut question) {
+            let question = &question[..length];
+            if question.get(12..12 + wanted.len()) != Some(&wanted[..]) {
+                continue;
+            }
+            let end = 12 + wanted.len() + 5;
+            let v4 = question[end - 3] == 1;
+            let mut answer = question[..end].to_vec();
+            answer[2..12].copy_from_slice(&[0x81, 0x80, 0, 1, 0, u8::from(v4), 0, 0, 0, 0]);
+            if v4 {
+                answer.extend([0xc0, 12, 0, 1, 0, 1, 0, 0, 0, 60, 0, 4, 192, 0, 2, 7]);
+            }
+            let _ = socket.send_to(&answer, from);
+            if asked.send(Instant::now()).is_err() {
+                return;
+            }
+        }
+    });
+    first
 }
 
 /// How long a command takes, and what it says.
@@ -127,6 +152,35 @@ fn names_that_nobody_answers_to_hold_up_nothing() {
         session.wait_running();
         session.survives();
         stops_soon(&mut scene.laptop);
+    });
+}
+
+#[test]
+fn fifty_names_that_nobody_answers_to_hold_up_none_that_is_answered() {
+    lab(|| {
+        let train = Train::new(&TrainProfile::default()).unwrap_or_else(|e| panic!("{e}"));
+        let bind = |n: u8| {
+            train.laptop.run(|| UdpSocket::bind(SocketAddr::from(([127, 0, 0, n], 53))).unwrap()).unwrap()
+        };
+        let asked = answers_to("home.example", bind(1));
+        let _deaf = [2, 3].map(bind);
+        // Its key is the last, and so it is the last in every order.
+        let peers = strangers(50) + &stranger(60, "home.example");
+        let mut laptop =
+            Daemon::start(&asks_in_vain(), &train.laptop, &peers).unwrap_or_else(|e| panic!("{e}"));
+        let begun = Instant::now();
+        let first = asked.recv_timeout(PATIENCE * 4).expect("it is asked for");
+        println!("home.example is asked for after {:?}", first.saturating_duration_since(begun));
+        assert!(first < begun + Duration::from_secs(2), "{:?}", first - begun);
+        println!("{}", mast(&laptop, &["doctor"]));
+        answers_soon(&laptop);
+        // It does not answer there, and is asked for again when its time has come, beside those that are silent.
+        let again = std::iter::from_fn(|| asked.recv_timeout(Duration::from_secs(70)).ok())
+            .find(|at| *at > first + Duration::from_secs(5));
+        let again = again.expect("it is asked for again");
+        println!("and again after {:?}", again - first);
+        assert!(again < first + Duration::from_secs(63), "{:?}", again - first);
+        stops_soon(&mut laptop);
     });
 }
 
