@@ -232,6 +232,7 @@ pub struct Invites {
 
 /// An invite that was given out, without its secret.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "ts", derive(ts_rs::TS))]
 pub struct InviteStatus {
     /// What it is called when it is revoked: eight hexadecimal digits.
     pub id: String,
@@ -248,6 +249,7 @@ pub struct InviteStatus {
 /// Whether an invite can be accepted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
+#[cfg_attr(feature = "ts", derive(ts_rs::TS))]
 pub enum InviteState {
     /// It can.
     Open,

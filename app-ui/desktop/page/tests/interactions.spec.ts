@@ -204,3 +204,53 @@ test('where the tray icon is not seen, it is said how to get it', async ({ page 
   await open(page, 'now');
   await expect(page.getByTestId('banner-tray')).toHaveCount(0);
 });
+
+test('the local network is a matter of leak protection', async ({ page }) => {
+  await open(page, 'settings');
+  await expect(page.getByTestId('setting-local')).toHaveCount(0);
+  await open(page, 'settings-protected');
+  const local = page.getByRole('switch', { name: 'Allow the local network' });
+  await expect(local).toHaveAttribute('aria-checked', 'true');
+  await local.focus();
+  await page.keyboard.press('Space');
+  await expect.poll(() => last(page, 'set_local_network')).toEqual({ on: false });
+});
+
+test('a peer is told what the user chooses, and relays are said to be missing', async ({ page }) => {
+  await open(page, 'peers');
+  const told = page.getByTestId('told-home');
+  await expect(told).toHaveAccessibleDescription(/takes a relay, and MAST has none yet/);
+  await expect(told.locator('option[value="relayed-only"]')).toBeDisabled();
+  await told.selectOption('public-only');
+  await expect.poll(() => last(page, 'set_addresses')).toEqual({ name: 'home', addresses: 'public-only' });
+  await page.getByTestId('own-home').focus();
+  await page.keyboard.press('Space');
+  await expect.poll(() => last(page, 'set_own')).toEqual({ name: 'home', on: true });
+});
+
+test('an invite is revoked with the keyboard, and only one that is open', async ({ page }) => {
+  await open(page, 'invite');
+  const list = page.getByTestId('invites');
+  await expect(list.getByRole('listitem')).toHaveCount(3);
+  await expect(list.getByRole('button')).toHaveCount(1);
+  const revoke = page.getByTestId('revoke-00c0ffee');
+  await expect(revoke).toHaveAccessibleName(/Revoke the invite of .*tablet/);
+  await revoke.focus();
+  await page.keyboard.press('Enter');
+  await expect.poll(() => last(page, 'revoke_invite')).toEqual({ id: '00c0ffee' });
+  await expect(page.getByTestId('invite-00c0ffee')).toHaveAttribute('data-state', 'revoked');
+  await expect(list.getByRole('button')).toHaveCount(0);
+  await expect(list.getByRole('status')).toContainText(/tablet.*revoked/);
+  await expect(list.getByRole('heading')).toBeFocused();
+});
+
+test('an invite that the app was started with is shown, and not accepted', async ({ page }) => {
+  await open(page, 'add');
+  await expect(page.getByTestId('add-link')).toHaveValue('');
+  await page.evaluate(() => {
+    window.script.answers['offered_link'] = 'mast://1/offered';
+    window.emit('show', 'add');
+  });
+  await expect(page.getByTestId('add-link')).toHaveValue('mast://1/offered');
+  expect((await calls(page)).some((c) => c.command === 'add_link')).toBe(false);
+});

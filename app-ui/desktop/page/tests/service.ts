@@ -1,9 +1,9 @@
 // The app's Rust side, scripted: what the page asks is written down, what a scene says is answered.
 
 import type { Page } from '@playwright/test';
-import type { Policy, Snapshot } from '../src/lib/api';
+import type { InviteStatus, Policy, Snapshot } from '../src/lib/api';
 import { SCENES, type Scene } from './scenes/all';
-import { EVENTS, HISTORY, NOW, USAGE } from './scenes/world';
+import { EVENTS, HISTORY, INVITES, NOW, USAGE } from './scenes/world';
 
 export interface Call {
   command: string;
@@ -60,11 +60,14 @@ function install(script: Script): void {
       for (const i of s.snapshot.status?.interfaces ?? []) if (i.name === args['name']) i.excluded = args['excluded'] === true;
       setTimeout(() => window.emit('snapshot', structuredClone(s.snapshot)), 0);
     }
+    if (command === 'revoke_invite') {
+      for (const i of s.answers['invites'] as InviteStatus[]) if (i.id === args['id']) i.state = 'revoked';
+    }
     if (command === 'drill') {
       for (const p of s.drill) window.emit('drill', p);
       if (s.endless) return new Promise(() => undefined);
     }
-    return s.answers[command] ?? null;
+    return structuredClone(s.answers[command] ?? null);
   };
   Object.assign(window, {
     __TAURI_INTERNALS__: {
@@ -83,7 +86,7 @@ export async function open(page: Page, name: string): Promise<void> {
   const scene = SCENES[name] as Scene;
   const script: Script = {
     snapshot: scene.snapshot,
-    answers: { story: EVENTS, history: HISTORY, usage: USAGE, logs: ['12:00:01 INFO mastd ready'], add_link: { name: 'new' }, add_file: { name: 'wg0' }, ...scene.answers },
+    answers: { story: EVENTS, history: HISTORY, usage: USAGE, invites: INVITES, logs: ['12:00:01 INFO mastd ready'], add_link: { name: 'new' }, add_file: { name: 'wg0' }, ...scene.answers },
     refusals: scene.refusals ?? {},
     endless: scene.endless ?? false,
     drill: scene.drill ?? [],

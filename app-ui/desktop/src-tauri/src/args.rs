@@ -12,4 +12,29 @@ pub struct Args {
     /// Where the service listens.
     #[arg(long, value_name = "PATH", env = "MAST_SOCKET", default_value = mast_control::DEFAULT_SOCKET)]
     pub socket: PathBuf,
+    /// An invite, mast://…: the window shows it, and adds the peer when you say so.
+    #[arg(value_name = "LINK")]
+    pub link: Option<String>,
+}
+
+/// The invite among the arguments of a start. It is untrusted: any web page can have the app started with one.
+pub fn link<'a>(arguments: impl IntoIterator<Item = &'a String>) -> Option<&'a str> {
+    /// A real one is much shorter.
+    const LONGEST: usize = 4096;
+    let mut links = arguments.into_iter().map(String::as_str).filter(|a| a.starts_with("mast://"));
+    links.next().filter(|link| link.len() <= LONGEST && !link.contains(char::is_control))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_invite_is_found_among_the_arguments_and_nothing_else_is() {
+        let all = |words: &[&str]| words.iter().map(|w| (*w).to_owned()).collect::<Vec<_>>();
+        assert_eq!(link(&all(&["mast-desktop", "mast://1/abc"])), Some("mast://1/abc"));
+        assert_eq!(link(&all(&["mast-desktop", "--hidden", "https://example.org"])), None);
+        assert_eq!(link(&all(&["mast-desktop", "mast://1/a\nb"])), None);
+        assert_eq!(link(&all(&["mast-desktop", &format!("mast://{}", "x".repeat(5000))])), None);
+    }
 }

@@ -4,9 +4,9 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use mast_control::{
-    AtStart, BudgetSet, DrillReport, Event, History, InterfaceSet, Invite, Invited, Logs, Metered, Pause,
-    PeerAdd, PeerAdded, PeerFile, PeerRemove, PeerSet, PolicyClear, PolicyMode, PolicySet, Request,
-    SettingsSet, Story, StoryRequest, UplinkUsage, UsageReport,
+    AddressesTold, AtStart, BudgetSet, DrillReport, Event, History, InterfaceSet, Invite, InviteRevoke,
+    InviteStatus, Invited, Invites, Logs, Metered, Pause, PeerAdd, PeerAdded, PeerFile, PeerRemove, PeerSet,
+    PolicyClear, PolicyMode, PolicySet, Request, SettingsSet, Story, StoryRequest, UplinkUsage, UsageReport,
 };
 use serde::Serialize;
 use tauri::ipc::Invoke;
@@ -39,12 +39,17 @@ pub fn handler<R: Runtime>() -> impl Fn(Invoke<R>) -> bool + Send + Sync + 'stat
         clear_policy,
         set_metered,
         set_excluded,
+        offered_link,
         add_link,
         add_file,
         read_qr,
         remove_peer,
         set_full_tunnel,
+        set_addresses,
+        set_own,
         invite,
+        invites,
+        revoke_invite,
         story,
         export_story,
         history,
@@ -53,6 +58,7 @@ pub fn handler<R: Runtime>() -> impl Fn(Invoke<R>) -> bool + Send + Sync + 'stat
         drill,
         set_at_start,
         set_leak_protection,
+        set_local_network,
         set_theme,
         set_start_at_login,
         set_notifications,
@@ -143,6 +149,12 @@ pub struct Added {
     pub name: String,
 }
 
+/// An invite that the app was started with, once: the page shows it, and the user decides.
+#[tauri::command]
+fn offered_link(app: App<'_>) -> Option<String> {
+    app.take_offer()
+}
+
 #[tauri::command]
 async fn add_link(app: App<'_>, link: String, name: Option<String>) -> Done<Added> {
     let link = link.trim().to_owned();
@@ -185,6 +197,16 @@ async fn set_full_tunnel(app: App<'_>, name: String, on: bool) -> Done {
     app.tell(&Request::PeerSet(PeerSet { name, full_tunnel: Some(on), ..PeerSet::default() })).await
 }
 
+#[tauri::command]
+async fn set_addresses(app: App<'_>, name: String, addresses: AddressesTold) -> Done {
+    app.tell(&Request::PeerSet(PeerSet { name, addresses: Some(addresses), ..PeerSet::default() })).await
+}
+
+#[tauri::command]
+async fn set_own(app: App<'_>, name: String, on: bool) -> Done {
+    app.tell(&Request::PeerSet(PeerSet { name, own: Some(on), ..PeerSet::default() })).await
+}
+
 /// An invite, with its code.
 #[derive(Serialize)]
 #[cfg_attr(test, derive(ts_rs::TS))]
@@ -202,6 +224,17 @@ async fn invite(app: App<'_>, expires_s: u64, name: Option<String>) -> Done<Invi
     let Invited { link, expires } = app.ask(&Request::Invite(Invite { expires_s, name })).await?;
     let qr = qr::make(&link)?;
     Ok(Invitation { link, expires, qr })
+}
+
+#[tauri::command]
+async fn invites(app: App<'_>) -> Done<Vec<InviteStatus>> {
+    let list: Invites = app.ask(&Request::InviteList).await?;
+    Ok(list.invites)
+}
+
+#[tauri::command]
+async fn revoke_invite(app: App<'_>, id: String) -> Done {
+    app.tell(&Request::InviteRevoke(InviteRevoke { id })).await
 }
 
 #[tauri::command]
@@ -271,6 +304,11 @@ async fn set_at_start(app: App<'_>, at_start: AtStart) -> Done {
 #[tauri::command]
 async fn set_leak_protection(app: App<'_>, on: bool) -> Done {
     app.tell(&Request::SettingsSet(SettingsSet { leak_protection: Some(on), ..SettingsSet::default() })).await
+}
+
+#[tauri::command]
+async fn set_local_network(app: App<'_>, on: bool) -> Done {
+    app.tell(&Request::SettingsSet(SettingsSet { local_network: Some(on), ..SettingsSet::default() })).await
 }
 
 #[tauri::command]

@@ -34,7 +34,7 @@ use std::process::ExitCode;
 use std::sync::Arc;
 
 use clap::Parser;
-use tauri::RunEvent;
+use tauri::{Manager, RunEvent};
 
 pub use args::Args;
 pub use commands::handler;
@@ -50,7 +50,10 @@ pub fn main() -> ExitCode {
     let app = tauri::Builder::default()
         // First: a second instance shall do nothing else.
         .plugin(tauri_plugin_single_instance::init(|app, arguments, _| {
-            if !arguments.iter().any(|a| a == "--hidden") {
+            if let Some(link) = args::link(&arguments) {
+                app.state::<Arc<Shared>>().offer(link);
+                window::show(app, Some("add"));
+            } else if !arguments.iter().any(|a| a == "--hidden") {
                 window::show(app, None);
             }
         }))
@@ -69,7 +72,9 @@ pub fn main() -> ExitCode {
                 setup.no_tray_library();
             });
             // Without a tray icon there would be no way to the window.
-            if has_tray.is_err() || !hidden {
+            if setup.is_offered() {
+                window::show(app.handle(), Some("add"));
+            } else if has_tray.is_err() || !hidden {
                 window::show(app.handle(), None);
             }
             panel::follow(app.handle(), &setup, hidden && has_tray.is_ok());

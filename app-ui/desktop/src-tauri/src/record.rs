@@ -58,6 +58,8 @@ fn the_types_of_the_page_are_those_of_the_program() {
         Metered,
         SocketCause,
         Verdict,
+        InviteState,
+        InviteStatus,
         Ailment,
         Eids,
         Ends,

@@ -8,7 +8,7 @@ use mast_control::{Client, ClientError, Event, Request, Status};
 use serde::de::DeserializeOwned;
 use tokio::sync::Notify;
 
-use crate::args::Args;
+use crate::args::{self, Args};
 use crate::link::Service;
 use crate::panel::Panel;
 use crate::portal;
@@ -49,6 +49,8 @@ pub struct Shared {
     meters: Mutex<Meters>,
     settings: Mutex<Settings>,
     directory: PathBuf,
+    /// An invite that the app was started with, until the page takes it.
+    offered: Mutex<Option<String>>,
 }
 
 impl Shared {
@@ -63,7 +65,23 @@ impl Shared {
             meters: Mutex::default(),
             settings: Mutex::new(Settings::load(&directory)),
             directory,
+            offered: Mutex::new(args::link(&args.link).map(str::to_owned)),
         }
+    }
+
+    /// Somebody wants this invite accepted: the page will ask the user.
+    pub fn offer(&self, link: &str) {
+        *self.offered.lock().unwrap_or_else(PoisonError::into_inner) = Some(link.to_owned());
+    }
+
+    /// Whether an invite waits for the page.
+    pub fn is_offered(&self) -> bool {
+        self.offered.lock().unwrap_or_else(PoisonError::into_inner).is_some()
+    }
+
+    /// The invite that waits; once.
+    pub fn take_offer(&self) -> Option<String> {
+        self.offered.lock().unwrap_or_else(PoisonError::into_inner).take()
     }
 
     /// What is known of the service. Never held while waiting.

@@ -8,8 +8,8 @@ use std::time::{Duration, Instant};
 
 use mast_control::{
     Access, Caller, ControlError, Drill, DrillProgress, DrillReport, Event, HandedKey, History,
-    InviteProblem, Invited, Logs, Notice, Notices, PeerAdded, Request, Response, Server, ServerOptions,
-    Service, Status, Story, UsageReport, Verdict, What, Why,
+    InviteProblem, InviteState, InviteStatus, Invited, Invites, Logs, Notice, Notices, PeerAdded, Request,
+    Response, Server, ServerOptions, Service, Status, Story, UsageReport, Verdict, What, Why,
 };
 use mast_desktop::{Args, Shared};
 use serde_json::{Value, json};
@@ -43,6 +43,14 @@ impl Service for Script {
             Request::Invite(_) => Response::Invited(Invited {
                 link: "mast://1/secret".into(),
                 expires: "2026-11-24T13:00:00Z".into(),
+            }),
+            Request::InviteList => Response::Invites(Invites {
+                invites: vec![InviteStatus {
+                    id: "00c0ffee".into(),
+                    name: Some("tablet".into()),
+                    expires: "2026-11-24T13:00:00Z".into(),
+                    state: InviteState::Open,
+                }],
             }),
             Request::PolicySet(set) if set.pin.iter().any(|p| p == "wlan9") => {
                 return Err(ControlError::bad_value("pin", "there is no such interface"));
@@ -133,7 +141,7 @@ impl Stage {
     fn new() -> Self {
         let directory = tempfile::tempdir().unwrap();
         let socket = directory.path().join("control.sock");
-        let args = Args { hidden: true, socket: socket.clone() };
+        let args = Args { hidden: true, socket: socket.clone(), link: Some("mast://1/offered".into()) };
         let shared = Arc::new(Shared::new(&args, directory.path().join("config")));
         let app = mock_builder()
             .manage(Arc::clone(&shared))
@@ -217,6 +225,17 @@ fn every_command_reaches_the_service() {
             r#"PeerSet(PeerSet { name: "office", full_tunnel: Some(false), mast: None, addresses: None, own: None })"#,
         ),
         (
+            "set_addresses",
+            json!({"name": "nas", "addresses": "public-only"}),
+            r#"PeerSet(PeerSet { name: "nas", full_tunnel: None, mast: None, addresses: Some(PublicOnly), own: None })"#,
+        ),
+        (
+            "set_own",
+            json!({"name": "nas", "on": true}),
+            r#"PeerSet(PeerSet { name: "nas", full_tunnel: None, mast: None, addresses: None, own: Some(true) })"#,
+        ),
+        ("revoke_invite", json!({"id": "00c0ffee"}), r#"InviteRevoke(InviteRevoke { id: "00c0ffee" })"#),
+        (
             "set_budget",
             json!({"uplink": "wwan0", "bytes": 5_000_000_000_u64}),
             r#"BudgetSet(BudgetSet { uplink: "wwan0", bytes: Some(5000000000) })"#,
@@ -230,6 +249,11 @@ fn every_command_reaches_the_service() {
             "set_leak_protection",
             json!({"on": true}),
             "SettingsSet(SettingsSet { at_start: None, leak_protection: Some(true), local_network: None })",
+        ),
+        (
+            "set_local_network",
+            json!({"on": false}),
+            "SettingsSet(SettingsSet { at_start: None, leak_protection: None, local_network: Some(false) })",
         ),
     ];
     for (command, arguments, expected) in cases {
@@ -247,6 +271,9 @@ fn every_command_reaches_the_service() {
     );
     let side = invite["qr"]["size"].as_u64().unwrap();
     assert_eq!(invite["qr"]["modules"].as_str().unwrap().len() as u64, side * side);
+    let listed =
+        json!([{"id": "00c0ffee", "name": "tablet", "expires": "2026-11-24T13:00:00Z", "state": "open"}]);
+    assert_eq!(stage.invoke("invites", json!({})), Ok(listed));
     assert_eq!(stage.invoke("story", json!({"limit": 5})).unwrap()[0]["reason"], "connected");
     assert_eq!(stage.invoke("history", json!({})).unwrap()["paths"], json!([]));
     assert_eq!(stage.invoke("usage", json!({})), Ok(json!([])));
@@ -287,6 +314,15 @@ fn refusals_say_what_is_wrong_and_where() {
 }
 
 #[test]
+fn an_invite_that_the_app_is_started_with_is_shown_once_and_not_accepted() {
+    let stage = Stage::new();
+    let service = Running::start(&stage.socket, true);
+    assert_eq!(stage.invoke("offered_link", json!({})), Ok(json!("mast://1/offered")));
+    assert_eq!(stage.invoke("offered_link", json!({})), Ok(Value::Null));
+    assert!(!service.script.asked.lock().unwrap().iter().any(|r| matches!(r, Request::PeerAdd(_))));
+}
+
+#[test]
 fn the_apps_own_settings_are_kept() {
     let stage = Stage::new();
     for (command, arguments) in
@@ -296,7 +332,7 @@ fn the_apps_own_settings_are_kept() {
     }
     let settings = stage.invoke("snapshot", json!({})).unwrap()["settings"].clone();
     assert_eq!((&settings["theme"], &settings["notifications"]), (&json!("dark"), &json!(false)));
-    let args = Args { hidden: true, socket: stage.socket.clone() };
+    let args = Args { hidden: true, socket: stage.socket.clone(), link: None };
     let again = Shared::new(&args, stage.socket.parent().unwrap().join("config"));
     assert_eq!(again.settings(), stage.shared.settings());
 }

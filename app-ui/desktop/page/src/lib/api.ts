@@ -6,12 +6,14 @@ import { listen, type UnlistenFn } from '@tauri-apps/api/event';
 
 import type {
   Added,
+  AddressesTold,
   AppSettings,
   AtStart,
   DrillProgress,
   DrillReport,
   History,
   Invitation,
+  InviteStatus,
   Metered,
   PolicyStatus,
   Snapshot,
@@ -47,6 +49,8 @@ export const api = {
   setMetered: (name: string, metered: Metered) => invoke<void>('set_metered', { name, metered }),
   setExcluded: (name: string, excluded: boolean) => invoke<void>('set_excluded', { name, excluded }),
 
+  /** An invite that the app was started with; once. */
+  offeredLink: () => invoke<string | null>('offered_link'),
   addLink: (link: string, name: string | null) => invoke<Added>('add_link', { link, name }),
   /** A wg-quick file. */
   addFile: (fileName: string, contents: string, name: string | null) =>
@@ -55,7 +59,12 @@ export const api = {
   readQr: (picture: string) => invoke<string>('read_qr', { picture }),
   removePeer: (name: string) => invoke<void>('remove_peer', { name }),
   setFullTunnel: (name: string, on: boolean) => invoke<void>('set_full_tunnel', { name, on }),
+  setAddresses: (name: string, addresses: AddressesTold) => invoke<void>('set_addresses', { name, addresses }),
+  setOwn: (name: string, on: boolean) => invoke<void>('set_own', { name, on }),
   invite: (expiresS: number, name: string | null) => invoke<Invitation>('invite', { expiresS, name }),
+  /** Those that are remembered, oldest first, without their secrets. */
+  invites: () => invoke<InviteStatus[]>('invites'),
+  revokeInvite: (id: string) => invoke<void>('revoke_invite', { id }),
 
   story: (limit: number) => invoke<StoryEvent[]>('story', { limit }),
   /** Asks where to, writes JSON, answers with the path, or null when the user thought better of it. */
@@ -67,6 +76,7 @@ export const api = {
 
   setAtStart: (atStart: AtStart) => invoke<void>('set_at_start', { atStart }),
   setLeakProtection: (on: boolean) => invoke<void>('set_leak_protection', { on }),
+  setLocalNetwork: (on: boolean) => invoke<void>('set_local_network', { on }),
   setTheme: (theme: AppSettings['theme']) => invoke<void>('set_theme', { theme }),
   setStartAtLogin: (on: boolean) => invoke<void>('set_start_at_login', { on }),
   setNotifications: (on: boolean) => invoke<void>('set_notifications', { on }),

@@ -32,6 +32,26 @@ export type SocketCause = "in-use" | "not-permitted" | "other";
 
 export type Verdict = "passed" | "failed" | "inconclusive";
 
+export type InviteState = "open" | "used" | "expired" | "revoked" | "unknown";
+
+export type InviteStatus = { 
+/**
+ * What it is called when it is revoked: eight hexadecimal digits.
+ */
+id: string, 
+/**
+ * What the peer that accepts it will be called, where that was said.
+ */
+name: string | null, 
+/**
+ * Until when it may be accepted, as [`crate::timestamp`] writes it.
+ */
+expires: string, 
+/**
+ * Whether it can be accepted still.
+ */
+state: InviteState, };
+
 export type Ailment = { 
 /**
  * Of a hundred datagrams so many do not arrive.

@@ -74,6 +74,7 @@ export const SCENES: Record<string, Scene> = {
   invite: { snapshot: made('now'), section: 'invite' },
   drill: { snapshot: made('now'), section: 'drill' },
   settings: { snapshot: made('now'), section: 'settings' },
+  'settings-protected': { snapshot: made('protected'), section: 'settings' },
   'service-missing': { snapshot: made('service-missing') },
   'service-stopped': { snapshot: made('service-stopped') },
   'service-forbidden': { snapshot: made('service-forbidden') },
@@ -119,4 +120,4 @@ export const SCENES: Record<string, Scene> = {
 };
 
 /** Also taken in a narrow window. */
-export const NARROW = ['now', 'now-named', 'now-fading', 'now-partial', 'interfaces', 'preference', 'peers', 'story', 'data', 'add', 'invite-made', 'drill-passed', 'settings', 'fails-portal', 'names-now', 'names-interfaces', 'names-preference', 'names-peers', 'names-story', 'service-stopped', 'preference-pinned', 'preference-redundant', 'readonly'];
+export const NARROW = ['now', 'now-named', 'now-fading', 'now-partial', 'interfaces', 'preference', 'peers', 'story', 'data', 'add', 'invite-made', 'drill-passed', 'settings', 'settings-protected', 'invite', 'fails-portal', 'names-now', 'names-interfaces', 'names-preference', 'names-peers', 'names-story', 'service-stopped', 'preference-pinned', 'preference-redundant', 'readonly'];

@@ -1,7 +1,7 @@
 // What the page is answered when it asks: as long as an hour, or made up of nothing but numbers. Everything that is said
 // of the service comes from `made.json` and `said.json`, which the program makes (src-tauri/src/record).
 
-import type { History, StoryEvent, UplinkUsage } from '../../src/lib/api';
+import type { History, InviteStatus, StoryEvent, UplinkUsage } from '../../src/lib/api';
 import said from './said.json' with { type: 'json' };
 
 export const NOW = Date.parse('2026-11-24T12:04:00Z');
@@ -30,4 +30,12 @@ const used = (m: string, rx: number, tx: number) => ({ month: m, rx, tx, rx_over
 export const USAGE: UplinkUsage[] = [
   { uplink: 'network:Train', kind: 'wifi', metered: false, budget: null, months: [used('2026-11', 6.2e9, 0.8e9), used('2026-10', 3.1e9, 0.4e9)] },
   { uplink: 'network:Telco LTE', kind: 'cellular', metered: true, budget: 5e9, months: [used('2026-11', 1.9e9, 0.3e9), used('2026-10', 4.4e9, 0.6e9)] },
+];
+
+const at = (minutes: number): string => new Date(NOW + minutes * 60_000).toISOString();
+
+export const INVITES: InviteStatus[] = [
+  { id: '5d1e09b2', name: 'desk', expires: at(-300), state: 'used' },
+  { id: '77aa01f3', name: null, expires: at(-41), state: 'expired' },
+  { id: '00c0ffee', name: 'tablet', expires: at(52), state: 'open' },
 ];

@@ -507,6 +507,10 @@ pub(super) fn all() -> BTreeMap<&'static str, Snapshot> {
             let detail = "No program offers it on this computer.".to_owned();
             Scene { store: Store { name: "Secret Service", usable: false, detail }, ..Scene::of(json!({})) }
         }),
+        ("protected", {
+            let settings = json!({"at_start": "last", "leak_protection": true, "local_network": true});
+            Scene::of(json!({"settings": settings}))
+        }),
         ("no-tray", Scene { tray: Place::NoHost, ..Scene::of(json!({})) }),
         ("readonly", {
             let remedy = Remedy { label: "Join the group".to_owned(), command: "usermod".to_owned() };
