@@ -3,12 +3,12 @@
 use std::net::UdpSocket;
 use std::os::unix::process::CommandExt;
 use std::process::{Command, Stdio};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use mast_control::{PeerState, PeerStatus};
 use mast_e2e::{GAP, PATIENCE, Scene, Session, has_interface, lab, mast, mast_program, sleep, within};
 use mast_netlab::{Host, Lab, Signal};
-use mast_stage::Daemon;
+use mast_stage::{Daemon, Program};
 use nix::mount::{MsFlags, mount};
 use nix::sched::{CloneFlags, unshare};
 
@@ -116,6 +116,60 @@ fn a_session_survives_a_restart_of_the_laptops_service() {
 #[test]
 fn a_session_survives_a_restart_of_the_servers_service() {
     lab(|| restart(|s| &mut s.server, true));
+}
+
+/// What a package manager does: the new program takes the place of the old one, which runs on from memory; then the
+/// service is started anew. Here on both ends in the same moment, which is the worst.
+#[test]
+fn a_session_survives_an_upgrade_of_both_ends_at_once() {
+    lab(|| {
+        let installed = tempfile::tempdir().unwrap();
+        let path = installed.path().join("mast");
+        let unpack = || {
+            let new = installed.path().join("mast.new");
+            std::fs::copy(Program::mast().unwrap(), &new).unwrap();
+            std::fs::rename(new, &path).unwrap();
+        };
+        unpack();
+        let mut scene = Scene::new();
+        let programs = [&mut scene.laptop, &mut scene.server];
+        for daemon in programs {
+            daemon.stop().unwrap();
+            daemon.set_program(&Program::at(path.clone()));
+            daemon.launch().unwrap_or_else(|e| panic!("{e}"));
+        }
+        scene.wait_for_both_uplinks();
+        let before = scene.laptop.peer().unwrap();
+        let session = Session::start(&scene.laptop, &scene.server);
+        let runs =
+            |daemon: &Daemon| std::fs::read_link(format!("/proc/{}/exe", daemon.id().unwrap())).unwrap();
+        let mark = session.mark();
+        unpack();
+        // Nothing of it is noticed.
+        sleep(1000);
+        let unpacked = session.since(mark);
+        assert!(unpacked.gap() < Duration::from_millis(300), "{:?}", unpacked.echo);
+        for daemon in [&scene.laptop, &scene.server] {
+            assert!(runs(daemon).to_string_lossy().ends_with("(deleted)"), "{:?}", runs(daemon));
+        }
+        let mark = session.mark();
+        let begun = Instant::now();
+        scene.laptop.stop().unwrap();
+        scene.server.stop().unwrap();
+        scene.laptop.launch().unwrap_or_else(|e| panic!("{e}"));
+        scene.server.launch().unwrap_or_else(|e| panic!("{e}"));
+        let took = begun.elapsed();
+        session.wait_running();
+        let notice = session.since(mark);
+        println!("both ends upgraded within {took:?}: {notice}");
+        for daemon in [&scene.laptop, &scene.server] {
+            assert_eq!(runs(daemon), path);
+        }
+        assert!(took < Duration::from_secs(2), "{took:?}");
+        assert!(notice.gap() < RETURN + took, "{:?}", notice.echo);
+        same_eids(&before, &scene.laptop);
+        session.survives();
+    });
 }
 
 #[test]

@@ -41,7 +41,8 @@ impl Program {
         Ok(Self::at(Self::mast()?))
     }
 
-    fn at(path: PathBuf) -> Self {
+    /// `mast` at this path.
+    pub fn at(path: PathBuf) -> Self {
         Self { path, as_mastd: true, environment: Vec::new(), arguments: Vec::new(), prepared: None }
     }
 
