@@ -5,6 +5,7 @@ use std::fs::{File, Metadata, OpenOptions};
 use std::io;
 use std::os::windows::ffi::OsStrExt;
 use std::os::windows::fs::OpenOptionsExt;
+use std::os::windows::io::AsRawHandle;
 use std::path::Path;
 use std::ptr::{null, null_mut};
 
@@ -13,19 +14,19 @@ use base64::engine::general_purpose::STANDARD;
 use windows_sys::Win32::Foundation::{HANDLE, LocalFree};
 use windows_sys::Win32::Security::Authorization::{
     ConvertSidToStringSidW, ConvertStringSecurityDescriptorToSecurityDescriptorW, GetNamedSecurityInfoW,
-    SDDL_REVISION_1, SE_FILE_OBJECT,
+    SDDL_REVISION_1, SE_FILE_OBJECT, SetNamedSecurityInfoW,
 };
 use windows_sys::Win32::Security::Cryptography::{
     CRYPT_INTEGER_BLOB, CRYPTPROTECT_UI_FORBIDDEN, CryptProtectData, CryptUnprotectData,
 };
 use windows_sys::Win32::Security::{
-    ACCESS_ALLOWED_ACE, ACE_HEADER, ACL, DACL_SECURITY_INFORMATION, GetAce, GetTokenInformation,
-    INHERIT_ONLY_ACE, OWNER_SECURITY_INFORMATION, PSECURITY_DESCRIPTOR, PSID, SECURITY_ATTRIBUTES,
-    TOKEN_QUERY, TOKEN_USER, TokenUser,
+    ACCESS_ALLOWED_ACE, ACE_HEADER, ACL, DACL_SECURITY_INFORMATION, GetAce, GetSecurityDescriptorDacl,
+    GetTokenInformation, INHERIT_ONLY_ACE, OWNER_SECURITY_INFORMATION, PROTECTED_DACL_SECURITY_INFORMATION,
+    PSECURITY_DESCRIPTOR, PSID, SECURITY_ATTRIBUTES, TOKEN_QUERY, TOKEN_USER, TokenUser,
 };
 use windows_sys::Win32::Storage::FileSystem::{
     CreateDirectoryW, FILE_APPEND_DATA, FILE_DELETE_CHILD, FILE_FLAG_OPEN_REPARSE_POINT, FILE_READ_DATA,
-    FILE_WRITE_DATA, WRITE_DAC, WRITE_OWNER,
+    FILE_WRITE_DATA, GetFinalPathNameByHandleW, WRITE_DAC, WRITE_OWNER,
 };
 use windows_sys::Win32::System::SystemServices::ACCESS_ALLOWED_ACE_TYPE;
 use windows_sys::Win32::System::Threading::{GetCurrentProcess, OpenProcessToken};
@@ -51,6 +52,8 @@ const CHANGE: u32 = FILE_WRITE_DATA
     | GENERIC_ALL
     | GENERIC_WRITE;
 const READ: u32 = FILE_READ_DATA | GENERIC_READ | GENERIC_ALL;
+/// A path of the system's own notation is no longer, in UTF-16 units.
+const LONGEST: usize = 2048;
 /// What stands before a sealed key.
 const SEALED: &str = "dpapi:";
 /// Other programs of the same account do not open it by mistake.
@@ -216,10 +219,45 @@ pub(crate) fn not_followed(options: &mut OpenOptions) -> &mut OpenOptions {
     options.custom_flags(FILE_FLAG_OPEN_REPARSE_POINT)
 }
 
-/// Files are whose the directory is.
-#[allow(clippy::unnecessary_wraps, reason = "other systems can refuse")]
-pub(crate) fn give(_: &File, _: &Path) -> io::Result<()> {
-    Ok(())
+/// Has a file be the system's, administrators' and its owner's alone, whatever its directory hands down.
+pub(crate) fn give(file: &File, _: &Path) -> io::Result<()> {
+    let text = format!("D:P(A;;FA;;;SY)(A;;FA;;;BA)(A;;FA;;;{})", own_account()?);
+    let text: Vec<u16> = text.encode_utf16().chain([0]).collect();
+    let mut path = [0u16; LONGEST];
+    let room = u32::try_from(LONGEST).unwrap_or_default();
+    let mut descriptor: PSECURITY_DESCRIPTOR = null_mut();
+    // SAFETY: the handle is good while it is borrowed; the buffer is as long as is said, and ends in zero where it was long
+    // enough; the list lies in the descriptor, which is freed once it was used.
+    unsafe {
+        let length = GetFinalPathNameByHandleW(file.as_raw_handle(), path.as_mut_ptr(), room, 0);
+        if length == 0 {
+            return Err(io::Error::last_os_error());
+        }
+        if length >= room {
+            return Err(io::ErrorKind::InvalidFilename.into());
+        }
+        let revision = SDDL_REVISION_1;
+        let made = ConvertStringSecurityDescriptorToSecurityDescriptorW(
+            text.as_ptr(),
+            revision,
+            &mut descriptor,
+            null_mut(),
+        );
+        if made == 0 {
+            return Err(io::Error::last_os_error());
+        }
+        let (mut present, mut acl, mut defaulted) = (0, null_mut(), 0);
+        let code = match GetSecurityDescriptorDacl(descriptor, &mut present, &mut acl, &mut defaulted) {
+            0 => io::Error::last_os_error().raw_os_error().unwrap_or_default().cast_unsigned(),
+            _ => {
+                let what = DACL_SECURITY_INFORMATION | PROTECTED_DACL_SECURITY_INFORMATION;
+                let (owner, group) = (null_mut(), null_mut());
+                SetNamedSecurityInfoW(path.as_ptr(), SE_FILE_OBJECT, what, owner, group, acl, null())
+            }
+        };
+        LocalFree(descriptor);
+        if code == 0 { Ok(()) } else { Err(io::Error::from_raw_os_error(code.cast_signed())) }
+    }
 }
 
 /// Names are kept with the files, by the journal of the file system.
