@@ -14,8 +14,9 @@ type Done<T> = Result<T, Box<dyn Error>>;
 
 /// The programs' crates.
 const ROOTS: [&str; 3] = ["mast-cli", "mastd", "mast-desktop"];
-/// Only the demonstration has these, and it is not packaged.
-const DEMONSTRATION: [&str; 2] = ["mast-netlab", "mast-stage"];
+/// Only the demonstration has these, and tests of the app (cargo says of features what all of the workspace wants): neither
+/// is packaged.
+const NOT_PACKAGED: [&str; 3] = ["mast-netlab", "mast-stage", "ts-rs"];
 /// What a license is called in its package.
 const NAMES: [&str; 6] = ["license", "licence", "copying", "copyright", "notice", "unlicense"];
 
@@ -73,7 +74,7 @@ fn crates(root: &Path) -> Done<Vec<Part>> {
         for dependency in list(node, "deps") {
             let linked = list(dependency, "dep_kinds").any(|kind| kind["kind"].is_null());
             let id = text(dependency, "pkg");
-            if linked && !DEMONSTRATION.contains(&name(id)) && seen.insert(id) {
+            if linked && !NOT_PACKAGED.contains(&name(id)) && seen.insert(id) {
                 wanted.push(id);
             }
         }
