@@ -147,6 +147,30 @@ fn host(now: Instant, n: usize, at: [SocketAddr; 2], listed: u8, instance: u64) 
     context
 }
 
+/// A handshake in which somebody on the way was given as the sender, and then nothing for an hour: rounds of contact do not
+/// go to whom nobody names, and who never answered.
+#[test]
+fn who_was_only_given_as_a_sender_is_not_called_for_ever() {
+    let now = Instant::now();
+    let at = [1, 2].map(|n| SocketAddr::from(([192, 0, 2, n], 6278)));
+    for role in [Role::Target, Role::Initiator] {
+        let mut context = host(now, 0, at, 0, 7);
+        let stranger =
+            PathKey::direct(InterfaceId(1), at[0].ip(), SocketAddr::from(([203, 0, 113, 9], 4_000)));
+        context.connect(now);
+        context.secure_up(now, stranger, role, false);
+        let (mut clock, mut calls) = (now, 0);
+        while clock < now + Duration::from_secs(3_600) {
+            clock = context.poll_timeout(clock).map_or(clock + Duration::from_secs(60), |due| due.max(clock));
+            context.handle_timeout(clock);
+            while let Some(transmit) = context.poll_transmit(clock) {
+                calls += usize::from(matches!(transmit, Transmit::Contact { .. }));
+            }
+        }
+        assert_eq!(calls, 0, "{role:?}");
+    }
+}
+
 /// Two contexts in memory, without delay. What goes to any other address than the other's own is counted, and lost.
 struct Two {
     now: Instant,

@@ -209,25 +209,27 @@ impl Context {
             (!self.selection.is_active(p.id), rank.is_none(), p.heard.is_none(), rank, !p.remote_known)
         });
         order.retain(|p| Some(p.id) != but && self.permitted(p));
-        // To what the peer alone names goes no more than the peer has earned; but one in a round it always may be.
+        // To what the peer alone names, or what somebody made it seem to come from, goes no more than the peer has earned.
         let mut left = self.allowance;
         let affordable = |p: &&Path| {
             let free = p.remote_known || self.remotes.is_own(p.key.remote);
             let cost = Path::cost(p.key.remote, Self::INITIATION);
             free || left.checked_sub(cost).map(|rest| left = rest).is_some()
         };
-        let first = order.first().copied();
-        order = order.into_iter().filter(affordable).collect();
-        if order.is_empty() {
-            order.extend(first);
-        }
-        order.iter().map(|p| p.key).take(Self::MAX_PATHS).collect()
+        order.into_iter().filter(affordable).map(|p| p.key).take(Self::MAX_PATHS).collect()
     }
 
     fn start_round(&mut self, now: Instant) {
         self.contact.fresh = true;
         let earliest = self.contact.last_fresh.map_or(now, |at| at + timing::CONTACT_MIN);
-        self.contact.next = (!self.contact.queue.is_empty()).then_some(now.max(earliest));
+        self.contact.next = if !self.contact.queue.is_empty() {
+            Some(now.max(earliest))
+        } else if self.paths.iter().any(|p| self.permitted(p)) {
+            // There is nothing left that may go to any of them: in the next round there may be.
+            Some(now + self.round_pause())
+        } else {
+            None
+        };
         if self.contact.race_at().is_some_and(|at| at <= now) {
             self.race(now);
         }
