@@ -319,6 +319,17 @@ async fn wait(
     found.unwrap_or_else(|_| panic!("{what}")).unwrap().clone()
 }
 
+/// Whatever was done before has been read: a change of an uplink that comes after it shows.
+async fn has_been_read(played: &Played, list: &mut watch::Receiver<InterfaceList>, number: u8) {
+    let mark = IpAddr::from([203, 0, 113, number]);
+    played.change(|state| {
+        let cellular = state.adapters.iter_mut().find(|a| a.name == "Cellular").unwrap();
+        cellular.addresses.push(Address { ip: mark, prefix: 24, usable: true, deprecated: false });
+    });
+    wait(list, "the mark is seen", |l| interface(l, "Cellular").is_some_and(|i| i.addresses.contains(&mark)))
+        .await;
+}
+
 fn interface<'a>(list: &'a InterfaceList, name: &str) -> Option<&'a Interface> {
     list.interfaces.iter().find(|i| i.name == name)
 }
@@ -480,8 +491,9 @@ async fn what_is_declared_is_there_and_mended_and_a_default_route_is_two_halves(
     assert_eq!(own_routes(&played), halves);
     assert_eq!(keeper.apply(&wanted, true).taken, 0, "nothing differs");
     wait(&mut list, "seen", |l| !l.interfaces.iter().any(|i| i.name == "mast0")).await;
-    tokio::time::sleep(Duration::from_millis(100)).await;
+    has_been_read(&played, &mut list, 100).await;
 
+    let mut round = 100;
     for damage in [
         (|state: &mut State| state.routes.retain(|r| r.prefix != prefix("128.0.0.0/1"))) as fn(&mut State),
         |state| state.adapters.last_mut().unwrap().addresses.retain(|a| a.ip != ip("fd77::1")),
@@ -495,7 +507,8 @@ async fn what_is_declared_is_there_and_mended_and_a_default_route_is_two_halves(
         assert!(!outcome.mended.is_empty());
         assert_eq!(own_routes(&played), halves);
         assert_eq!(keeper.apply(&wanted, true).taken, 0);
-        tokio::time::sleep(Duration::from_millis(50)).await;
+        round += 1;
+        has_been_read(&played, &mut list, round).await;
     }
     fine(&keeper.apply(&network(&["10.77.0.1"], &[]), false));
     assert!(own_routes(&played).is_empty());
