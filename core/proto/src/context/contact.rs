@@ -397,15 +397,15 @@ impl Context {
 
     /// Sends something in the WireGuard session: to an address that did not answer no more than came from it.
     fn send_secure(&mut self, path: PathKey, payload: Vec<u8>) {
-        let own = self.remotes.is_own(path.remote);
-        if let Some(to) = self.paths.iter_mut().find(|p| p.key == path)
-            && !own
-            && !to.remote_known
-        {
-            if !to.may_take(payload.len()) {
-                return;
+        if !self.remotes.is_own(path.remote) {
+            // Of a path that gave way to others nobody knows any more what came from there.
+            let Some(to) = self.paths.iter_mut().find(|p| p.key == path) else { return };
+            if !to.remote_known {
+                if !to.may_take(payload.len()) {
+                    return;
+                }
+                to.note_spent(payload.len());
             }
-            to.note_spent(payload.len());
         }
         self.transmits.push_back(Transmit::Secure { path, payload });
     }
