@@ -395,19 +395,21 @@ impl Context {
         }));
     }
 
-    /// Sends something in the WireGuard session: to an address that did not answer no more than came from it.
-    fn send_secure(&mut self, path: PathKey, payload: Vec<u8>) {
+    /// Sends something in the WireGuard session: to an address that did not answer no more than came from it. Whether it
+    /// went.
+    fn send_secure(&mut self, path: PathKey, payload: Vec<u8>) -> bool {
         if !self.remotes.is_own(path.remote) {
             // Of a path that gave way to others nobody knows any more what came from there.
-            let Some(to) = self.paths.iter_mut().find(|p| p.key == path) else { return };
+            let Some(to) = self.paths.iter_mut().find(|p| p.key == path) else { return false };
             if !to.remote_known {
                 if !to.may_take(payload.len()) {
-                    return;
+                    return false;
                 }
                 to.note_spent(payload.len());
             }
         }
         self.transmits.push_back(Transmit::Secure { path, payload });
+        true
     }
 
     pub(super) fn retry_init(&mut self, now: Instant) {
@@ -534,11 +536,14 @@ impl Context {
             (&ack_bytes, &random),
         );
         let Ok(keys) = keys else { return };
+        // Keys whose agreement does not go out, nobody has: the INIT comes again.
+        if !self.send_secure(path, ack_bytes.clone()) {
+            return;
+        }
         if self.contact.answered.len() >= 4 {
             self.contact.answered.remove(0);
         }
-        self.contact.answered.push(Answer { to: init.random, bytes: ack_bytes.clone(), at: now });
-        self.send_secure(path, ack_bytes);
+        self.contact.answered.push(Answer { to: init.random, bytes: ack_bytes, at: now });
         let peer = (init.instance, init.name.as_str(), init.eid_v6);
         let indices = Offer { first: init.index, further: init.further.clone().unwrap_or_default() };
         let epoch = EpochState::new(Epoch(init.epoch), keys, indices, now, false);
