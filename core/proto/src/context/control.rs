@@ -95,12 +95,12 @@ impl Context {
 
     /// What has arrived over the other end's paths, in the epoch that it seals with.
     pub(super) fn reports(&mut self) -> Vec<PathReport> {
-        let Some(epoch) = self.keys.heard() else { return Vec::new() };
-        let mut seen = Vec::new();
         for path in &mut self.paths {
             path.unreported = 0;
             path.unreported_ordered = false;
         }
+        let Some(epoch) = self.keys.heard() else { return Vec::new() };
+        let mut seen = Vec::new();
         self.paths
             .iter()
             .filter_map(|p| {
@@ -117,9 +117,9 @@ impl Context {
         let reports = self.reports();
         let missing = self.received.missing(now);
         let missing = (!missing.is_empty()).then_some(missing);
-        if !self.send_message(now, at, &Message::Report(Report { reports, missing }))
-            && let Some(path) = self.paths.get_mut(at)
-        {
+        self.send_message(now, at, &Message::Report(Report { reports, missing }));
+        // It went or cannot go, and is not due again for what has come until now.
+        if let Some(path) = self.paths.get_mut(at) {
             path.owed = None;
         }
     }
