@@ -38,6 +38,14 @@ type Mute = Arc<Mutex<BTreeSet<u32>>>;
 pub struct Native {
     fake: FakeSystem,
     mute: Mute,
+    wire: Arc<Mutex<Wire>>,
+}
+
+/// What carries the frames of the virtual interface. The socket outlives it, since its address is the test's to name.
+#[derive(Debug, Default)]
+struct Wire {
+    socket: Option<Arc<tokio::net::UdpSocket>>,
+    tasks: Vec<tokio::task::JoinHandle<()>>,
 }
 
 impl Native {
@@ -136,9 +144,13 @@ impl Platform for Native {
             return Err(io::Error::new(io::ErrorKind::InvalidData, "`frames` holds two UDP addresses"));
         };
         let tun = self.fake.create_tun(wish).await?;
-        let socket = Arc::new(tokio::net::UdpSocket::bind(own).await?);
+        let known = self.wire.lock().unwrap_or_else(PoisonError::into_inner).socket.clone();
+        let socket = match known {
+            Some(socket) => socket,
+            None => Arc::new(tokio::net::UdpSocket::bind(own).await?),
+        };
         let (fake, sending) = (self.fake.clone(), Arc::clone(&socket));
-        tokio::spawn(async move {
+        let out = tokio::spawn(async move {
             while fake.interface().is_some() {
                 if let Some(frame) = fake.receive().await {
                     // The test may have gone.
@@ -146,12 +158,12 @@ impl Platform for Native {
                 }
             }
         });
-        let fake = self.fake.clone();
-        tokio::spawn(async move {
+        let (fake, receiving) = (self.fake.clone(), Arc::clone(&socket));
+        let inward = tokio::spawn(async move {
             let mut frame = vec![0; 65_535];
             while fake.interface().is_some() {
                 let received =
-                    tokio::time::timeout(Duration::from_secs(1), socket.recv_from(&mut frame)).await;
+                    tokio::time::timeout(Duration::from_secs(1), receiving.recv_from(&mut frame)).await;
                 if let Ok(Ok((length, from))) = received
                     && from == test
                 {
@@ -159,6 +171,11 @@ impl Platform for Native {
                 }
             }
         });
+        let mut wire = self.wire.lock().unwrap_or_else(PoisonError::into_inner);
+        wire.socket = Some(socket);
+        for before in std::mem::replace(&mut wire.tasks, vec![out, inward]) {
+            before.abort();
+        }
         Ok(tun)
     }
 
