@@ -14,7 +14,7 @@ use mast_proto::wire::{ContextIndex, EidPair, Epoch, Flags, Header, Kind, Messag
 use mast_proto::{
     AddressSource, Aead, Context, ContextConfig, DATA_HEADROOM, DATA_OVERHEAD, DATA_TAILROOM, Disclosure,
     EidBook, EidPool, EpochKeys, HoldLimits, IndexKey, Interface, InterfaceId, InterfaceKind, Link, Outgoing,
-    Outlook, PathKey, Policy, Received, Role, Selector, SendError, Transmit, eid_v6,
+    Outlook, PathKey, PeerKind, Policy, Received, Role, Selector, SendError, Transmit, eid_v6,
 };
 
 use crate::evil;
@@ -644,7 +644,10 @@ impl<'a, 'b> World<'a, 'b> {
             assert!(!(astray && data && carries.is_some()), "data to {}, who never answered", path.remote);
         }
         if astray {
-            self.hosts[own].astray += frame.length();
+            // Of a plain WireGuard peer nothing tells where it is but where its messages come from (SECURITY 3).
+            if self.hosts[own].context.kind() != Some(PeerKind::WireGuard) {
+                self.hosts[own].astray += frame.length();
+            }
             return;
         }
         let access = self.hosts[own].access.get((path.interface.0 as usize).wrapping_sub(1));
