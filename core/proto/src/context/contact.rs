@@ -674,8 +674,12 @@ impl Context {
         self.contact.round = 0;
         let changed = changed || self.eid_v4 != eid_v4;
         self.eid_v4 = eid_v4;
+        let was_plain = self.peer.is_plain();
         if self.peer.speaks(PeerKind::Mast) {
             self.emit(Event::Kind(PeerKind::Mast));
+        }
+        if was_plain {
+            self.doubt_given_senders(now);
         }
         self.contact.rekeys = 0;
         self.keys.agree(now, epoch);
@@ -690,6 +694,22 @@ impl Context {
         }
         self.announce(now);
         self.select(now, super::Reason::Better);
+    }
+
+    /// A peer that was taken for a plain WireGuard one speaks MAST: where its messages seemed to come from is no proof of an
+    /// address any more. What a source names may go on.
+    fn doubt_given_senders(&mut self, now: Instant) {
+        let given: Vec<_> = self.remotes.known().filter(|at| !self.remotes.names(*at)).collect();
+        for remote in &given {
+            self.remotes.forget(*remote);
+        }
+        let paths = self.paths.iter().map(|p| p.key).filter(|key| given.contains(&key.remote));
+        for key in paths.collect::<Vec<_>>() {
+            if let Some(at) = self.paths.iter().position(|p| p.key == key) {
+                self.remove_path(now, at);
+                self.add_path(key);
+            }
+        }
     }
 
     pub(super) fn rekey_due(&self) -> Option<Instant> {
