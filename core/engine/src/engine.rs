@@ -379,10 +379,10 @@ impl<P: Platform> Engine<P> {
             self.net.take_back();
         }
         let Lent { all, touched, .. } = self.peers.lend();
-        for Returned { peer: id, path, bytes, count, error } in self.net.returned.drain(..) {
+        for Returned { peer: id, path, bytes, count, even, error } in self.net.returned.drain(..) {
             let Some(peer) = all.get_mut(&id) else { continue };
             peer.tx_bytes += bytes;
-            peer.note_run(now, path, count);
+            peer.note_run(now, path, count, even);
             if let Some(error) = error {
                 peer.context.handle_send_error(now, path, error);
                 touched.add(id);

@@ -60,12 +60,14 @@ impl Peer {
         [self.timeout, self.tick, self.leaving].into_iter().flatten().min()
     }
 
-    /// So many datagrams left over a path with one call.
-    pub fn note_run(&mut self, now: Instant, path: PathKey, count: usize) {
+    /// So many datagrams left over a path with one call, all of one length or not.
+    pub fn note_run(&mut self, now: Instant, path: PathKey, count: usize, even: bool) {
         if self.batches.is_none() && (count < 2 || self.is_plain()) {
             return;
         }
-        self.batches.get_or_insert_with(|| Box::new(Watch::new(now))).note(now, path, count);
+        let (batches, context) = (&mut self.batches, &self.context);
+        let watch = batches.get_or_insert_with(|| Box::new(Watch::new(now)));
+        watch.note(now, path, count, even, |path| context.reported(path));
     }
 
     /// Whether WireGuard carries its data.

@@ -62,6 +62,8 @@ pub(crate) struct Returned {
     pub bytes: u64,
     /// So many datagrams were to leave with one call.
     pub count: usize,
+    /// All of them were of one length.
+    pub even: bool,
     pub error: Option<SendError>,
 }
 
@@ -82,6 +84,11 @@ impl Run<'_> {
     pub fn count(&self) -> usize {
         self.payload.len().div_ceil(self.stride.max(1))
     }
+
+    /// Whether all of them are of one length.
+    pub fn is_even(&self) -> bool {
+        self.payload.len().is_multiple_of(self.stride.max(1))
+    }
 }
 
 impl<U: Udp> Net<U> {
@@ -90,7 +97,7 @@ impl<U: Udp> Net<U> {
         let sent = self.sockets.send_run(run.path, run.class, run.stride, run.payload);
         let Ok((bytes, error)) = self.note_sent(run, sent) else { return false };
         peer.tx_bytes += bytes;
-        peer.note_run(now, run.path, run.count());
+        peer.note_run(now, run.path, run.count(), run.is_even());
         if let Some(error) = error {
             peer.context.handle_send_error(now, run.path, error);
         }
@@ -137,8 +144,8 @@ impl<U: Udp> Net<U> {
                 self.counters.add("send_queue_full");
                 (0, None)
             });
-            let (path, count) = (run.path, run.count());
-            self.returned.push(Returned { peer: done.peer(), path, bytes, count, error });
+            let (path, count, even) = (run.path, run.count(), run.is_even());
+            self.returned.push(Returned { peer: done.peer(), path, bytes, count, even, error });
             self.lane.give_back(done);
         }
     }

@@ -173,7 +173,7 @@ impl<U: Udp> Sockets<U> {
     pub fn set_segmentation(&mut self, of: InterfaceId, segmentation: Segmentation) {
         for bound in self.bound.iter_mut().filter(|b| b.interface == of) {
             bound.segmentation = segmentation;
-            let several = matches!(segmentation, Segmentation::Untried | Segmentation::Sound);
+            let several = segmentation.is_many();
             bound.socket.set_segments(several);
         }
     }
