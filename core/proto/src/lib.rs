@@ -126,7 +126,7 @@
 //! [`wire`] (header and messages) and `crypto` (keys, windows) are leaves; `eid`, `estimate`, `fitness`, `hold`, `interface`, `recent`,
 //! `resequence`, `pacer`, `pmtu` and `policy` are one idea each. Then `context`: `mod` (what there is) and its parts that
 //! own their state, `peer` (the other end), `locals` (this end), `remotes`, `links`, `path`, `epoch`, `keys`, `outflow`;
-//! [`timing`] (every duration) and `timers` (everything that can be due); then what happens: `contact`, `control`,
+//! [`timing`] (every duration) and `timers` (everything that can be due); then what happens: `contact`, `agreement`, `control`,
 //! `liveness`, `mtu`, `select`, `data`, `redundant`, `bonded`.
 mod context;
 mod crypto;

@@ -43,6 +43,7 @@ impl Context {
         self.locals.rest();
         self.keys.shrink();
         self.contact.rest();
+        self.agreement.rest();
         self.outflow.rest();
         shrink(&mut self.transmits);
         shrink(&mut self.events);

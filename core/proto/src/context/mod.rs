@@ -11,7 +11,8 @@
 //! | `keys` | all epochs, and the one that is sealed with |
 //! | `timing` | every duration, with its reason |
 //! | `timers` | everything that can be due: when, and what is done then |
-//! | `contact` | first contact, INIT, new epochs |
+//! | `contact` | first contact: the race of handshakes |
+//! | `agreement` | INIT and its answer, new epochs |
 //! | `control` | SET, PROBE, REPORT, SHUT: what comes in, what goes out |
 //! | `liveness` | probing, suspicion, failure, retry |
 //! | `steady` | the rhythm of what answers data that is sent without a pause |
@@ -29,6 +30,7 @@
 //! | `bonded` | data over all paths at once |
 //! | `idle` | giving memory back when idle |
 
+mod agreement;
 mod answers;
 mod bonded;
 mod contact;
@@ -80,6 +82,7 @@ pub use remotes::AddressSource;
 pub use run::Unsealed;
 pub use select::Reason;
 
+use agreement::Agreement;
 use bonded::Bond;
 use contact::Contact;
 use control::OwnSet;
@@ -232,6 +235,7 @@ pub struct Context {
     selection: Selection,
 
     contact: Contact,
+    agreement: Agreement,
     /// What is known of a plain WireGuard peer; made when first needed.
     plain: Option<Box<Plain>>,
     keys: Keys,
@@ -274,6 +278,7 @@ impl Context {
             paths: Vec::new(),
             selection: Selection::default(),
             contact: Contact::default(),
+            agreement: Agreement::default(),
             plain: None,
             keys: Keys::default(),
             set: OwnSet::default(),
@@ -346,6 +351,7 @@ impl Context {
     pub fn shut(&mut self, now: Instant, reason: ShutReason) {
         self.wanted = false;
         self.contact.stop();
+        self.agreement.stop();
         if self.keys.can_seal() && self.paths.iter().any(Path::carries) {
             self.shutting = Some((now, 0, reason));
             self.send_shut(now);
@@ -380,7 +386,7 @@ impl Context {
                 self.emit(Event::Kind(PeerKind::WireGuard));
             }
             // It carries what it carried until it has answered.
-            (false, true) => self.contact.ask_again(),
+            (false, true) => self.agreement.ask_again(),
             _ => {
                 self.announce(now);
                 return;
@@ -703,6 +709,7 @@ impl Context {
         // A drill ends with the context.
         self.silenced = None;
         self.contact.stop();
+        self.agreement.stop();
         let keys: Vec<_> = self.paths.drain(..).map(|p| p.key).collect();
         for key in keys {
             if self.remotes.vouches(key.remote) {
