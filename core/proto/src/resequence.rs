@@ -250,27 +250,37 @@ impl<T> Resequencer<T> {
         Some(again.map_or(due, |again| again.max(due))).filter(|ask| *ask < *at + self.wait())
     }
 
-    /// When the wait for something is over.
+    /// When the wait for something is over. What is ready is no reason to wake the owner, who may have no room for it.
     pub fn deadline(&self) -> Option<Instant> {
-        let (at, _) = *self.arrivals.front()?;
-        let lost = self.settled(at) > self.given_up.max(self.next);
+        let ready = self.ready();
+        let (at, _) = *self.arrivals.iter().find(|(_, number)| *number > ready)?;
+        let lost = self.settled(at) > ready;
         Some(at + if lost { self.repair.min(self.wait()) } else { self.wait() })
+    }
+
+    /// Nothing before this number is waited for.
+    fn ready(&self) -> u64 {
+        self.given_up.max(self.next)
     }
 
     /// Gives up what was waited for too long.
     pub fn expire(&mut self, now: Instant) {
-        while let Some((at, number)) = self.arrivals.front().copied() {
+        loop {
+            let ready = self.ready();
+            while self.arrivals.pop_front_if(|(_, number)| *number <= ready).is_some() {}
+            let Some((at, number)) = self.arrivals.front().copied() else { return };
             let waited = now.saturating_duration_since(at);
             if waited >= self.repair.min(self.wait()) {
                 let last = self.early.last_key_value().map_or(0, |(number, _)| *number);
                 self.given_up = self.given_up.max(self.settled(now).max(self.settled(at)).min(last));
             }
-            if waited < self.wait() {
+            if waited >= self.wait() {
+                self.arrivals.pop_front();
+                if self.early.contains_key(&number) {
+                    self.given_up = self.given_up.max(number);
+                }
+            } else if self.ready() == ready {
                 return;
-            }
-            self.arrivals.pop_front();
-            if self.early.contains_key(&number) {
-                self.given_up = self.given_up.max(number);
             }
         }
     }

@@ -46,6 +46,8 @@ impl Bench {
     fn wait(&mut self, now: Instant) {
         while let Some(due) = self.order.deadline().filter(|due| *due <= now) {
             self.order.expire(due);
+            let next = self.order.deadline();
+            assert!(next.is_none_or(|next| next > due), "an owner who takes nothing is woken for ever");
             self.drain(due);
         }
     }
@@ -145,6 +147,26 @@ fn an_owner_who_takes_nothing_makes_nothing_grow() {
     }
     bench.drain(bench.start);
     assert_eq!(bench.delivered.len(), 59_999);
+}
+
+/// More came over every path since than what is kept: what is lost before that is given up once.
+#[test]
+fn what_was_given_up_is_no_reason_to_wake_whoever_takes_nothing() {
+    let mut bench = Bench::new();
+    bench.order.set_delays(Duration::ZERO, Duration::ZERO);
+    bench.arrive(bench.start, 1, 1);
+    let at = bench.start + MS;
+    assert!(bench.arrive(at, 1, 3));
+    // Copies of what another path brought.
+    let (_, three) = bench.seen.accept_full(3);
+    for number in three + 20..three + 24 {
+        bench.order.note(at, PathId(1), number);
+    }
+    let due = bench.order.deadline().unwrap();
+    bench.order.expire(due);
+    assert_eq!(bench.order.deadline(), None);
+    bench.drain(due);
+    assert_eq!(bench.delivered.len(), 2);
 }
 
 #[test]
