@@ -85,6 +85,12 @@ struct Two {
     /// What arrived for the host's own stack.
     arrived: [Vec<Vec<u8>>; 2],
     duplicates: usize,
+    /// Where host 0 seems to be in network 1, by a NAT that gave it another address: nothing else leads there.
+    mapped: Option<SocketAddr>,
+    /// So many datagrams left.
+    left: usize,
+    /// How long each network takes, each way.
+    delay: [Duration; 2],
 }
 
 const DELAY: [Duration; 2] = [Duration::from_millis(10), Duration::from_millis(25)];
@@ -103,6 +109,9 @@ impl Two {
             events: Default::default(),
             arrived: Default::default(),
             duplicates: 0,
+            mapped: None,
+            left: 0,
+            delay: DELAY,
         }
     }
 
@@ -117,6 +126,11 @@ impl Two {
         PathKey::direct(InterfaceId(network.into()), at(own, network).ip(), at(1 - own, network))
     }
 
+    /// Where a host is for the other.
+    fn home(&self, host: usize, network: u8) -> SocketAddr {
+        self.mapped.filter(|_| (host, network) == (0, 1)).unwrap_or(at(host, network))
+    }
+
     fn collect(&mut self) {
         for from in 0..2 {
             while let Some(transmit) = self.hosts[from].poll_transmit(self.now) {
@@ -127,8 +141,9 @@ impl Two {
                     | Transmit::Secure { path, .. } => *path,
                 };
                 let network = path.interface.0 as u8;
-                if path.remote == at(1 - from, network) {
-                    let arrives = self.now + DELAY[usize::from(network) - 1];
+                self.left += 1;
+                if path.remote == self.home(1 - from, network) {
+                    let arrives = self.now + self.delay[usize::from(network) - 1];
                     self.flying.push((arrives, 1 - from, network, transmit));
                 }
             }
@@ -139,7 +154,7 @@ impl Two {
     }
 
     fn arrive(&mut self, to: usize, network: u8, transmit: Transmit) {
-        let path = Self::path(to, network);
+        let path = PathKey { remote: self.home(1 - to, network), ..Self::path(to, network) };
         match transmit {
             Transmit::Contact { .. } => {
                 self.hosts[to].secure_up(self.now, path, Role::Target, true);
@@ -465,6 +480,43 @@ fn eids_are_settled_where_contacts_cross() {
 }
 
 /// A weak radio is an ailment before anything is lost, and the other path is looked after.
+/// Where the peer was before is silent, and where it is now is not: neither end asks the other about it over and over.
+#[test]
+fn a_nat_that_gives_a_new_address_is_followed_without_a_storm() {
+    for (data, policy) in
+        [(false, Policy::Auto), (true, Policy::Auto), (true, Policy::Bonded { metered: false })]
+    {
+        let mut two = Two::connected(policy.clone());
+        two.delay = [Duration::from_micros(100), Duration::from_micros(300)];
+        let say = |two: &mut Two, times: usize| {
+            for _ in 0..times {
+                if data {
+                    let text = [0x45; 40];
+                    // Over network 1 nothing reaches host 0 at its old address.
+                    for host in 0..2 {
+                        let mut frame = frame(&text);
+                        let outcome = two.hosts[host].seal_data(two.now, &mut frame, Flags::NONE);
+                        if let Outgoing::Send(path) = outcome
+                            && path.remote == two.home(1 - host, path.interface.0 as u8)
+                        {
+                            let sent = Transmit::Datagram { path, payload: frame };
+                            two.arrive(1 - host, path.interface.0 as u8, sent);
+                        }
+                    }
+                }
+                two.run(20);
+            }
+        };
+        say(&mut two, 100);
+        let before = std::mem::take(&mut two.left);
+        two.mapped = Some(SocketAddr::from(([203, 0, 113, 9], 1_024)));
+        say(&mut two, 100);
+        let moving = std::mem::take(&mut two.left);
+        assert!(moving < before + 60, "{policy:?}, data {data}: {moving} in 2 s, {before} in the 2 s before");
+        assert!(two.hosts.iter().all(|h| h.state(two.now) == PeerState::Connected));
+    }
+}
+
 #[test]
 fn a_weak_radio_is_an_ailment() {
     let mut two = Two::connected(Policy::Auto);

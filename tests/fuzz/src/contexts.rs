@@ -524,7 +524,8 @@ impl<'a, 'b> World<'a, 'b> {
             self.deliver(0);
             self.pump();
         }
-        panic!("two hosts answer each other for ever");
+        let paths = self.hosts.each_ref().map(|h| h.context.paths().collect::<Vec<_>>());
+        panic!("two hosts answer each other for ever: {paths:#?}");
     }
 
     fn deliver(&mut self, at: usize) {

@@ -101,10 +101,12 @@ impl Context {
         }
         let Some(epoch) = self.keys.heard() else { return Vec::new() };
         let mut seen = Vec::new();
+        // Where a path came from before a NAT moved it, it is silent; where it comes from now, it need not be.
+        let moved = |p: &Path| self.paths.iter().any(|o| o.peer_path == p.peer_path && o.heard > p.heard);
         self.paths
             .iter()
             .filter_map(|p| {
-                let id = p.peer_path.filter(|id| !seen.contains(id))?;
+                let id = p.peer_path.filter(|id| !seen.contains(id) && !moved(p))?;
                 seen.push(id);
                 epoch.report(id, p.suspect_since.is_some() && !p.peer_silent)
             })
@@ -131,7 +133,7 @@ impl Context {
                     path.peer_address = Some(probe.address);
                     path.probed = Some(now);
                 }
-                self.handle_reports(now, at, &probe.reports);
+                self.handle_reports(now, at, false, &probe.reports);
                 if let Some(at) = at {
                     let ack = ProbeAck {
                         nonce: probe.nonce,
@@ -144,7 +146,7 @@ impl Context {
                 self.select(now, Reason::Better);
             }
             Message::ProbeAck(ack) => {
-                self.handle_reports(now, at, &ack.reports);
+                self.handle_reports(now, at, true, &ack.reports);
                 if let Some(at) = at {
                     self.handle_probe_ack(now, at, &ack);
                 }
@@ -157,7 +159,7 @@ impl Context {
                 }
             }
             Message::Report(report) => {
-                self.handle_reports(now, at, &report.reports);
+                self.handle_reports(now, at, false, &report.reports);
                 self.repair(&report.missing.unwrap_or_default());
             }
             Message::Shut(shut) => {
@@ -207,7 +209,14 @@ impl Context {
         }
     }
 
-    pub(super) fn handle_reports(&mut self, now: Instant, over: Option<usize>, reports: &[PathReport]) {
+    /// What the other end reports of this end's paths, in a message that came over one of them; `answers` what went there.
+    pub(super) fn handle_reports(
+        &mut self,
+        now: Instant,
+        over: Option<usize>,
+        answers: bool,
+        reports: &[PathReport],
+    ) {
         let bonded = self.is_bonded();
         for report in reports {
             let Some(at) = self.paths.iter().position(|p| p.id.0 == report.path) else { continue };
@@ -241,7 +250,10 @@ impl Context {
             }
             self.assess(now, at);
             let used = self.active_at() == Some(at) || self.paths.get(at).is_some_and(|p| self.takes_part(p));
-            if report.silent && used {
+            // An answer over the path tells that it was heard over it; asking again for what the answer says would make the
+            // two ends answer each other for ever.
+            let heard = answers && over == Some(at);
+            if report.silent && used && !heard {
                 self.suspect(now, at, true);
             }
         }

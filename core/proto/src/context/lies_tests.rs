@@ -225,7 +225,7 @@ fn what_was_not_sent_did_not_arrive() {
     ] {
         let before = pair.honest.paths.iter().map(|p| p.reported).collect::<Vec<_>>();
         let at = pair.honest.active_at();
-        pair.honest.handle_reports(pair.now, at, &[lie]);
+        pair.honest.handle_reports(pair.now, at, false, &[lie]);
         assert_eq!(pair.honest.outflow.unconfirmed(), kept, "{what}");
         assert_eq!(pair.honest.paths.iter().map(|p| p.reported).collect::<Vec<_>>(), before, "{what}");
     }
@@ -287,4 +287,39 @@ fn what_goes_again_does_not_grow_young() {
         }
     }
     assert!((1..=15).contains(&times), "{times}");
+}
+
+/// A number that the other end uses again, and one of a path that a NAT moved, is that of two paths here. Where it was is
+/// silent, where it is now is not, and a report tells of that.
+#[test]
+fn a_number_that_two_paths_had_is_reported_as_the_later_is() {
+    for order in [[0, 1], [1, 0]] {
+        let mut pair = Pair::new();
+        let id = pair.honest.paths[order[0]].peer_path;
+        let now = pair.now;
+        let [now_there, was_there] = order;
+        pair.honest.paths[now_there].heard = Some(now);
+        let was = &mut pair.honest.paths[was_there];
+        (was.peer_path, was.heard) = (id, now.checked_sub(Duration::from_millis(300)));
+        (was.state, was.suspect_since) = (PathState::Suspect, Some(now));
+        let reports = pair.honest.reports();
+        let of: Vec<_> = reports.iter().filter(|r| Some(r.path) == id.map(|id| id.0)).collect();
+        assert_eq!(of.len(), 1, "{order:?}");
+        assert!(!of[0].silent, "{order:?}");
+    }
+}
+
+/// An answer that comes over a path shows that it is not silent, whatever it says.
+#[test]
+fn an_answer_that_calls_its_own_path_silent_asks_no_question() {
+    let mut pair = Pair::new();
+    let at = pair.honest.active_at().unwrap_or(0);
+    let path = pair.honest.paths[at].id.0;
+    let epoch = pair.honest.keys.heard().map_or(0, |e| e.id.0);
+    let report = PathReport { path, epoch, highest: 1, received: 2, reordered: 0, silent: true };
+    pair.honest.handle_reports(pair.now, Some(at), true, &[report]);
+    assert_eq!(pair.honest.paths[at].state, PathState::Validated);
+    // Over another path, or unasked, it may be so.
+    pair.honest.handle_reports(pair.now, Some(at), false, &[report]);
+    assert_eq!(pair.honest.paths[at].state, PathState::Suspect);
 }
