@@ -361,7 +361,9 @@ impl PathMtu {
     /// The size that was taken for the limit was not answered: what was answered is the limit from now on.
     fn conclude(&mut self, now: Instant, timeout: Duration, size: usize) -> Step {
         let before = self.limit;
-        let best = self.asked.iter().filter(|a| a.current && a.answered).map(|a| a.size).max();
+        // What the system refuses now counts for more than that it went a moment ago.
+        let fits = |a: &&Asked| a.current && a.answered && a.size < self.ceiling;
+        let best = self.asked.iter().filter(fits).map(|a| a.size).max();
         match best {
             Some(best) => {
                 self.ceiling = self.ceiling.min(size.max(best + 1));
@@ -392,9 +394,10 @@ impl PathMtu {
     /// Tries the next larger size, if there is one between what fits and what does not.
     fn climb(&mut self, now: Instant, timeout: Duration) -> Step {
         let between = |size: &usize| *size > self.limit && *size < self.ceiling;
-        let middle = self.limit + (self.ceiling - self.limit) / 2;
+        let room = self.ceiling.saturating_sub(self.limit);
+        let middle = self.limit + room / 2;
         let next = self.likely().into_iter().find(between);
-        match next.or_else(|| Some(middle).filter(|_| self.ceiling - self.limit > PRECISION)) {
+        match next.or_else(|| Some(middle).filter(|_| room > PRECISION)) {
             Some(size) if self.limit < self.cap() => {
                 self.phase = Phase::Climb { size, until: now + timeout + MTU_ALLOWANCE };
                 Step { ask: vec![size], fell: false }
@@ -430,7 +433,7 @@ impl PathMtu {
             Phase::Verify { size: wanted, .. } | Phase::Sound { size: wanted, .. } if size >= wanted => {
                 self.proven = true;
                 self.vain = 0;
-                self.limit = self.limit.max(size);
+                self.raise(size);
                 let climbing = matches!(self.phase, Phase::Verify { climbing: true, .. });
                 self.rest(now);
                 if climbing {

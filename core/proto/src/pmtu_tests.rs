@@ -319,3 +319,43 @@ fn a_path_follows_another_of_the_same_links_down_and_no_further() {
     pmtu.follow(1_000);
     assert_eq!(pmtu.packet(), 1_400, "not while it is asked");
 }
+
+proptest::proptest! {
+    /// Whatever is answered, refused, doubted and told, in whatever order: what data uses is below what is known not to fit.
+    #[test]
+    fn the_limit_is_below_what_does_not_fit(
+        steps in proptest::collection::vec((0_u8..9, proptest::prelude::any::<u16>()), 1..200), v6: bool,
+    ) {
+        let mut mtu = PathMtu::new(v6);
+        let mut now = Instant::now();
+        let (mut asked, mut nonce): (Vec<u64>, u64) = (Vec::new(), 0);
+        for (what, more) in steps {
+            let size = 1_100 + usize::from(more) % 500;
+            match what {
+                0 => mtu.want(now, size),
+                1 => mtu.doubt(now),
+                2 => mtu.refuse(now, size),
+                3 => mtu.follow(size),
+                4 if more % 16 == 0 => mtu.restart(),
+                5 => mtu.note_report(now, Epoch(0), more.into(), u64::from(more / 2)),
+                6 if !asked.is_empty() => {
+                    let nonce = asked[usize::from(more) % asked.len()];
+                    mtu.acknowledge(now, nonce);
+                }
+                7 => now += Duration::from_millis(more.into()),
+                _ => {
+                    if let Some(due) = mtu.due() {
+                        now = now.max(due);
+                    }
+                    for size in mtu.drive(now, Duration::from_millis(50), 0.01).ask {
+                        nonce += 1;
+                        mtu.note_asked(nonce, size, (Epoch(0), nonce));
+                        asked.push(nonce);
+                    }
+                }
+            }
+            proptest::prop_assert!(mtu.limit < mtu.ceiling, "{mtu:?}");
+            proptest::prop_assert!(mtu.limit >= mtu.base() && mtu.limit <= mtu.cap(), "{mtu:?}");
+        }
+    }
+}
