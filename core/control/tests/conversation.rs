@@ -4,13 +4,13 @@
 mod common;
 
 use common::{PATIENCE, Raw, Stage};
+use mast_control::transport::{Accepted, Listener};
 use mast_control::{
     Client, ClientError, ErrorCode, Event, Mismatch, Notice, PROTOCOL, PeerAdd, PolicyClear, Request, Side,
-    Verdict, What, Why,
+    Socket, Verdict, What, Why,
 };
 use serde_json::json;
 use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
-use tokio::net::UnixListener;
 use tokio::time::timeout;
 
 #[tokio::test]
@@ -79,12 +79,12 @@ async fn another_version_is_told_which_side_to_upgrade() {
 async fn greeted_with(reply: serde_json::Value) -> Mismatch {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("s");
-    let listener = UnixListener::bind(&path).unwrap();
+    let mut socket = Socket::bind(&path, false).unwrap();
     tokio::spawn(async move {
-        let (mut stream, _) = listener.accept().await.unwrap();
+        let Accepted { reader, mut writer, .. } = socket.accept().await.unwrap();
         let mut line = String::new();
-        BufReader::new(&mut stream).read_line(&mut line).await.unwrap();
-        stream.write_all(format!("{reply}\n").as_bytes()).await.unwrap();
+        BufReader::new(reader).read_line(&mut line).await.unwrap();
+        writer.write_all(format!("{reply}\n").as_bytes()).await.unwrap();
     });
     match Client::connect(&path).await {
         Err(ClientError::Version(mismatch)) => mismatch,
@@ -186,10 +186,9 @@ async fn one_peer_can_be_asked_of_an_older_service_too() {
     // It knows neither `peer` nor `check`, and tells of all.
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("s");
-    let listener = UnixListener::bind(&path).unwrap();
+    let mut socket = Socket::bind(&path, false).unwrap();
     tokio::spawn(async move {
-        let (stream, _) = listener.accept().await.unwrap();
-        let (reader, mut writer) = stream.into_split();
+        let Accepted { reader, mut writer, .. } = socket.accept().await.unwrap();
         let mut lines = BufReader::new(reader).lines();
         while let Ok(Some(line)) = lines.next_line().await {
             let asked: serde_json::Value = serde_json::from_str(&line).unwrap();

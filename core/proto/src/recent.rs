@@ -136,11 +136,8 @@ impl Recent {
             }
             self.pause = None;
         }
-        // Of those that are sent at one time the first has looked.
-        if self.entries.back().is_none_or(|newest| newest.at != at) {
-            while self.entries.front().is_some_and(|s| at.saturating_duration_since(s.at) > Self::AGE) {
-                self.forget_oldest();
-            }
+        while self.entries.front().is_some_and(|s| at.saturating_duration_since(s.at) > Self::AGE) {
+            self.forget_oldest();
         }
         let Some(start) = self.place(at, datagram.len()) else { return };
         let length = datagram.len();

@@ -112,7 +112,13 @@ fn control(directory: &TempDir) -> PathBuf {
 
 fn set_uplinks(directory: &TempDir, number: u8, states: [&str; 2]) {
     let [first, second] = states;
-    let text = format!("1 eth0 127.77.{number}.1 {first}\n2 wlan0 127.77.{number}.2 {second}\n");
+    // Of 127.0.0.0/8, or of the IPv6 network that `MAST_LOOPBACK` names: under wine there must be one, where not every
+    // address of 127.0.0.0/8 has a socket of its own.
+    let address = |uplink: u8| match std::env::var("MAST_LOOPBACK") {
+        Ok(network) => format!("{network}{number:x}:{uplink:x}"),
+        Err(_) => format!("127.77.{number}.{uplink}"),
+    };
+    let text = format!("1 eth0 {} {first}\n2 wlan0 {} {second}\n", address(1), address(2));
     // Whole or not at all.
     fs::write(directory.path().join("uplinks.new"), text).unwrap();
     fs::rename(directory.path().join("uplinks.new"), directory.path().join("uplinks")).unwrap();

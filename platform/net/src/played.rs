@@ -28,6 +28,9 @@ type Real = mast_engine::os::PlainUdp;
 #[cfg(windows)]
 type Real = <crate::windows::Windows as Platform>::Udp;
 
+/// The number of the loopback interface.
+#[cfg(windows)]
+const LOOPBACK: mast_proto::InterfaceId = mast_proto::InterfaceId(1);
 /// How often the file of the uplinks is read.
 const LOOK: Duration = Duration::from_millis(50);
 
@@ -187,7 +190,11 @@ impl Platform for Native {
         #[cfg(not(windows))]
         let real = self.fake.bind_udp(interface, family, port)?;
         #[cfg(windows)]
-        let real = crate::windows::Windows::default().bind_udp(interface, family, port)?;
+        let real = {
+            // Whatever its number here: its addresses are those of the loopback interface.
+            let loopback = Interface { id: LOOPBACK, ..interface.clone() };
+            crate::windows::Windows::default().bind_udp(&loopback, family, port)?
+        };
         Ok(PlayedUdp { real, interface: interface.id.0, mute: Arc::clone(&self.mute) })
     }
 

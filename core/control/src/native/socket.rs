@@ -67,7 +67,12 @@ pub struct Socket {
 
 impl Socket {
     /// Listens at `path`. The file appears complete, with its mode, or not at all.
-    pub(crate) fn bind(path: &Path, present: bool) -> Result<Self, ServerError> {
+    ///
+    /// With `present` the service is found by [`crate::living`] while this lives.
+    ///
+    /// # Errors
+    /// When another service lives there, something else is in the way, or the system refuses.
+    pub fn bind(path: &Path, present: bool) -> Result<Self, ServerError> {
         let (listener, identity) = place(path)?;
         Ok(Self {
             listener,

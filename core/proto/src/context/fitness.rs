@@ -14,10 +14,6 @@ use crate::wire::{Flags, PathReport};
 impl Context {
     /// Looks at what arrived over a path, and judges it if a moment has passed since.
     pub(super) fn assess(&mut self, now: Instant, at: usize) {
-        // Nearly always it was looked at a moment ago.
-        if self.paths.get(at).and_then(|p| p.watch.as_ref()).is_some_and(|watch| !watch.is_due(now)) {
-            return;
-        }
         let watched = self.busy(now) && self.peer.is_mast();
         let epoch = self.keys.heard();
         let weak = self.paths.get(at).is_some_and(|p| self.is_weak(p));
@@ -26,6 +22,9 @@ impl Context {
             return;
         }
         let watch = path.watch.get_or_insert_default();
+        if !watch.is_due(now) {
+            return;
+        }
         let mut missing = false;
         if let Some(epoch) = epoch
             && let Some(report) = path.peer_path.and_then(|id| epoch.report(id, false))

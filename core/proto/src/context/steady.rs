@@ -26,9 +26,6 @@ impl Steady {
 
     /// More was sent.
     pub fn note_sent(&mut self, now: Instant) {
-        if now == self.last {
-            return;
-        }
         let pause = now.saturating_duration_since(self.last);
         if pause > timing::STEADY_PAUSE {
             *self = Self { rhythm: self.rhythm, ..Self::new(now) };

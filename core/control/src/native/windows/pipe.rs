@@ -11,14 +11,14 @@ use std::time::Duration;
 use tokio::io::{AsyncReadExt, Interest};
 use tokio::net::windows::named_pipe::{NamedPipeClient, NamedPipeServer, ServerOptions};
 use tokio::task::JoinSet;
-use windows_sys::Win32::Foundation::{ERROR_ACCESS_DENIED, ERROR_PIPE_BUSY};
+use windows_sys::Win32::Foundation::{ERROR_ACCESS_DENIED, ERROR_PIPE_BUSY, ERROR_SEM_TIMEOUT, GetLastError};
 use windows_sys::Win32::Storage::FileSystem::{
     FILE_FLAG_OVERLAPPED, FILE_GENERIC_READ, FILE_WRITE_ATTRIBUTES, FILE_WRITE_DATA, SECURITY_IDENTIFICATION,
 };
-use windows_sys::Win32::System::Pipes::GetNamedPipeServerProcessId;
+use windows_sys::Win32::System::Pipes::{GetNamedPipeServerProcessId, NMPWAIT_NOWAIT, WaitNamedPipeW};
 
 use super::access;
-use super::security::{Descriptor, Sid, Token, owner};
+use super::security::{Descriptor, Sid, Token, owner, wide};
 use crate::server::ServerError;
 use crate::transport::{Accepted, Listener, Reader, Writer};
 
@@ -75,9 +75,23 @@ fn make(path: &Path, first: bool) -> io::Result<NamedPipeServer> {
     unsafe { options.create_with_security_attributes_raw(pipe(path), descriptor.attributes()) }
 }
 
+/// Whether somebody listens there. It takes up no end of theirs.
+fn is_taken(path: &Path) -> bool {
+    let name = wide(pipe(path));
+    // SAFETY: the name ends in zero; the error is that of the call.
+    unsafe { WaitNamedPipeW(name.as_ptr(), NMPWAIT_NOWAIT) != 0 || GetLastError() == ERROR_SEM_TIMEOUT }
+}
+
 impl Socket {
     /// Listens at `path`, unless somebody does already.
-    pub(crate) fn bind(path: &Path, _present: bool) -> Result<Self, ServerError> {
+    ///
+    /// # Errors
+    /// When somebody does, or the system refuses.
+    pub fn bind(path: &Path, _present: bool) -> Result<Self, ServerError> {
+        if is_taken(path) {
+            return Err(ServerError::AlreadyRunning { path: path.to_owned() });
+        }
+        // Nobody may come between.
         let free = make(path, true).map_err(|source| match source.raw_os_error() {
             Some(code) if code == ERROR_ACCESS_DENIED.cast_signed() => {
                 ServerError::AlreadyRunning { path: path.to_owned() }
@@ -173,8 +187,8 @@ pub async fn connect(path: &Path) -> io::Result<(Reader, Writer)> {
             opened => break opened?,
         }
     };
-    let holder = owner(&file)?;
-    if ![Sid::system()?, Sid::administrators()?, Token::own()?.user()?].contains(&holder) {
+    let (holder, own) = (owner(&file)?, Token::own()?);
+    if ![Sid::system()?, Sid::administrators()?, own.user()?, own.owner()?].contains(&holder) {
         let text = format!("{} is held by {holder}, who is no administrator", name.display());
         return Err(io::Error::new(ErrorKind::PermissionDenied, text));
     }

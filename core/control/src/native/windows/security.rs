@@ -17,8 +17,8 @@ use windows_sys::Win32::Security::Authorization::{
 use windows_sys::Win32::Security::{
     CheckTokenMembership, CreateWellKnownSid, EqualSid, GetLengthSid, GetTokenInformation, IsValidSid,
     LookupAccountNameW, LookupAccountSidW, OWNER_SECURITY_INFORMATION, PSECURITY_DESCRIPTOR, PSID,
-    RevertToSelf, SECURITY_ATTRIBUTES, SECURITY_MAX_SID_SIZE, TOKEN_QUERY, TOKEN_USER, TokenUser,
-    WELL_KNOWN_SID_TYPE, WinBuiltinAdministratorsSid, WinLocalSystemSid,
+    RevertToSelf, SECURITY_ATTRIBUTES, SECURITY_MAX_SID_SIZE, TOKEN_INFORMATION_CLASS, TOKEN_OWNER,
+    TOKEN_QUERY, TokenOwner, TokenUser, WELL_KNOWN_SID_TYPE, WinBuiltinAdministratorsSid, WinLocalSystemSid,
 };
 use windows_sys::Win32::System::Pipes::ImpersonateNamedPipeClient;
 use windows_sys::Win32::System::Threading::{
@@ -224,17 +224,27 @@ impl Token {
 
     /// Whose it is.
     pub fn user(&self) -> io::Result<Sid> {
-        // Room for a TOKEN_USER and the identifier that it points to, aligned for both.
+        self.sid(TokenUser)
+    }
+
+    /// Who owns what is made with it: its user, or a group of theirs that may own things, such as administrators.
+    pub fn owner(&self) -> io::Result<Sid> {
+        self.sid(TokenOwner)
+    }
+
+    /// One of the two.
+    fn sid(&self, which: TOKEN_INFORMATION_CLASS) -> io::Result<Sid> {
+        // Room for a TOKEN_USER, or a TOKEN_OWNER, and the identifier that it begins with a pointer to, aligned for all.
         let mut room = [0u64; 16];
         let mut size = 0;
         // SAFETY: the buffer is as long as is said, and outlives the identifier within, which is copied.
         unsafe {
             let length = u32::try_from(size_of_val(&room)).unwrap_or_default();
             let buffer: *mut c_void = room.as_mut_ptr().cast();
-            if GetTokenInformation(self.0.as_raw_handle(), TokenUser, buffer, length, &mut size) == 0 {
+            if GetTokenInformation(self.0.as_raw_handle(), which, buffer, length, &mut size) == 0 {
                 return Err(io::Error::last_os_error());
             }
-            Sid::copy((*room.as_ptr().cast::<TOKEN_USER>()).User.Sid)
+            Sid::copy((*room.as_ptr().cast::<TOKEN_OWNER>()).Owner)
                 .ok_or_else(|| io::Error::from_raw_os_error(ERROR_INSUFFICIENT_BUFFER.cast_signed()))
         }
     }
