@@ -250,11 +250,10 @@ impl<T> Resequencer<T> {
         Some(again.map_or(due, |again| again.max(due))).filter(|ask| *ask < *at + self.wait())
     }
 
-    /// When the wait for something is over. What is ready is no reason to wake the owner, who may have no room for it.
+    /// When the wait for something is over.
     pub fn deadline(&self) -> Option<Instant> {
-        let ready = self.ready();
-        let (at, _) = *self.arrivals.iter().find(|(_, number)| *number > ready)?;
-        let lost = self.settled(at) > ready;
+        let (at, _) = *self.arrivals.front()?;
+        let lost = self.settled(at) > self.ready();
         Some(at + if lost { self.repair.min(self.wait()) } else { self.wait() })
     }
 
@@ -263,7 +262,8 @@ impl<T> Resequencer<T> {
         self.given_up.max(self.next)
     }
 
-    /// Gives up what was waited for too long.
+    /// Gives up what was waited for too long. What is ready then is no reason any more to wake the owner, who may have no
+    /// room for it.
     pub fn expire(&mut self, now: Instant) {
         loop {
             let ready = self.ready();
