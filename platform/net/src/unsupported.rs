@@ -20,12 +20,12 @@ fn unsupported<T>() -> io::Result<T> {
 
 /// The platform of a system that is not supported yet.
 #[derive(Debug, Clone, Default)]
-pub struct Native;
+pub struct Native(());
 
 impl Native {
     /// Makes the stand-in; what it is asked for fails.
     pub fn new(_overrides: Overrides) -> Self {
-        Self
+        Self(())
     }
 }
 

@@ -1,10 +1,9 @@
 //! Users and groups of Unix.
 
-use std::ffi::CString;
-
 use nix::unistd::{Gid, Group, Uid, User};
 use tokio::net::UnixStream;
 
+use super::groups::groups_of;
 use crate::access::{Caller, GROUP};
 
 /// A user, as the kernel tells of the other end of a socket.
@@ -31,30 +30,29 @@ pub(crate) fn is_own(Account { uid, .. }: Account) -> bool {
     uid.is_root() || uid == Uid::effective()
 }
 
-/// A member of the group. It asks the user database.
-pub(crate) fn is_member(Account { uid, gid }: Account) -> bool {
-    let Ok(Some(group)) = Group::from_name(GROUP) else { return false };
-    if group.gid == gid {
-        return true;
-    }
-    let Ok(Some(user)) = User::from_uid(uid) else { return false };
-    group.mem.contains(&user.name) || groups_of(&user).contains(&group.gid)
-}
-
-#[cfg(not(target_vendor = "apple"))]
-fn groups_of(user: &User) -> Vec<Gid> {
-    CString::new(user.name.as_str())
-        .ok()
-        .and_then(|name| nix::unistd::getgrouplist(&name, user.gid).ok())
-        .unwrap_or_default()
-}
-
+/// Those who administer a Mac: whom the system lets become root by their own password.
 #[cfg(target_vendor = "apple")]
-fn groups_of(user: &User) -> Vec<Gid> {
-    vec![user.gid]
+const ADMINISTRATORS: Option<&str> = Some("admin");
+#[cfg(not(target_vendor = "apple"))]
+const ADMINISTRATORS: Option<&str> = None;
+
+/// A member of the group, or where the system has such of that of its administrators. It asks the user database.
+pub(crate) fn is_member(Account { uid, gid }: Account) -> bool {
+    let mut groups = [Some(GROUP), ADMINISTRATORS].into_iter().flatten();
+    let mut user = None;
+    groups.any(|name| {
+        let Ok(Some(group)) = Group::from_name(name) else { return false };
+        if group.gid == gid {
+            return true;
+        }
+        let user = user.get_or_insert_with(|| User::from_uid(uid).ok().flatten());
+        let Some(user) = user else { return false };
+        group.mem.contains(&user.name) || groups_of(user).contains(&group.gid)
+    })
 }
 
 /// What somebody can do who may not change things.
+#[cfg(not(target_vendor = "apple"))]
 pub(crate) fn remedy(account: Option<Account>) -> String {
     let user = match account.map(|account| User::from_uid(account.uid)) {
         Some(Ok(Some(user))) => user.name,
@@ -65,6 +63,11 @@ pub(crate) fn remedy(account: Option<Account>) -> String {
         _ => String::new(),
     };
     format!("run with sudo, or add yourself to group `{GROUP}`: {create}sudo usermod -aG {GROUP} {user}")
+}
+
+#[cfg(target_vendor = "apple")]
+pub(crate) fn remedy(_account: Option<Account>) -> String {
+    "run with sudo, or as a user who may administer this Mac (System Settings, Users & Groups)".to_owned()
 }
 
 /// A user by name or number, in the words of [`Caller::user`]. It asks the user database.

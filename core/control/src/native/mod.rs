@@ -4,6 +4,8 @@
 #[cfg(unix)]
 mod access;
 #[cfg(unix)]
+mod groups;
+#[cfg(unix)]
 mod look;
 #[cfg(unix)]
 mod presence;
@@ -26,12 +28,16 @@ pub use windows::{Account, DEFAULT_SOCKET, Living, Socket, connect, living, remo
 pub(crate) use windows::{is_member, is_own, remedy};
 
 /// How the service is started, how one becomes an administrator, and where the service's log is.
-#[cfg(unix)]
+#[cfg(all(unix, not(target_vendor = "apple")))]
 pub(crate) const START: &str = "`sudo systemctl start mastd` or `sudo mastd`";
+#[cfg(target_vendor = "apple")]
+pub(crate) const START: &str = "`sudo launchctl kickstart system/org.mast.mastd` or `sudo mastd`";
 #[cfg(unix)]
 pub(crate) const RAISE: &str = "run with sudo";
-#[cfg(unix)]
+#[cfg(all(unix, not(target_vendor = "apple")))]
 pub(crate) const LOG: &str = "`journalctl -u mastd`";
+#[cfg(target_vendor = "apple")]
+pub(crate) const LOG: &str = "/Library/Logs/MAST/mastd.log";
 #[cfg(windows)]
 pub(crate) const START: &str = "`sc start mastd` as administrator";
 #[cfg(windows)]

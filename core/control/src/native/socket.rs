@@ -17,7 +17,11 @@ use crate::server::ServerError;
 use crate::transport::{Accepted, Listener, Reader, Writer};
 
 /// Where the service listens unless told otherwise.
+#[cfg(not(target_vendor = "apple"))]
 pub const DEFAULT_SOCKET: &str = "/run/mast/control.sock";
+/// Where the service listens unless told otherwise. Nothing can be made at the root of a Mac's file system.
+#[cfg(target_vendor = "apple")]
+pub const DEFAULT_SOCKET: &str = "/var/run/mast/control.sock";
 
 /// How often, and after what pause, the directory's lock is asked for while another start holds it.
 const LOCK_ATTEMPTS: u32 = 100;

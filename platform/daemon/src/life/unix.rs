@@ -1,4 +1,4 @@
-//! Signals, and systemd where it started the service.
+//! Signals, and systemd where it started the service. launchd, which starts it on a Mac, wants to hear nothing.
 
 use std::process::ExitCode;
 use std::time::Duration;
@@ -11,7 +11,11 @@ use super::{Asked, Life, Told};
 /// The configuration file unless told otherwise.
 pub const DEFAULT_CONFIG: &str = "/etc/mast/mastd.toml";
 /// The state directory unless told otherwise.
+#[cfg(not(target_vendor = "apple"))]
 pub const DEFAULT_STATE: &str = "/var/lib/mast";
+/// The state directory unless told otherwise.
+#[cfg(target_vendor = "apple")]
+pub const DEFAULT_STATE: &str = "/var/db/mast";
 
 /// Does the work of the service. Here it is a program like any other, whoever starts it.
 pub(crate) fn live(_as_service: bool, work: impl FnOnce() -> ExitCode + Send + 'static) -> ExitCode {
