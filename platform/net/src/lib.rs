@@ -4,17 +4,21 @@
 //!   clean-up after a killed predecessor. Its documentation says which interfaces count as uplinks.
 //! - `windows`: Wintun device, IP Helper monitor and configuration, `IP_UNICAST_IF` sockets. What of it is not the system
 //!   itself is tried against a played one on every system. Its documentation says what is not built.
-//! - `macos`, to come: utun device, `PF_ROUTE`/`NWPathMonitor` monitor, `IP_BOUND_IF` sockets.
+//! - `macos`: utun device, monitor and configuration by routing messages, `IP_BOUND_IF` sockets, pf, tried the same way.
 //!
 //! [`Native`] is the platform the crate was built for. On systems that are not supported yet the crate compiles,
 //! and every operation of `Native` fails with [`std::io::ErrorKind::Unsupported`].
 
 #[cfg(target_os = "linux")]
 pub mod linux;
+#[cfg(any(target_os = "macos", test))]
+pub mod macos;
 mod overrides;
 #[cfg(feature = "played")]
 mod played;
-#[cfg(not(any(target_os = "linux", windows)))]
+#[cfg(any(target_os = "linux", target_os = "macos"))]
+mod readiness;
+#[cfg(not(any(target_os = "linux", target_os = "macos", windows)))]
 mod unsupported;
 #[cfg(any(windows, test))]
 pub mod windows;
@@ -25,11 +29,15 @@ pub use overrides::Overrides;
 pub use linux::Linux as Native;
 #[cfg(target_os = "linux")]
 pub use linux::{interface_number, own_socket};
+#[cfg(all(target_os = "macos", not(feature = "played")))]
+pub use macos::MacOs as Native;
+#[cfg(target_os = "macos")]
+pub use macos::{interface_number, own_socket};
 #[cfg(feature = "played")]
 pub use played::Native;
-#[cfg(not(any(target_os = "linux", windows, feature = "played")))]
+#[cfg(not(any(target_os = "linux", target_os = "macos", windows, feature = "played")))]
 pub use unsupported::Native;
-#[cfg(not(any(target_os = "linux", windows)))]
+#[cfg(not(any(target_os = "linux", target_os = "macos", windows)))]
 pub use unsupported::{interface_number, own_socket};
 #[cfg(all(windows, not(feature = "played")))]
 pub use windows::Windows as Native;

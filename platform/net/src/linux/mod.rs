@@ -42,7 +42,6 @@ mod occupied;
 mod probe;
 mod protection;
 mod radio;
-mod readiness;
 mod rtnl;
 mod sessions;
 mod sockopt;
@@ -62,7 +61,7 @@ use mast_proto::Interface;
 use nix::time::{ClockId, clock_gettime};
 use tokio::sync::watch;
 
-use crate::Overrides;
+use crate::{Overrides, readiness};
 
 pub use batch::LinuxUdp;
 pub use host::LinuxHost;
