@@ -17,6 +17,8 @@ const ROOTS: [&str; 3] = ["mast-cli", "mastd", "mast-desktop"];
 /// Only the demonstration has these, and tests of the app (cargo says of features what all of the workspace wants): neither
 /// is packaged.
 const NOT_PACKAGED: [&str; 3] = ["mast-netlab", "mast-stage", "ts-rs"];
+/// The version of Wintun's library that is shipped, and its SHA-256 for x86_64: `installer/windows/build` packages no other.
+const WINTUN: (&str, &str) = ("0.14.1", "e5da8447dc2c320edc0fc52fa01885c103de8c118481f683643cacc3220dafce");
 /// What a license is called in its package.
 const NAMES: [&str; 6] = ["license", "licence", "copying", "copyright", "notice", "unlicense"];
 
@@ -31,10 +33,16 @@ struct Part {
     directory: PathBuf,
 }
 
-/// Writes `mast.cdx.json` and `third-party-licenses.txt`.
-pub fn write(directory: &Path) -> Done<()> {
+/// This machine's system.
+pub fn own_target() -> String {
+    format!("{}-unknown-linux-gnu", std::env::consts::ARCH)
+}
+
+/// Writes `mast.cdx.json` and `third-party-licenses.txt` of what is linked for a target.
+pub fn write(directory: &Path, target: &str) -> Done<()> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..").canonicalize()?;
-    let mut parts = crates(&root)?;
+    let mut parts = crates(&root, target)?;
+    parts.extend(driver(&parts));
     parts.extend(packages(&root.join("app-ui/desktop/page"))?);
     parts.sort_by(|a, b| a.url.cmp(&b.url));
     parts.dedup_by(|a, b| a.url == b.url);
@@ -53,11 +61,23 @@ fn list<'a>(value: &'a Value, key: &str) -> impl Iterator<Item = &'a Value> {
     value[key].as_array().into_iter().flatten()
 }
 
-/// The crates that are linked into the programs on this machine's system, but for MAST's own.
-fn crates(root: &Path) -> Done<Vec<Part>> {
-    let host = format!("{}-unknown-linux-gnu", std::env::consts::ARCH);
+/// The library of the virtual interface's driver, which is shipped beside the programs where they use it.
+fn driver(parts: &[Part]) -> Option<Part> {
+    let own = parts.iter().find(|part| part.name == "wintun")?;
+    Some(Part {
+        name: "wintun.dll".to_owned(),
+        version: WINTUN.0.to_owned(),
+        license: "see wintun-license.txt".to_owned(),
+        url: format!("pkg:generic/wintun@{}", WINTUN.0),
+        sha256: Some(WINTUN.1.to_owned()),
+        directory: own.directory.join("wintun"),
+    })
+}
+
+/// The crates that are linked into the programs on a target, but for MAST's own.
+fn crates(root: &Path, target: &str) -> Done<Vec<Part>> {
     let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
-    let words = ["metadata", "--format-version", "1", "--locked", "--filter-platform", &host];
+    let words = ["metadata", "--format-version", "1", "--locked", "--filter-platform", target];
     let output = Command::new(cargo).args(words).current_dir(root).output()?;
     if !output.status.success() {
         return Err(String::from_utf8_lossy(&output.stderr).into_owned().into());
@@ -202,9 +222,10 @@ mod tests {
     #[test]
     fn everything_that_is_linked_has_a_license_and_nothing_of_the_tests_is_there() {
         let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
-        let parts = crates(&root).unwrap();
+        let parts = crates(&root, &own_target()).unwrap();
         let has = |name: &str| parts.iter().any(|p| p.name == name);
         assert!(has("ring") && has("gotatun") && has("tauri") && has("tokio"));
+        assert!(driver(&parts).is_none());
         assert!(!has("proptest") && !has("criterion") && !has("mastd") && !has("ts-rs"));
         for part in &parts {
             assert!(!part.license.is_empty() && part.license != "see ", "{} has no license", part.name);
@@ -214,5 +235,19 @@ mod tests {
         assert_eq!(bill["components"].as_array().unwrap().len(), parts.len());
         let licenses = licenses(&parts).unwrap();
         assert!(licenses.contains("Permission is hereby granted") && licenses.contains("Apache License"));
+    }
+
+    #[test]
+    fn what_is_linked_for_windows_has_its_own_parts_and_the_drivers_library() {
+        let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
+        let parts = crates(&root, "x86_64-pc-windows-gnu").unwrap();
+        let has = |name: &str| parts.iter().any(|p| p.name == name);
+        assert!(has("wintun") && has("windows-sys") && !has("netlink-sys") && !has("nix"));
+        let driver = driver(&parts).unwrap();
+        let library = fs::read(driver.directory.join("bin/amd64/wintun.dll")).unwrap();
+        let sum =
+            Sha256::digest(library).iter().fold(String::new(), |hex, byte| hex + &format!("{byte:02x}"));
+        assert_eq!(driver.sha256.as_deref(), Some(sum.as_str()));
+        assert!(licenses(&[driver]).unwrap().contains("Prebuilt Binaries License"));
     }
 }
