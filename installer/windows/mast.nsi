@@ -129,8 +129,19 @@ FunctionEnd
 !insertmacro search_path ""
 !insertmacro search_path "un."
 
+; What the installer itself could not write, such as for want of room: it says so in a window alone.
+Function .onInstFailed
+  ${If} ${Silent}
+  ${AndIfNot} ${FileExists} "$TEMP\mast-installer.txt"
+    FileOpen $R9 "$TEMP\mast-installer.txt" w
+    FileWriteUTF16LE /BOM $R9 "Files could not be written to $INSTDIR: close programs that use them, see that there is room on the disk, and run the installer again.$\r$\n"
+    FileClose $R9
+  ${EndIf}
+FunctionEnd
+
 Function .onInit
   !insertmacro prepare
+  Delete "$TEMP\mast-installer.txt"
   ${IfNot} ${RunningX64}
     !insertmacro fail "MAST needs Windows for 64-bit processors."
   ${EndIf}
