@@ -260,7 +260,7 @@ async fn nobody_there_says_how_to_start() {
     let directory = tempfile::tempdir().unwrap();
     let error = Client::connect(directory.path().join("none")).await.err().unwrap();
     assert!(matches!(error, ClientError::NotRunning { .. }));
-    assert!(error.to_string().contains("sudo systemctl start mastd"));
+    assert!(error.to_string().contains(common::START));
 }
 
 #[tokio::test]
@@ -275,5 +275,7 @@ async fn a_half_line_waits_for_its_other_half() {
     let mut quitter: Raw = stage.greeted().await;
     quitter.write(b"{\"jsonrpc\":\"2.0\",\"id\":1").await;
     quitter.writer.shutdown().await.unwrap();
-    assert_eq!(quitter.read().await, None);
+    if common::HALVES {
+        assert_eq!(quitter.read().await, None);
+    }
 }

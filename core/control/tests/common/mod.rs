@@ -20,6 +20,17 @@ use tokio::time::timeout;
 /// Longer than anything here may take.
 pub const PATIENCE: Duration = Duration::from_secs(20);
 
+/// What is said of how the service is started, on each system.
+pub const START: &str = if cfg!(windows) {
+    "`sc start mastd`"
+} else if cfg!(target_vendor = "apple") {
+    "`sudo launchctl kickstart"
+} else {
+    "`sudo systemctl start mastd`"
+};
+/// A socket's one direction can be closed alone; a named pipe's cannot.
+pub const HALVES: bool = cfg!(unix);
+
 pub struct Fake {
     pub notices: broadcast::Sender<Notice>,
     /// Told when a drill was dropped before its end.

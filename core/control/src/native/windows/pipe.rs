@@ -6,9 +6,11 @@ use std::io::{self, ErrorKind};
 use std::os::windows::fs::OpenOptionsExt;
 use std::os::windows::io::{AsRawHandle, IntoRawHandle};
 use std::path::{Path, PathBuf};
+use std::pin::Pin;
+use std::task::{Context, Poll};
 use std::time::Duration;
 
-use tokio::io::{AsyncReadExt, Interest};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, Interest, ReadBuf};
 use tokio::net::windows::named_pipe::{NamedPipeClient, NamedPipeServer, ServerOptions};
 use tokio::task::JoinSet;
 use windows_sys::Win32::Foundation::{ERROR_ACCESS_DENIED, ERROR_PIPE_BUSY, ERROR_SEM_TIMEOUT, GetLastError};
@@ -136,9 +138,52 @@ async fn hear(pipe: NamedPipeServer) -> io::Result<Accepted> {
     let length = tokio::time::timeout(FIRST_WORD, read).await??;
     let caller = access::caller(&pipe)?;
     first.truncate(length);
-    let (reader, writer) = tokio::io::split(pipe);
+    let (reader, writer) = tokio::io::split(End { pipe, stuck: false });
     let reader = io::Cursor::new(first).chain(reader);
     Ok(Accepted { reader: Box::new(reader), writer: Box::new(writer), caller })
+}
+
+/// One connection. What was written is left to be read when it is let go of; but whoever does not read would hold the
+/// pipe for ever, as the system waits for them.
+struct End {
+    pipe: NamedPipeServer,
+    /// What was written last has not been taken yet.
+    stuck: bool,
+}
+
+impl AsyncRead for End {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        to: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.pipe).poll_read(cx, to)
+    }
+}
+
+impl AsyncWrite for End {
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        let written = Pin::new(&mut self.pipe).poll_write(cx, bytes);
+        self.stuck = written.is_pending();
+        written
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.pipe).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.pipe).poll_shutdown(cx)
+    }
+}
+
+impl Drop for End {
+    fn drop(&mut self) {
+        if self.stuck {
+            // What they have not read is gone with it.
+            let _ = self.pipe.disconnect();
+        }
+    }
 }
 
 impl Listener for Socket {
