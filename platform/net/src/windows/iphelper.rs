@@ -223,6 +223,11 @@ fn address_row(of: u64, ip: IpAddr) -> MIB_UNICASTIPADDRESS_ROW {
     let mut row = MIB_UNICASTIPADDRESS_ROW::default();
     // SAFETY: the row is the system's structure, and outlives the call.
     unsafe { InitializeUnicastIpAddressEntry(&mut row) };
+    with_address(row, of, ip)
+}
+
+/// A row that the system has set what else is in it.
+fn with_address(mut row: MIB_UNICASTIPADDRESS_ROW, of: u64, ip: IpAddr) -> MIB_UNICASTIPADDRESS_ROW {
     row.InterfaceLuid = luid(of);
     row.Address = sockaddr(ip);
     row.OnLinkPrefixLength = Prefix::host(ip).length;
@@ -445,7 +450,7 @@ mod tests {
             let route = Route { luid: 0x1_0006_0000_0000, prefix, gateway, metric: 7 };
             // Wine cannot initialise one.
             assert_eq!(route_of(&filled(MIB_IPFORWARD_ROW2::default(), &route)), Some(route));
-            let row = address_row(5, prefix.address);
+            let row = with_address(MIB_UNICASTIPADDRESS_ROW::default(), 5, prefix.address);
             assert_eq!(ip_of(&row.Address), Some(prefix.address));
             assert_eq!(row.OnLinkPrefixLength, if prefix.address.is_ipv4() { 32 } else { 128 });
             let family = if prefix.address.is_ipv4() { AF_INET } else { AF_INET6 };
