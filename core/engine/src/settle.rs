@@ -96,6 +96,9 @@ fn heed_batches<U: Udp>(now: Instant, peer: &mut Peer, sockets: &mut Sockets<U>,
                 interface = name,
                 "what left many at a time was lost, and single datagrams are not: they go one by one from now on"
             ),
+            Segmentation::Untried => {
+                tracing::info!(interface = name, "what leaves many at a time arrives after all")
+            }
             then => tracing::info!(interface = name, ?then, "much of what left many at a time was lost"),
         }
         sockets.set_segmentation(interface, then);
