@@ -28,9 +28,9 @@ type Real = mast_engine::os::PlainUdp;
 #[cfg(windows)]
 type Real = <crate::windows::Windows as Platform>::Udp;
 
-/// The number of the loopback interface.
+/// The number of no interface: none is chosen by it.
 #[cfg(windows)]
-const LOOPBACK: mast_proto::InterfaceId = mast_proto::InterfaceId(1);
+const ANY: mast_proto::InterfaceId = mast_proto::InterfaceId(0);
 /// How often the file of the uplinks is read.
 const LOOK: Duration = Duration::from_millis(50);
 
@@ -191,9 +191,9 @@ impl Platform for Native {
         let real = self.fake.bind_udp(interface, family, port)?;
         #[cfg(windows)]
         let real = {
-            // Whatever its number here: its addresses are those of the loopback interface.
-            let loopback = Interface { id: LOOPBACK, ..interface.clone() };
-            crate::windows::Windows::default().bind_udp(&loopback, family, port)?
+            // The address alone decides: it is one of the loopback interface, which cannot be chosen.
+            let any = Interface { id: ANY, ..interface.clone() };
+            crate::windows::Windows::default().bind_udp(&any, family, port)?
         };
         Ok(PlayedUdp { real, interface: interface.id.0, mute: Arc::clone(&self.mute) })
     }
