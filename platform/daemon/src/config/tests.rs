@@ -288,18 +288,21 @@ fn computed() -> i64 {
 
 #[test]
 fn a_crowd_is_checked_in_one_pass() {
-    let work = |count: usize| {
+    // Many times: the clock of what was computed ticks slowly on some systems.
+    let work = |count: usize, times: usize| {
         let text = crowd(count);
         let pass = || {
             let begun = computed();
-            assert_eq!(Config::parse(Path::new("mastd.toml"), &text).unwrap().peers.len(), count);
+            for _ in 0..times {
+                assert_eq!(Config::parse(Path::new("mastd.toml"), &text).unwrap().peers.len(), count);
+            }
             computed() - begun
         };
         (0..3).map(|_| pass()).min().unwrap()
     };
-    // Eight times as many take eight times the work, and 64 times as much where each is compared with each.
-    let (few, many) = (work(1250), work(10_000));
-    assert!(many < few * 24, "{many} against {few} ns");
+    // As much work, and eight times as much where each is compared with each.
+    let (few, many) = (work(1250, 16), work(10_000, 2));
+    assert!(many < few * 3, "{many} against {few} ns");
 }
 
 #[test]
