@@ -3,14 +3,18 @@
 //! A default route overrides the host's own by being two halves, since longer prefixes go before any metric. A route has
 //! no preferred source: which address is used is the system's choice among the interface's (RFC 6724), of which there is
 //! one of each version of IP. So what was declared is remembered here, and told again.
+//!
+//! Leak protection outlives the service, and is read from the system each time. It lets through an adapter by what the
+//! system knows it by, which another one of the same name has not: so it is set again when that changed.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
-use mast_engine::declared::{Host, Present, Step};
+use mast_engine::declared::{Guard, Host, Present, Step};
 use mast_engine::os::{Family, Prefix};
 
+use super::filters::{self, InForce, Rules};
 use super::system::{Adapter, Route, System};
 
 /// Of routes into the virtual interface.
@@ -130,6 +134,74 @@ impl<S: System> WindowsHost<S> {
         Ok(())
     }
 
+    /// What is in force of the filters. Whoever may not ask did not set any.
+    fn in_force(&self) -> io::Result<InForce> {
+        match self.system.filters() {
+            Ok(labels) => Ok(filters::read(labels.iter().map(String::as_str))),
+            Err(error) if error.kind() == io::ErrorKind::PermissionDenied => Ok(InForce::Nothing),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// What the system knows these adapters by now.
+    fn known<'a>(
+        &self,
+        names: impl Iterator<Item = &'a String>,
+    ) -> io::Result<BTreeMap<String, Option<u64>>> {
+        let all = self.system.adapters()?;
+        let luid = |name: &String| all.iter().find(|a| a.name == *name).map(|a| a.luid);
+        Ok(names.map(|name| (name.clone(), luid(name))).collect())
+    }
+
+    /// Whether the filters let through the adapters and the program of now.
+    fn is_current(&self, interface: Option<&str>, rules: &Rules) -> io::Result<bool> {
+        Ok(interface.is_none_or(|name| rules.adapters.contains_key(name))
+            && self.known(rules.adapters.keys())? == rules.adapters
+            && filters::mark(&self.system.program()?) == rules.program)
+    }
+
+    fn protection(&self, interface: Option<&str>, present: &mut Present) -> io::Result<()> {
+        match self.in_force()? {
+            InForce::Nothing => {}
+            // Replaced without a moment between where it is wanted.
+            InForce::Part => present.remnants.push(Step::ClearGuard),
+            InForce::Whole(rules) if self.is_current(interface, &rules)? => {
+                (present.protection, present.guard) = (rules.protect, rules.guard);
+            }
+            InForce::Whole(Rules { protect, guard: Some(guard), .. }) => {
+                present.protection = protect;
+                // As none can be wanted: it is replaced, or taken away.
+                present.guard = Some(Guard { interfaces: BTreeSet::new(), ..guard });
+            }
+            InForce::Whole(rules) => present.remnants.extend(rules.protect.into_iter().map(Step::Unprotect)),
+        }
+        Ok(())
+    }
+
+    /// Puts other filters in the place of what is in force, at once.
+    fn filter(&mut self, interface: Option<&str>, alter: impl FnOnce(&mut Rules)) -> io::Result<()> {
+        let before = self.in_force()?;
+        let mut rules = match &before {
+            InForce::Whole(rules) => rules.clone(),
+            InForce::Nothing | InForce::Part => Rules::default(),
+        };
+        alter(&mut rules);
+        if rules.is_empty() {
+            return if before == InForce::Nothing { Ok(()) } else { self.system.set_filters(&[]) };
+        }
+        let program = self.system.program()?;
+        let mut names: BTreeSet<String> = interface.map(str::to_owned).into_iter().collect();
+        names.extend(rules.guard.iter().flat_map(|guard| guard.interfaces.iter().cloned()));
+        rules.adapters = self.known(names.iter())?;
+        rules.program = filters::mark(&program);
+        if before == InForce::Whole(rules.clone()) {
+            return Ok(());
+        }
+        let filters =
+            rules.filters(&program).map_err(|text| io::Error::new(io::ErrorKind::InvalidInput, text))?;
+        self.system.set_filters(&filters)
+    }
+
     fn step(&mut self, interface: Option<&str>, step: &Step) -> io::Result<()> {
         let adapter = |own: &Self| own.adapter(interface.unwrap_or_default());
         match step {
@@ -171,8 +243,12 @@ impl<S: System> WindowsHost<S> {
             }
             // Its answers come back by the socket that asked: the system looks up no way back.
             Step::SetAnswers(_) | Step::ClearAnswers => Ok(()),
-            Step::Unprotect(_) | Step::ClearGuard | Step::ClearDns => Ok(()),
-            Step::Raise | Step::Protect(_) | Step::SetGuard(_) | Step::SetDns(_) => {
+            Step::Protect(family) => self.filter(interface, |rules| _ = rules.protect.insert(*family)),
+            Step::Unprotect(family) => self.filter(interface, |rules| _ = rules.protect.remove(family)),
+            Step::SetGuard(guard) => self.filter(interface, |rules| rules.guard = Some(guard.clone())),
+            Step::ClearGuard => self.filter(interface, |rules| rules.guard = None),
+            Step::ClearDns => Ok(()),
+            Step::Raise | Step::SetDns(_) => {
                 let text = format!("cannot {step}: this version of MAST cannot on Windows; do without");
                 Err(io::Error::new(io::ErrorKind::Unsupported, text))
             }
@@ -182,14 +258,16 @@ impl<S: System> WindowsHost<S> {
 
 impl<S: System> Host for WindowsHost<S> {
     fn present(&mut self, interface: Option<&str>) -> io::Result<Present> {
-        let Some(name) = interface else { return Ok(Present::default()) };
+        let mut present = Present::default();
+        self.protection(interface, &mut present)?;
+        let Some(name) = interface else { return Ok(present) };
         let adapter = self.adapter(name)?;
         let link_local = |ip: &IpAddr| matches!(ip, IpAddr::V6(ip) if ip.is_unicast_link_local());
         Ok(Present {
             mtu: u16::try_from(adapter.mtu).ok(),
             addresses: adapter.addresses.iter().map(|a| a.ip).filter(|ip| !link_local(ip)).collect(),
             routes: self.routes(&adapter)?,
-            ..Present::default()
+            ..present
         })
     }
 

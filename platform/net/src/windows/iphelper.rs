@@ -31,9 +31,10 @@ use windows_sys::Win32::System::SystemInformation::GetTickCount64;
 use windows_sys::Win32::System::Threading::{GetCurrentThread, GetThreadTimes};
 use windows_sys::Win32::System::WindowsProgramming::QueryUnbiasedInterruptTime;
 
+use super::filters::Filter;
 use super::system::{Adapter, Address, Kind, Route, System, Told};
 use super::udp::WindowsUdp;
-use super::wintun;
+use super::{wfp, wintun};
 
 /// The first bit of `InterfaceAndOperStatusFlags`.
 const HARDWARE: u8 = 1;
@@ -57,7 +58,7 @@ fn done(code: u32) -> io::Result<()> {
 
 /// # Safety
 /// `text` is null, or ends in zero.
-unsafe fn text(text: *const u16) -> String {
+pub(super) unsafe fn text(text: *const u16) -> String {
     if text.is_null() {
         return String::new();
     }
@@ -385,6 +386,22 @@ impl System for IpHelper {
         segments: bool,
     ) -> io::Result<WindowsUdp> {
         WindowsUdp::bind(interface, family, port, segments)
+    }
+
+    fn filters(&self) -> io::Result<Vec<String>> {
+        wfp::labels()
+    }
+
+    fn set_filters(&self, filters: &[Filter]) -> io::Result<()> {
+        wfp::replace(filters)
+    }
+
+    fn program(&self) -> io::Result<Arc<[u8]>> {
+        wfp::program()
+    }
+
+    fn blockers(&self) -> io::Result<Vec<String>> {
+        wfp::blockers()
     }
 
     fn driver(&self) -> Result<String, String> {

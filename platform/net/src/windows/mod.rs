@@ -8,9 +8,11 @@
 //! switch. Never: loopback, tunnels and adapters of other virtual private networks, MAST's own.
 //!
 //! # Limits
-//! No leak protection, no name servers of a full tunnel, and no names of networks or what the system holds for metered
-//! yet: what asks for one is refused, and said.
+//! No name servers of a full tunnel, and no names of networks or what the system holds for metered yet: what asks for one
+//! is refused, and said. What Hyper-V's switch carries (virtual machines, WSL, Windows Sandbox) is not held back by leak
+//! protection.
 
+pub mod filters;
 mod host;
 #[cfg(windows)]
 mod iphelper;
@@ -21,6 +23,8 @@ mod tests;
 mod tun;
 #[cfg(windows)]
 mod udp;
+#[cfg(windows)]
+mod wfp;
 #[cfg(windows)]
 mod wintun;
 
@@ -81,6 +85,33 @@ impl Default for Windows {
 impl<S: System> On<S> {
     fn over(system: S, overrides: Overrides) -> Self {
         Self { system, overrides, own: Own::default() }
+    }
+}
+
+impl<S: System> On<S> {
+    /// What leak protection can do here, and who else filters: any block is final, whoever has it.
+    fn protection_check(&self) -> Check {
+        const NAME: &str = "protection";
+        const AROUND: &str =
+            "what Hyper-V's switch carries (virtual machines, WSL, Windows Sandbox) is not held back";
+        match self.system.blockers() {
+            Ok(others) if others.is_empty() => {
+                Check::pass(NAME, format!("leak protection can be set; {AROUND}"))
+            }
+            Ok(others) => Check::pass(
+                NAME,
+                format!(
+                    "leak protection can be set; {AROUND}. Filters of others block traffic, too: {}. What they block stays \
+                     so: end that program if peers cannot be reached",
+                    others.join(", ")
+                ),
+            ),
+            Err(error) if error.kind() == io::ErrorKind::PermissionDenied => Check::fail(
+                NAME,
+                format!("the system's filters cannot be read ({error}): run as administrator"),
+            ),
+            Err(error) => Check::fail(NAME, format!("there is no leak protection: {error}")),
+        }
     }
 }
 
@@ -156,7 +187,7 @@ impl<S: System> Surroundings for On<S> {
                 Check::fail("routes", format!("the routes cannot be read ({error}): run as administrator"))
             }
         };
-        vec![driver, adapters, routes]
+        vec![driver, adapters, routes, self.protection_check()]
     }
 
     fn sessions(&self, _local: &[IpAddr], _remote: &[IpAddr]) -> usize {

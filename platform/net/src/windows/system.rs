@@ -2,9 +2,12 @@
 
 use std::io;
 use std::net::IpAddr;
+use std::sync::Arc;
 
 use mast_engine::os::{Family, Offload, Prefix, TunWish, Udp};
 use mast_proto::Interface;
+
+use super::filters::Filter;
 
 /// Tells that something changed. What changed is read; announcements come late, twice, or not at all.
 pub type Told = Box<dyn Fn() + Send + Sync>;
@@ -174,6 +177,26 @@ pub trait System: Clone + std::fmt::Debug + Send + Sync + 'static {
     /// `AddrInUse`, `PermissionDenied`, or `NotFound` when the interface is gone.
     fn bind(&self, interface: &Interface, family: Family, port: u16, segments: bool)
     -> io::Result<Self::Udp>;
+    /// The labels of MAST's filters.
+    ///
+    /// # Errors
+    /// As above, with a remedy in the text where there is one.
+    fn filters(&self) -> io::Result<Vec<String>>;
+    /// Puts these in the place of MAST's filters, all at once; none take away all that is MAST's.
+    ///
+    /// # Errors
+    /// As above; then what was there is in force still.
+    fn set_filters(&self, filters: &[Filter]) -> io::Result<()>;
+    /// The program of this process, as filters name it.
+    ///
+    /// # Errors
+    /// As above.
+    fn program(&self) -> io::Result<Arc<[u8]>>;
+    /// Programs other than Windows itself that have filters which block something.
+    ///
+    /// # Errors
+    /// As above.
+    fn blockers(&self) -> io::Result<Vec<String>>;
     /// What `doctor` says of the driver.
     ///
     /// # Errors

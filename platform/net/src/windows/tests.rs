@@ -16,8 +16,11 @@ use mast_proto::{Interface, InterfaceKind};
 use tokio::sync::watch;
 
 use super::On;
+use super::filters::Filter;
 use super::system::{Adapter, Address, Kind, Ring, Route, System, Told};
 use crate::Overrides;
+
+mod protection;
 
 /// Longer than the slow poll.
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -37,6 +40,12 @@ struct State {
     lost: bool,
     ended: bool,
     made: u64,
+    /// MAST's filters.
+    filters: Vec<Filter>,
+    /// How often there were none of them because somebody took them away.
+    unfiltered: usize,
+    program: &'static [u8],
+    blockers: Vec<String>,
 }
 
 #[derive(Clone, Default)]
@@ -235,6 +244,29 @@ impl System for Played {
         let before = state.routes.len();
         state.routes.retain(|r| (r.luid, r.prefix) != (route.luid, route.prefix));
         if state.routes.len() == before { Err(io::ErrorKind::NotFound.into()) } else { Ok(()) }
+    }
+
+    fn filters(&self) -> io::Result<Vec<String>> {
+        self.call("filters")?;
+        Ok(self.0.0.lock().unwrap().filters.iter().map(|filter| filter.label.clone()).collect())
+    }
+
+    fn set_filters(&self, filters: &[Filter]) -> io::Result<()> {
+        self.call("set them")?;
+        self.change_silently(|state| {
+            state.filters = filters.to_vec();
+            state.unfiltered += usize::from(filters.is_empty());
+        });
+        Ok(())
+    }
+
+    fn program(&self) -> io::Result<Arc<[u8]>> {
+        Ok(self.0.0.lock().unwrap().program.into())
+    }
+
+    fn blockers(&self) -> io::Result<Vec<String>> {
+        self.call("blockers")?;
+        Ok(self.0.0.lock().unwrap().blockers.clone())
     }
 
     fn set_mtu(&self, luid: u64, family: Family, mtu: u32) -> io::Result<()> {
@@ -550,12 +582,9 @@ async fn a_refusal_takes_nothing_along_and_leaves_nothing_behind() {
     assert!(results[0].is_ok() && results[1].is_err() && results[2].is_ok(), "{results:?}");
 
     // What was not built says so.
-    for step in
-        [Step::Protect(Family::V4), Step::SetDns(Default::default()), Step::SetGuard(Default::default())]
-    {
-        let results = host.take(Some("mast0"), std::slice::from_ref(&step));
-        assert_eq!(results[0].as_ref().unwrap_err().kind(), io::ErrorKind::Unsupported, "{step}");
-    }
+    let step = Step::SetDns(Default::default());
+    let results = host.take(Some("mast0"), std::slice::from_ref(&step));
+    assert_eq!(results[0].as_ref().unwrap_err().kind(), io::ErrorKind::Unsupported, "{step}");
 }
 
 #[tokio::test]
@@ -622,7 +651,12 @@ async fn an_adapter_that_is_refused_says_why_and_the_doctor_what_is_missing() {
     played.change(|state| state.refuse = Some(("make ring", io::ErrorKind::PermissionDenied)));
     let error = platform.create_tun(&wish()).await.unwrap_err();
     assert_eq!(error.kind(), io::ErrorKind::PermissionDenied);
-    for (word, check) in [("driver", "tun-device"), ("adapters", "interfaces"), ("routes", "routes")] {
+    for (word, check) in [
+        ("driver", "tun-device"),
+        ("adapters", "interfaces"),
+        ("routes", "routes"),
+        ("blockers", "protection"),
+    ] {
         played.change(|state| state.refuse = Some((word, io::ErrorKind::Other)));
         let checks = platform.checks();
         let found = checks.iter().find(|c| c.name == check).unwrap();
