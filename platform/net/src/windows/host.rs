@@ -11,10 +11,11 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
-use mast_engine::declared::{Guard, Host, Present, Step};
+use mast_engine::declared::{Dns, Guard, Host, Present, Step};
 use mast_engine::os::{Family, Prefix};
 
 use super::filters::{self, InForce, Rules};
+use super::names;
 use super::system::{Adapter, Route, System};
 
 /// Of routes into the virtual interface.
@@ -26,6 +27,8 @@ pub struct WindowsHost<S> {
     system: S,
     /// The preferred sources that were asked for, which the system does not keep.
     sources: BTreeMap<Prefix, IpAddr>,
+    /// Who is asked for names because of this.
+    dns: Option<Dns>,
 }
 
 /// What is set for a range: a default route is two halves.
@@ -53,7 +56,7 @@ fn is_systems_own(prefix: &Prefix, adapter: &Adapter) -> bool {
 
 impl<S: System> WindowsHost<S> {
     pub(super) fn new(system: S) -> Self {
-        Self { system, sources: BTreeMap::new() }
+        Self { system, sources: BTreeMap::new(), dns: None }
     }
 
     fn adapter(&self, name: &str) -> io::Result<Adapter> {
@@ -247,8 +250,20 @@ impl<S: System> WindowsHost<S> {
             Step::Unprotect(family) => self.filter(interface, |rules| _ = rules.protect.remove(family)),
             Step::SetGuard(guard) => self.filter(interface, |rules| rules.guard = Some(guard.clone())),
             Step::ClearGuard => self.filter(interface, |rules| rules.guard = None),
-            Step::ClearDns => Ok(()),
-            Step::Raise | Step::SetDns(_) => {
+            Step::SetDns(dns) => {
+                let adapter = adapter(self)?;
+                names::set(&self.system, adapter.luid, dns)?;
+                self.dns = Some(dns.clone());
+                Ok(())
+            }
+            Step::ClearDns => {
+                // Its name servers go with the adapter.
+                let adapter = interface.and_then(|name| self.adapter(name).ok());
+                names::clear(&self.system, adapter.map(|adapter| adapter.luid))?;
+                self.dns = None;
+                Ok(())
+            }
+            Step::Raise => {
                 let text = format!("cannot {step}: this version of MAST cannot on Windows; do without");
                 Err(io::Error::new(io::ErrorKind::Unsupported, text))
             }
@@ -260,6 +275,13 @@ impl<S: System> Host for WindowsHost<S> {
     fn present(&mut self, interface: Option<&str>) -> io::Result<Present> {
         let mut present = Present::default();
         self.protection(interface, &mut present)?;
+        match names::present(&self.system, self.dns.as_ref()) {
+            Ok((true, _)) => present.dns.clone_from(&self.dns),
+            Ok((false, true)) => present.remnants.push(Step::ClearDns),
+            Ok((false, false)) => {}
+            Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {}
+            Err(error) => return Err(error),
+        }
         let Some(name) = interface else { return Ok(present) };
         let adapter = self.adapter(name)?;
         let link_local = |ip: &IpAddr| matches!(ip, IpAddr::V6(ip) if ip.is_unicast_link_local());

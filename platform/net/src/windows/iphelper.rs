@@ -1,5 +1,6 @@
 //! IP Helper: adapters, addresses, routes, and what the system announces of them.
 
+use std::collections::BTreeMap;
 use std::ffi::c_void;
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
@@ -9,6 +10,7 @@ use std::time::Duration;
 
 use mast_engine::os::{Family, Prefix, TunWish};
 use mast_proto::Interface;
+use windows_registry::LOCAL_MACHINE;
 use windows_sys::Win32::Foundation::{
     ERROR_ACCESS_DENIED, ERROR_BUFFER_OVERFLOW, ERROR_FILE_NOT_FOUND, ERROR_NO_DATA, ERROR_NOT_FOUND,
     ERROR_OBJECT_ALREADY_EXISTS, FILETIME, HANDLE,
@@ -32,9 +34,9 @@ use windows_sys::Win32::System::Threading::{GetCurrentThread, GetThreadTimes};
 use windows_sys::Win32::System::WindowsProgramming::QueryUnbiasedInterruptTime;
 
 use super::filters::Filter;
-use super::system::{Adapter, Address, Kind, Route, System, Told};
+use super::system::{Adapter, Address, Kind, Route, System, Told, Value};
 use super::udp::WindowsUdp;
-use super::{wfp, wintun};
+use super::{registry, resolver, wfp, wintun};
 
 /// The first bit of `InterfaceAndOperStatusFlags`.
 const HARDWARE: u8 = 1;
@@ -45,7 +47,7 @@ const ROOM: u32 = 32 * 1024;
 #[derive(Debug, Clone, Copy, Default)]
 pub struct IpHelper;
 
-fn done(code: u32) -> io::Result<()> {
+pub(super) fn done(code: u32) -> io::Result<()> {
     let kind = match code {
         0 => return Ok(()),
         ERROR_OBJECT_ALREADY_EXISTS => io::ErrorKind::AlreadyExists,
@@ -402,6 +404,30 @@ impl System for IpHelper {
 
     fn blockers(&self) -> io::Result<Vec<String>> {
         wfp::blockers()
+    }
+
+    fn keys(&self, path: &str) -> io::Result<Vec<String>> {
+        registry::keys(LOCAL_MACHINE, path)
+    }
+
+    fn values(&self, path: &str) -> io::Result<BTreeMap<String, Value>> {
+        registry::values(LOCAL_MACHINE, path)
+    }
+
+    fn write_key(&self, path: &str, values: &BTreeMap<String, Value>) -> io::Result<()> {
+        registry::write(LOCAL_MACHINE, path, values)
+    }
+
+    fn delete_key(&self, path: &str) -> io::Result<()> {
+        registry::delete(LOCAL_MACHINE, path)
+    }
+
+    fn set_name_servers(&self, of: u64, servers: &[IpAddr]) -> io::Result<()> {
+        resolver::set_name_servers(&luid(of), servers)
+    }
+
+    fn names_changed(&self, by_policy: bool) {
+        resolver::forget(by_policy);
     }
 
     fn driver(&self) -> Result<String, String> {

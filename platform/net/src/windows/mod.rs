@@ -8,8 +8,7 @@
 //! switch. Never: loopback, tunnels and adapters of other virtual private networks, MAST's own.
 //!
 //! # Limits
-//! No name servers of a full tunnel, and no names of networks or what the system holds for metered yet: what asks for one
-//! is refused, and said. What Hyper-V's switch carries (virtual machines, WSL, Windows Sandbox) is not held back by leak
+//! No names of networks or what the system holds for metered yet. What Hyper-V's switch carries (virtual machines, WSL, Windows Sandbox) is not held back by leak
 //! protection.
 
 pub mod filters;
@@ -17,6 +16,11 @@ mod host;
 #[cfg(windows)]
 mod iphelper;
 mod monitor;
+mod names;
+#[cfg(windows)]
+mod registry;
+#[cfg(windows)]
+mod resolver;
 pub mod system;
 #[cfg(test)]
 mod tests;

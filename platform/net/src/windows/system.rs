@@ -1,5 +1,6 @@
 //! What is asked of Windows, as values: a test can play it.
 
+use std::collections::BTreeMap;
 use std::io;
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -90,6 +91,17 @@ pub struct Route {
     pub gateway: Option<IpAddr>,
     /// Added to the adapter's own: less goes first, after longer prefixes.
     pub metric: u32,
+}
+
+/// A value of the registry.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Value {
+    /// `REG_DWORD`.
+    Number(u32),
+    /// `REG_SZ`.
+    Text(String),
+    /// `REG_MULTI_SZ`.
+    Texts(Vec<String>),
 }
 
 /// The two rings of a virtual interface, as frames.
@@ -197,6 +209,33 @@ pub trait System: Clone + std::fmt::Debug + Send + Sync + 'static {
     /// # Errors
     /// As above.
     fn blockers(&self) -> io::Result<Vec<String>>;
+    /// The keys below one of the machine's registry.
+    ///
+    /// # Errors
+    /// As above.
+    fn keys(&self, path: &str) -> io::Result<Vec<String>>;
+    /// The values of such a key.
+    ///
+    /// # Errors
+    /// As above.
+    fn values(&self, path: &str) -> io::Result<BTreeMap<String, Value>>;
+    /// Makes such a key with these values and no others, which does not outlive a boot.
+    ///
+    /// # Errors
+    /// As above.
+    fn write_key(&self, path: &str, values: &BTreeMap<String, Value>) -> io::Result<()>;
+    /// Removes such a key with all below it.
+    ///
+    /// # Errors
+    /// As above.
+    fn delete_key(&self, path: &str) -> io::Result<()>;
+    /// Gives an adapter these name servers, in the place of what it has.
+    ///
+    /// # Errors
+    /// As above; `Unsupported` before Windows 10, version 2004.
+    fn set_name_servers(&self, luid: u64, servers: &[IpAddr]) -> io::Result<()>;
+    /// Has the system's resolver forget what it knows; `by_policy`, if rules of group policy changed, too.
+    fn names_changed(&self, by_policy: bool);
     /// What `doctor` says of the driver.
     ///
     /// # Errors

@@ -1,7 +1,7 @@
 //! A played Windows: events that are missed or late, calls that are refused, an adapter that vanishes, a sleep.
 #![allow(clippy::unwrap_used, reason = "a test may panic")]
 
-use std::collections::{BTreeSet, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::io::{self, IoSlice};
 use std::net::IpAddr;
 use std::sync::{Arc, Condvar, Mutex};
@@ -17,9 +17,10 @@ use tokio::sync::watch;
 
 use super::On;
 use super::filters::Filter;
-use super::system::{Adapter, Address, Kind, Ring, Route, System, Told};
+use super::system::{Adapter, Address, Kind, Ring, Route, System, Told, Value};
 use crate::Overrides;
 
+mod names;
 mod protection;
 
 /// Longer than the slow poll.
@@ -46,6 +47,9 @@ struct State {
     unfiltered: usize,
     program: &'static [u8],
     blockers: Vec<String>,
+    registry: BTreeMap<String, BTreeMap<String, Value>>,
+    /// How often the resolver forgot what it knew, and whether because of a policy.
+    forgotten: Vec<bool>,
 }
 
 #[derive(Clone, Default)]
@@ -267,6 +271,52 @@ impl System for Played {
     fn blockers(&self) -> io::Result<Vec<String>> {
         self.call("blockers")?;
         Ok(self.0.0.lock().unwrap().blockers.clone())
+    }
+
+    fn keys(&self, path: &str) -> io::Result<Vec<String>> {
+        self.call("registry is read")?;
+        let state = self.0.0.lock().unwrap();
+        let below = state.registry.keys().filter_map(|key| key.strip_prefix(path));
+        let names: BTreeSet<_> =
+            below.filter_map(|rest| rest.strip_prefix('\\')).map(str::to_owned).collect();
+        match state.registry.contains_key(path) || !names.is_empty() {
+            true => Ok(names.into_iter().collect()),
+            false => Err(io::ErrorKind::NotFound.into()),
+        }
+    }
+
+    fn values(&self, path: &str) -> io::Result<BTreeMap<String, Value>> {
+        self.call("registry is read")?;
+        self.0.0.lock().unwrap().registry.get(path).cloned().ok_or(io::ErrorKind::NotFound.into())
+    }
+
+    fn write_key(&self, path: &str, values: &BTreeMap<String, Value>) -> io::Result<()> {
+        self.call(if path.starts_with("SOFTWARE") { "write policy" } else { "write own" })?;
+        let mut state = self.0.0.lock().unwrap();
+        let above = path.rsplit_once('\\').unwrap().0;
+        state.registry.entry(above.to_owned()).or_default();
+        state.registry.insert(path.to_owned(), values.clone());
+        Ok(())
+    }
+
+    fn delete_key(&self, path: &str) -> io::Result<()> {
+        self.call("delete key")?;
+        let mut state = self.0.0.lock().unwrap();
+        let before = state.registry.len();
+        state.registry.retain(|key, _| !key.starts_with(path));
+        if state.registry.len() == before { Err(io::ErrorKind::NotFound.into()) } else { Ok(()) }
+    }
+
+    fn set_name_servers(&self, luid: u64, servers: &[IpAddr]) -> io::Result<()> {
+        self.call("name servers")?;
+        let mut state = self.0.0.lock().unwrap();
+        let adapter = state.adapters.iter_mut().find(|a| a.luid == luid).ok_or(io::ErrorKind::NotFound)?;
+        adapter.name_servers = servers.to_vec();
+        Ok(())
+    }
+
+    fn names_changed(&self, by_policy: bool) {
+        self.change_silently(|state| state.forgotten.push(by_policy));
     }
 
     fn set_mtu(&self, luid: u64, family: Family, mtu: u32) -> io::Result<()> {
@@ -581,10 +631,9 @@ async fn a_refusal_takes_nothing_along_and_leaves_nothing_behind() {
     let results = host.take(Some("mast0"), &steps);
     assert!(results[0].is_ok() && results[1].is_err() && results[2].is_ok(), "{results:?}");
 
-    // What was not built says so.
-    let step = Step::SetDns(Default::default());
-    let results = host.take(Some("mast0"), std::slice::from_ref(&step));
-    assert_eq!(results[0].as_ref().unwrap_err().kind(), io::ErrorKind::Unsupported, "{step}");
+    // There is nothing to take up.
+    let results = host.take(Some("mast0"), &[Step::Raise]);
+    assert_eq!(results[0].as_ref().unwrap_err().kind(), io::ErrorKind::Unsupported);
 }
 
 #[tokio::test]
