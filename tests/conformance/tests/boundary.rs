@@ -7,7 +7,13 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// Where it is looked.
-const ROOTS: [&str; 4] = ["core", "app-ui/cli/src", "platform/daemon/src", "platform/state/src/lib.rs"];
+const ROOTS: [&str; 5] = [
+    "core",
+    "app-ui/cli/src",
+    "app-ui/desktop/src-tauri/src",
+    "platform/daemon/src",
+    "platform/state/src/lib.rs",
+];
 /// What tells one system from another, or belongs to one.
 const WORDS: [&str; 18] = [
     "std::os::unix",
@@ -39,8 +45,13 @@ const LEAVES: [&str; LEAF_COUNT] = [
     "platform/state/src/lib.rs",
     // The demonstration builds its networks of Linux namespaces.
     "app-ui/cli/src/demo",
+    // Whom the app asks, what it says to type; WebKit's way to draw, the panel of a desktop, its settings.
+    "app-ui/desktop/src-tauri/src/system.rs",
+    "app-ui/desktop/src-tauri/src/main.rs",
+    "app-ui/desktop/src-tauri/src/panel.rs",
+    "app-ui/desktop/src-tauri/src/portal.rs",
 ];
-const LEAF_COUNT: usize = 4;
+const LEAF_COUNT: usize = 8;
 
 fn root() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../..")

@@ -26,6 +26,7 @@ mod secrets;
 mod settings;
 mod shared;
 mod snapshot;
+mod system;
 mod throughput;
 mod tray;
 mod window;
@@ -64,6 +65,7 @@ pub fn main() -> ExitCode {
         .plugin(tauri_plugin_clipboard_manager::init())
         .plugin(tauri_plugin_dialog::init())
         .plugin(tauri_plugin_notification::init())
+        .plugin(window::memory())
         .manage(Arc::clone(&shared))
         .invoke_handler(commands::handler())
         .setup(move |app| {
@@ -91,7 +93,14 @@ pub fn main() -> ExitCode {
             return ExitCode::FAILURE;
         }
     };
-    app.run(|_, event| {
+    app.run(|app, event| {
+        let open = |links: &[String]| {
+            if let Some(link) = args::link(links) {
+                app.state::<Arc<Shared>>().offer(link);
+                window::show(app, Some("add"));
+            }
+        };
+        system::wish(&event, open, || window::show(app, None));
         // The last window was closed: the tray icon stays. Quitting gives a code.
         if let RunEvent::ExitRequested { api, code: None, .. } = event {
             api.prevent_exit();

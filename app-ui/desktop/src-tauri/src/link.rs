@@ -11,6 +11,7 @@ use crate::mend::Remedy;
 use crate::news::News;
 use crate::secrets;
 use crate::shared::Shared;
+use crate::system::HERE;
 
 /// What the app calls itself, for the service's log.
 pub const NAME: &str = concat!("mast-desktop ", env!("CARGO_PKG_VERSION"));
@@ -100,11 +101,13 @@ impl Service {
         if !server.may_change {
             let remedy = Remedy::join_group();
             service.may_change = false;
-            service.detail = "You see whether it works, and cannot change it: you are not in the group `mast`. With whom, \
-                              over which networks, what happened and how much was carried may be hidden."
-                .into();
-            service.by_hand = Some(remedy.command.clone());
-            service.remedy = Some(remedy).filter(|_| crate::mend::is_possible());
+            service.detail = format!(
+                "You see whether it works, and cannot change it: {}. With whom, over which networks, what happened and how \
+                 much was carried may be hidden.",
+                HERE.outside()
+            );
+            service.by_hand = remedy.as_ref().map(|r| r.command.clone());
+            service.remedy = remedy.filter(|_| crate::mend::is_possible());
         }
         service
     }
@@ -120,7 +123,7 @@ impl Service {
                 )
             }
             ClientError::NotRunning { .. } if !installed => Self {
-                by_hand: Some("cargo build --release -p mast-cli -p mastd --no-default-features".into()),
+                by_hand: Some(HERE.build().into()),
                 ..Self::of(State::Missing, "The service (mastd) is not installed. The README says how.", None)
             },
             ClientError::NotRunning { .. } | ClientError::Closed => Self::of(
@@ -131,7 +134,7 @@ impl Service {
             ClientError::PermissionDenied { path } => Self::of(
                 State::Forbidden,
                 format!("You may not talk to the service (mastd): {} is closed to you.", path.display()),
-                Some(Remedy::join_group()),
+                Remedy::join_group(),
             ),
             ClientError::Version(mismatch) => match mismatch.older() {
                 Side::Service => Self::of(
@@ -279,8 +282,8 @@ async fn hear(
 }
 
 fn is_installed() -> bool {
-    let known = ["/usr/bin/mastd", "/usr/sbin/mastd", "/usr/local/bin/mastd", "/usr/local/sbin/mastd"];
-    known.iter().any(|path| Path::new(path).exists())
+    let own = std::env::current_exe().ok();
+    HERE.services(own.as_deref().and_then(Path::parent)).iter().any(|path| path.exists())
 }
 
 #[cfg(test)]
@@ -309,6 +312,6 @@ mod tests {
         let app = Service::without(&version(1, Some(2)), None, true).detail;
         assert!(app.starts_with("This app is too old") && app.contains("upgrade this program"), "{app}");
         let stopped = Service::without(&gone(), None, true);
-        assert!(stopped.by_hand.is_some_and(|c| c.contains("systemctl")), "what to type");
+        assert_eq!(stopped.by_hand.as_deref(), Some(HERE.start()), "what to type");
     }
 }

@@ -1,11 +1,10 @@
-//! The one step that mends what keeps the app from the service. It needs an administrator, whom polkit asks.
-
-use std::path::Path;
+//! The one step that mends what keeps the app from the service. It needs an administrator, whom the system asks.
 
 use serde::Serialize;
 use tokio::process::Command;
 
 use crate::refusal::Refusal;
+use crate::system::HERE;
 
 /// A step.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -20,18 +19,19 @@ pub struct Remedy {
 impl Remedy {
     /// Starts the service, now and at every boot.
     pub fn start() -> Self {
-        Self { label: "Start the service".into(), command: "sudo systemctl enable --now mastd".into() }
+        Self { label: "Start the service".into(), command: HERE.start().into() }
     }
 
     /// Starts the service anew.
     pub fn restart() -> Self {
-        Self { label: "Restart the service".into(), command: "sudo systemctl restart mastd".into() }
+        Self { label: "Restart the service".into(), command: HERE.restart().into() }
     }
 
-    /// Lets the user change things.
-    pub fn join_group() -> Self {
-        let user = std::env::var("USER").ok().filter(|u| is_name(u)).unwrap_or_else(|| "$USER".into());
-        Self { label: "Let me change things".into(), command: format!("sudo usermod -aG mast {user}") }
+    /// Lets the user change things, where a step of this kind is one.
+    pub fn join_group() -> Option<Self> {
+        let (variable, in_shell) = HERE.user();
+        let user = std::env::var(variable).ok().filter(|u| is_name(u)).unwrap_or_else(|| in_shell.into());
+        Some(Self { label: "Let me change things".into(), command: HERE.join(&user)? })
     }
 
     /// Does it, as administrator.
@@ -39,17 +39,20 @@ impl Remedy {
     /// # Errors
     /// When nobody can be asked, the user declined, or the step failed.
     pub async fn take(&self) -> Result<(), Refusal> {
-        let mut words = self.command.split_whitespace().skip(1);
-        let program = words.next().unwrap_or_default();
-        let arguments: Vec<_> = words.collect();
-        if arguments.contains(&"$USER") {
+        if self.command.contains(HERE.user().1) {
             return Err(Refusal::new(format!("it is not known who you are: type `{}`", self.command)));
         }
-        let output = Command::new("pkexec").arg(program).args(&arguments).output().await;
+        let words = HERE.elevated(&self.command);
+        let (program, arguments) =
+            words.split_first().ok_or_else(|| Refusal::new("there is no such step"))?;
+        let output = Command::new(program).args(arguments).output().await;
         let output = output.map_err(|error| {
             Refusal::new(format!("nobody can be asked for permission ({error}): type `{}`", self.command))
         })?;
         match output.status.code() {
+            Some(0) if output.stdout.starts_with(b"declined") => {
+                Err(Refusal::new(format!("permission was not given: type `{}`", self.command)))
+            }
             Some(0) => Ok(()),
             Some(126 | 127) => {
                 Err(Refusal::new(format!("permission was not given: type `{}`", self.command)))
@@ -65,7 +68,7 @@ impl Remedy {
 
 /// Whether an administrator can be asked.
 pub fn is_possible() -> bool {
-    Path::new("/usr/bin/pkexec").exists()
+    HERE.can_ask()
 }
 
 fn is_name(user: &str) -> bool {

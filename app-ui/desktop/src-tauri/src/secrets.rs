@@ -10,6 +10,7 @@ use zeroize::Zeroizing;
 
 use crate::refusal::Refusal;
 use crate::shared::Shared;
+use crate::system::HERE;
 
 /// Under which name secrets are kept.
 const SERVICE: &str = "MAST";
@@ -39,13 +40,7 @@ pub fn store() -> Store {
     {
         return store.clone();
     }
-    let name = if cfg!(windows) {
-        "Windows Credential Manager"
-    } else if cfg!(target_os = "macos") {
-        "macOS Keychain"
-    } else {
-        "Secret Service (GNOME Keyring, KWallet)"
-    };
+    let name = HERE.key_store();
     let looked = Entry::new(SERVICE, PRIVATE_KEY).and_then(|entry| entry.get_password().map(drop));
     let store = match looked {
         Ok(()) | Err(Error::NoEntry) => Store { name, usable: true, detail: String::new() },

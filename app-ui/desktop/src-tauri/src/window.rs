@@ -10,6 +10,13 @@ use crate::shared::Shared;
 /// The window's label.
 pub const LABEL: &str = "main";
 
+/// Has the window come back where it was, and as large as it was.
+pub fn memory<R: Runtime>() -> tauri::plugin::TauriPlugin<R> {
+    use tauri_plugin_window_state::{Builder, StateFlags};
+    // Whether it is shown is for the app to say.
+    Builder::new().with_state_flags(StateFlags::SIZE | StateFlags::POSITION | StateFlags::MAXIMIZED).build()
+}
+
 /// Shows the window, at a section where one is named.
 pub fn show<R: Runtime>(app: &AppHandle<R>, section: Option<&str>) {
     let shared = Arc::clone(&app.state::<Arc<Shared>>());
