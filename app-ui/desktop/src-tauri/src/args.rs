@@ -1,5 +1,6 @@
 //! The command line.
 
+use std::ffi::OsString;
 use std::path::PathBuf;
 
 /// MAST: keeps connections alive while this machine moves between networks. The desktop app.
@@ -17,6 +18,13 @@ pub struct Args {
     pub link: Option<String>,
 }
 
+impl Args {
+    /// What the words of a start say. A Mac may add a number of its own, which says nothing.
+    pub fn of(words: impl Iterator<Item = OsString>) -> Self {
+        clap::Parser::parse_from(words.filter(|word| !word.as_encoded_bytes().starts_with(b"-psn_")))
+    }
+}
+
 /// The invite among the arguments of a start. It is untrusted: any web page can have the app started with one.
 pub fn link<'a>(arguments: impl IntoIterator<Item = &'a String>) -> Option<&'a str> {
     /// A real one is much shorter.
@@ -28,6 +36,12 @@ pub fn link<'a>(arguments: impl IntoIterator<Item = &'a String>) -> Option<&'a s
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_a_mac_adds_to_a_start_says_nothing() {
+        let words = ["mast-desktop", "-psn_0_123456", "--hidden"].map(OsString::from);
+        assert!(Args::of(words.into_iter()).hidden);
+    }
 
     #[test]
     fn an_invite_is_found_among_the_arguments_and_nothing_else_is() {

@@ -34,7 +34,6 @@ mod window;
 use std::process::ExitCode;
 use std::sync::Arc;
 
-use clap::Parser;
 use tauri::{Manager, RunEvent};
 
 pub use args::Args;
@@ -44,7 +43,7 @@ pub use shared::Shared;
 
 /// Runs the app until the user quits it.
 pub fn main() -> ExitCode {
-    let args = Args::parse();
+    let args = Args::of(std::env::args_os());
     let shared = Arc::new(Shared::new(&args, settings::directory()));
     let hidden = args.hidden;
     let setup = Arc::clone(&shared);

@@ -1,15 +1,18 @@
 //! The panel of the desktop: whether it has a place for the tray icon, and whether it is dark.
 
 use std::sync::Arc;
+#[cfg(target_os = "linux")]
 use std::time::Duration;
 
 use serde::Serialize;
 use tauri::{AppHandle, Runtime};
 
 use crate::shared::Shared;
+#[cfg(target_os = "linux")]
 use crate::window;
 
 /// A panel may come up later than the app when the user logs in. Nobody misses the icon for so long.
+#[cfg(target_os = "linux")]
 const GRACE: Duration = Duration::from_secs(8);
 
 /// Whether the tray icon can be seen.
@@ -69,6 +72,7 @@ impl Default for Panel {
 }
 
 /// What the desktop prefers.
+#[cfg_attr(not(target_os = "linux"), allow(dead_code, reason = "other systems are not asked"))]
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Scheme {
     None,

@@ -3,7 +3,9 @@
 
 use std::sync::Arc;
 
-use mast_control::{Evidence, Layer, LayerState, LayerStatus, Status, layers, timestamp};
+#[cfg(any(target_os = "linux", test))]
+use mast_control::timestamp;
+use mast_control::{Evidence, Layer, LayerState, LayerStatus, Status, layers};
 
 use crate::shared::Shared;
 

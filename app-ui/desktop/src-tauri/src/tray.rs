@@ -143,7 +143,9 @@ fn put_up<R: Runtime>(app: &AppHandle<R>) -> tauri::Result<()> {
         own: None,
         dark: Panel::default().dark,
     };
-    let mut builder = TrayIconBuilder::with_id(ID).menu(&menu(app, &model)?).on_menu_event(|app, event| {
+    // A Mac colours it itself, as its menu bar is light or dark; elsewhere this means nothing.
+    let builder = TrayIconBuilder::with_id(ID).icon_as_template(true);
+    let mut builder = builder.menu(&menu(app, &model)?).on_menu_event(|app, event| {
         let id = event.id().as_ref().to_owned();
         chosen(app, &id);
     });
