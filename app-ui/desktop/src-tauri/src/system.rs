@@ -112,6 +112,20 @@ impl System {
         }
     }
 
+    /// What somebody is told who has no terminal, where no window comes up. `runtime` says whether what draws it is there.
+    pub fn without_window(self, runtime: bool) -> Option<&'static str> {
+        match (self, runtime) {
+            // Who starts it from a terminal reads why.
+            (Self::Linux, _) => None,
+            (Self::Windows, false) => Some(
+                "The window needs the Microsoft Edge WebView2 Runtime, which Windows 11 has and this Windows has not: install \
+                 it from https://developer.microsoft.com/microsoft-edge/webview2, and start MAST again. Connections are kept \
+                 without it.",
+            ),
+            _ => Some("The window could not be opened: restart MAST. Connections are kept without it."),
+        }
+    }
+
     /// What keeps a user's secrets.
     pub fn key_store(self) -> &'static str {
         match self {
@@ -174,6 +188,15 @@ mod tests {
         assert!(windows.contains("-FilePath 'sc.exe'") && windows.contains("-ArgumentList 'start mastd'"));
         let mac = System::MacOs.elevated(System::MacOs.start()).join(" ");
         assert!(mac.contains("do shell script \"launchctl kickstart system/org.mast.mastd\" with"), "{mac}");
+    }
+
+    #[test]
+    fn who_sees_no_terminal_is_told_why_there_is_no_window() {
+        assert_eq!(System::Linux.without_window(false), None);
+        assert!(System::Windows.without_window(false).unwrap().contains("WebView2"));
+        for system in [System::Windows, System::MacOs] {
+            assert!(!system.without_window(true).unwrap().contains("WebView2"));
+        }
     }
 
     #[test]

@@ -4,8 +4,10 @@ use std::sync::Arc;
 
 use tauri::{AppHandle, Emitter, Manager, Runtime, WebviewUrl, WebviewWindowBuilder, WindowEvent};
 use tauri_plugin_autostart::ManagerExt;
+use tauri_plugin_dialog::{DialogExt, MessageDialogKind};
 
 use crate::shared::Shared;
+use crate::system::HERE;
 
 /// The window's label.
 pub const LABEL: &str = "main";
@@ -52,7 +54,13 @@ pub fn show<R: Runtime>(app: &AppHandle<R>, section: Option<&str>) {
                 _ => {}
             });
         }
-        Err(error) => eprintln!("mast-desktop: no window: {error}"),
+        Err(error) => {
+            eprintln!("mast-desktop: no window: {error}");
+            if let Some(text) = HERE.without_window(tauri::webview_version().is_ok()) {
+                let dialog = app.dialog().message(text).title("MAST").kind(MessageDialogKind::Error);
+                dialog.show(|_| {});
+            }
+        }
     }
 }
 
