@@ -18,11 +18,6 @@
 //! assert!(world.echo_report(laptop, server).longest_gap < ms(200));
 //! ```
 
-/// Where the tests run under wine, whose own becomes slow with what was freed in it.
-#[cfg(windows)]
-#[global_allocator]
-static HEAP: dlmalloc::GlobalDlmalloc = dlmalloc::GlobalDlmalloc;
-
 mod bulk;
 mod crowd;
 mod network;

@@ -5,6 +5,11 @@ use std::time::Duration;
 use mast_proto::Policy;
 use mast_simulation::{Access, HostId, World, ms};
 
+/// wine's own heap becomes slow with what was freed in it: hours of virtual time took minutes.
+#[cfg(windows)]
+#[global_allocator]
+static HEAP: dlmalloc::GlobalDlmalloc = dlmalloc::GlobalDlmalloc;
+
 /// UDP and IPv4 headers, and what a data frame adds to a datagram.
 const OUTER: usize = 28 + mast_proto::DATA_OVERHEAD;
 /// What the virtual interface hands over at most.
