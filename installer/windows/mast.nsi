@@ -16,6 +16,9 @@ SetDateSave on
 
 Name "MAST"
 OutFile "${OUT}"
+!ifdef SIGN
+  !uninstfinalize '${SIGN} "%1"' = 0
+!endif
 Icon "${ICON}"
 UninstallIcon "${ICON}"
 InstallDir "$PROGRAMFILES64\MAST"
@@ -34,6 +37,8 @@ VIAddVersionKey /LANG=1033 "LegalCopyright" "Apache License 2.0 or MIT"
 
 !define UNINSTALL "Software\Microsoft\Windows\CurrentVersion\Uninstall\MAST"
 !define ENVIRONMENT "SYSTEM\CurrentControlSet\Control\Session Manager\Environment"
+!define WEBVIEW "SOFTWARE\Microsoft\EdgeUpdate\Clients\{F3017226-FE2A-4295-8BDF-00C3A9A7E4C5}"
+!define WEBVIEW32 "SOFTWARE\WOW6432Node\Microsoft\EdgeUpdate\Clients\{F3017226-FE2A-4295-8BDF-00C3A9A7E4C5}"
 !define DATA "$APPDATA\MAST"
 !define RULE "MAST"
 
@@ -238,6 +243,14 @@ Section
     WriteRegStr HKLM "Software\Classes\mast" "URL Protocol" ""
     WriteRegStr HKLM "Software\Classes\mast\DefaultIcon" "" "$INSTDIR\mast.ico"
     WriteRegStr HKLM "Software\Classes\mast\shell\open\command" "" '"$INSTDIR\${APP}" "%1"'
+    ; What draws the window: Windows 11 has it, and what Windows 10 has updates itself.
+    ReadRegStr $R0 HKLM "${WEBVIEW32}" "pv"
+    ${If} $R0 == ""
+      ReadRegStr $R0 HKCU "${WEBVIEW}" "pv"
+    ${EndIf}
+    ${If} $R0 == ""
+      DetailPrint "The window needs the Microsoft Edge WebView2 Runtime: install it from https://developer.microsoft.com/microsoft-edge/webview2. Connections are kept without it."
+    ${EndIf}
   !endif
   StrCpy $R0 $INSTDIR
   Call SearchPath
