@@ -72,7 +72,7 @@ impl Default for Panel {
 }
 
 /// What the desktop prefers.
-#[cfg_attr(not(target_os = "linux"), allow(dead_code, reason = "other systems are not asked"))]
+#[cfg_attr(target_os = "macos", allow(dead_code, reason = "it colours the icon itself"))]
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Scheme {
     None,
@@ -138,9 +138,79 @@ pub fn follow<R: Runtime>(app: &AppHandle<R>, shared: &Arc<Shared>, hidden: bool
     }
 }
 
-/// Follows nobody: elsewhere the system always has a place.
-#[cfg(not(target_os = "linux"))]
+/// Follows the colour of the taskbar for as long as the app runs. It always has a place for the icon.
+#[cfg(windows)]
+pub fn follow<R: Runtime>(_: &AppHandle<R>, shared: &Arc<Shared>, _: bool) {
+    let shared = Arc::clone(shared);
+    let seen = move |light| {
+        let scheme = if light { Scheme::Light } else { Scheme::Dark };
+        shared.set_panel(|panel| panel.dark = is_dark(scheme));
+    };
+    let work = move || {
+        taskbar::follow(seen).unwrap_or_else(|e| eprintln!("mast-desktop: the taskbar's colour: {e}"))
+    };
+    if let Err(error) = std::thread::Builder::new().name("mast-panel".into()).spawn(work) {
+        eprintln!("mast-desktop: no thread: {error}");
+    }
+}
+
+/// Follows nobody: a Mac always has a place, and colours the icon itself.
+#[cfg(target_os = "macos")]
 pub fn follow<R: Runtime>(_: &AppHandle<R>, _: &Arc<Shared>, _: bool) {}
+
+#[cfg(windows)]
+mod taskbar {
+    use std::io;
+    use std::ptr::{null, null_mut};
+
+    use windows_sys::Win32::Foundation::{ERROR_SUCCESS, WIN32_ERROR};
+    use windows_sys::Win32::System::Registry::{
+        HKEY, HKEY_CURRENT_USER, KEY_READ, REG_NOTIFY_CHANGE_LAST_SET, RRF_RT_REG_DWORD, RegCloseKey,
+        RegGetValueW, RegNotifyChangeKeyValue, RegOpenKeyExW,
+    };
+    use windows_sys::w;
+
+    struct Key(HKEY);
+
+    impl Drop for Key {
+        fn drop(&mut self) {
+            // SAFETY: it was opened, and is closed once.
+            unsafe { RegCloseKey(self.0) };
+        }
+    }
+
+    fn done(code: WIN32_ERROR) -> io::Result<()> {
+        match code {
+            ERROR_SUCCESS => Ok(()),
+            code => Err(io::Error::from_raw_os_error(code.cast_signed())),
+        }
+    }
+
+    /// Tells whether the taskbar is light, now and whenever the user changes colours. Sleeps in between.
+    pub(super) fn follow(seen: impl Fn(bool)) -> io::Result<()> {
+        let mut key = Key(null_mut());
+        let path = w!("Software\\Microsoft\\Windows\\CurrentVersion\\Themes\\Personalize");
+        // SAFETY: the path is a string that ends, and the key is written to what lives.
+        done(unsafe { RegOpenKeyExW(HKEY_CURRENT_USER, path, 0, KEY_READ, &mut key.0) })?;
+        loop {
+            seen(is_light(&key));
+            // SAFETY: the key is open; without an event it is waited for here.
+            done(unsafe { RegNotifyChangeKeyValue(key.0, 0, REG_NOTIFY_CHANGE_LAST_SET, null_mut(), 0) })?;
+        }
+    }
+
+    /// A Windows that does not say has a dark one.
+    fn is_light(key: &Key) -> bool {
+        let (mut value, mut size) = (0_u32, 4_u32);
+        let name = w!("SystemUsesLightTheme");
+        // SAFETY: the value has room for as many bytes as is said, and only such a number is asked for.
+        let code = unsafe {
+            let to = (&raw mut value).cast();
+            RegGetValueW(key.0, null(), name, RRF_RT_REG_DWORD, null_mut(), to, &mut size)
+        };
+        code == ERROR_SUCCESS && value != 0
+    }
+}
 
 #[cfg(target_os = "linux")]
 mod dbus {
