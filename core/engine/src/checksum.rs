@@ -77,6 +77,17 @@ pub(crate) fn of(bytes: &[u8]) -> u16 {
     !fold(sum(bytes))
 }
 
+/// The checksum of what lies in parts, one after the other; a part may begin at an odd place.
+pub fn of_parts<'a>(parts: impl IntoIterator<Item = &'a [u8]>) -> u16 {
+    let (mut total, mut odd) = (0, false);
+    for part in parts {
+        let sum = fold(sum(part));
+        total += u64::from(if odd { sum.swap_bytes() } else { sum });
+        odd ^= part.len() % 2 != 0;
+    }
+    !fold(total)
+}
+
 /// The checksum of a transport's segment under an IPv6 pseudo header.
 pub(crate) fn of_transport(source: Ipv6Addr, destination: Ipv6Addr, protocol: u8, segment: &[u8]) -> u16 {
     let addresses = sum(&source.octets()) + sum(&destination.octets());

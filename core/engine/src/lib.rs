@@ -56,7 +56,7 @@
 //! The engine writes nothing to disk. Whatever must survive a restart comes as [`api::Change`].
 
 mod addresses;
-mod checksum;
+pub mod checksum;
 mod choices;
 mod clamp;
 mod coalesce;
