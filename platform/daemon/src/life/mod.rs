@@ -1,6 +1,10 @@
 //! The life of a service: what the system asks of it, and what it tells the system. Everything of the daemon itself that
 //! differs between systems is in this folder.
 
+#[cfg(target_os = "macos")]
+mod iokit;
+#[cfg(any(target_os = "macos", test))]
+mod power;
 #[cfg(unix)]
 mod unix;
 #[cfg(windows)]

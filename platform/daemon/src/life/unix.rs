@@ -1,4 +1,5 @@
-//! Signals, and systemd where it started the service. launchd, which starts it on a Mac, wants to hear nothing.
+//! Signals, and systemd where it started the service. launchd, which starts it on a Mac, wants to hear nothing; a Mac says
+//! before it sleeps, and when it is awake.
 
 use std::process::ExitCode;
 use std::time::Duration;
@@ -23,12 +24,14 @@ pub(crate) fn live(_as_service: bool, work: impl FnOnce() -> ExitCode + Send + '
 }
 
 /// SIGTERM and SIGINT stop the service; SIGCONT follows when it was held up; SIGHUP asks for a reload, which there is
-/// not. That the machine slept, the watch over its interfaces tells.
+/// not. That the machine slept, the watch over its interfaces tells, too.
 pub(crate) struct Unix {
     terminate: Signal,
     interrupt: Signal,
     hang_up: Signal,
     go_on: Signal,
+    #[cfg(target_os = "macos")]
+    power: Option<super::power::Power>,
 }
 
 impl Unix {
@@ -42,17 +45,35 @@ impl Unix {
             interrupt: signal(SignalKind::interrupt())?,
             hang_up: signal(SignalKind::hangup())?,
             go_on: signal(SignalKind::from_raw(nix::libc::SIGCONT))?,
+            #[cfg(target_os = "macos")]
+            power: super::iokit::listen()
+                .inspect_err(|error| tracing::warn!(%error, "a sleep of the machine is noticed afterwards"))
+                .ok(),
         })
+    }
+
+    /// What the machine says of its sleep, where it does beforehand.
+    #[cfg(target_os = "macos")]
+    async fn power(power: &mut Option<super::power::Power>) -> Asked {
+        match power {
+            Some(power) => power.asked().await,
+            None => std::future::pending().await,
+        }
     }
 }
 
 impl Life for Unix {
     async fn asked(&mut self) -> Asked {
         loop {
+            #[cfg(target_os = "macos")]
+            let power = Self::power(&mut self.power);
+            #[cfg(not(target_os = "macos"))]
+            let power = std::future::pending();
             let name = tokio::select! {
                 _ = self.terminate.recv() => "SIGTERM",
                 _ = self.interrupt.recv() => "SIGINT",
                 _ = self.go_on.recv() => return Asked::Wake,
+                asked = power => return asked,
                 _ = self.hang_up.recv() => {
                     tracing::warn!("SIGHUP: the configuration is read at the start only; restart mastd to apply it");
                     continue;

@@ -8,13 +8,16 @@
 //! virtual private networks, what Apple devices speak among each other, MAST's own.
 //!
 //! # Limits
-//! The name of a Wi-Fi network is not known: macOS tells it only to programs that the user lets see where they are.
+//! The name of a Wi-Fi network is known where the dynamic store has it, which is up to macOS 14: later ones tell it only to
+//! programs that the user lets see where they are. A phone on a cable is of the kind of a cable, and metered.
 
 #[cfg(any(target_os = "macos", test))]
 mod batch;
 #[cfg(target_os = "macos")]
 mod check;
 mod host;
+#[cfg(any(target_os = "macos", test))]
+mod inbox;
 mod monitor;
 mod names;
 #[cfg(target_os = "macos")]

@@ -218,13 +218,20 @@ impl<S: System> Reader<S> {
         usable.retain(|(ip, _)| is_source(*ip));
         usable.sort_by_key(|(_, flags)| flags & DEPRECATED != 0);
         let addresses: Vec<IpAddr> = usable.into_iter().map(|(ip, _)| ip).collect();
+        let network = self.overrides.network.get(name).cloned().or_else(|| {
+            // A cable has no name. Without an answer there is none.
+            let joined = kind == InterfaceKind::Wifi && is_up(found);
+            joined
+                .then(|| self.system.store(&names::of_wifi(name)).ok())?
+                .and_then(|shown| names::network(&shown))
+        });
         let metered = self.overrides.metered.get(name).copied();
         let spare = detail.expensive || detail.constrained || kind == InterfaceKind::Cellular;
         Interface {
             id: InterfaceId(found.interface.index.into()),
             name: name.clone(),
             kind,
-            network: self.overrides.network.get(name).cloned(),
+            network,
             metered: metered.unwrap_or(spare),
             usable: is_up(found) && !addresses.is_empty(),
             addresses,

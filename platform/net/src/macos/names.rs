@@ -33,6 +33,20 @@ pub fn of_system() -> String {
     format!("show {GLOBAL}\n")
 }
 
+/// Asks what the Wi-Fi of an interface is joined to.
+pub fn of_wifi(interface: &str) -> String {
+    format!("show State:/Network/Interface/{interface}/AirPort\n")
+}
+
+/// The name of a network that `scutil` shows: a line such as `SSID_STR : Office`. Nothing where there is none, or where the
+/// system keeps it to itself, which later ones do: it is then empty, or says so in angle brackets.
+pub fn network(shown: &str) -> Option<String> {
+    let name = shown.lines().find_map(|line| line.trim_start().strip_prefix("SSID_STR : "))?;
+    let hidden =
+        name.starts_with('<') && name.ends_with('>') && name.to_ascii_lowercase().contains("redacted");
+    (!name.is_empty() && !hidden).then(|| name.to_owned())
+}
+
 /// The servers that `scutil` shows: lines such as `0 : 192.0.2.1` in `ServerAddresses : <array> {`.
 pub fn servers(shown: &str) -> Vec<IpAddr> {
     let lines =
@@ -54,6 +68,25 @@ mod tests {
         let expected: [IpAddr; 2] = ["192.0.2.53".parse().unwrap(), "fe80::1".parse().unwrap()];
         assert_eq!(servers(shown), expected);
         assert_eq!(servers("  No such key\n"), Vec::<IpAddr>::new());
+    }
+
+    #[test]
+    fn a_network_has_the_name_that_is_shown_unless_it_is_hidden() {
+        let shown = |name: &str| {
+            format!("<dictionary> {{\n  BSSID : <data> 0x02\n  SSID_STR : {name}\n  CHANNEL : 6\n}}\n")
+        };
+        for (name, expected) in [
+            ("Office", Some("Office")),
+            ("a : b ", Some("a : b ")),
+            ("<3 lunch>", Some("<3 lunch>")),
+            ("", None),
+            ("<SSID Redacted>", None),
+            ("<redacted>", None),
+        ] {
+            assert_eq!(network(&shown(name)).as_deref(), expected, "{name}");
+        }
+        assert_eq!(network("  No such key\n"), None);
+        assert_eq!(of_wifi("en0"), "show State:/Network/Interface/en0/AirPort\n");
     }
 
     #[test]

@@ -2,14 +2,15 @@
 //!
 //! `IP_BOUND_IF` decides by which interface datagrams leave, whatever the routes say, and an address which arrive: so
 //! there is one socket for each address of the interface, bound to both. An address that comes later gets its socket when
-//! something is first sent from it. Many datagrams leave with one call (`sendmsg_x`) where the system has it; they arrive
-//! one by one.
+//! something is first sent from it. Many datagrams leave with one call (`sendmsg_x`), and arrive with one (`recvmsg_x`), where
+//! the system has them.
 
 use std::collections::BTreeMap;
+use std::ffi::CStr;
 use std::io;
 use std::mem::zeroed;
 use std::net::{IpAddr, SocketAddr, SocketAddrV6};
-use std::num::NonZeroU32;
+use std::num::{NonZeroU32, NonZeroUsize};
 use std::os::fd::{AsFd, AsRawFd};
 use std::pin::Pin;
 use std::ptr::null_mut;
@@ -26,6 +27,7 @@ use tokio::net::UdpSocket;
 use tokio::time::Sleep;
 
 use super::batch;
+use super::inbox::{AT_ONCE, Came, Inbox};
 use super::native::{Batched, interface_number};
 
 /// What the system is asked to hold for a socket while the program is busy, in bytes per direction.
@@ -50,6 +52,7 @@ pub struct MacUdp {
     port: u16,
     batches: AtomicBool,
     bound: RwLock<BTreeMap<IpAddr, Arc<Bound>>>,
+    inbox: Mutex<Inbox>,
     /// Whoever waits for datagrams, to be told of a new socket.
     reader: Mutex<Option<Waker>>,
     no_room: Mutex<Option<Pin<Box<Sleep>>>>,
@@ -128,16 +131,32 @@ fn why(error: &io::Error) -> SendRefused {
 }
 
 type SendMany = unsafe extern "C" fn(libc::c_int, *const Batched, libc::c_uint, libc::c_int) -> libc::ssize_t;
+type ReceiveMany =
+    unsafe extern "C" fn(libc::c_int, *mut Batched, libc::c_uint, libc::c_int) -> libc::ssize_t;
 
-/// `sendmsg_x`, where the system has it: its headers do not name it.
-fn send_many() -> Option<SendMany> {
-    static FOUND: OnceLock<usize> = OnceLock::new();
+/// A function that the system's headers do not name, where the system has it.
+fn found(name: &CStr, once: &OnceLock<usize>) -> Option<NonZeroUsize> {
     // SAFETY: the name ends with a zero.
-    let found =
-        *FOUND.get_or_init(|| unsafe { libc::dlsym(libc::RTLD_DEFAULT, c"sendmsg_x".as_ptr()) } as usize);
-    // SAFETY: what the system has under this name is this function (`bsd/sys/socket_private.h`).
-    (found != 0).then(|| unsafe { std::mem::transmute::<usize, SendMany>(found) })
+    let find = || unsafe { libc::dlsym(libc::RTLD_DEFAULT, name.as_ptr()) } as usize;
+    NonZeroUsize::new(*once.get_or_init(find))
 }
+
+fn send_many() -> Option<SendMany> {
+    static ONCE: OnceLock<usize> = OnceLock::new();
+    let found = found(c"sendmsg_x", &ONCE)?;
+    // SAFETY: what the system has under this name is this function (`bsd/sys/socket_private.h`).
+    Some(unsafe { std::mem::transmute::<usize, SendMany>(found.get()) })
+}
+
+fn receive_many() -> Option<ReceiveMany> {
+    static ONCE: OnceLock<usize> = OnceLock::new();
+    let found = found(c"recvmsg_x", &ONCE)?;
+    // SAFETY: as above.
+    Some(unsafe { std::mem::transmute::<usize, ReceiveMany>(found.get()) })
+}
+
+/// Some systems refuse to receive many at once, whatever they have: not asked again.
+static ONE_BY_ONE: AtomicBool = AtomicBool::new(false);
 
 impl Bound {
     fn set_class(&self, class: u8) -> io::Result<()> {
@@ -188,12 +207,76 @@ impl Bound {
         if sent < 0 { Err(io::Error::last_os_error()) } else { Ok(1) }
     }
 
-    fn receive(&self, buffer: &mut [u8]) -> io::Result<Arrival> {
+    /// Takes what came to an address, at least one.
+    fn receive(&self, local: IpAddr, inbox: &mut Inbox) -> io::Result<()> {
+        let many = receive_many().filter(|_| !ONE_BY_ONE.load(Ordering::Relaxed));
+        let mut came = [Came { length: 0, remote: None, class: 0 }; AT_ONCE];
+        let count = match many {
+            Some(receive) => match self.receive_many(receive, inbox, &mut came) {
+                Err(error) if matches!(error.raw_os_error(), Some(libc::EINVAL | libc::EOPNOTSUPP)) => {
+                    ONE_BY_ONE.store(true, Ordering::Relaxed);
+                    self.receive_one(inbox, &mut came)?
+                }
+                result => result?,
+            },
+            None => self.receive_one(inbox, &mut came)?,
+        };
+        inbox.arrived(local, came.into_iter().take(count));
+        Ok(())
+    }
+
+    fn receive_many(
+        &self,
+        receive: ReceiveMany,
+        inbox: &mut Inbox,
+        came: &mut [Came; AT_ONCE],
+    ) -> io::Result<usize> {
+        let mut from: [SockAddrStorage; AT_ONCE] = std::array::from_fn(|_| SockAddrStorage::zeroed());
+        // The system does not say how much of it was used: what is not stays zero.
+        let mut control = [[0_u64; CONTROL / 8]; AT_ONCE];
+        let mut parts = [libc::iovec { iov_base: null_mut(), iov_len: 0 }; AT_ONCE];
+        for (part, slot) in parts.iter_mut().zip(inbox.slots()) {
+            *part = libc::iovec { iov_base: slot.as_mut_ptr().cast(), iov_len: slot.len() };
+        }
+        let each = from.iter_mut().zip(&mut control).zip(&mut parts);
+        let mut headers: Vec<Batched> = each
+            .map(|((from, control), part)| Batched {
+                name: std::ptr::from_mut(from).cast(),
+                name_length: from.size_of(),
+                parts: std::ptr::from_mut(part),
+                parts_count: 1,
+                control: control.as_mut_ptr().cast(),
+                control_length: size_of_val(control) as libc::socklen_t,
+                flags: 0,
+                length: 0,
+            })
+            .collect();
+        let count = headers.len() as libc::c_uint;
+        let socket = self.io.as_raw_fd();
+        // SAFETY: there are so many headers, whose names, parts and controls are writable, of the lengths given, apart from
+        // each other, and outlive the call.
+        let count = unsafe { receive(socket, headers.as_mut_ptr(), count, libc::MSG_DONTWAIT) };
+        let count = usize::try_from(count).map_err(|_| io::Error::last_os_error())?;
+        if count == 0 {
+            return Err(io::ErrorKind::WouldBlock.into());
+        }
+        for ((came, header), (from, control)) in
+            came.iter_mut().zip(&headers).zip(from.into_iter().zip(&control)).take(count)
+        {
+            // SAFETY: the kernel wrote an address of that length.
+            let remote = unsafe { SockAddr::new(from, header.name_length) }.as_socket();
+            *came = Came { length: header.length, remote, class: class_of(control) };
+        }
+        Ok(count)
+    }
+
+    fn receive_one(&self, inbox: &mut Inbox, came: &mut [Came; AT_ONCE]) -> io::Result<usize> {
         let mut control = [0_u64; CONTROL / 8];
         let mut from = SockAddrStorage::zeroed();
-        // SAFETY: as above.
+        let (Some(slot), [first, ..]) = (inbox.slots().next(), came) else { return Ok(0) };
+        // SAFETY: all zeros are a valid `msghdr`: no name, no parts, no control.
         let mut message: libc::msghdr = unsafe { zeroed() };
-        let mut part = libc::iovec { iov_base: buffer.as_mut_ptr().cast(), iov_len: buffer.len() };
+        let mut part = libc::iovec { iov_base: slot.as_mut_ptr().cast(), iov_len: slot.len() };
         message.msg_name = (&raw mut from).cast();
         message.msg_namelen = from.size_of();
         message.msg_iov = &raw mut part;
@@ -204,21 +287,27 @@ impl Bound {
         let length = unsafe { libc::recvmsg(self.io.as_raw_fd(), &raw mut message, libc::MSG_DONTWAIT) };
         let length = usize::try_from(length).map_err(|_| io::Error::last_os_error())?;
         // SAFETY: the kernel wrote an address of that length.
-        let remote = unsafe { SockAddr::new(from, message.msg_namelen) };
-        let remote = remote.as_socket().ok_or(io::ErrorKind::InvalidData)?;
-        // SAFETY: the message is as `recvmsg` left it.
-        let first = unsafe { libc::CMSG_FIRSTHDR(&raw const message).as_ref() };
-        let class = first.map_or(0, |first| {
-            let of_class = matches!(
-                (first.cmsg_level, first.cmsg_type),
-                (libc::IPPROTO_IP, libc::IP_RECVTOS | libc::IP_TOS) | (libc::IPPROTO_IPV6, libc::IPV6_TCLASS)
-            );
-            // Of one byte, or an `int` whose first byte it is. The room behind a header holds four bytes in any case.
-            // SAFETY: the header is followed by its value within the room given.
-            if of_class { unsafe { *libc::CMSG_DATA(first) } } else { 0 }
-        });
-        Ok(Arrival { length, stride: length, remote, local: None, class })
+        let remote = unsafe { SockAddr::new(from, message.msg_namelen) }.as_socket();
+        *first = Came { length, remote, class: class_of(&control) };
+        Ok(1)
     }
+}
+
+/// The traffic class that a control message has, if there is one: there is nothing else that was asked for.
+fn class_of(control: &[u64; CONTROL / 8]) -> u8 {
+    // SAFETY: all zeros are a valid `msghdr`: no name, no parts, no control.
+    let mut message: libc::msghdr = unsafe { zeroed() };
+    message.msg_control = control.as_ptr().cast_mut().cast();
+    message.msg_controllen = size_of_val(control) as libc::socklen_t;
+    // SAFETY: the message has that much control, whose first header the kernel wrote, or left zero.
+    let Some(first) = (unsafe { libc::CMSG_FIRSTHDR(&raw const message).as_ref() }) else { return 0 };
+    let of_class = matches!(
+        (first.cmsg_level, first.cmsg_type),
+        (libc::IPPROTO_IP, libc::IP_RECVTOS | libc::IP_TOS) | (libc::IPPROTO_IPV6, libc::IPV6_TCLASS)
+    );
+    // Of one byte, or an `int` whose first byte it is. The room behind a header holds four bytes in any case.
+    // SAFETY: the header is followed by its value within the room given.
+    if of_class { unsafe { *libc::CMSG_DATA(first) } } else { 0 }
 }
 
 impl MacUdp {
@@ -236,6 +325,7 @@ impl MacUdp {
             port,
             batches: AtomicBool::new(batches),
             bound: RwLock::default(),
+            inbox: Mutex::default(),
             reader: Mutex::default(),
             no_room: Mutex::default(),
             runtime: tokio::runtime::Handle::current(),
@@ -300,6 +390,9 @@ impl MacUdp {
 
 impl Udp for MacUdp {
     fn poll_readable(&self, cx: &mut Context<'_>) -> Poll<()> {
+        if !super::locked(&self.inbox).is_empty() {
+            return Poll::Ready(());
+        }
         *super::locked(&self.reader) = Some(cx.waker().clone());
         let mut any = Poll::Pending;
         for bound in self.all().values() {
@@ -330,9 +423,17 @@ impl Udp for MacUdp {
     }
 
     fn try_recv(&self, buffer: &mut [u8]) -> Result<Arrival, NotReceived> {
+        let mut inbox = super::locked(&self.inbox);
+        if let Some(arrival) = inbox.next(buffer) {
+            return Ok(arrival);
+        }
         for (address, bound) in self.all().iter() {
-            match bound.io.try_io(Interest::READABLE, || bound.receive(buffer)) {
-                Ok(arrival) => return Ok(Arrival { local: Some(*address), ..arrival }),
+            match bound.io.try_io(Interest::READABLE, || bound.receive(*address, &mut inbox)) {
+                // Those of which the system did not say whence they came are none.
+                Ok(()) => match inbox.next(buffer) {
+                    Some(arrival) => return Ok(arrival),
+                    None => return Err(NotReceived::Earlier),
+                },
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
                 Err(error) if error.raw_os_error() == Some(libc::EMSGSIZE) => {
                     return Err(NotReceived::Earlier);

@@ -165,6 +165,29 @@ async fn a_hotspot_and_low_data_mode_are_metered_and_addresses_come_in_their_ord
 }
 
 #[tokio::test]
+async fn a_wifi_has_the_name_of_its_network_where_the_system_tells() {
+    let played = laptop();
+    played.state().networks =
+        [("en0".to_owned(), "Office".to_owned()), ("en7".to_owned(), "No cable".to_owned())].into();
+    let mut list = played.platform().watch_interfaces().unwrap();
+    let now = list.borrow_and_update().clone();
+    assert_eq!(interface(&now, "en0").unwrap().network.as_deref(), Some("Office"));
+    assert_eq!(interface(&now, "en7").unwrap().network, None, "a cable has none");
+    let name = |l: &InterfaceList| interface(l, "en0").unwrap().network.clone();
+    played.change(|state| _ = state.networks.insert("en0".into(), "Home".into()));
+    wait(&mut list, "another", |l| name(l).as_deref() == Some("Home")).await;
+    played.change(|state| _ = state.networks.insert("en0".into(), "<SSID Redacted>".into()));
+    wait(&mut list, "hidden", |l| name(l).is_none()).await;
+    played.change(|state| state.refuse = Some(("store", io::ErrorKind::Other)));
+    wait(&mut list, "no answer", |l| name(l).is_none() && interface(l, "en0").is_some()).await;
+    // What the user says counts.
+    let overrides =
+        Overrides { network: [("en0".to_owned(), "mine".to_owned())].into(), ..Overrides::default() };
+    let list = On::over(played, overrides).watch_interfaces().unwrap().borrow().clone();
+    assert_eq!(name(&list).as_deref(), Some("mine"));
+}
+
+#[tokio::test]
 async fn what_is_not_announced_is_found_and_what_is_late_is_nothing_new() {
     let played = laptop();
     let mut list = played.platform().watch_interfaces().unwrap();

@@ -53,6 +53,8 @@ pub struct State {
     /// The session of the dynamic store that is held, and what others asked for in it.
     pub session: Option<String>,
     pub servers: Vec<IpAddr>,
+    /// What Wi-Fi interfaces are joined to, as far as the system says.
+    pub networks: BTreeMap<String, String>,
     pub to_engine: VecDeque<Vec<u8>>,
     pub from_engine: VecDeque<Vec<u8>>,
     pub lost: bool,
@@ -386,6 +388,12 @@ impl System for Played {
     fn store(&self, words: &str) -> io::Result<String> {
         self.call("store")?;
         let state = self.state();
+        if let Some(key) = words.strip_prefix("show State:/Network/Interface/") {
+            let name = state.networks.get(key.strip_suffix("/AirPort\n").unwrap());
+            return Ok(name.map_or("  No such key\n".into(), |name| {
+                format!("<dictionary> {{\n  CHANNEL : 6\n  SSID_STR : {name}\n}}\n")
+            }));
+        }
         let servers: Vec<String> = if words == names::of_system() {
             state.servers.iter().map(IpAddr::to_string).collect()
         } else {
