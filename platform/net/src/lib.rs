@@ -16,6 +16,8 @@ pub mod macos;
 mod overrides;
 #[cfg(feature = "played")]
 mod played;
+#[cfg(any(target_os = "linux", windows, test))]
+mod radio;
 #[cfg(any(target_os = "linux", target_os = "macos"))]
 mod readiness;
 #[cfg(not(any(target_os = "linux", target_os = "macos", windows)))]

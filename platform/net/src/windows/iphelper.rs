@@ -34,7 +34,8 @@ use windows_sys::Win32::System::Threading::{GetCurrentThread, GetThreadTimes};
 use windows_sys::Win32::System::WindowsProgramming::QueryUnbiasedInterruptTime;
 
 use super::filters::Filter;
-use super::system::{Adapter, Address, Kind, Route, System, Told, Value};
+use super::networks::{self, Networks};
+use super::system::{Adapter, Address, Kind, Notes, Route, System, Told, Value};
 use super::udp::WindowsUdp;
 use super::{registry, resolver, wfp, wintun};
 
@@ -44,8 +45,10 @@ const HARDWARE: u8 = 1;
 const ROOM: u32 = 32 * 1024;
 
 /// The system itself.
-#[derive(Debug, Clone, Copy, Default)]
-pub struct IpHelper;
+#[derive(Debug, Clone, Default)]
+pub struct IpHelper {
+    networks: Networks,
+}
 
 pub(super) fn done(code: u32) -> io::Result<()> {
     let kind = match code {
@@ -175,8 +178,6 @@ unsafe fn adapter(raw: &IP_ADAPTER_ADDRESSES_LH) -> Adapter {
             addresses,
             gateways: gateways.filter_map(|g| address(&g.Address)).collect(),
             name_servers: servers.filter_map(|s| address(&s.Address)).collect(),
-            network: None,
-            metered: None,
         }
     }
 }
@@ -243,6 +244,8 @@ fn with_address(mut row: MIB_UNICASTIPADDRESS_ROW, of: u64, ip: IpAddr) -> MIB_U
 pub struct Watch {
     handles: Vec<HANDLE>,
     told: *const Told,
+    /// Ends what looks at networks.
+    _networks: networks::Looking,
 }
 
 // SAFETY: the handles belong to no thread, and what is told may be told from any.
@@ -311,6 +314,10 @@ impl System for IpHelper {
         }
     }
 
+    fn notes(&self) -> BTreeMap<u64, Notes> {
+        self.networks.notes()
+    }
+
     fn add_address(&self, luid: u64, address: IpAddr) -> io::Result<()> {
         // SAFETY: the row is the system's structure, and outlives the call; so it is below.
         done(unsafe { CreateUnicastIpAddressEntry(&address_row(luid, address)) })
@@ -349,8 +356,10 @@ impl System for IpHelper {
     }
 
     fn notify(&self, told: Told) -> io::Result<Watch> {
-        let told = Arc::into_raw(Arc::new(told));
-        let mut watch = Watch { handles: Vec::new(), told };
+        let told = Arc::new(told);
+        let _networks = self.networks.look(Arc::clone(&told))?;
+        let told = Arc::into_raw(told);
+        let mut watch = Watch { handles: Vec::new(), told, _networks };
         let context: *const c_void = told.cast();
         // SAFETY: what is called and what it is given live until the registrations end, with `watch`.
         unsafe {
@@ -447,6 +456,13 @@ pub fn number(name: &str) -> Option<u32> {
     }
 }
 
+/// The MTU of an interface in bytes.
+pub(super) fn mtu(index: u32) -> Option<u32> {
+    let mut row = MIB_IF_ROW2 { InterfaceIndex: index, ..MIB_IF_ROW2::default() };
+    // SAFETY: the row is the system's structure, and outlives the call.
+    (unsafe { GetIfEntry2(&mut row) } == 0 && row.Mtu > 0).then_some(row.Mtu)
+}
+
 /// The processor time that this thread has used.
 pub(super) fn processor_time() -> Option<Duration> {
     let [mut made, mut ended, mut kernel, mut user] = [FILETIME::default(); 4];
@@ -463,7 +479,7 @@ mod tests {
 
     #[test]
     fn adapters_and_routes_are_read() {
-        let adapters = IpHelper.adapters().unwrap();
+        let adapters = IpHelper::default().adapters().unwrap();
         let loopback = adapters.iter().find(|a| a.kind == Kind::LOOPBACK).expect("every system has one");
         assert!(loopback.up && loopback.index != 0 && loopback.luid != 0 && !loopback.name.is_empty());
         let own: Vec<IpAddr> = loopback.addresses.iter().map(|a| a.ip).collect();
@@ -472,7 +488,7 @@ mod tests {
             assert_eq!(number(&adapter.name), Some(adapter.index), "{adapter:?}");
             assert!(adapter.addresses.iter().all(|a| a.prefix <= Prefix::host(a.ip).length));
         }
-        for route in IpHelper.routes().unwrap() {
+        for route in IpHelper::default().routes().unwrap() {
             assert!(adapters.iter().any(|a| a.luid == route.luid), "{route:?}");
             assert!(route.prefix.length <= Prefix::host(route.prefix.address).length);
         }
@@ -508,13 +524,13 @@ mod tests {
 
     #[test]
     fn changes_are_registered_and_ended() {
-        let watch = IpHelper.notify(Box::new(|| {}));
+        let watch = IpHelper::default().notify(Box::new(|| {}));
         match watch {
             Ok(watch) => drop(watch),
             // A system without them is read every few seconds.
             Err(error) => println!("not announced here: {error}"),
         }
-        assert!(IpHelper.asleep() < Duration::from_secs(365 * 86_400));
+        assert!(IpHelper::default().asleep() < Duration::from_secs(365 * 86_400));
         assert!(processor_time().is_some());
     }
 

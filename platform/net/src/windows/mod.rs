@@ -8,15 +8,23 @@
 //! switch. Never: loopback, tunnels and adapters of other virtual private networks, MAST's own.
 //!
 //! # Limits
-//! No names of networks or what the system holds for metered yet. What Hyper-V's switch carries (virtual machines, WSL, Windows Sandbox) is not held back by leak
+//! Windows may keep the name of a Wi-Fi network from a service (24H2 asks whether it may know where the machine is); then
+//! what the user calls the network stands for it. What Hyper-V's switch carries (virtual machines, WSL, Windows Sandbox) is not held back by leak
 //! protection.
 
+#[cfg(windows)]
+mod com;
+mod driver;
 pub mod filters;
 mod host;
 #[cfg(windows)]
 mod iphelper;
+mod merged;
 mod monitor;
 mod names;
+#[cfg(windows)]
+mod networks;
+mod notes;
 #[cfg(windows)]
 mod registry;
 #[cfg(windows)]
@@ -75,7 +83,7 @@ pub type Windows = On<iphelper::IpHelper>;
 impl Windows {
     /// The platform, with what the configuration says of interfaces.
     pub fn new(overrides: Overrides) -> Self {
-        Self::over(iphelper::IpHelper, overrides)
+        Self::over(iphelper::IpHelper::default(), overrides)
     }
 }
 

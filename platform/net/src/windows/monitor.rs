@@ -15,11 +15,14 @@ use mast_proto::{Interface, InterfaceId, InterfaceKind};
 use tokio::sync::watch;
 
 use super::Own;
-use super::system::{Adapter, Kind, Route, System};
+use super::system::{Adapter, Kind, Notes, Route, System};
 use crate::Overrides;
+use crate::radio::{Radios, Station};
 
 /// How often everything is read although nothing was announced.
 const POLL: Duration = Duration::from_secs(3);
+/// The same while a Wi-Fi radio hears its station badly.
+const CLOSELY: Duration = Duration::from_secs(1);
 /// A time asleep shorter than this is a rounding error of two clocks.
 const ASLEEP: Duration = Duration::from_secs(1);
 /// What drivers of other virtual private networks call their adapters.
@@ -52,6 +55,7 @@ pub(super) struct Reader<S> {
     overrides: Overrides,
     own: Own,
     before: Option<Before>,
+    radios: Radios,
     routes_changed: u64,
     disturbed: u64,
     resumed: u64,
@@ -59,7 +63,8 @@ pub(super) struct Reader<S> {
 
 impl<S: System> Reader<S> {
     pub fn new(system: S, overrides: Overrides, own: Own) -> Self {
-        Self { system, overrides, own, before: None, routes_changed: 0, disturbed: 0, resumed: 0 }
+        let radios = Radios::default();
+        Self { system, overrides, own, before: None, radios, routes_changed: 0, disturbed: 0, resumed: 0 }
     }
 
     /// The interfaces now.
@@ -90,16 +95,29 @@ impl<S: System> Reader<S> {
             self.resumed += u64::from(now.asleep.saturating_sub(before.asleep) >= ASLEEP);
         }
         let others: Vec<&Adapter> = adapters.iter().filter(|a| !own.contains(&a.luid)).collect();
-        let list = self.list(&others, &now.routes);
+        let notes = self.system.notes();
+        let mut list = self.list(&others, &now.routes, &notes);
+        for interface in list.interfaces.iter_mut() {
+            let of = others.iter().find(|a| a.index == interface.id.0).and_then(|a| notes.get(&a.luid));
+            let signal = of.and_then(|notes| notes.signal).filter(|_| interface.kind == InterfaceKind::Wifi);
+            let station = signal.map(|dbm| Station { signal: Some(dbm), ..Station::default() });
+            interface.outlook.weak = self.radios.look(interface.id.0, station);
+        }
+        self.radios.retain(|index| list.interfaces.iter().any(|i| i.id.0 == index));
         self.before = Some(now);
         Ok(list)
     }
 
-    fn list(&self, adapters: &[&Adapter], routes: &BTreeSet<Route>) -> InterfaceList {
+    fn list(
+        &self,
+        adapters: &[&Adapter],
+        routes: &BTreeSet<Route>,
+        notes: &BTreeMap<u64, Notes>,
+    ) -> InterfaceList {
         let (mut interfaces, mut left_out) = (Vec::new(), Vec::new());
         for adapter in adapters.iter().filter(|a| a.kind != Kind::LOOPBACK) {
             match self.left_out(adapter, routes) {
-                None => interfaces.push(self.interface(adapter)),
+                None => interfaces.push(self.interface(adapter, notes.get(&adapter.luid))),
                 Some(why) if adapter.up && !adapter.addresses.is_empty() => {
                     left_out.push((adapter.name.clone(), why));
                 }
@@ -136,7 +154,7 @@ impl<S: System> Reader<S> {
         }
     }
 
-    fn interface(&self, adapter: &Adapter) -> Interface {
+    fn interface(&self, adapter: &Adapter, notes: Option<&Notes>) -> Interface {
         let name = &adapter.name;
         let kind = self.overrides.kind.get(name).copied().unwrap_or(match adapter.kind {
             Kind::ETHERNET => InterfaceKind::Ethernet,
@@ -151,12 +169,12 @@ impl<S: System> Reader<S> {
         let mut sources: Vec<_> = adapter.addresses.iter().filter(|a| a.usable && is_source(a.ip)).collect();
         sources.sort_by_key(|a| a.deprecated);
         let addresses: Vec<IpAddr> = sources.into_iter().map(|a| a.ip).collect();
-        let metered = self.overrides.metered.get(name).copied().or(adapter.metered);
+        let metered = self.overrides.metered.get(name).copied().or(notes.and_then(|n| n.metered));
         Interface {
             id: InterfaceId(adapter.index),
             name: name.clone(),
             kind,
-            network: self.overrides.network.get(name).cloned().or_else(|| adapter.network.clone()),
+            network: self.overrides.network.get(name).cloned().or_else(|| notes?.network.clone()),
             metered: metered.unwrap_or(kind == InterfaceKind::Cellular),
             usable: adapter.up && !addresses.is_empty(),
             addresses,
@@ -226,8 +244,9 @@ pub(super) fn watch<S: System>(mut reader: Reader<S>) -> io::Result<watch::Recei
     let run = move || {
         let watch = watch.ok();
         loop {
-            match told.recv_timeout(POLL) {
-                Err(RecvTimeoutError::Disconnected) => thread::sleep(POLL),
+            let pause = if reader.radios.are_middling() { CLOSELY } else { POLL };
+            match told.recv_timeout(pause) {
+                Err(RecvTimeoutError::Disconnected) => thread::sleep(pause),
                 Ok(()) | Err(RecvTimeoutError::Timeout) => {}
             }
             if publisher.is_closed() {

@@ -74,10 +74,17 @@ pub struct Adapter {
     pub gateways: Vec<IpAddr>,
     /// Whom programs ask for names over it.
     pub name_servers: Vec<IpAddr>,
-    /// The name of the network behind it, where known.
+}
+
+/// What else the system knows of an adapter.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Notes {
+    /// The name of the network behind it.
     pub network: Option<String>,
-    /// Traffic costs money, where known.
+    /// Traffic costs money.
     pub metered: Option<bool>,
+    /// How well its radio hears its station, in dBm.
+    pub signal: Option<i8>,
 }
 
 /// A route. Routes have no preferred source here: the adapter's addresses decide.
@@ -146,6 +153,8 @@ pub trait System: Clone + std::fmt::Debug + Send + Sync + 'static {
     /// # Errors
     /// As above.
     fn routes(&self) -> io::Result<Vec<Route>>;
+    /// What else is known of adapters. It may be some seconds old; what is not known is left out.
+    fn notes(&self) -> BTreeMap<u64, Notes>;
     /// Gives an adapter an address, a host prefix, usable at once.
     ///
     /// # Errors
@@ -171,7 +180,7 @@ pub trait System: Clone + std::fmt::Debug + Send + Sync + 'static {
     /// # Errors
     /// As above.
     fn set_mtu(&self, luid: u64, family: Family, mtu: u32) -> io::Result<()>;
-    /// Begins to tell of changes of adapters, addresses and routes.
+    /// Begins to tell of changes of adapters, addresses and routes, and of what else is known of adapters.
     ///
     /// # Errors
     /// As above.

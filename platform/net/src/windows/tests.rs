@@ -7,21 +7,21 @@ use std::net::IpAddr;
 use std::sync::{Arc, Condvar, Mutex};
 use std::time::Duration;
 
-use mast_engine::api::LeftOut;
 use mast_engine::declared::{Declared, Host, Step};
 use mast_engine::os::{Family, InterfaceList, Offload, PlainUdp, Platform, Prefix, Tun, TunWish};
 use mast_engine::surroundings::Surroundings;
 use mast_engine::{Outcome, Reconciler};
-use mast_proto::{Interface, InterfaceKind};
+use mast_proto::Interface;
 use tokio::sync::watch;
 
 use super::On;
 use super::filters::Filter;
-use super::system::{Adapter, Address, Kind, Ring, Route, System, Told, Value};
+use super::system::{Adapter, Address, Kind, Notes, Ring, Route, System, Told, Value};
 use crate::Overrides;
 
 mod names;
 mod protection;
+mod uplinks;
 
 /// Longer than the slow poll.
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -50,6 +50,7 @@ struct State {
     registry: BTreeMap<String, BTreeMap<String, Value>>,
     /// How often the resolver forgot what it knew, and whether because of a policy.
     forgotten: Vec<bool>,
+    notes: BTreeMap<u64, Notes>,
 }
 
 #[derive(Clone, Default)]
@@ -91,8 +92,6 @@ fn adapter(index: u32, name: &str, kind: Kind, addresses: &[&str]) -> Adapter {
             .collect(),
         gateways: Vec::new(),
         name_servers: Vec::new(),
-        network: None,
-        metered: None,
     }
 }
 
@@ -201,6 +200,10 @@ impl System for Played {
     fn routes(&self) -> io::Result<Vec<Route>> {
         self.call("routes")?;
         Ok(self.0.0.lock().unwrap().routes.iter().copied().collect())
+    }
+
+    fn notes(&self) -> BTreeMap<u64, Notes> {
+        self.0.0.lock().unwrap().notes.clone()
     }
 
     fn add_address(&self, luid: u64, address: IpAddr) -> io::Result<()> {
@@ -414,130 +417,6 @@ async fn has_been_read(played: &Played, list: &mut watch::Receiver<InterfaceList
 
 fn interface<'a>(list: &'a InterfaceList, name: &str) -> Option<&'a Interface> {
     list.interfaces.iter().find(|i| i.name == name)
-}
-
-#[tokio::test]
-async fn uplinks_are_told_from_what_leads_nowhere() {
-    let played = laptop();
-    let list = played.platform().watch_interfaces().unwrap().borrow().clone();
-    let names: Vec<&str> = list.interfaces.iter().map(|i| i.name.as_str()).collect();
-    assert_eq!(names, ["Ethernet", "Ethernet 2", "Wi-Fi", "Cellular"]);
-    let wifi = interface(&list, "Wi-Fi").unwrap();
-    assert_eq!((wifi.kind, wifi.id.0, wifi.metered), (InterfaceKind::Wifi, 5, false));
-    assert_eq!(wifi.addresses, [ip("192.0.2.5"), ip("2001:db8::5")]);
-    assert_eq!(wifi.link_local.map(IpAddr::V6), Some(ip("fe80::5")));
-    assert!(interface(&list, "Cellular").unwrap().metered);
-    assert!(!interface(&list, "Ethernet 2").unwrap().usable, "an address that it gave itself leads nowhere");
-    let left: Vec<_> = list.left_out.iter().map(|(name, why)| (name.as_str(), *why)).collect();
-    assert_eq!(
-        left,
-        [
-            ("OtherVPN", LeftOut::Tunnel),
-            ("TapVPN", LeftOut::Tunnel),
-            ("vEthernet (Default Switch)", LeftOut::Inside)
-        ]
-    );
-    assert_eq!(
-        list.occupied.get(&prefix("172.20.16.0/24")).map(String::as_str),
-        Some("the network on vEthernet (Default Switch)")
-    );
-
-    // What the user says counts.
-    let overrides = Overrides {
-        ignore: vec!["Ethernet".into()],
-        named: vec!["vEthernet (Default Switch)".into()],
-        metered: [("Wi-Fi".to_owned(), true)].into(),
-        ..Overrides::default()
-    };
-    let list = On::over(played, overrides).watch_interfaces().unwrap().borrow().clone();
-    assert!(interface(&list, "Ethernet").is_none());
-    assert!(interface(&list, "vEthernet (Default Switch)").is_some());
-    assert!(interface(&list, "Wi-Fi").unwrap().metered);
-}
-
-#[tokio::test]
-async fn a_default_route_makes_a_switch_an_uplink() {
-    let played = laptop();
-    let mut list = played.platform().watch_interfaces().unwrap();
-    let route =
-        Route { luid: 1007, prefix: prefix("0.0.0.0/0"), gateway: Some(ip("172.20.16.254")), metric: 0 };
-    played.change(|state| {
-        state.routes.insert(route);
-    });
-    let now = wait(&mut list, "the switch", |l| interface(l, "vEthernet (Default Switch)").is_some()).await;
-    assert_eq!(now.routes_changed, 1);
-}
-
-#[tokio::test]
-async fn a_cable_that_is_pulled_shows_by_its_address_alone_and_without_announcement() {
-    let played = laptop();
-    let mut list = played.platform().watch_interfaces().unwrap();
-    // The adapter stays up for the system; only its address goes.
-    played.change(|state| state.adapters[2].addresses.clear());
-    wait(&mut list, "announced", |l| !interface(l, "Ethernet").unwrap().usable).await;
-    // Nothing is announced any more: the poll finds it.
-    played.change(|state| state.announces = false);
-    played.change(|state| state.adapters[1].up = false);
-    wait(&mut list, "polled", |l| !interface(l, "Wi-Fi").unwrap().usable).await;
-    // An announcement that is late finds nothing new.
-    let before = list.borrow_and_update().clone();
-    played.change(|state| state.announces = true);
-    tokio::time::sleep(Duration::from_millis(200)).await;
-    assert_eq!(*list.borrow(), before);
-}
-
-#[tokio::test]
-async fn a_system_that_announces_nothing_is_polled() {
-    let played = laptop();
-    played.change(|state| state.refuse = Some(("notify", io::ErrorKind::Unsupported)));
-    let mut list = played.platform().watch_interfaces().unwrap();
-    played.change(|state| state.adapters.retain(|a| a.name != "Ethernet"));
-    wait(&mut list, "polled", |l| interface(l, "Ethernet").is_none()).await;
-}
-
-#[tokio::test]
-async fn adapters_that_cannot_be_read_are_read_again() {
-    let played = laptop();
-    let mut list = played.platform().watch_interfaces().unwrap();
-    played.change(|state| {
-        state.refuse = Some(("adapters", io::ErrorKind::Other));
-        state.adapters.retain(|a| a.name != "Ethernet");
-    });
-    tokio::time::sleep(Duration::from_millis(200)).await;
-    assert!(interface(&list.borrow_and_update(), "Ethernet").is_some(), "what was known stays");
-    played.change(|state| state.refuse = None);
-    wait(&mut list, "read again", |l| interface(l, "Ethernet").is_none()).await;
-    // At the start it is an error with a remedy.
-    played.change(|state| state.refuse = Some(("adapters", io::ErrorKind::Other)));
-    let error = played.platform().watch_interfaces().unwrap_err();
-    assert!(error.to_string().contains("restart"), "{error}");
-}
-
-#[tokio::test]
-async fn a_sleep_is_noticed_and_a_rounding_error_is_none() {
-    let played = laptop();
-    let mut list = played.platform().watch_interfaces().unwrap();
-    played.change(|state| state.asleep += Duration::from_millis(20));
-    tokio::time::sleep(Duration::from_millis(200)).await;
-    assert_eq!(list.borrow_and_update().resumed, 0);
-    played.change(|state| state.asleep += Duration::from_secs(3600));
-    wait(&mut list, "awake", |l| l.resumed == 1).await;
-}
-
-#[tokio::test]
-async fn a_rename_keeps_the_number_and_deprecated_addresses_come_last() {
-    let played = laptop();
-    let mut list = played.platform().watch_interfaces().unwrap();
-    played.change(|state| {
-        let wifi = &mut state.adapters[1];
-        wifi.name = "Home".into();
-        wifi.addresses[1].deprecated = true;
-        wifi.addresses.push(Address { ip: ip("192.0.2.99"), prefix: 24, usable: false, deprecated: false });
-    });
-    let now = wait(&mut list, "renamed", |l| interface(l, "Home").is_some()).await;
-    let wifi = interface(&now, "Home").unwrap();
-    assert_eq!(wifi.id.0, 5);
-    assert_eq!(wifi.addresses, [ip("2001:db8::5"), ip("192.0.2.5")], "a tentative one is none");
 }
 
 fn network(addresses: &[&str], routes: &[&str]) -> Declared {

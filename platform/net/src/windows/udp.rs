@@ -24,6 +24,8 @@ use windows_sys::Win32::Networking::WinSock::{
     WSAEACCES, WSAEADDRNOTAVAIL, WSAEMSGSIZE, WSAENETRESET, WSAIoctl, setsockopt,
 };
 
+use super::merged::{self, Reading};
+
 /// What the system is asked to hold for a socket while the program is busy, in bytes per direction.
 const BUFFER: usize = 4 << 20;
 
@@ -33,6 +35,10 @@ struct Bound {
     /// What takes and gives batches and marks. None where the system knows none of it (wine does not, for IPv4): then
     /// datagrams go one by one, and unmarked.
     state: Option<UdpSocketState>,
+    /// Datagrams may arrive many at a time.
+    many: AtomicBool,
+    /// Of the link, in bytes, where known.
+    mtu: Option<u32>,
 }
 
 /// The sockets of an interface, for one version of IP.
@@ -174,7 +180,11 @@ impl WindowsUdp {
             .ok();
         let _runtime = self.runtime.enter();
         let io = UdpSocket::from_std(socket.into())?;
-        let bound = Arc::new(Bound { io, state });
+        let bound = Bound { io, state, many: AtomicBool::new(false), mtu: super::iphelper::mtu(self.index) };
+        if self.segments.load(Ordering::Relaxed) {
+            bound.take_many(true);
+        }
+        let bound = Arc::new(bound);
         let mut all = self.bound.write().unwrap_or_else(PoisonError::into_inner);
         let bound = Arc::clone(all.entry(address).or_insert(bound));
         drop(all);
@@ -190,6 +200,34 @@ impl WindowsUdp {
 }
 
 impl Bound {
+    /// Has datagrams arrive many at a time, where the system can, or one by one.
+    fn take_many(&self, on: bool) {
+        let Some(state) = &self.state else { return };
+        match state.set_gro((&self.io).into(), on) {
+            Ok(()) => self.many.store(on, Ordering::Relaxed),
+            Err(error) => tracing::debug!(%error, "datagrams arrive one by one"),
+        }
+    }
+
+    /// The length of each datagram of a reading; none where they lost their lengths, which is put an end to.
+    fn stride(&self, meta: &RecvMeta) -> Option<usize> {
+        let mtu = self.mtu.filter(|_| self.many.load(Ordering::Relaxed));
+        match merged::look(meta.len, meta.stride, mtu) {
+            Reading::Of(stride) => Some(stride),
+            Reading::Merged => {
+                if self.many.load(Ordering::Relaxed) {
+                    tracing::warn!(
+                        bytes = meta.len,
+                        "the system put datagrams together that arrived, and does not tell them apart: they are taken one \
+                         by one from now on"
+                    );
+                    self.take_many(false);
+                }
+                None
+            }
+        }
+    }
+
     fn receive(&self, buffer: &mut [u8]) -> io::Result<RecvMeta> {
         let mut meta = [RecvMeta::default()];
         let Some(state) = &self.state else {
@@ -263,9 +301,10 @@ impl Udp for WindowsUdp {
         for (address, bound) in self.all().iter() {
             match bound.receive(buffer) {
                 Ok(meta) => {
+                    let Some(stride) = bound.stride(&meta) else { return Err(NotReceived::Earlier) };
                     return Ok(Arrival {
                         length: meta.len,
-                        stride: meta.stride.max(1).min(meta.len.max(1)),
+                        stride,
                         remote: meta.addr,
                         local: Some(*address),
                         class: meta.ecn.map_or(0, |ecn| ecn as u8),

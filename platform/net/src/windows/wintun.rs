@@ -7,7 +7,6 @@ use std::os::windows::io::{AsRawHandle, FromRawHandle, OwnedHandle};
 use std::path::{Path, PathBuf};
 use std::ptr::null;
 use std::sync::Arc;
-use std::time::Duration;
 
 use mast_engine::os::TunWish;
 use windows_sys::Win32::Foundation::{HANDLE, WAIT_OBJECT_0};
@@ -15,6 +14,7 @@ use windows_sys::Win32::Storage::FileSystem::FILE_SHARE_READ;
 use windows_sys::Win32::System::Threading::{CreateEventW, INFINITE, SetEvent, WaitForMultipleObjects};
 use wintun::Session;
 
+use super::driver;
 use super::system::Ring;
 
 const LIBRARY: &str = "wintun.dll";
@@ -22,15 +22,6 @@ const LIBRARY: &str = "wintun.dll";
 const MAKE: &str = "MAST";
 /// Of each ring, in bytes: 1 MiB would be 0.8 ms at 10 Gbit/s.
 const RING: u32 = 16 << 20;
-/// How often, and after what pause, an adapter that is refused is asked for again: Windows 11 25H2 refuses at times.
-const ATTEMPTS: u32 = 4;
-const PAUSE: Duration = Duration::from_millis(500);
-
-/// The SHA-256 sums of version 0.14.1 as it was signed, by architecture.
-const SIGNED: [(&str, &str); 2] = [
-    ("x86_64", "e5da8447dc2c320edc0fc52fa01885c103de8c118481f683643cacc3220dafce"),
-    ("aarch64", "f7ba89005544be9d85231a9e0d5f23b2d15b3311667e2dad0debd344918a3f80"),
-];
 
 /// The rings of an adapter, which goes with them.
 pub struct Adapter {
@@ -85,15 +76,13 @@ fn check(path: &Path) -> io::Result<File> {
     file.read_to_end(&mut content)?;
     let sum = ring::digest::digest(&ring::digest::SHA256, &content);
     let sum: String = sum.as_ref().iter().map(|byte| format!("{byte:02x}")).collect();
-    let own = SIGNED.iter().find(|(architecture, _)| *architecture == std::env::consts::ARCH);
-    if own.is_some_and(|(_, signed)| *signed == sum) {
-        return Ok(file);
+    match driver::verdict(&sum, std::env::consts::ARCH) {
+        Ok(()) => Ok(file),
+        Err(why) => Err(refused(
+            io::ErrorKind::InvalidData,
+            format!("{shown} {why}; it was not loaded: install MAST again"),
+        )),
     }
-    let why = match SIGNED.iter().find(|(_, signed)| *signed == sum) {
-        Some((architecture, _)) => format!("is made for {architecture}, and this program for another"),
-        None => "is not the one that was signed and shipped".to_owned(),
-    };
-    Err(refused(io::ErrorKind::InvalidData, format!("{shown} {why}; it was not loaded: install MAST again")))
 }
 
 /// What the driver's library is, or why it cannot be used.
@@ -118,18 +107,11 @@ impl Adapter {
                 format!("{} cannot be loaded ({error}): install MAST again", path.display()),
             )
         })?;
-        let adapter = (1..)
-            .map(|attempt| (attempt, wintun::Adapter::create(&library, &wish.name, MAKE, None)))
-            .find_map(|(attempt, made)| match made {
-                Ok(adapter) => Some(Ok(adapter)),
-                Err(error) if attempt >= ATTEMPTS => Some(Err(error)),
-                Err(error) => {
-                    tracing::warn!(%error, attempt, "the system refused to make the virtual interface; asking again");
-                    std::thread::sleep(PAUSE);
-                    None
-                }
-            })
-            .unwrap_or_else(|| Err("nobody asked".into()))
+        let digest = ring::digest::digest(&ring::digest::SHA256, format!("MAST {}", wish.name).as_bytes());
+        let own = driver::identity(digest.as_ref());
+        let make =
+            |_, with_own: bool| wintun::Adapter::create(&library, &wish.name, MAKE, with_own.then_some(own));
+        let adapter = driver::ask(make, std::thread::sleep)
             .map_err(|error| {
                 refused(
                     io::ErrorKind::PermissionDenied,
