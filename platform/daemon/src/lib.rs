@@ -60,15 +60,22 @@ pub fn main(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
         return clear(&args);
     }
     if args.protect {
-        return match logging::start(args.log.as_deref()) {
+        return match logging::start(args.log.as_deref(), false) {
             Ok(()) => protect::only(&args.state_dir),
             Err(failure) => failure.report(),
         };
     }
     life::live(args.service, move || {
-        match logging::start(args.log.as_deref()).and_then(|()| run::run(&args)) {
+        match logging::start(args.log.as_deref(), args.service).and_then(|()| run::run(&args)) {
             Ok(()) => ExitCode::SUCCESS,
-            Err(failure) => failure.report(),
+            Err(failure) => {
+                if args.service {
+                    // The system is told of errors in the log, too, and nobody sees the standard error.
+                    tracing::error!("{failure}");
+                    logging::flush(std::time::Duration::from_millis(500));
+                }
+                failure.report()
+            }
         }
     })
 }

@@ -26,6 +26,8 @@ const OURS: [&str; 5] = ["mastd", "mast_engine", "mast_platform", "mast_control"
 const QUEUE: usize = 1024;
 
 static LINES: OnceLock<SyncSender<Line>> = OnceLock::new();
+/// The same of errors, for whoever else of the system is told of them.
+static ERRORS: OnceLock<SyncSender<Line>> = OnceLock::new();
 static LEFT_OUT: AtomicU64 = AtomicU64::new(0);
 
 enum Line {
@@ -60,6 +62,30 @@ impl MakeWriter<'_> for Aside {
     }
 }
 
+/// Hands errors to the thread that tells the system of them, where it wants to know.
+#[derive(Debug, Clone, Copy)]
+struct ErrorsAside;
+
+impl Write for ErrorsAside {
+    fn write(&mut self, line: &[u8]) -> std::io::Result<usize> {
+        // What does not fit is in the log.
+        let _ = ERRORS.get().map(|queue| queue.try_send(Line::Text(line.to_vec())));
+        Ok(line.len())
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
+}
+
+impl MakeWriter<'_> for ErrorsAside {
+    type Writer = Self;
+
+    fn make_writer(&self) -> Self {
+        *self
+    }
+}
+
 fn start_writer(out: impl Write + Send + 'static) -> SyncSender<Line> {
     let (queue, lines) = sync_channel(QUEUE);
     // Without it nothing is logged but in memory, which is no reason not to run.
@@ -87,16 +113,18 @@ fn write(mut out: impl Write, lines: &Receiver<Line>) {
 /// Waits until what was logged is written, so long at most.
 pub fn flush(limit: Duration) {
     let (done, written) = channel();
-    if LINES.get().is_some_and(|queue| queue.try_send(Line::Flush(done)).is_ok()) {
+    let asked = [&LINES, &ERRORS].into_iter().filter_map(OnceLock::get);
+    let asked = asked.filter(|queue| queue.try_send(Line::Flush(done.clone())).is_ok()).count();
+    for _ in 0..asked {
         let _ = written.recv_timeout(limit);
     }
 }
 
-/// Starts to log.
+/// Starts to log; `as_service`, the system is told of errors, too, where it wants to know.
 ///
 /// # Errors
 /// When the level makes no sense.
-pub fn start(level: Option<&str>) -> Result<(), Failure> {
+pub fn start(level: Option<&str>, as_service: bool) -> Result<(), Failure> {
     let variable = std::env::var(VARIABLE).ok().filter(|v| !v.is_empty());
     let (source, level) = match (level, &variable) {
         (Some(level), _) => ("--log", level),
@@ -113,8 +141,14 @@ pub fn start(level: Option<&str>) -> Result<(), Failure> {
     let terminal = fmt::layer().with_writer(Aside).with_ansi(std::io::stderr().is_terminal());
     let terminal = if journal { terminal.without_time().boxed() } else { terminal.boxed() };
     let ring = fmt::layer().with_writer(Ring).with_ansi(false);
+    let told = as_service.then(crate::life::errors_told).flatten();
+    let errors = told.map(|sink| {
+        ERRORS.get_or_init(|| start_writer(sink));
+        let told = fmt::layer().with_writer(ErrorsAside).with_ansi(false).without_time().with_level(false);
+        told.with_filter(tracing_subscriber::filter::LevelFilter::ERROR)
+    });
     // In one process with a program that logs already, that one decides.
-    let _ = tracing_subscriber::registry().with(filter).with(terminal).with(ring).try_init();
+    let _ = tracing_subscriber::registry().with(filter).with(terminal).with(ring).with(errors).try_init();
     Ok(())
 }
 

@@ -1,6 +1,8 @@
 //! The life of a service: what the system asks of it, and what it tells the system. Everything of the daemon itself that
 //! differs between systems is in this folder.
 
+#[cfg(any(windows, test))]
+mod events;
 #[cfg(target_os = "macos")]
 mod iokit;
 #[cfg(any(target_os = "macos", test))]
@@ -16,11 +18,11 @@ use std::time::Duration;
 #[cfg(unix)]
 pub use unix::{DEFAULT_CONFIG, DEFAULT_STATE};
 #[cfg(unix)]
-pub(crate) use unix::{Unix as Native, host_name, live, shut_memory};
+pub(crate) use unix::{Unix as Native, errors_told, host_name, live, shut_memory};
 #[cfg(windows)]
 pub use windows::{DEFAULT_CONFIG, DEFAULT_STATE};
 #[cfg(windows)]
-pub(crate) use windows::{Windows as Native, host_name, live, shut_memory};
+pub(crate) use windows::{Windows as Native, errors_told, host_name, live, shut_memory};
 
 /// What the system asks of the service.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -114,3 +114,8 @@ pub(crate) fn shut_memory() -> std::io::Result<()> {
 pub(crate) fn host_name() -> String {
     nix::unistd::gethostname().ok().and_then(|name| name.into_string().ok()).unwrap_or_default()
 }
+
+/// Who beside the log is told of errors: nobody, since the journal has them.
+pub(crate) fn errors_told() -> Option<std::io::Sink> {
+    None
+}

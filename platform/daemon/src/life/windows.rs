@@ -11,13 +11,19 @@ use std::time::Duration;
 use tokio::signal::windows::{CtrlBreak, CtrlC, CtrlClose, CtrlShutdown};
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 use windows_service::service::{
-    PowerEventParam, ServiceControl, ServiceControlAccept, ServiceExitCode, ServiceState, ServiceStatus,
+    PowerEventParam, ServiceAccess, ServiceAction, ServiceActionType, ServiceControl, ServiceControlAccept,
+    ServiceExitCode, ServiceFailureActions, ServiceFailureResetPeriod, ServiceState, ServiceStatus,
     ServiceType,
 };
 use windows_service::service_control_handler::{self, ServiceControlHandlerResult, ServiceStatusHandle};
+use windows_service::service_manager::{ServiceManager, ServiceManagerAccess};
 use windows_service::{define_windows_service, service_dispatcher};
 use windows_sys::Win32::System::Console::{STD_ERROR_HANDLE, SetStdHandle};
+use windows_sys::Win32::System::EventLog::{
+    DeregisterEventSource, EVENTLOG_ERROR_TYPE, EVENTLOG_INFORMATION_TYPE, RegisterEventSourceW, ReportEventW,
+};
 
+use super::events::{self, Errors, Kind, Number, Sink};
 use super::{Asked, Life, Told};
 
 /// The configuration file unless told otherwise.
@@ -35,6 +41,11 @@ const FAILED: u32 = 1;
 const LOG: &str = r"C:\ProgramData\MAST\mastd.log";
 /// One that is longer, in bytes, is begun anew at a start; the one before is kept.
 const LONGEST: u64 = 8 << 20;
+
+/// What the system does when the service ends by itself: it starts it again, after these pauses, the last of which counts
+/// for all that follow; and after how long without an end it begins anew.
+const AGAIN: [Duration; 3] = [Duration::from_secs(1), Duration::from_secs(10), Duration::from_secs(60)];
+const FORGOTTEN: Duration = Duration::from_secs(24 * 3600);
 
 type Work = Box<dyn FnOnce() -> ExitCode + Send>;
 
@@ -100,10 +111,85 @@ fn service(_arguments: Vec<OsString>) {
     };
     *locked(&SYSTEM) = Some(System { status, asks: Some(asks) });
     report(ServiceState::StartPending, 0);
+    if let Err(error) = recover() {
+        // It runs all the same.
+        eprintln!("mastd: Windows will not start this service again if it fails: {error}");
+    }
     let work = locked(&WORK).take();
     let code = work.map_or(ExitCode::FAILURE, |work| work());
     *locked(&ENDED) = Some(code);
+    let told = match code == ExitCode::SUCCESS {
+        true => EventLog.put(Number::Stopped, Kind::Information, "The service was told to stop, and did."),
+        false => EventLog.put(
+            Number::Failed,
+            Kind::Error,
+            &format!("The service ended with a failure; {LOG} says which. Windows starts it again."),
+        ),
+    };
+    drop(told);
     report(ServiceState::Stopped, if code == ExitCode::SUCCESS { 0 } else { FAILED });
+}
+
+/// Has the system start the service again when it fails. What its owner set is kept.
+fn recover() -> windows_service::Result<()> {
+    let manager = ServiceManager::local_computer(None::<&str>, ServiceManagerAccess::CONNECT)?;
+    // To be started again by the system takes the right to start.
+    let access = ServiceAccess::QUERY_CONFIG | ServiceAccess::CHANGE_CONFIG | ServiceAccess::START;
+    let service = manager.open_service(NAME, access)?;
+    // Before it is done with a shutdown: as long as an end may take, and no longer.
+    service.set_preshutdown_timeout(PATIENCE)?;
+    if service.get_failure_actions()?.actions.is_some_and(|actions| !actions.is_empty()) {
+        return Ok(());
+    }
+    let again = |delay| ServiceAction { action_type: ServiceActionType::Restart, delay };
+    service.update_failure_actions(ServiceFailureActions {
+        reset_period: ServiceFailureResetPeriod::After(FORGOTTEN),
+        reboot_msg: None,
+        command: None,
+        actions: Some(AGAIN.map(again).to_vec()),
+    })?;
+    service.set_failure_actions_on_non_crash_failures(true)
+}
+
+/// The event log of the system.
+struct EventLog;
+
+impl Sink for EventLog {
+    fn put(&mut self, number: Number, kind: Kind, text: &str) -> std::io::Result<()> {
+        let wide = |text: &str| -> Vec<u16> { text.encode_utf16().chain([0]).collect() };
+        let (source, text) = (wide(events::SOURCE), wide(text));
+        let kind = match kind {
+            Kind::Information => EVENTLOG_INFORMATION_TYPE,
+            Kind::Error => EVENTLOG_ERROR_TYPE,
+        };
+        // SAFETY: both texts end in zero and outlive the calls; one is told of, and the handle is closed.
+        unsafe {
+            let log = RegisterEventSourceW(std::ptr::null(), source.as_ptr());
+            if log.is_null() {
+                return Err(std::io::Error::last_os_error());
+            }
+            let texts = [text.as_ptr()];
+            let told = ReportEventW(
+                log,
+                kind,
+                0,
+                number as u32,
+                std::ptr::null_mut(),
+                1,
+                0,
+                texts.as_ptr(),
+                std::ptr::null(),
+            );
+            let result = if told == 0 { Err(std::io::Error::last_os_error()) } else { Ok(()) };
+            DeregisterEventSource(log);
+            result
+        }
+    }
+}
+
+/// Who beside the log is told of errors.
+pub(crate) fn errors_told() -> Option<impl std::io::Write + Send + 'static> {
+    Some(Errors::new(EventLog))
 }
 
 /// What the service control manager wants to hear, and what follows.
@@ -204,7 +290,13 @@ impl Life for Windows {
 
     fn tell(&self, told: Told) {
         match told {
-            Told::Ready => report(ServiceState::Running, 0),
+            Told::Ready => {
+                report(ServiceState::Running, 0);
+                if locked(&SYSTEM).is_some() {
+                    let text = format!("The service has started (version {}).", crate::VERSION);
+                    let _ = EventLog.put(Number::Started, Kind::Information, &text);
+                }
+            }
             Told::Stopping => report(ServiceState::StopPending, 0),
             Told::Alive => {}
         }
@@ -231,6 +323,7 @@ pub(crate) fn host_name() -> String {
 }
 
 #[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "a test may panic")]
 mod tests {
     use super::*;
 
@@ -257,6 +350,12 @@ mod tests {
         assert_eq!(asks.try_recv(), Ok(Asked::Stop));
         drop(asks);
         assert!(matches!(answer(&ask, &ServiceControl::Stop), ServiceControlHandlerResult::NoError));
+    }
+
+    #[test]
+    fn the_event_log_takes_a_text() {
+        EventLog.put(Number::Started, Kind::Information, "A test of MAST.").unwrap();
+        assert!(errors_told().is_some());
     }
 
     #[test]
