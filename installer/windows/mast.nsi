@@ -220,11 +220,6 @@ Section
     nsExec::ExecToLog '"$SYSDIR\sc.exe" description mastd "Keeps connections alive while this machine moves between networks."'
     Pop $R2
   ${EndIf}
-  ; One that ends without having been told is started again, also where it ends with an error.
-  nsExec::ExecToLog '"$SYSDIR\sc.exe" failure mastd reset= 86400 actions= restart/1000/restart/5000/restart/30000'
-  Pop $R2
-  nsExec::ExecToLog '"$SYSDIR\sc.exe" failureflag mastd 1'
-  Pop $R2
   nsExec::ExecToLog '"$SYSDIR\netsh.exe" advfirewall firewall delete rule name="${RULE}"'
   Pop $R2
   nsExec::ExecToLog '"$SYSDIR\netsh.exe" advfirewall firewall add rule name="${RULE}" dir=in action=allow protocol=udp program="$INSTDIR\mastd.exe" enable=yes'
