@@ -41,6 +41,7 @@ VIAddVersionKey /LANG=1033 "LegalCopyright" "Apache License 2.0 or MIT"
 !define WEBVIEW32 "SOFTWARE\WOW6432Node\Microsoft\EdgeUpdate\Clients\{F3017226-FE2A-4295-8BDF-00C3A9A7E4C5}"
 !define DATA "$APPDATA\MAST"
 !define RULE "MAST"
+!define EVENTS "SYSTEM\CurrentControlSet\Services\EventLog\Application\MAST"
 
 Var KEYS
 
@@ -203,6 +204,11 @@ Section
 
   !include "${FILES}\..\put.nsh"
 
+  ; What the event log says of entries of MAST: their text is all in them.
+  WriteRegExpandStr HKLM "${EVENTS}" "EventMessageFile" "%SystemRoot%\System32\EventCreate.exe"
+  WriteRegDWORD HKLM "${EVENTS}" "TypesSupported" 7
+  WriteRegDWORD HKLM "${EVENTS}" "CustomSource" 1
+
   ; The service. One that is there already is kept as its owner set it, and started anew if it ran: $R3 is 0 then.
   StrCpy $R3 0
   nsExec::ExecToStack '"$SYSDIR\sc.exe" query mastd'
@@ -291,6 +297,7 @@ Section "Uninstall"
   Pop $R2
   Delete "$SMPROGRAMS\MAST.lnk"
   DeleteRegKey HKLM "Software\Classes\mast"
+  DeleteRegKey HKLM "${EVENTS}"
   StrCpy $R0 $INSTDIR
   Call un.SearchPath
   ; Not the folder with all that is in it: it may be somebody's own.
