@@ -88,7 +88,12 @@ fn answered(uplink: &str, server: &str) -> bool {
     }
     setsockopt(&socket, sockopt::Mark, &0x6d61_7374).unwrap();
     setsockopt(&socket, sockopt::BindToDevice, &uplink.into()).unwrap();
-    socket.bind(&SocketAddr::new(any, PORT).into()).unwrap();
+    let begun = std::time::Instant::now();
+    // The one before lives on for a moment in a process that another test just started, until that becomes a program.
+    while let Err(error) = socket.bind(&SocketAddr::new(any, PORT).into()) {
+        assert!(begun.elapsed() < Duration::from_secs(10), "{error}");
+        std::thread::sleep(Duration::from_millis(5));
+    }
     let socket = UdpSocket::from(socket);
     socket.set_read_timeout(Some(Duration::from_millis(300))).unwrap();
     // Neighbours are found first.
