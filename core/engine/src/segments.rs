@@ -3,7 +3,7 @@
 //! Some kernels mangle what they cut (Linux 7.0 to 7.1.4, batches whose datagrams are all of one length), and a look at the
 //! kernel does not show it: what is sealed does not open at the other end, and is lost. So where nearly all of what went
 //! in such batches over an uplink is lost, datagrams go one by one for a moment. If they are lost as well, it was not the
-//! batches, and that is not asked again. If they arrive, they go in batches once more, since a queue that was full or a
+//! batches, and that is not asked again for a while. If they arrive, they go in batches once more, since a queue that was full or a
 //! link that faded looks the same for a moment; and if those are lost again and single ones again are not, it stays at one
 //! by one until the uplink changes. What is lost is known from the other end's reports; plain WireGuard peers make
 //! none.
@@ -28,7 +28,8 @@ pub(crate) enum Segmentation {
     Retrial,
     /// One by one: it helped again.
     Single,
-    /// Many at a time: what is lost is lost anyhow.
+    /// Many at a time: what is lost is lost anyhow. Asked again after a while, since another loss may have come between,
+    /// and a link over which all batches are lost is as good as dead.
     Sound,
 }
 
@@ -46,12 +47,15 @@ const FEW: f64 = 6.0;
 /// The share of batches that is lost where they are mangled: no queue that is full and no link that can be used loses
 /// as much.
 const MUCH: f64 = 0.7;
-/// A share that any link may lose.
-const LITTLE: f64 = 0.06;
+/// A share that single datagrams may lose and still have helped: the receiver's queue overflows when a stream that stood
+/// comes to life, and a link loses some of all.
+const SOME: f64 = 0.35;
 /// Reports tell of what was sent earlier.
 const SETTLE: Duration = Duration::from_millis(300);
 /// Without enough datagrams by then, nothing was found out.
 const PATIENCE: Duration = Duration::from_secs(10);
+/// After that long it is asked again whether batches are sound.
+const AGAIN: Duration = Duration::from_secs(20);
 /// What was counted before that counts no more: links change.
 const WINDOW: Duration = Duration::from_secs(4);
 /// So many runs are remembered one by one.
@@ -157,8 +161,15 @@ impl Watch {
             let interface = count.path.interface;
             let (state, age) = (state(interface), now.saturating_duration_since(count.since));
             let decided = verdicts.iter().any(|v| v.interface == interface);
-            if decided || matches!(state, Segmentation::Single | Segmentation::Sound) {
+            if decided || state == Segmentation::Single {
                 return false;
+            }
+            if state == Segmentation::Sound {
+                let again = age >= AGAIN;
+                if again {
+                    verdicts.push(Verdict { interface, then: Segmentation::Untried });
+                }
+                return !again;
             }
             let Some(report) = reported(&count.path) else { return age < PATIENCE };
             // Without one, all that it tells of is new.
@@ -179,7 +190,7 @@ impl Watch {
             }
             let even = count.even as f64;
             let mangled = even >= FEW && lost >= MUCH * even;
-            let arrive = enough && lost <= LITTLE * sent as f64;
+            let arrive = enough && lost <= SOME * sent as f64;
             let then = match state {
                 Segmentation::Untried if mangled => Some(Segmentation::Trial),
                 Segmentation::Suspected if mangled => Some(Segmentation::Retrial),
@@ -243,9 +254,20 @@ mod tests {
         PathKey::direct(InterfaceId(3), IpAddr::from([192, 0, 2, 1]), ([192, 0, 2, 9], 7).into())
     }
 
-    /// How an uplink stands in the end, and after how long; `burst` leave at a time, every `pause`, and every so many
-    /// bursts one is of several lengths. `fades` makes the link lose all for a while.
+    /// How an uplink stands in the end, or once it is single or sound, and after how long; `burst` leave at a time, every
+    /// `pause`, and every so many bursts one is of several lengths. `fades` makes the link lose all for a while.
     fn outcome_of(
+        link: Link,
+        burst: usize,
+        uneven: usize,
+        pause: Duration,
+        fades: impl Fn(Duration) -> bool,
+    ) -> (Segmentation, Duration) {
+        outcome_until(&[Segmentation::Single, Segmentation::Sound], link, burst, uneven, pause, fades)
+    }
+
+    fn outcome_until(
+        last: &[Segmentation],
         mut link: Link,
         burst: usize,
         uneven: usize,
@@ -256,9 +278,7 @@ mod tests {
         let (mut watch, mut state, mut now) = (Watch::new(start), Segmentation::Untried, start);
         let mut shown = None;
         for round in 0.. {
-            if now >= start + Duration::from_secs(60)
-                || matches!(state, Segmentation::Single | Segmentation::Sound)
-            {
+            if now >= start + Duration::from_secs(60) || last.contains(&state) {
                 break;
             }
             let even = uneven == 0 || round % uneven != 0;
@@ -302,6 +322,8 @@ mod tests {
             |even, else_| outcome_of(Link::new(even, else_), 10, 2, Duration::from_millis(20), |_| false);
         assert_eq!(half(1.0, 0.01).0, Segmentation::Single);
         assert_eq!(half(0.95, 0.03).0, Segmentation::Single);
+        // A receiver that is too busy for what comes once it comes.
+        assert_eq!(outcome(1.0, 0.25, 10).0, Segmentation::Single);
     }
 
     /// A stream whose windows are lost sends little: one of ten, and the one that it sends again, is all there is.
@@ -320,6 +342,28 @@ mod tests {
         for loss in [0.75, 0.9] {
             assert_eq!(outcome(loss, loss, 10).0, Segmentation::Sound, "{loss}");
         }
+    }
+
+    /// A fade that hides what single datagrams do is no verdict for ever.
+    #[test]
+    fn a_trial_in_a_fade_is_made_again() {
+        for length in [1_000, 3_000] {
+            let faded = |since: Duration| (300..length).contains(&since.as_millis());
+            let pause = Duration::from_millis(20);
+            let link = || Link::new(1.0, 0.0);
+            let (state, _) = outcome_until(&[Segmentation::Single], link(), 10, 0, pause, faded);
+            assert_eq!(state, Segmentation::Single, "{length} ms");
+        }
+        // What is lost anyhow is not blamed, however often it is asked.
+        let (state, _) = outcome_until(
+            &[Segmentation::Single],
+            Link::new(0.8, 0.8),
+            10,
+            0,
+            Duration::from_millis(20),
+            |_| false,
+        );
+        assert_ne!(state, Segmentation::Single);
     }
 
     #[test]

@@ -96,6 +96,7 @@ fn heed_batches<U: Udp>(now: Instant, peer: &mut Peer, sockets: &mut Sockets<U>,
                 interface = name,
                 "what left many at a time was lost, and single datagrams are not: they go one by one from now on"
             ),
+            Segmentation::Untried if sockets.segmentation(interface) == Segmentation::Sound => {}
             Segmentation::Untried => {
                 tracing::info!(interface = name, "what leaves many at a time arrives after all")
             }
