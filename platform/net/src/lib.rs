@@ -9,10 +9,14 @@
 //! [`Native`] is the platform the crate was built for. On systems that are not supported yet the crate compiles,
 //! and every operation of `Native` fails with [`std::io::ErrorKind::Unsupported`].
 
+#[cfg(any(windows, target_os = "macos", test))]
+mod labels;
 #[cfg(target_os = "linux")]
 pub mod linux;
 #[cfg(any(target_os = "macos", test))]
 pub mod macos;
+#[cfg(any(target_os = "linux", windows, target_os = "macos", test))]
+mod near;
 mod overrides;
 #[cfg(feature = "played")]
 mod played;

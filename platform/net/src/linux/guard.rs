@@ -9,9 +9,10 @@
 //! else can remove it, not even by flushing the whole ruleset; elsewhere it is watched, and put back.
 
 use std::io;
+use std::net::IpAddr;
 
 use mast_engine::declared::Guard;
-use mast_engine::os::Family;
+use mast_engine::os::{Family, Prefix};
 use nix::errno::Errno;
 
 use super::netlink::{Message, NetlinkError, Request, Requests, attributes, text};
@@ -20,6 +21,7 @@ use super::nftables::{
     is_missing,
 };
 use super::protection::{self, MARK};
+use crate::near::{self, NAMES, NEIGHBOURS};
 
 const NAME: &str = "mast-protection";
 const TABLE: Table = Table(b"mast-protection\0");
@@ -35,27 +37,6 @@ const PRIORITY: i32 = 400;
 /// Where the destination lies in the header of IPv4 and of IPv6.
 const DESTINATION_V4: u32 = 16;
 const DESTINATION_V6: u32 = 24;
-
-/// Private and link-local ranges, and groups that no router passes on (RFC 1918, 3927, 2365, 919), as bytes and bits.
-const NEAR_V4: [(&[u8], usize); 7] = [
-    (&[10], 8),
-    (&[172, 16], 12),
-    (&[192, 168], 16),
-    (&[169, 254], 16),
-    (&[224, 0, 0], 24),
-    (&[239, 255], 16),
-    (&[255, 255, 255, 255], 32),
-];
-/// The same of IPv6 (RFC 4291, 4193).
-const NEAR_V6: [(&[u8], usize); 3] = [(&[0xfe, 0x80], 10), (&[0xfc], 7), (&[0xff, 0x02], 16)];
-/// Names are asked for at these ports, of UDP and TCP.
-const NAMES: [u16; 2] = [53, 853];
-/// Source and destination ports of a host that asks for an address.
-const DHCP_V4: [u8; 4] = [0, 68, 0, 67];
-const DHCP_V6: [u8; 4] = [0x02, 0x22, 0x02, 0x23];
-/// Router and neighbour solicitation, neighbour advertisement, multicast listener reports of both versions, and their
-/// end (RFC 4861, 2710, 9777). No program without privileges sends any of these.
-const NEIGHBOURS: [u8; 6] = [133, 135, 136, 131, 132, 143];
 
 /// What is set, and the connection that owns it.
 #[derive(Debug, Default)]
@@ -205,8 +186,11 @@ fn content(guard: &Guard) -> Vec<Request> {
     }
 
     let (v4, v6) = (protection::number(Family::V4), protection::number(Family::V6));
-    rule(HOST, &|r| r.of_version(v4).carries(libc::IPPROTO_UDP).transport(0, &DHCP_V4).then(accept));
-    rule(HOST, &|r| r.of_version(v6).carries(libc::IPPROTO_UDP).transport(0, &DHCP_V6).then(accept));
+    for (version, family) in [(v4, Family::V4), (v6, Family::V6)] {
+        let (own, other) = near::dhcp(family);
+        let ports = [own.to_be_bytes(), other.to_be_bytes()].concat();
+        rule(HOST, &|r| r.of_version(version).carries(libc::IPPROTO_UDP).transport(0, &ports).then(accept));
+    }
     for kind in NEIGHBOURS {
         rule(HOST, &|r| r.of_version(v6).carries(libc::IPPROTO_ICMPV6).transport(0, &[kind]).then(accept));
     }
@@ -216,11 +200,12 @@ fn content(guard: &Guard) -> Vec<Request> {
                 rule(NEAR, &|r| r.carries(protocol).transport(2, &port.to_be_bytes()).then(Verdict::Drop));
             }
         }
-        for (range, bits) in NEAR_V4 {
-            rule(NEAR, &|r| r.of_version(v4).goes_to(DESTINATION_V4, range, bits).then(accept));
-        }
-        for (range, bits) in NEAR_V6 {
-            rule(NEAR, &|r| r.of_version(v6).goes_to(DESTINATION_V6, range, bits).then(accept));
+        for Prefix { address, length } in [Family::V4, Family::V6].into_iter().flat_map(near::ranges) {
+            let bits = usize::from(*length);
+            rule(NEAR, &|r| match address {
+                IpAddr::V4(at) => r.of_version(v4).goes_to(DESTINATION_V4, &at.octets(), bits).then(accept),
+                IpAddr::V6(at) => r.of_version(v6).goes_to(DESTINATION_V6, &at.octets(), bits).then(accept),
+            });
         }
     }
     all

@@ -14,30 +14,15 @@ use std::fmt::Write;
 use mast_engine::declared::Guard;
 use mast_engine::os::Family;
 
+use crate::labels::{self, Labels};
+use crate::near::{self, NAMES, NEIGHBOURS};
+
 /// Where the rules lie. Apple's own names begin with greater numbers, and pf asks in this order.
 pub const ANCHOR: &str = "com.apple/000.mast";
 /// What of the main rules has pf ask about it.
 pub const ASKED: &str = "anchor \"com.apple/*\"";
 /// `PF_RULE_LABEL_SIZE` of `bsd/net/pfvar.h` holds a zero at the end.
 const LONGEST_LABEL: usize = 63;
-
-/// Private and link-local ranges, and groups that no router passes on (RFC 1918, 3927, 2365, 919).
-const NEAR_V4: [&str; 7] = [
-    "10.0.0.0/8",
-    "172.16.0.0/12",
-    "192.168.0.0/16",
-    "169.254.0.0/16",
-    "224.0.0.0/24",
-    "239.255.0.0/16",
-    "255.255.255.255",
-];
-/// The same of IPv6 (RFC 4291, 4193).
-const NEAR_V6: [&str; 3] = ["fe80::/10", "fc00::/7", "ff02::/16"];
-/// Names are asked for at these ports, of UDP and TCP.
-const NAMES: [u16; 2] = [53, 853];
-/// Router and neighbour solicitation, neighbour advertisement, multicast listener reports of both versions, and their
-/// end (RFC 4861, 2710, 9777).
-const NEIGHBOURS: [u8; 6] = [133, 135, 136, 131, 132, 143];
 
 /// What the anchor is for.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -52,25 +37,8 @@ pub struct Rules {
     pub token: Option<u64>,
 }
 
-fn number(family: Family) -> char {
-    if family == Family::V4 { '4' } else { '6' }
-}
-
 fn word(family: Family) -> &'static str {
     if family == Family::V4 { "inet" } else { "inet6" }
-}
-
-fn digits(families: &BTreeSet<Family>) -> String {
-    families.iter().map(|family| number(*family)).collect()
-}
-
-fn families(digits: &str) -> Option<BTreeSet<Family>> {
-    let family = |digit| match digit {
-        '4' => Some(Family::V4),
-        '6' => Some(Family::V6),
-        _ => None,
-    };
-    digits.chars().map(family).collect()
 }
 
 /// A name that can stand in a rule: it comes from the configuration.
@@ -86,22 +54,12 @@ impl Rules {
         self.protect.is_empty() && self.guard.is_none()
     }
 
-    fn held(&self) -> BTreeSet<Family> {
-        self.protect.iter().chain(self.guard.iter().flat_map(|guard| &guard.families)).copied().collect()
-    }
-
     /// What every label says: `p46 g46l utun4 mast0,utun4`.
     fn label(&self) -> String {
-        let guard = match &self.guard {
-            None => "-".to_owned(),
-            Some(guard) => {
-                format!("{}{}", digits(&guard.families), if guard.local_network { "l" } else { "n" })
-            }
-        };
         let names: Vec<&str> = self.guard.iter().flat_map(|g| &g.interfaces).map(String::as_str).collect();
         format!(
-            "p{} g{guard} {} {}",
-            digits(&self.protect),
+            "{} {} {}",
+            labels::words(&self.protect, self.guard.as_ref()),
             self.interface.as_deref().unwrap_or("-"),
             names.join(",")
         )
@@ -120,8 +78,8 @@ impl Rules {
         let mut rules = vec!["pass out quick on lo0 all no state".to_owned()];
         rules.extend(interfaces.iter().map(|name| format!("pass out quick on {name} all no state")));
         rules.push(format!("pass out quick proto udp all group {group} no state"));
-        for family in self.held() {
-            let (from, to) = if family == Family::V4 { (68, 67) } else { (546, 547) };
+        for family in labels::held(&self.protect, self.guard.as_ref()) {
+            let (from, to) = near::dhcp(family);
             let family_word = word(family);
             rules.push(format!(
                 "pass out quick {family_word} proto udp from any port {from} to any port {to} no state"
@@ -142,17 +100,15 @@ impl Rules {
                 }
             }
             if guard.is_none_or(|guard| guard.local_network) {
-                let near: &[&str] = if family == Family::V4 { &NEAR_V4 } else { &NEAR_V6 };
-                rules.extend(
-                    near.iter().map(|range| format!("pass out quick {family_word} to {range} no state")),
-                );
+                let pass = |range| format!("pass out quick {family_word} to {range} no state");
+                rules.extend(near::ranges(family).iter().map(pass));
             }
             rules.push(format!("block drop out quick {family_word} all"));
         }
         let (count, label) = (rules.len(), self.label());
         let mut text = String::new();
         for (at, rule) in rules.iter().enumerate() {
-            let label = format!("mast {}/{count} {label}", at + 1);
+            let label = labels::label(at + 1, count, &label);
             if label.len() > LONGEST_LABEL {
                 return Err(
                     "the names of the virtual interface are too long: choose a shorter one".to_owned()
@@ -182,58 +138,30 @@ pub enum InForce {
 
 /// Reads what is in force from the rules as pf lists them.
 pub fn read(listed: &str) -> InForce {
-    let (mut found, mut token, mut meant, mut odd) = (BTreeSet::new(), None, None, false);
+    let (mut found, mut token) = (Labels::default(), None);
     for line in listed.lines().filter(|line| !line.trim().is_empty()) {
-        let label =
-            line.split_once("label \"").and_then(|(_, rest)| rest.split_once('"')).map(|(label, _)| label);
-        let Some(label) = label.and_then(|label| label.strip_prefix("mast ")) else {
-            odd = true;
-            continue;
-        };
-        if let Some(number) = label.strip_prefix("token ") {
-            token = number.parse().ok();
-            continue;
+        let label = line.split_once("label \"").and_then(|(_, rest)| rest.split_once('"'));
+        match label.map(|(label, _)| (label, label.strip_prefix("mast token "))) {
+            Some((_, Some(number))) => token = number.parse().ok(),
+            Some((label, None)) => found.note(label),
+            None => found.note_odd(),
         }
-        let Some((at, rest)) = label.split_once(' ') else {
-            odd = true;
-            continue;
-        };
-        odd |= meant.is_some_and(|(_, before)| before != rest);
-        let numbers = at.split_once('/').and_then(|(at, of)| Some((at.parse().ok()?, of.parse().ok()?)));
-        let Some((at, of)): Option<(usize, usize)> = numbers else {
-            odd = true;
-            continue;
-        };
-        found.insert(at);
-        meant = Some((of, rest));
     }
-    let Some((of, label)) = meant else {
-        return if odd || token.is_some() { InForce::Part(token) } else { InForce::Nothing };
-    };
-    match parse(label) {
-        Some(rules) if !odd && found.iter().copied().eq(1..=of) => InForce::Whole(Rules { token, ..rules }),
+    match found.whole().map(|what| what.map(parse)) {
+        Ok(Some(Some(rules))) => InForce::Whole(Rules { token, ..rules }),
+        Ok(None) if token.is_none() => InForce::Nothing,
         _ => InForce::Part(token),
     }
 }
 
 fn parse(label: &str) -> Option<Rules> {
     let mut words = label.split(' ');
-    let protect = families(words.next()?.strip_prefix('p')?)?;
-    let guard = words.next()?.strip_prefix('g')?;
+    let (protect, mut guard) = labels::meaning(words.next()?, words.next()?)?;
     let interface = Some(words.next()?).filter(|name| *name != "-").map(str::to_owned);
     let names = words.next()?;
-    let guard = match guard {
-        "-" => None,
-        guard => {
-            let (held, local) = match (guard.strip_suffix('l'), guard.strip_suffix('n')) {
-                (Some(held), _) => (held, true),
-                (_, Some(held)) => (held, false),
-                _ => return None,
-            };
-            let interfaces = names.split(',').filter(|name| !name.is_empty()).map(str::to_owned).collect();
-            Some(Guard { families: families(held)?, interfaces, local_network: local })
-        }
-    };
+    if let Some(guard) = &mut guard {
+        guard.interfaces = names.split(',').filter(|name| !name.is_empty()).map(str::to_owned).collect();
+    }
     words.next().is_none().then_some(Rules { protect, guard, interface, token: None })
 }
 

@@ -19,6 +19,9 @@ use std::sync::Arc;
 use mast_engine::declared::Guard;
 use mast_engine::os::{Family, Prefix};
 
+use crate::labels::{self, Labels};
+use crate::near::{self, NAMES, NEIGHBOURS};
+
 const UDP: u8 = 17;
 const TCP: u8 = 6;
 const ICMPV6: u8 = 58;
@@ -26,24 +29,9 @@ const ICMPV6: u8 = 58;
 /// Who runs the service, in the words of security descriptors: the system, and administrators.
 pub const USERS: &str = "O:SYG:SYD:(A;;CC;;;SY)(A;;CC;;;BA)";
 
-/// Private and link-local ranges, and groups that no router passes on (RFC 1918, 3927, 2365, 919).
-const NEAR_V4: [([u8; 4], u8); 7] = [
-    ([10, 0, 0, 0], 8),
-    ([172, 16, 0, 0], 12),
-    ([192, 168, 0, 0], 16),
-    ([169, 254, 0, 0], 16),
-    ([224, 0, 0, 0], 24),
-    ([239, 255, 0, 0], 16),
-    ([255, 255, 255, 255], 32),
-];
-/// The same of IPv6 (RFC 4291, 4193).
-const NEAR_V6: [(u16, u8); 3] = [(0xfe80, 10), (0xfc00, 7), (0xff02, 16)];
-/// Names are asked for at these ports, of UDP and TCP.
-const NAMES: [u16; 2] = [53, 853];
-/// Own and other port of a host that asks for an address.
-const DHCP_V4: (u16, u16) = (68, 67);
-const DHCP_V6: (u16, u16) = (546, 547);
-/// Where it asks. Ports need no privileges on Windows: nobody else is let through to there. A lease of another server is
+/// The label of those that are in force at a boot.
+const BOOT: &str = "mast boot";
+/// Where a host asks for an address. Ports need no privileges on Windows: nobody else is let through to there. A lease of another server is
 /// renewed by asking everybody.
 const SERVERS_V4: [([u8; 4], u8); 6] = [
     ([255, 255, 255, 255], 32),
@@ -56,9 +44,6 @@ const SERVERS_V4: [([u8; 4], u8); 6] = [
 /// `All_DHCP_Relay_Agents_and_Servers`, `All_DHCP_Servers` (RFC 8415).
 const SERVERS_V6: [Ipv6Addr; 2] =
     [Ipv6Addr::new(0xff02, 0, 0, 0, 0, 0, 1, 2), Ipv6Addr::new(0xff05, 0, 0, 0, 0, 0, 1, 3)];
-/// Router and neighbour solicitation, neighbour advertisement, multicast listener reports of both versions, and their
-/// end (RFC 4861, 2710, 9777). Only administrators send any of these.
-const NEIGHBOURS: [u8; 6] = [133, 135, 136, 131, 132, 143];
 /// Neighbours' of those, and listener queries, from wherever; advertisements of routers and redirections, from the link.
 const OF_NEIGHBOURS: [u8; 6] = [135, 136, 130, 131, 132, 143];
 const OF_ROUTERS: [u8; 2] = [134, 137];
@@ -136,19 +121,6 @@ pub struct Rules {
     pub program: u64,
 }
 
-fn digits(families: &BTreeSet<Family>) -> String {
-    families.iter().map(|family| if *family == Family::V4 { '4' } else { '6' }).collect()
-}
-
-fn families(digits: &str) -> Option<BTreeSet<Family>> {
-    let family = |digit| match digit {
-        '4' => Some(Family::V4),
-        '6' => Some(Family::V6),
-        _ => None,
-    };
-    digits.chars().map(family).collect()
-}
-
 fn range_v4((address, length): ([u8; 4], u8)) -> Condition {
     Condition::To(Prefix { address: Ipv4Addr::from(address).into(), length })
 }
@@ -158,10 +130,7 @@ fn range_v6((first, length): (u16, u8)) -> Condition {
 }
 
 fn near(family: Family) -> Vec<Condition> {
-    match family {
-        Family::V4 => NEAR_V4.map(range_v4).to_vec(),
-        Family::V6 => NEAR_V6.map(range_v6).to_vec(),
-    }
+    near::ranges(family).iter().copied().map(Condition::To).collect()
 }
 
 /// A short name of a program: two that differ have different ones.
@@ -187,7 +156,7 @@ impl List {
         for layer in [connect, accept] {
             self.add(layer, life, true, vec![Condition::Loopback]);
         }
-        let (own, other) = if family == Family::V4 { DHCP_V4 } else { DHCP_V6 };
+        let (own, other) = near::dhcp(family);
         let ports = [Condition::Protocol(UDP), Condition::Own(own), Condition::Other(other)];
         let link = range_v6((0xfe80, 10));
         let servers: Vec<Condition> = match family {
@@ -225,19 +194,10 @@ impl Rules {
         self.protect.is_empty() && self.guard.is_none()
     }
 
-    fn held(&self) -> BTreeSet<Family> {
-        self.protect.iter().chain(self.guard.iter().flat_map(|guard| &guard.families)).copied().collect()
-    }
-
     /// What every label says: `p46 g46l 00c5… mast0|17/other|`. Adapters' names may have spaces.
     fn label(&self) -> String {
-        let guard = match &self.guard {
-            None => "-".to_owned(),
-            Some(guard) => {
-                format!("{}{}", digits(&guard.families), if guard.local_network { "l" } else { "n" })
-            }
-        };
-        let mut label = format!("p{} g{guard} {:016x} ", digits(&self.protect), self.program);
+        let mut label =
+            format!("{} {:016x} ", labels::words(&self.protect, self.guard.as_ref()), self.program);
         for (at, (name, luid)) in self.adapters.iter().enumerate() {
             let of_guard = self.guard.as_ref().is_some_and(|guard| guard.interfaces.contains(name));
             let _ = write!(
@@ -261,7 +221,7 @@ impl Rules {
         }
         let mut list = List::default();
         let luids: Vec<u64> = self.adapters.values().copied().flatten().collect();
-        for family in self.held() {
+        for family in labels::held(&self.protect, self.guard.as_ref()) {
             let (connect, accept) = (Layer::Connect(family), Layer::Accept(family));
             let life = Life::Persistent;
             // What most connections are comes first.
@@ -302,9 +262,9 @@ impl Rules {
             filter.label = match filter.life {
                 Life::Persistent => {
                     at += 1;
-                    format!("mast {at}/{count} {label}")
+                    labels::label(at, count, &label)
                 }
-                Life::Boot => "mast boot".to_owned(),
+                Life::Boot => BOOT.to_owned(),
             };
         }
         Ok(list.0)
@@ -323,60 +283,32 @@ pub enum InForce {
 }
 
 /// Reads what is in force from the labels of MAST's filters.
-pub fn read<'a>(labels: impl IntoIterator<Item = &'a str>) -> InForce {
-    let (mut found, mut meant, mut odd, mut any) = (BTreeSet::new(), None, false, false);
-    for label in labels {
-        any = true;
+pub fn read<'a>(all: impl IntoIterator<Item = &'a str>) -> InForce {
+    let (mut found, mut of_boot) = (Labels::default(), false);
+    for label in all {
         // Whether the system lists those of a boot while it runs is its own affair.
-        if label == "mast boot" {
-            continue;
-        }
-        let parts = label.strip_prefix("mast ").and_then(|rest| rest.split_once(' '));
-        let numbers = parts
-            .and_then(|(at, _)| at.split_once('/'))
-            .and_then(|(at, of)| Some((at.parse::<usize>().ok()?, of.parse::<usize>().ok()?)));
-        let (Some((_, rest)), Some((at, of))) = (parts, numbers) else {
-            odd = true;
-            continue;
-        };
-        odd |= meant.is_some_and(|before| before != (of, rest)) || !found.insert(at);
-        meant = Some((of, rest));
+        if label == BOOT { of_boot = true } else { found.note(label) }
     }
-    match meant {
-        None if any => InForce::Part,
-        None => InForce::Nothing,
-        Some((of, label)) => match parse(label) {
-            Some(rules) if !odd && found.iter().copied().eq(1..=of) => InForce::Whole(rules),
-            _ => InForce::Part,
-        },
+    match found.whole().map(|what| what.map(parse)) {
+        Ok(Some(Some(rules))) => InForce::Whole(rules),
+        Ok(None) if !of_boot => InForce::Nothing,
+        _ => InForce::Part,
     }
 }
 
 fn parse(label: &str) -> Option<Rules> {
     let mut words = label.splitn(4, ' ');
-    let protect = families(words.next()?.strip_prefix('p')?)?;
-    let guard = words.next()?.strip_prefix('g')?;
+    let (protect, mut guard) = labels::meaning(words.next()?, words.next()?)?;
     let program = u64::from_str_radix(words.next()?, 16).ok()?;
-    let (mut adapters, mut interfaces) = (BTreeMap::new(), BTreeSet::new());
+    let mut adapters = BTreeMap::new();
     for adapter in words.next()?.split('/').filter(|adapter| !adapter.is_empty()) {
         let mut parts = adapter.split('|');
         let (name, of_guard, luid) = (parts.next()?, parts.next()?, parts.next()?);
-        if of_guard == "g" {
-            interfaces.insert(name.to_owned());
+        if let Some(guard) = guard.as_mut().filter(|_| of_guard == "g") {
+            guard.interfaces.insert(name.to_owned());
         }
         let luid = if luid.is_empty() { None } else { Some(luid.parse().ok()?) };
         adapters.insert(name.to_owned(), luid);
     }
-    let guard = match guard {
-        "-" => None,
-        guard => {
-            let (held, local_network) = match (guard.strip_suffix('l'), guard.strip_suffix('n')) {
-                (Some(held), _) => (held, true),
-                (_, Some(held)) => (held, false),
-                _ => return None,
-            };
-            Some(Guard { families: families(held)?, interfaces, local_network })
-        }
-    };
     Some(Rules { protect, guard, adapters, program })
 }
