@@ -12,6 +12,7 @@ use mast_proto::{
 
 pub use crate::addresses::Addresses;
 use crate::os::{Family, Prefix};
+pub use crate::outside::{Mapping, Seen};
 pub use crate::traffic::Bytes;
 pub use mast_proto::AddressSource;
 
@@ -247,6 +248,8 @@ pub struct Snapshot {
     pub protection: crate::declared::Protection,
     /// The policy of all, which peers without one of their own follow.
     pub policy: Policy,
+    /// How this host's addresses are seen by STUN servers.
+    pub seen: Vec<Seen>,
 }
 
 /// Why an interface is not used.

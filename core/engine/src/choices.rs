@@ -1,8 +1,9 @@
 //! What the user chose for interfaces, while MAST runs: it wins over what the system says of them.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::net::{IpAddr, SocketAddr};
 
-use mast_proto::Interface;
+use mast_proto::{Interface, InterfaceId};
 
 use crate::api::InterfaceChoice;
 
@@ -14,6 +15,8 @@ pub(crate) struct Choices {
     seen: Vec<Interface>,
     /// Uplinks that carried all that the user means to spend: an interface's name, or `network:` and that of a network.
     spent: BTreeSet<String>,
+    /// How addresses are seen from outside.
+    reflexive: Vec<(InterfaceId, IpAddr, SocketAddr)>,
 }
 
 impl Choices {
@@ -47,6 +50,8 @@ impl Choices {
                 None => interface.name.clone(),
             };
             interface.outlook.spent = self.spent.contains(&uplink);
+            let of_it = self.reflexive.iter().filter(|(id, ..)| *id == interface.id);
+            interface.reflexive = of_it.map(|(_, own, seen)| (*own, *seen)).collect();
             (interface, choice)
         })
         .collect()
@@ -61,6 +66,13 @@ impl Choices {
     pub fn spend(&mut self, uplinks: BTreeSet<String>) -> bool {
         let new = self.spent != uplinks;
         self.spent = uplinks;
+        new
+    }
+
+    /// So addresses are seen from outside. Whether that is new.
+    pub fn see(&mut self, reflexive: Vec<(InterfaceId, IpAddr, SocketAddr)>) -> bool {
+        let new = self.reflexive != reflexive;
+        self.reflexive = reflexive;
         new
     }
 
@@ -82,7 +94,7 @@ impl Choices {
 
 #[cfg(test)]
 pub(crate) mod tests {
-    use mast_proto::{InterfaceId, InterfaceKind};
+    use mast_proto::InterfaceKind;
 
     use super::*;
 
@@ -97,6 +109,7 @@ pub(crate) mod tests {
             link_local: None,
             usable: true,
             outlook: Default::default(),
+            reflexive: Vec::new(),
         }
     }
 

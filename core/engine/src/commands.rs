@@ -38,6 +38,10 @@ impl<P: Platform> Engine<P> {
             Command::SetAddresses { peer, source, list, reply } => {
                 drop(reply.send(self.set_addresses(now, &peer, source, list)));
             }
+            Command::StunServers(servers, reply) => {
+                self.set_stun_servers(now, servers);
+                drop(reply.send(Ok(())));
+            }
             Command::Spend(uplinks, reply) => {
                 if self.uplinks.spend(uplinks) {
                     self.tell_interfaces(now);
@@ -117,6 +121,7 @@ impl<P: Platform> Engine<P> {
             refused: self.upkeep.troubles(),
             protection: self.protection_state(),
             policy: self.settings.policy.clone(),
+            seen: self.outside.seen(),
         }
     }
 

@@ -27,6 +27,7 @@ use crate::meet::Pairing;
 use crate::mirror::Mirror;
 use crate::name;
 use crate::os::{InterfaceList, Platform, Tun};
+use crate::outside::Outside;
 use crate::outward::{Outward, Pumped};
 use crate::peer::{self, Peer, PeerId};
 use crate::peers::{Lent, Peers};
@@ -97,6 +98,7 @@ pub struct Engine<P: Platform> {
     pub(crate) wanted: bool,
     pub(crate) closing: Option<Closing>,
 
+    pub(crate) outside: Outside,
     outward: Outward,
     inward: Inward,
 }
@@ -216,6 +218,7 @@ impl<P: Platform> Engine<P> {
             up: false,
             wanted: false,
             closing: None,
+            outside: Outside::new(config.port),
             outward: Outward::new(),
             inward: Inward::new(),
         })
@@ -401,6 +404,7 @@ impl<P: Platform> Engine<P> {
             self.tunnel.retry(),
             self.upkeep.at().filter(|_| !self.ending()),
             self.uplinks.due(),
+            self.outside.due().filter(|_| self.up),
             self.net.full_until(),
             self.pairing.timeout(),
             self.drill.as_ref().map(Drill::timeout),
@@ -433,6 +437,9 @@ impl<P: Platform> Engine<P> {
         }
         if due(self.uplinks.due()) {
             self.revalidate_all(now);
+        }
+        if self.up && due(self.outside.due()) {
+            self.ask_outside(now);
         }
         self.pairing.drive(now, &mut self.net);
         self.drive_drill(now);
@@ -495,6 +502,7 @@ impl<P: Platform> Engine<P> {
             return;
         }
         self.sync_sockets(now);
+        self.outside.sync(now, self.uplinks.interfaces());
         let interfaces = self.uplinks.shared();
         for peer in self.peers.touch_all() {
             peer.context.handle_interfaces(now, Arc::clone(&interfaces));
@@ -506,6 +514,7 @@ impl<P: Platform> Engine<P> {
         if !self.up {
             return;
         }
+        self.outside.ask_again(now);
         for peer in self.peers.touch_all() {
             peer.context.revalidate(now);
         }

@@ -39,6 +39,7 @@ pub(crate) enum Command {
     SetPolicy { peer: Option<String>, policy: Option<Policy>, reply: Reply<()> },
     SetAddresses { peer: String, source: AddressSource, list: Vec<SocketAddr>, reply: Reply<()> },
     Choose { interface: String, choice: Choose, reply: Reply<()> },
+    StunServers(Vec<SocketAddr>, Reply<()>),
     Spend(BTreeSet<String>, Reply<()>),
     FullTunnel { peer: String, on: bool, reply: Reply<()> },
     Disclose { peer: String, disclose: Disclose, reply: Reply<()> },
@@ -280,6 +281,14 @@ impl EngineHandle {
     ) -> Result<(), EngineError> {
         let peer = peer.to_owned();
         self.ask(|reply| Command::SetAddresses { peer, source, list, reply }).await
+    }
+
+    /// Has these STUN servers asked how this host is seen from outside, at most four; none: nobody is asked.
+    ///
+    /// # Errors
+    /// When the engine has ended.
+    pub async fn set_stun_servers(&self, servers: Vec<SocketAddr>) -> Result<(), EngineError> {
+        self.ask(|reply| Command::StunServers(servers, reply)).await
     }
 
     /// Changes what is chosen for an interface. It is in force when this returns.

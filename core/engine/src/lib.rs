@@ -82,6 +82,7 @@ mod name;
 #[cfg(test)]
 mod noise_tests;
 mod outbox;
+pub(crate) mod outside;
 mod outward;
 mod pairing;
 mod peer;

@@ -10,6 +10,7 @@ use crate::eid_book::Book;
 use crate::engine::Engine;
 use crate::inner;
 use crate::os::Platform;
+use crate::outside::is_stun;
 use crate::peer::PeerId;
 use crate::wireguard::{Outcome, Owner, Session, Verified};
 
@@ -22,6 +23,10 @@ impl<P: Platform> Engine<P> {
         message: &[u8],
     ) -> Option<(PeerId, Packet)> {
         let length = message.len();
+        if is_stun(message) {
+            self.heed_outside(now, path, message);
+            return None;
+        }
         if message.first() == Some(&1) {
             self.initiation(now, path, message);
             return None;

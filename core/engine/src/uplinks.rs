@@ -1,10 +1,11 @@
 //! The interfaces that traffic may leave by: as the system has them, and as the user wants them seen.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use mast_proto::Interface;
+use mast_proto::{Interface, InterfaceId};
 use tokio::sync::watch;
 
 use crate::api::{InterfaceChoice, LeftOut};
@@ -166,9 +167,15 @@ impl Uplinks {
 
     /// These uplinks have carried all that the user means to spend. Whether that changed the interfaces.
     pub fn spend(&mut self, uplinks: BTreeSet<String>) -> bool {
-        if !self.choices.spend(uplinks) {
-            return false;
-        }
+        self.choices.spend(uplinks) && self.dress()
+    }
+
+    /// So this host's addresses are seen from outside. Whether that changed the interfaces.
+    pub fn see(&mut self, reflexive: Vec<(InterfaceId, IpAddr, SocketAddr)>) -> bool {
+        self.choices.see(reflexive) && self.dress()
+    }
+
+    fn dress(&mut self) -> bool {
         let usable = self.choices.usable();
         let changed = usable != self.list.interfaces;
         self.list.interfaces = usable;

@@ -1,6 +1,6 @@
 //! What the protocol knows of a local network interface.
 
-use std::net::{IpAddr, Ipv6Addr};
+use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 
 /// The operating system's number of an interface (`ifindex`); unique while the interface exists.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -64,6 +64,9 @@ pub struct Interface {
     pub usable: bool,
     /// What else is known of it.
     pub outlook: Outlook,
+    /// How others see some of its addresses, with this host's port, as STUN servers say (RFC 8489). What a peer says itself
+    /// goes before it.
+    pub reflexive: Vec<(IpAddr, SocketAddr)>,
 }
 
 /// What is known of an interface beside whether it works: it speaks for or against moving data to it.
@@ -80,5 +83,10 @@ impl Interface {
     /// Whether an address is one of its own now.
     pub fn has(&self, address: IpAddr) -> bool {
         self.addresses.contains(&address) || self.link_local.is_some_and(|own| address == own)
+    }
+
+    /// How others see one of its addresses, where anybody said.
+    pub fn seen(&self, address: IpAddr) -> Option<SocketAddr> {
+        self.reflexive.iter().find(|(own, _)| *own == address).map(|(_, seen)| *seen)
     }
 }

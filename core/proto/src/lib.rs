@@ -86,6 +86,7 @@
 //!         id: InterfaceId(1), name: "eth0".into(), kind: InterfaceKind::Ethernet, network: None,
 //!         metered: false, addresses: vec![address(host).ip()], link_local: None, usable: true,
 //!         outlook: Default::default(),
+//!         reflexive: Vec::new(),
 //!     }].into());
 //!     context
 //! }).collect();

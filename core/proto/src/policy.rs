@@ -221,6 +221,7 @@ mod tests {
             link_local: None,
             usable: true,
             outlook: Default::default(),
+            reflexive: Vec::new(),
         }
     }
 

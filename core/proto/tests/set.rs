@@ -56,6 +56,7 @@ fn interface(id: u32, name: &str, kind: InterfaceKind, address: [u8; 4]) -> Inte
         link_local: None,
         usable: true,
         outlook: Default::default(),
+        reflexive: Vec::new(),
     }
 }
 

@@ -407,6 +407,7 @@ mod tests {
                     link_local: None,
                     usable: true,
                     outlook: Default::default(),
+                    reflexive: Vec::new(),
                 },
                 InterfaceChoice { metered: Some(true), excluded: false },
             )],
@@ -451,6 +452,7 @@ mod tests {
             counters: vec![],
             forbidden: None,
             policy: Policy::Auto,
+            seen: Vec::new(),
         }
     }
 

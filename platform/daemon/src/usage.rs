@@ -242,6 +242,7 @@ mod tests {
             link_local: None,
             usable: true,
             outlook: Default::default(),
+            reflexive: Vec::new(),
         };
         let bytes = Bytes { rx, tx, rx_carried: rx / 2, tx_carried: tx };
         InterfaceTraffic { interface: Ok(interface), id, bytes }

@@ -927,6 +927,7 @@ impl World {
                 link_local: None,
                 usable: a.up,
                 outlook: a.outlook,
+                reflexive: Vec::new(),
             })
             .collect()
     }

@@ -350,7 +350,7 @@ impl Context {
             let entry = Address { id: own.id, at, kind, priority, metered, flags, link: Some(own.link) };
             list.push(entry);
             // Seen from outside; its number keeps apart from the host's.
-            if let Some(at) = own.reflexive.filter(|at| self.may_tell_seen(at.ip())) {
+            if let Some(at) = self.locals.seen(own).filter(|at| self.may_tell_seen(at.ip())) {
                 let id = AddressId(own.id.0 | AddressId::REFLEXIVE);
                 reflexive.push(Address { id, at, kind: AddressKind::Reflexive, ..entry });
             }

@@ -135,6 +135,7 @@ mod tests {
             link_local: None,
             usable: true,
             outlook: Default::default(),
+            reflexive: Vec::new(),
         };
         context.handle_interfaces(now, [interface(1), interface(2)].into());
         let all = [far(1, false), far(1, true), far(2, false), far(2, true)];

@@ -89,6 +89,11 @@ impl Locals {
         }
     }
 
+    /// How the other end, or else others, see an address.
+    pub fn seen(&self, own: &OwnAddress) -> Option<SocketAddr> {
+        own.reflexive.or_else(|| self.interface(own.interface)?.seen(own.ip))
+    }
+
     /// The number of a path's local address.
     pub fn of(&self, key: PathKey) -> Option<AddressId> {
         self.own.iter().find(|o| o.interface == key.interface && o.ip == key.local).map(|o| o.id)

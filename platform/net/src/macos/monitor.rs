@@ -237,6 +237,7 @@ impl<S: System> Reader<S> {
             addresses,
             link_local,
             outlook: Default::default(),
+            reflexive: Vec::new(),
         }
     }
 

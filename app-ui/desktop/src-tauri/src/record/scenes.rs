@@ -231,6 +231,7 @@ fn merit(status: &Status, peer: &PeerStatus, at: usize) -> Option<Merit> {
         link_local: None,
         usable: known.usable,
         outlook: Default::default(),
+        reflexive: Vec::new(),
     };
     let policy = match peer.policy.mode {
         PolicyMode::Pin => Policy::Pin {
