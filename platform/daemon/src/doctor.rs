@@ -18,6 +18,7 @@ use mast_engine::surroundings::Surroundings;
 use crate::convert::{self, refusal};
 use crate::daemon::Daemon;
 use crate::keeper::DISK;
+use crate::stun;
 
 /// The kernel holds up requests while a driver is busy.
 static PROBES: Aside = Aside::new("mast-doctor", 2);
@@ -99,6 +100,7 @@ async fn look(daemon: &Daemon, tries: bool) -> Result<DoctorReport, ControlError
             Check::told("clock", false, why)
         }
     });
+    checks.extend(stun::checks(&snapshot));
     checks.extend(layers(&snapshot, daemon));
     checks.extend(snapshot.peers.into_iter().map(|p| peer(p, snapshot.up)));
     let counters = snapshot.counters.into_iter().map(|(name, count)| (name.to_owned(), count)).collect();

@@ -27,6 +27,7 @@ mod road;
 mod run;
 mod service;
 pub mod store;
+mod stun;
 mod turns;
 mod usage;
 mod wgquick;

@@ -18,6 +18,7 @@ use crate::args::{Args, DEFAULT_CONFIG};
 use crate::chronicle::Chronicle;
 use crate::config::{Config, StatusFor};
 use crate::daemon::{Beginning, Daemon, Facts};
+use crate::endpoint::Endpoint;
 use crate::failure::Failure;
 use crate::keeper::{DISK, HASTE};
 use crate::key::{Brought, Holder};
@@ -25,7 +26,7 @@ use crate::life::{self, Asked, Life, Told};
 use crate::road::{self, Road};
 use crate::service::MastService;
 use crate::store::Store;
-use crate::{VERSION, history, key, logging, pause, protect, resolve};
+use crate::{VERSION, history, key, logging, pause, protect, resolve, stun};
 
 /// How long stopping may take; what is not done by then is cut short. With what comes after it is less than a second.
 const STOP: Duration = Duration::from_millis(750);
@@ -87,6 +88,7 @@ fn system(what: &'static str) -> impl Fn(std::io::Error) -> Failure {
 struct Started {
     daemon: Arc<Daemon>,
     server: Server,
+    stun: Vec<Endpoint>,
 }
 
 /// What is read from the state directory.
@@ -208,7 +210,7 @@ async fn live(args: &Args, config: Config, facts: Facts, mut life: impl Life) ->
     let Some(started) = unless_stopped(&mut life, start).await else { return Ok(()) };
     let (engine, changes, server) = started?;
     let beginning = Beginning { engine, changes, store, chronicle, facts, key: holder, unkept };
-    serve(Started { daemon: Daemon::new(beginning), server }, life).await
+    serve(Started { daemon: Daemon::new(beginning), server, stun: config.stun }, life).await
 }
 
 /// Does something before the service serves, unless it is told to stop meanwhile.
@@ -229,7 +231,7 @@ async fn unless_stopped<T>(life: &mut impl Life, work: impl Future<Output = T>) 
 }
 
 async fn serve(started: Started, mut life: impl Life) -> Result<(), Failure> {
-    let Started { daemon, server } = started;
+    let Started { daemon, server, stun: servers } = started;
     let writing = tokio::spawn(Arc::clone(&daemon).write());
     // What was read may be written otherwise now, and the key may be new.
     daemon.keeper.ask();
@@ -251,6 +253,7 @@ async fn serve(started: Started, mut life: impl Life) -> Result<(), Failure> {
         async move { daemon.pass_on(happenings).await }
     });
     let resolving = tokio::spawn(resolve::run(Arc::clone(&daemon), daemon.engine.happenings()));
+    let asking = tokio::spawn(stun::run(Arc::clone(&daemon), servers));
     let sampling = tokio::spawn(history::run(Arc::clone(&daemon)));
     let pausing = tokio::spawn(pause::run(Arc::clone(&daemon)));
     let (lives, mut alive) = mpsc::channel(1);
@@ -278,6 +281,7 @@ async fn serve(started: Started, mut life: impl Life) -> Result<(), Failure> {
     };
     life.tell(Told::Stopping);
     resolving.abort();
+    asking.abort();
     watchdog.abort();
     sampling.abort();
     pausing.abort();

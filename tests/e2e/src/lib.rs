@@ -6,6 +6,7 @@
 
 #![allow(clippy::unwrap_used, reason = "a test fails where it happens")]
 
+pub mod anywhere;
 mod cli;
 mod leaks;
 mod proc;

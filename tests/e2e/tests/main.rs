@@ -14,6 +14,7 @@ mod leaks;
 mod links;
 mod modes;
 mod mtu;
+mod outside;
 mod peers;
 mod scenarios;
 mod service;

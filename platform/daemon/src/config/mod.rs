@@ -7,6 +7,7 @@
 //! mtu = 1404                   # of the virtual interface
 //! eid_pool = "100.64.0.0/10"   # where IPv4 endpoint identifiers are taken from
 //! udp_segmentation = true      # datagrams may leave many at a time
+//! stun = ["stun.example.org:3478"]   # asked how this host is seen from outside; nobody unless set
 //! status = "steerers"          # who sees more than whether it works: or "everybody"
 //! policy = { mode = "pin", pin = ["ethernet", "network:Home", "wlan0"], fallback = true }
 //!
@@ -69,7 +70,7 @@ pub use reader::Problem;
 use reader::{At, Report, Section};
 
 use crate::endpoint::Endpoint;
-use crate::notation;
+use crate::{notation, stun};
 
 /// The UDP port unless the file says otherwise.
 pub const DEFAULT_PORT: u16 = 6278;
@@ -92,6 +93,7 @@ const KEYS: &[&str] = &[
     "mtu",
     "eid_pool",
     "udp_segmentation",
+    "stun",
     "status",
     "policy",
     "interfaces",
@@ -131,6 +133,8 @@ pub struct Config {
     pub pool: EidPool,
     /// Whether datagrams may leave many at a time, where the system can do that.
     pub udp_segmentation: bool,
+    /// The STUN servers that are asked how this host is seen from outside (RFC 8489), at most four.
+    pub stun: Vec<Endpoint>,
     /// To whom everything is shown: addresses of peers, names of networks, what happened, and usage.
     pub status: StatusFor,
     /// The policy of peers that have none of their own; none if the file does not say.
@@ -150,6 +154,7 @@ impl Default for Config {
             mtu: DEFAULT_MTU,
             pool: EidPool::default(),
             udp_segmentation: true,
+            stun: Vec::new(),
             status: StatusFor::Steerers,
             policy: None,
             interfaces: BTreeMap::new(),
@@ -296,6 +301,14 @@ fn read<'i>(report: &mut Report<'_>, table: &DeTable<'i>) -> Config {
     if let Some(several) = top.boolean("udp_segmentation") {
         config.udp_segmentation = several.value;
     }
+    if let Some(At { value: servers, line }) =
+        top.list("stun", "such as [\"stun.example.org:3478\"]", stun_server)
+    {
+        if servers.len() > stun::MOST {
+            top.wrong(line, "stun", &format!("has {} servers: name {} at most", servers.len(), stun::MOST));
+        }
+        config.stun = servers;
+    }
     if let Some(status) = top.string("status", "\"steerers\" or \"everybody\"", status_for) {
         config.status = status.value;
     }
@@ -411,6 +424,16 @@ fn interface_name(name: &str) -> Result<String, String> {
         return Err(format!("\"{name}\" cannot be an interface: 1 to 15 bytes without `/`, `:` and spaces"));
     }
     Ok(name.to_owned())
+}
+
+fn stun_server(text: &str) -> Result<Endpoint, String> {
+    match Endpoint::parse(text) {
+        Ok(Endpoint::Zoned { .. }) => {
+            Err(format!("`{text}`: a link-local address is no STUN server: it sees no NAT"))
+        }
+        // Its examples have MAST's port.
+        other => other.map_err(|why| why.replace(":6278", ":3478")),
+    }
 }
 
 fn pool(text: &str) -> Result<EidPool, String> {

@@ -20,6 +20,7 @@ fn reads_everything() {
         interface = "mast7"
         mtu = 1280
         eid_pool = "100.99.0.0/16"
+        stun = ["stun.example.org:3478", "192.0.2.1:3478"]
         policy = { mode = "pin", pin = ["eth0", "wifi", "network:Home"], fallback = false }
         [interfaces.wwan0]
         metered = true
@@ -46,6 +47,7 @@ fn reads_everything() {
     .unwrap();
     assert_eq!((config.name.as_deref(), config.port, config.mtu), (Some("laptop"), 0, 1280));
     assert_eq!(config.interface, "mast7");
+    assert_eq!(config.stun.len(), 2);
     assert_eq!(config.pool, EidPool::new([100, 99, 0, 0].into(), 16).unwrap());
     let order = ["eth0", "wifi", "network:Home"].map(Selector::parse).to_vec();
     assert_eq!(config.policy, Some(Policy::Pin { order, fallback: false }));
@@ -129,6 +131,10 @@ fn says_what_is_wrong_and_where() {
         ("interface = \"far too long a name\"".into(), 1, &["`interface`", "15 bytes"]),
         ("eid_pool = \"100.64.0.0\"".into(), 1, &["`eid_pool`", "8 to 30 bits"]),
         ("eid_pool = \"fd00::/16\"".into(), 1, &["`eid_pool`", "IPv4"]),
+        ("stun = \"a:1\"".into(), 1, &["`stun`", "must be a list of strings"]),
+        ("stun = [\"stun.example.org\"]".into(), 1, &["`stun`", "write `stun.example.org:3478`"]),
+        ("stun = [\"[fe80::1%eth0]:3478\"]".into(), 1, &["`stun`", "link-local"]),
+        ("stun = [\"a:1\", \"b:1\", \"c:1\", \"d:1\", \"e:1\"]".into(), 1, &["`stun`", "name 4 at most"]),
         ("eid_pool = \"nonsense\"".into(), 1, &["`eid_pool`", "`nonsense` is not an address range"]),
         ("policy = \"auto\"".into(), 1, &["`policy`", "{ mode = \"pin\""]),
         ("policy = { mode = \"fast\" }".into(), 1, &["`policy.mode`", "not \"fast\""]),

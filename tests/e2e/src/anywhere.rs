@@ -1,0 +1,148 @@
+//! The Internet in small: sites behind routers of all kinds, around one core, and a host for the services that peers find
+//! each other by.
+
+use std::process::{Command, Stdio};
+use std::time::Duration;
+
+use mast_netlab::{Host, Lab, LinkProfile, Nat, NatKind, Process};
+use tempfile::TempDir;
+
+/// The addresses of the host with the services: two, since a NAT is known by what two servers see.
+pub const SERVICES: [&str; 2] = ["192.0.2.10", "198.51.100.10"];
+/// The same of IPv6.
+pub const SERVICES_V6: &str = "2001:db8:ffff::10";
+
+/// All of it.
+pub struct World {
+    lab: Lab,
+    core: Host,
+    /// Where services run.
+    pub services: Host,
+    sites: std::cell::Cell<u8>,
+}
+
+/// A home, an office, a carrier: a router, and a laptop behind it.
+pub struct Site {
+    /// The laptop; its uplink is `eth0`.
+    pub host: Host,
+    /// Between it and the Internet; `in` is its inside.
+    pub router: Host,
+    /// The translation of addresses, the outermost last.
+    pub nats: Vec<Nat>,
+    /// The router's address outside.
+    pub outside: String,
+}
+
+/// What stands between a site and the Internet.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Between {
+    /// Nothing: the laptop has a public address.
+    Nothing,
+    /// A NAT.
+    Nat(NatKind),
+    /// Two, the outer one a carrier's.
+    Double,
+}
+
+impl World {
+    /// An Internet without sites. Each of their links has this delay in each direction.
+    pub fn new() -> Self {
+        let lab = Lab::new().unwrap_or_else(|e| panic!("{e}"));
+        let core = lab.router("internet").unwrap();
+        let services = lab.host("services").unwrap();
+        lab.wire(&core, "svc", &services, "eth0").unwrap();
+        for (network, own) in [("192.0.2", SERVICES[0]), ("198.51.100", SERVICES[1])] {
+            core.add_address("svc", &format!("{network}.1/24")).unwrap();
+            services.add_address("eth0", &format!("{own}/24")).unwrap();
+        }
+        core.add_address("svc", "2001:db8:ffff::1/64").unwrap();
+        services.add_address("eth0", &format!("{SERVICES_V6}/64")).unwrap();
+        services.add_route("default", Some("192.0.2.1"), "eth0", 0).unwrap();
+        services.add_route("default", Some("2001:db8:ffff::1"), "eth0", 0).unwrap();
+        Self { lab, core, services, sites: std::cell::Cell::new(0) }
+    }
+
+    /// One more site; its link has this delay in each direction. With IPv6 only where it says so.
+    pub fn site(&self, between: Between, delay: Duration) -> Site {
+        let n = self.sites.get() + 1;
+        self.sites.set(n);
+        let profile = LinkProfile::delay(delay);
+        let router = self.lab.router(&format!("router {n}")).unwrap();
+        let host = self.lab.host(&format!("laptop {n}")).unwrap();
+        let up = format!("s{n}");
+        self.lab.link(&self.core, &up, &router, "out", &profile).unwrap();
+        let outside = format!("203.0.113.{}", 4 * n + 2);
+        self.core.add_address(&up, &format!("203.0.113.{}/30", 4 * n + 1)).unwrap();
+        router.add_address("out", &format!("{outside}/30")).unwrap();
+        router.add_route("default", Some(&format!("203.0.113.{}", 4 * n + 1)), "out", 0).unwrap();
+        let mut nats = Vec::new();
+        let (inner, gateway) = match between {
+            Between::Double => {
+                // A home's router behind the carrier's.
+                let home = self.lab.router(&format!("home {n}")).unwrap();
+                self.lab.wire(&router, "in", &home, "out").unwrap();
+                router.add_address("in", "100.64.0.1/24").unwrap();
+                home.add_address("out", &format!("100.64.0.{}/24", n + 1)).unwrap();
+                home.add_route("default", Some("100.64.0.1"), "out", 0).unwrap();
+                nats.push(self.lab.nat(&home, "in", "out", NatKind::EndpointIndependent).unwrap());
+                let carrier = NatKind::Cgnat { ports: 500, udp_timeout: Duration::from_secs(60) };
+                nats.push(self.lab.nat(&router, "in", "out", carrier).unwrap());
+                (home, format!("10.{n}.0.1"))
+            }
+            Between::Nat(kind) => {
+                nats.push(self.lab.nat(&router, "in", "out", kind).unwrap());
+                (router.clone(), format!("10.{n}.0.1"))
+            }
+            Between::Nothing => {
+                self.core
+                    .add_route(&format!("203.0.113.{}/30", 128 + 4 * n), Some(&outside), &up, 0)
+                    .unwrap();
+                (router.clone(), format!("203.0.113.{}", 128 + 4 * n + 1))
+            }
+        };
+        self.lab.wire(&inner, "in", &host, "eth0").unwrap();
+        let (bits, own) = match between {
+            Between::Nothing => (30, format!("203.0.113.{}", 128 + 4 * n + 2)),
+            _ => (24, format!("10.{n}.0.2")),
+        };
+        inner.add_address("in", &format!("{gateway}/{bits}")).unwrap();
+        host.add_address("eth0", &format!("{own}/{bits}")).unwrap();
+        host.add_route("default", Some(&gateway), "eth0", 0).unwrap();
+        Site { host, router, nats, outside }
+    }
+
+    /// Starts coturn, as a STUN server alone, at both addresses of the services.
+    pub fn stun(&self) -> Running {
+        let directory = TempDir::with_prefix("mast-stun-").unwrap();
+        let mut command = Command::new("turnserver");
+        command.args([
+            "-n",
+            "--stun-only",
+            "--no-cli",
+            "--no-tls",
+            "--no-dtls",
+            "--no-tcp",
+            "--listening-port=3478",
+        ]);
+        command.args(SERVICES.map(|at| format!("--listening-ip={at}")));
+        command.arg(format!("--listening-ip={SERVICES_V6}"));
+        command.arg(format!("--pidfile={}", directory.path().join("pid").display()));
+        command.arg(format!("--userdb={}", directory.path().join("db").display()));
+        command.arg("--log-file=stdout").current_dir(directory.path());
+        command.stdout(Stdio::null()).stderr(Stdio::null());
+        let process = self.services.spawn(command).unwrap_or_else(|e| panic!("coturn: {e}"));
+        Running { _process: process, _directory: directory }
+    }
+}
+
+impl Default for World {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+/// A server; it ends with this.
+pub struct Running {
+    _process: Process,
+    _directory: TempDir,
+}

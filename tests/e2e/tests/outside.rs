@@ -1,0 +1,62 @@
+//! How a host learns how it is seen from outside, from real STUN servers, behind NATs of all kinds.
+
+use std::time::Duration;
+
+use mast_e2e::anywhere::{Between, SERVICES, World};
+use mast_e2e::{PATIENCE, lab, mast, mast_program, pair, within};
+use mast_netlab::NatKind;
+use mast_stage::Daemon;
+
+fn asking() -> String {
+    format!("stun = [\"{}:3478\", \"{}:3478\"]\n", SERVICES[0], SERVICES[1])
+}
+
+/// What the doctor says of the uplink.
+fn seen(daemon: &Daemon) -> Option<String> {
+    let doctor = mast(daemon, &["doctor"]).out;
+    doctor.lines().find(|line| line.contains("is seen")).map(str::to_owned)
+}
+
+#[test]
+fn a_host_knows_how_it_is_seen_and_what_its_nat_does() {
+    lab(|| {
+        let world = World::new();
+        let _stun = world.stun();
+        let carrier = NatKind::Cgnat { ports: 100, udp_timeout: Duration::from_secs(60) };
+        let same = "the NAT shows all peers the same";
+        for (between, words) in [
+            (Between::Nothing, "there is no NAT"),
+            (Between::Nat(NatKind::EndpointIndependent), same),
+            (Between::Nat(NatKind::FullCone), same),
+            (Between::Nat(carrier), same),
+            (Between::Double, same),
+            (Between::Nat(NatKind::Symmetric), "every peer another port"),
+        ] {
+            let site = world.site(between, Duration::from_millis(10));
+            let daemon =
+                Daemon::start(&mast_program(), &site.host, &asking()).unwrap_or_else(|e| panic!("{e}"));
+            within(PATIENCE, &format!("{between:?}: {words}"), || {
+                seen(&daemon).is_some_and(|line| {
+                    line.contains(words) && (between == Between::Nothing || line.contains(&site.outside))
+                })
+            });
+        }
+    });
+}
+
+#[test]
+fn a_server_that_is_silent_or_unknown_holds_up_nothing() {
+    lab(|| {
+        let world = World::new();
+        let laptop = world.site(Between::Nat(NatKind::EndpointIndependent), Duration::from_millis(10));
+        let server = world.site(Between::Nothing, Duration::from_millis(10));
+        // Nobody answers there, and nobody knows the other.
+        let asking = format!("stun = [\"{}:3478\", \"nosuch.example:3478\"]\n", SERVICES[0]);
+        let start = |host, config: &str| {
+            Daemon::start(&mast_program(), host, config).unwrap_or_else(|e| panic!("{e}"))
+        };
+        let (laptop, server) = (start(&laptop.host, &asking), start(&server.host, ""));
+        pair(&server, &laptop);
+        assert_eq!(seen(&laptop), None);
+    });
+}
