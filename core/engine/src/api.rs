@@ -514,6 +514,12 @@ pub enum EngineError {
         /// Those that exist.
         known: Vec<String>,
     },
+    /// There are more relays than are used at a time.
+    #[error("there are {most} relays already")]
+    TooManyRelays {
+        /// So many are used.
+        most: usize,
+    },
     /// The name cannot be that of a peer.
     #[error("{name:?} is no name of a peer")]
     BadName {

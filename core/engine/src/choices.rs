@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, SocketAddr};
 
-use mast_proto::{Interface, InterfaceId};
+use mast_proto::{Interface, InterfaceId, Relayed};
 
 use crate::api::InterfaceChoice;
 
@@ -17,6 +17,8 @@ pub(crate) struct Choices {
     spent: BTreeSet<String>,
     /// How addresses are seen from outside.
     reflexive: Vec<(InterfaceId, IpAddr, SocketAddr)>,
+    /// What they have at relays; a number may pass on to another interface.
+    relayed: Vec<(InterfaceId, String, Relayed)>,
 }
 
 impl Choices {
@@ -52,6 +54,9 @@ impl Choices {
             interface.outlook.spent = self.spent.contains(&uplink);
             let of_it = self.reflexive.iter().filter(|(id, ..)| *id == interface.id);
             interface.reflexive = of_it.map(|(_, own, seen)| (*own, *seen)).collect();
+            let at_it =
+                self.relayed.iter().filter(|(id, name, _)| *id == interface.id && *name == interface.name);
+            interface.relayed = at_it.map(|(.., relayed)| *relayed).collect();
             (interface, choice)
         })
         .collect()
@@ -73,6 +78,13 @@ impl Choices {
     pub fn see(&mut self, reflexive: Vec<(InterfaceId, IpAddr, SocketAddr)>) -> bool {
         let new = self.reflexive != reflexive;
         self.reflexive = reflexive;
+        new
+    }
+
+    /// So much they have at relays. Whether that is new.
+    pub fn relay(&mut self, relayed: Vec<(InterfaceId, String, Relayed)>) -> bool {
+        let new = self.relayed != relayed;
+        self.relayed = relayed;
         new
     }
 
@@ -109,6 +121,7 @@ pub(crate) mod tests {
             link_local: None,
             usable: true,
             outlook: Default::default(),
+            relayed: Vec::new(),
             reflexive: Vec::new(),
         }
     }

@@ -42,6 +42,13 @@ impl<P: Platform> Engine<P> {
                 self.set_stun_servers(now, servers);
                 drop(reply.send(Ok(())));
             }
+            Command::AddRelay { interface, at, link, reply } => {
+                drop(reply.send(self.add_relay(now, &interface, at, link)));
+            }
+            Command::RemoveRelay(number, reply) => {
+                self.remove_relay(now, number);
+                drop(reply.send(Ok(())));
+            }
             Command::Spend(uplinks, reply) => {
                 if self.uplinks.spend(uplinks) {
                     self.tell_interfaces(now);

@@ -15,6 +15,7 @@ use crate::api::{
 };
 use crate::mirror::Token;
 use crate::peer::PeerId;
+use crate::relays::RelayLink;
 use crate::tidings::{Reader, Tidings};
 
 type Reply<T> = oneshot::Sender<Result<T, EngineError>>;
@@ -40,6 +41,8 @@ pub(crate) enum Command {
     SetAddresses { peer: String, source: AddressSource, list: Vec<SocketAddr>, reply: Reply<()> },
     Choose { interface: String, choice: Choose, reply: Reply<()> },
     StunServers(Vec<SocketAddr>, Reply<()>),
+    AddRelay { interface: String, at: SocketAddr, link: Box<dyn RelayLink>, reply: Reply<u16> },
+    RemoveRelay(u16, Reply<()>),
     Spend(BTreeSet<String>, Reply<()>),
     FullTunnel { peer: String, on: bool, reply: Reply<()> },
     Disclose { peer: String, disclose: Disclose, reply: Reply<()> },
@@ -289,6 +292,28 @@ impl EngineHandle {
     /// When the engine has ended.
     pub async fn set_stun_servers(&self, servers: Vec<SocketAddr>) -> Result<(), EngineError> {
         self.ask(|reply| Command::StunServers(servers, reply)).await
+    }
+
+    /// Has an address at a relay, reached over an interface, by a link to it. The number by which it goes again.
+    ///
+    /// # Errors
+    /// When there is no such interface, or it has no address of that version of IP, or there are too many relays.
+    pub async fn add_relay(
+        &self,
+        interface: &str,
+        at: SocketAddr,
+        link: Box<dyn RelayLink>,
+    ) -> Result<u16, EngineError> {
+        let interface = interface.to_owned();
+        self.ask(|reply| Command::AddRelay { interface, at, link, reply }).await
+    }
+
+    /// The relay of this number is gone; what went through it goes another way.
+    ///
+    /// # Errors
+    /// When the engine has ended.
+    pub async fn remove_relay(&self, number: u16) -> Result<(), EngineError> {
+        self.ask(|reply| Command::RemoveRelay(number, reply)).await
     }
 
     /// Changes what is chosen for an interface. It is in force when this returns.

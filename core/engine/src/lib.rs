@@ -88,6 +88,7 @@ mod pairing;
 mod peer;
 mod peers;
 mod reconcile;
+mod relays;
 mod road;
 mod routing;
 mod segment;
@@ -116,4 +117,5 @@ pub use handle::{Choose, Disclose, EngineHandle, Invite, NewPeer};
 #[cfg(feature = "measuring")]
 pub use measuring::Measure;
 pub use reconcile::{Outcome, Part, Reconciler, Refusal, Subject};
+pub use relays::RelayLink;
 pub use tidings::{Heard, Reader, Tidings};

@@ -305,6 +305,7 @@ mod tests {
             link_local: None,
             usable: true,
             outlook: Default::default(),
+            relayed: Vec::new(),
             reflexive: Vec::new(),
         }
     }

@@ -196,7 +196,9 @@ fn flush<T: Tun, U: Udp>(outbox: &mut Outbox, parts: &mut Parts<'_, T, U>) {
     }
     let (class, flags, stride) = (outbox.class(), outbox.flags(), outbox.stride());
     parts.net.take_back();
-    let through = parts.net.lane.takes(now, outbox.is_full());
+    // The lane has sockets alone.
+    let relayed = !parts.net.sockets.relays.is_empty() && peer.context.is_relayed();
+    let through = !relayed && parts.net.lane.takes(now, outbox.is_full());
     while !outbox.is_empty() {
         if let Some(path) = outbox.sealed() {
             let run = outbox.run(path, class);

@@ -13,6 +13,7 @@ use mast_proto::{Interface, InterfaceId, PathKey, SendError, Via};
 
 use crate::os::{Arrival, Family, NotReceived, NotSent, Platform, SendRefused, Udp};
 use crate::reach::{Unreachable, why_unreachable};
+use crate::relays::Relays;
 use crate::segments::Segmentation;
 
 /// The first pause before a socket that could not be made is tried again.
@@ -71,6 +72,8 @@ pub(crate) struct Sockets<U> {
     port: u16,
     bound: Vec<Bound<U>>,
     missing: Vec<Missing>,
+    /// Other ways than sockets.
+    pub relays: Relays,
 }
 
 impl<U: Udp> Sockets<U> {
@@ -81,7 +84,7 @@ impl<U: Udp> Sockets<U> {
         } else {
             port
         };
-        Ok(Self { port, bound: Vec::new(), missing: Vec::new() })
+        Ok(Self { port, bound: Vec::new(), missing: Vec::new(), relays: Relays::default() })
     }
 
     /// The port of all of them.
@@ -188,7 +191,7 @@ impl<U: Udp> Sockets<U> {
 
     /// Ready when any socket may have something.
     pub fn poll_readable(&self, cx: &mut Context<'_>) -> Poll<()> {
-        let mut ready = Poll::Pending;
+        let mut ready = self.relays.poll_readable(cx);
         for bound in self.bound.iter().filter(|b| !b.broken) {
             if bound.socket.poll_readable(cx).is_ready() {
                 ready = Poll::Ready(());
@@ -198,12 +201,15 @@ impl<U: Udp> Sockets<U> {
     }
 
     /// How many there are, for [`Sockets::receive`].
-    pub fn len(&self) -> usize {
-        self.bound.len()
+    pub fn len(&mut self) -> usize {
+        self.bound.len() + self.relays.len()
     }
 
     /// Datagrams from a socket, if it has any, and the path they came over.
     pub fn receive(&mut self, at: usize, buffer: &mut [u8]) -> Option<(Arrival, PathKey)> {
+        if let Some(at) = at.checked_sub(self.bound.len()) {
+            return self.relays.receive(at, buffer);
+        }
         let bound = self.bound.get_mut(at).filter(|b| !b.broken)?;
         loop {
             match bound.socket.try_recv(buffer) {
@@ -225,6 +231,9 @@ impl<U: Udp> Sockets<U> {
 
     /// Sends datagrams of `stride` bytes each, the last of which may be shorter, over a path.
     pub fn send_run(&mut self, path: PathKey, class: u8, stride: usize, payload: &[u8]) -> Sent {
+        if let Via::Relay(number) = path.via {
+            return self.relays.send_run(path, number, stride, payload);
+        }
         let socket = match self.socket(path) {
             Ok(socket) => socket,
             Err(reason) => return Sent::Lost(reason),
@@ -371,7 +380,8 @@ mod tests {
             broken: false,
             segmentation: Segmentation::default(),
         };
-        let mut sockets = Sockets { port: 1, bound: vec![bound], missing: Vec::new() };
+        let mut sockets =
+            Sockets { port: 1, bound: vec![bound], missing: Vec::new(), relays: Relays::default() };
         let path = PathKey::direct(InterfaceId(1), local, ([192, 0, 2, 9], 7).into());
         let sent = sockets.send_run(path, 0, 100, &[0; 300]);
         (sent, sockets.bound.iter().any(|b| b.broken))

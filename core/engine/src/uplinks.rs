@@ -5,7 +5,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use mast_proto::{Interface, InterfaceId};
+use mast_proto::{Interface, InterfaceId, Relayed};
 use tokio::sync::watch;
 
 use crate::api::{InterfaceChoice, LeftOut};
@@ -173,6 +173,11 @@ impl Uplinks {
     /// So this host's addresses are seen from outside. Whether that changed the interfaces.
     pub fn see(&mut self, reflexive: Vec<(InterfaceId, IpAddr, SocketAddr)>) -> bool {
         self.choices.see(reflexive) && self.dress()
+    }
+
+    /// So much they have at relays. Whether that changed the interfaces.
+    pub fn relay(&mut self, relayed: Vec<(InterfaceId, String, Relayed)>) -> bool {
+        self.choices.relay(relayed) && self.dress()
     }
 
     fn dress(&mut self) -> bool {

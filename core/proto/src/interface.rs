@@ -64,9 +64,22 @@ pub struct Interface {
     pub usable: bool,
     /// What else is known of it.
     pub outlook: Outlook,
+    /// What relays gave this host over it (RFC 8656).
+    pub relayed: Vec<Relayed>,
     /// How others see some of its addresses, with this host's port, as STUN servers say (RFC 8489). What a peer says itself
     /// goes before it.
     pub reflexive: Vec<(IpAddr, SocketAddr)>,
+}
+
+/// An address at a relay: what is sent there comes to this host, and what this host sends through the relay comes from there.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Relayed {
+    /// The owner's number for it, which no other has had.
+    pub number: u16,
+    /// The interface's address that the relay is reached from.
+    pub local: IpAddr,
+    /// The address at the relay.
+    pub at: SocketAddr,
 }
 
 /// What is known of an interface beside whether it works: it speaks for or against moving data to it.
@@ -83,6 +96,11 @@ impl Interface {
     /// Whether an address is one of its own now.
     pub fn has(&self, address: IpAddr) -> bool {
         self.addresses.contains(&address) || self.link_local.is_some_and(|own| address == own)
+    }
+
+    /// The address at a relay that has this number.
+    pub fn at_relay(&self, number: u16) -> Option<&Relayed> {
+        self.relayed.iter().find(|relayed| relayed.number == number)
     }
 
     /// How others see one of its addresses, where anybody said.

@@ -86,6 +86,7 @@
 //!         id: InterfaceId(1), name: "eth0".into(), kind: InterfaceKind::Ethernet, network: None,
 //!         metered: false, addresses: vec![address(host).ip()], link_local: None, usable: true,
 //!         outlook: Default::default(),
+//!         relayed: Vec::new(),
 //!         reflexive: Vec::new(),
 //!     }].into());
 //!     context
@@ -153,5 +154,5 @@ pub use disclosure::{AddressesTold, Disclosure};
 pub use eid::{EID_V6_PREFIX, EidBook, EidPool, eid_v6};
 pub use fitness::{Ailment, Fitness};
 pub use hold::{Hold, HoldLimits};
-pub use interface::{Interface, InterfaceId, InterfaceKind, Outlook};
+pub use interface::{Interface, InterfaceId, InterfaceKind, Outlook, Relayed};
 pub use policy::{Advantage, Merit, Policy, Selector};

@@ -143,6 +143,8 @@ pub struct Merit {
     pub wish: u16,
     /// Whether either end pays for the traffic.
     pub metered: bool,
+    /// Whether it goes through a relay, which somebody else pays for, and which adds a way.
+    pub relayed: bool,
     /// Loss in coarse steps, so that noise does not decide; or that it is strained.
     pub sickness: u8,
     /// Smoothed round trip.
@@ -158,6 +160,8 @@ pub enum Advantage {
     Policy,
     /// The other end wishes so.
     Wish,
+    /// It needs no relay, and costs no more.
+    Direct,
     /// Cheaper, healthier or clearly quicker.
     Quality,
 }
@@ -191,7 +195,13 @@ impl Merit {
             Greater => return None,
             Equal => {}
         }
-        let better = match (self.metered, self.sickness).cmp(&(other.metered, other.sickness)) {
+        match (self.metered, self.relayed).cmp(&(other.metered, other.relayed)) {
+            Less if self.metered == other.metered => return Some(Advantage::Direct),
+            Less => return Some(Advantage::Quality),
+            Greater => return None,
+            Equal => {}
+        }
+        let better = match self.sickness.cmp(&other.sickness) {
             Less => true,
             Greater => false,
             Equal => self.rtt.mul_f64(1.2) + Duration::from_millis(5) < other.rtt,
@@ -200,8 +210,8 @@ impl Merit {
     }
 
     /// A total order for choosing afresh, without regard for what carries the data now.
-    pub fn key(&self) -> (bool, usize, u16, bool, u8, Duration) {
-        (self.unfit, self.rank, self.wish, self.metered, self.sickness, self.rtt)
+    pub fn key(&self) -> (bool, usize, u16, bool, bool, u8, Duration) {
+        (self.unfit, self.rank, self.wish, self.metered, self.relayed, self.sickness, self.rtt)
     }
 }
 
@@ -221,6 +231,7 @@ mod tests {
             link_local: None,
             usable: true,
             outlook: Default::default(),
+            relayed: Vec::new(),
             reflexive: Vec::new(),
         }
     }
@@ -252,6 +263,7 @@ mod tests {
             rank: 1,
             wish: 3,
             metered: false,
+            relayed: false,
             sickness: 1,
             rtt: Duration::from_millis(20),
         };
@@ -280,6 +292,7 @@ mod tests {
             rank: 0,
             wish: 0,
             metered: false,
+            relayed: false,
             sickness: 0,
             rtt: Duration::from_millis(ms),
         };

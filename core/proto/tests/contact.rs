@@ -32,6 +32,7 @@ fn interface(id: u8, usable: bool) -> Interface {
         link_local: None,
         usable,
         outlook: Default::default(),
+        relayed: Vec::new(),
         reflexive: Vec::new(),
     }
 }

@@ -84,6 +84,7 @@ impl Pair {
                     link_local: None,
                     usable: true,
                     outlook: Default::default(),
+                    relayed: Vec::new(),
                     reflexive: Vec::new(),
                 })
                 .collect();

@@ -138,6 +138,7 @@ fn host(now: Instant, n: usize, at: [SocketAddr; 2], listed: u8, instance: u64) 
         link_local: None,
         usable: true,
         outlook: Default::default(),
+        relayed: Vec::new(),
         reflexive: Vec::new(),
     };
     context.handle_interfaces(now, [interface].into());

@@ -50,6 +50,7 @@ fn interface(host: usize, network: u8) -> Interface {
         link_local: None,
         usable: true,
         outlook: Outlook::default(),
+        relayed: Vec::new(),
         reflexive: Vec::new(),
     }
 }

@@ -407,6 +407,7 @@ mod tests {
                     link_local: None,
                     usable: true,
                     outlook: Default::default(),
+                    relayed: Vec::new(),
                     reflexive: Vec::new(),
                 },
                 InterfaceChoice { metered: Some(true), excluded: false },

@@ -242,6 +242,7 @@ mod tests {
             link_local: None,
             usable: true,
             outlook: Default::default(),
+            relayed: Vec::new(),
             reflexive: Vec::new(),
         };
         let bytes = Bytes { rx, tx, rx_carried: rx / 2, tx_carried: tx };

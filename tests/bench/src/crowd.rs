@@ -187,6 +187,7 @@ async fn run(seen: &Arc<Seen>, count: usize, gateway: PublicKey, at: SocketAddr)
             link_local: None,
             usable: true,
             outlook: Default::default(),
+            relayed: Vec::new(),
             reflexive: Vec::new(),
         };
         let list = InterfaceList { interfaces: vec![interface], ..InterfaceList::default() };

@@ -213,6 +213,7 @@ fn context(now: Instant, aead: Aead, number: u8, address: IpAddr) -> Context {
         link_local: None,
         usable: true,
         outlook: Default::default(),
+        relayed: Vec::new(),
         reflexive: Vec::new(),
     };
     context.handle_interfaces(now, [interface].into());

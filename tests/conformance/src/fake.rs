@@ -406,6 +406,7 @@ pub fn uplink(id: u32, name: &str, addresses: &[IpAddr]) -> Interface {
         link_local: None,
         usable: !addresses.is_empty(),
         outlook: Default::default(),
+        relayed: Vec::new(),
         reflexive: Vec::new(),
     }
 }

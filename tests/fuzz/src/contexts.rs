@@ -395,6 +395,7 @@ impl<'a, 'b> World<'a, 'b> {
                 link_local: None,
                 usable: access.up,
                 outlook: Outlook { weak: access.weak, spent: false },
+                relayed: Vec::new(),
                 reflexive: Vec::new(),
             })
             .collect();

@@ -79,6 +79,7 @@ impl Story<'_, '_> {
                 link_local: None,
                 usable: state >> at & 1 == 0,
                 outlook: Outlook::default(),
+                relayed: Vec::new(),
                 reflexive: Vec::new(),
             })
             .collect();

@@ -81,6 +81,7 @@ fn interfaces(count: u8, host: u8) -> Arc<[Interface]> {
         link_local: None,
         usable: true,
         outlook: Default::default(),
+        relayed: Vec::new(),
         reflexive: Vec::new(),
     };
     (1..=count).map(interface).collect()

@@ -149,6 +149,7 @@ pub fn interface(id: u8, v6: bool, metered: bool) -> Interface {
         addresses: vec![address],
         link_local: None,
         outlook: Default::default(),
+        relayed: Vec::new(),
         reflexive: Vec::new(),
         usable: true,
     }

@@ -927,6 +927,7 @@ impl World {
                 link_local: None,
                 usable: a.up,
                 outlook: a.outlook,
+                relayed: Vec::new(),
                 reflexive: Vec::new(),
             })
             .collect()

@@ -6,13 +6,16 @@ use std::time::Instant;
 use super::bonded::Bond;
 use super::locals::OwnAddress;
 use super::path::Path;
-use super::{AddressSource, Context, Event, PathKey, Reason, timing};
+use super::{AddressSource, Context, Event, PathKey, Reason, Via, timing};
 use crate::crypto::TAG_LEN;
 use crate::disclosure::{AddressesTold, Disclosure, is_of_use, private_block};
 use crate::wire::{
     Address, AddressFlags, AddressId, AddressKind, Epoch, Flags, HEADER_LEN, Kind, MAX_ADDRESSES,
     MAX_REPORTS, Message, ModeWish, PathReport, ProbeAck, Report, Set, SetAck, Shut, ShutAck, ShutReason,
 };
+
+/// The priority of an address at a relay over which a path works: less than that of any other that works.
+const RELAYED: u8 = 8;
 
 /// In place of an address that is not told.
 const NOWHERE: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::UNSPECIFIED), 0);
@@ -199,7 +202,9 @@ impl Context {
         path.loss.sample(timing::probe_weight(active), 0);
         let (local, id) = (path.key.local, path.address);
         let mapped = ack.observed.ip() != local || ack.observed.port() != self.config.port;
-        self.locals.set_reflexive(id, mapped.then_some(ack.observed));
+        if path.key.via == Via::Direct {
+            self.locals.set_reflexive(id, mapped.then_some(ack.observed));
+        }
         self.note_answer(now, at);
         self.announce(now);
         let rtts = || self.paths.iter().filter(|p| p.carries()).filter_map(|p| p.rtt.smoothed());
@@ -272,8 +277,9 @@ impl Context {
     fn apply_peer_set(&mut self, now: Instant) {
         let list = self.peer.addresses().to_vec();
         let usable = |address: &&Address| {
-            let direct = matches!(address.kind, AddressKind::Host | AddressKind::Reflexive);
-            direct && !address.flags.contains(AddressFlags::DO_NOT_USE) && is_far(address.at)
+            let leads =
+                matches!(address.kind, AddressKind::Host | AddressKind::Reflexive | AddressKind::Relayed);
+            leads && !address.flags.contains(AddressFlags::DO_NOT_USE) && is_far(address.at)
         };
         let withdrawn = self.remotes.set(AddressSource::Set, list.iter().filter(usable).map(|a| a.at));
         self.withdraw(now, &withdrawn);
@@ -328,10 +334,14 @@ impl Context {
             let silenced = paths.peek().is_some() && paths.clone().all(|p| self.is_silenced(p));
             let carries = paths.any(Path::carries);
             // All of the preferred path's link alike: which version of IP is quicker there, each end sees for itself.
+            // What goes through a relay only where nothing else works.
+            let alike = |p: &Path| carries && p.key.interface == own.interface && own.relay.is_none();
             let wished =
-                preferred.is_some_and(|p| p.address == own.id || carries && p.key.interface == own.interface);
+                preferred.is_some_and(|p| p.address == own.id || alike(p) && p.key.via == Via::Direct);
             let priority = if wished {
                 200
+            } else if carries && own.relay.is_some() {
+                RELAYED
             } else if carries {
                 100_u8.saturating_sub(u8::try_from(rank.unwrap_or(90).min(90)).unwrap_or(90))
             } else {
@@ -341,7 +351,9 @@ impl Context {
             if rank.is_none() || silenced {
                 flags = AddressFlags::DO_NOT_USE;
             }
-            let (at, kind) = if self.may_tell(own, &theirs) {
+            let (at, kind) = if let Some(at) = self.locals.at_relay(own) {
+                (at, AddressKind::Relayed)
+            } else if self.may_tell(own, &theirs) {
                 (SocketAddr::new(own.ip, self.config.port), AddressKind::Host)
             } else {
                 (NOWHERE, AddressKind::Outward)

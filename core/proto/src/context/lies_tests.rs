@@ -64,6 +64,7 @@ fn host(now: Instant, liar: bool) -> Context {
         link_local: None,
         usable: true,
         outlook: Default::default(),
+        relayed: Vec::new(),
         reflexive: Vec::new(),
     };
     let interfaces = if liar { vec![of(1, LIAR[0]), of(2, LIAR[1])] } else { vec![of(1, HONEST)] };

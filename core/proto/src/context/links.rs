@@ -135,6 +135,7 @@ mod tests {
             link_local: None,
             usable: true,
             outlook: Default::default(),
+            relayed: Vec::new(),
             reflexive: Vec::new(),
         };
         context.handle_interfaces(now, [interface(1), interface(2)].into());

@@ -4,8 +4,8 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Instant;
 
-use super::PathKey;
 use super::path::Path;
+use super::{PathKey, Via};
 use crate::interface::{Interface, InterfaceId};
 use crate::wire::{AddressId, MAX_ADDRESSES};
 
@@ -17,6 +17,8 @@ pub(super) struct OwnAddress {
     /// The interface's number as a link, as SET tells it.
     pub link: u8,
     pub ip: IpAddr,
+    /// The relay that has it: then the address that is told is the one there, and the other only leads to the relay.
+    pub relay: Option<u16>,
     /// How the other end sees it, where that differs.
     pub reflexive: Option<SocketAddr>,
 }
@@ -57,16 +59,24 @@ impl Locals {
 
     /// Takes in the interfaces as they are now: addresses that are gone lose their numbers, new ones get some.
     pub fn update(&mut self, interfaces: Arc<[Interface]>) {
-        self.own.retain(|o| interfaces.iter().any(|i| i.usable && i.id == o.interface && i.has(o.ip)));
+        let there = |o: &OwnAddress, i: &Interface| {
+            i.usable && i.id == o.interface && i.has(o.ip) && o.relay.is_none_or(|n| i.at_relay(n).is_some())
+        };
+        self.own.retain(|o| interfaces.iter().any(|i| there(o, i)));
         // The first of each interface and family before any second.
         for place in 0..Self::MAX_ALIKE {
             for interface in interfaces.iter().filter(|i| i.usable) {
                 for v6 in [false, true] {
                     let mut alike = interface.addresses.iter().filter(|a| a.is_ipv6() == v6);
                     if let Some(&ip) = alike.nth(place) {
-                        self.number(interface.id, ip);
+                        self.number(interface.id, ip, None);
                     }
                 }
+            }
+        }
+        for interface in interfaces.iter().filter(|i| i.usable) {
+            for relayed in interface.relayed.iter().filter(|r| interface.has(r.local)).take(Self::MAX_ALIKE) {
+                self.number(interface.id, relayed.local, Some(relayed.number));
             }
         }
         self.interfaces = interfaces;
@@ -91,17 +101,25 @@ impl Locals {
 
     /// How the other end, or else others, see an address.
     pub fn seen(&self, own: &OwnAddress) -> Option<SocketAddr> {
-        own.reflexive.or_else(|| self.interface(own.interface)?.seen(own.ip))
+        let said = || self.interface(own.interface)?.seen(own.ip);
+        own.reflexive.or_else(said).filter(|_| own.relay.is_none())
     }
 
     /// The number of a path's local address.
     pub fn of(&self, key: PathKey) -> Option<AddressId> {
-        self.own.iter().find(|o| o.interface == key.interface && o.ip == key.local).map(|o| o.id)
+        let (interface, ip, relay) = (key.interface, key.local, key.relay());
+        self.own.iter().find(|o| (o.interface, o.ip, o.relay) == (interface, ip, relay)).map(|o| o.id)
+    }
+
+    /// The address at a relay.
+    pub fn at_relay(&self, own: &OwnAddress) -> Option<SocketAddr> {
+        let relayed = self.interface(own.interface)?.at_relay(own.relay?)?;
+        Some(relayed.at)
     }
 
     /// Whether an address that has no number is there all the same: one of many alike, which the other end asked for.
     pub fn has(&self, key: PathKey) -> bool {
-        self.interface(key.interface).is_some_and(|i| i.usable && i.has(key.local))
+        key.via == Via::Direct && self.interface(key.interface).is_some_and(|i| i.usable && i.has(key.local))
     }
 
     /// The link-local address of the interface that a zone is, while it is usable.
@@ -120,8 +138,8 @@ impl Locals {
     }
 
     /// Gives an address a number, unless it has one or there are too many.
-    pub fn number(&mut self, interface: InterfaceId, ip: IpAddr) {
-        let known = self.own.iter().any(|o| o.interface == interface && o.ip == ip);
+    pub fn number(&mut self, interface: InterfaceId, ip: IpAddr, relay: Option<u16>) {
+        let known = self.own.iter().any(|o| (o.interface, o.ip, o.relay) == (interface, ip, relay));
         if known || self.own.len() >= MAX_ADDRESSES {
             return;
         }
@@ -136,7 +154,7 @@ impl Locals {
             Some(alike) => alike.link,
             None => (0..=u8::MAX).find(|n| !taken(n)).unwrap_or(u8::MAX),
         };
-        self.own.push(OwnAddress { id: AddressId(id), interface, link, ip, reflexive: None });
+        self.own.push(OwnAddress { id: AddressId(id), interface, link, ip, relay, reflexive: None });
     }
 
     /// A path went with its interface while it carried.

@@ -66,7 +66,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use crate::crypto::{Aead, Indices, Random};
-use crate::disclosure::Disclosure;
+use crate::disclosure::{Disclosure, private_block};
 use crate::hold::HoldLimits;
 use crate::interface::Interface;
 use crate::policy::Policy;
@@ -262,6 +262,8 @@ impl Context {
 
     /// The most of them to where nobody names an address of the peer, and nothing was answered.
     const MAX_STRAY: usize = 4;
+    /// The most addresses of the other end that are tried through one relay.
+    const MAX_THROUGH_RELAY: usize = 6;
 
     /// A context that does nothing until it is [wanted](Self::connect).
     pub fn new(config: ContextConfig, now: Instant) -> Self {
@@ -418,6 +420,10 @@ impl Context {
                 None => Reason::InterfaceDown,
                 Some(interface) if !interface.has(path.key.local) => Reason::AddressGone,
                 Some(interface) if !interface.usable => Reason::InterfaceDown,
+                // The relay took it back.
+                Some(interface) if path.key.relay().is_some_and(|n| interface.at_relay(n).is_none()) => {
+                    Reason::AddressGone
+                }
                 Some(_) => {
                     at += 1;
                     continue;
@@ -591,32 +597,61 @@ impl Context {
         }
     }
 
-    /// Makes the paths that are possible and missing.
+    /// Whether any path through a relay may carry data.
+    pub fn is_relayed(&self) -> bool {
+        self.paths.iter().any(|p| p.key.via != Via::Direct && p.carries())
+    }
+
+    /// Makes the paths that are possible and missing; those through relays last.
     fn make_paths(&mut self, now: Instant) {
-        let own: Vec<_> = self.locals.addresses().iter().map(|o| (o.interface, o.ip)).collect();
-        for remote in self.remotes.candidates() {
-            let from = match zone(remote) {
+        let own: Vec<_> = self.locals.addresses().iter().map(|o| (o.interface, o.ip, o.relay)).collect();
+        let candidates = self.remotes.candidates();
+        let mut wanted = Vec::new();
+        for &remote in &candidates {
+            match zone(remote) {
                 // It is reached over its own link alone, from an address of the same scope (RFC 4007).
-                Some(zone) => self.locals.link_local(zone).into_iter().collect(),
-                None => own.iter().filter(|(_, ip)| reaches(*ip, remote)).copied().collect::<Vec<_>>(),
+                Some(zone) => wanted.extend(
+                    self.locals
+                        .link_local(zone)
+                        .map(|(interface, ip)| PathKey::direct(interface, ip, remote)),
+                ),
+                None => {
+                    let from = own.iter().filter(|(_, ip, relay)| relay.is_none() && reaches(*ip, remote));
+                    wanted.extend(from.map(|(interface, ip, _)| PathKey::direct(*interface, *ip, remote)));
+                }
+            }
+        }
+        for own in self.locals.addresses() {
+            let (Some(number), Some(at)) = (own.relay, self.locals.at_relay(own)) else { continue };
+            // A relay leads to what everybody can reach, and to itself only by mistake.
+            let far = |remote: &&SocketAddr| {
+                reaches(at.ip(), **remote)
+                    && zone(**remote).is_none()
+                    && private_block(remote.ip()).is_none()
+                    && **remote != at
             };
-            for (interface, ip) in from {
-                let key = PathKey::direct(interface, ip, remote);
-                // An address of this very host, as a peer on the same network may list it.
-                let here =
-                    own.iter().chain([&(interface, ip)]).any(|(i, ip)| *i == interface && *ip == remote.ip());
-                if here || self.paths.iter().any(|p| p.key == key) {
-                    continue;
-                }
-                // What was known first comes first; only a path that never answered gives way.
-                if self.paths.len() >= Self::MAX_PATHS {
-                    let hopeless = |p: &Path| p.state == PathState::Failed && p.acknowledged.is_none();
-                    let Some(at) = self.paths.iter().position(hopeless) else { return };
-                    self.paths.remove(at);
-                }
-                if let Some(at) = self.add_path(key) {
-                    self.send_probe(now, at);
-                }
+            let through = candidates.iter().filter(far).take(Self::MAX_THROUGH_RELAY);
+            wanted.extend(through.map(|remote| PathKey {
+                via: Via::Relay(number),
+                ..PathKey::direct(own.interface, own.ip, *remote)
+            }));
+        }
+        for key in wanted {
+            // An address of this very host, as a peer on the same network may list it.
+            let here = key.via == Via::Direct
+                && (key.local == key.remote.ip()
+                    || own.iter().any(|(i, ip, _)| *i == key.interface && *ip == key.remote.ip()));
+            if here || self.paths.iter().any(|p| p.key == key) {
+                continue;
+            }
+            // What was known first comes first; only a path that never answered gives way.
+            if self.paths.len() >= Self::MAX_PATHS {
+                let hopeless = |p: &Path| p.state == PathState::Failed && p.acknowledged.is_none();
+                let Some(at) = self.paths.iter().position(hopeless) else { return };
+                self.paths.remove(at);
+            }
+            if let Some(at) = self.add_path(key) {
+                self.send_probe(now, at);
             }
         }
     }
@@ -634,7 +669,7 @@ impl Context {
         if let Some(gone) = self.locals.make_room(in_use).ok()? {
             self.paths.retain(|p| p.address != gone);
         }
-        self.locals.number(key.interface, key.local);
+        self.locals.number(key.interface, key.local, None);
         self.locals.of(key)
     }
 

@@ -50,6 +50,14 @@ pub struct PathKey {
 }
 
 impl PathKey {
+    /// The relay that it goes through.
+    pub fn relay(&self) -> Option<u16> {
+        match self.via {
+            Via::Direct => None,
+            Via::Relay(number) => Some(number),
+        }
+    }
+
     /// A path without a relay.
     pub fn direct(interface: InterfaceId, local: IpAddr, remote: SocketAddr) -> Self {
         Self { interface, local, remote, via: Via::Direct }

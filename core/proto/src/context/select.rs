@@ -6,7 +6,7 @@
 use std::time::{Duration, Instant};
 
 use super::path::Path;
-use super::{Context, Link, PathKey, PathState, Transmit, timing};
+use super::{Context, Link, PathKey, PathState, Transmit, Via, timing};
 use crate::fitness::{Ailment, Fitness};
 use crate::policy::{Advantage, Merit};
 use crate::wire::{AddressFlags, PathId};
@@ -101,6 +101,7 @@ impl Context {
             rank: interface.and_then(|i| self.config.policy.rank(i)).unwrap_or(usize::MAX),
             wish: u16::from(u8::MAX - priority) + if flags.contains(AddressFlags::BACKUP) { 256 } else { 0 },
             metered: peer_metered || self.is_metered_here(path),
+            relayed: path.key.via != Via::Direct,
             sickness: Merit::sickness(path.loss.share()).max(u8::from(fitness != Fitness::Fit)),
             rtt: match alike.filter(|a| a.watch.as_ref().is_some_and(|watch| watch.is_queued())) {
                 // Nor is it quicker there: data that fills a queue takes the queue along.
@@ -211,6 +212,9 @@ impl Context {
                         untested.push(at);
                     }
                     (tested, Reason::Unfit(ailment))
+                }
+                Some(Advantage::Direct) => {
+                    (path.failures == 0 || long_enough(path.good_since), Reason::Better)
                 }
                 Some(Advantage::Policy) => {
                     (forced || path.failures == 0 || long_enough(path.good_since), Reason::Policy)

@@ -454,6 +454,7 @@ fn describe(link: &Link, overrides: &Overrides) -> Interface {
         link_local: None,
         usable: false,
         outlook: Default::default(),
+        relayed: Vec::new(),
         reflexive: Vec::new(),
     }
 }

@@ -237,6 +237,7 @@ impl<S: System> Reader<S> {
             addresses,
             link_local,
             outlook: Default::default(),
+            relayed: Vec::new(),
             reflexive: Vec::new(),
         }
     }

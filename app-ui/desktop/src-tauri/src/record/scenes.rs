@@ -231,6 +231,7 @@ fn merit(status: &Status, peer: &PeerStatus, at: usize) -> Option<Merit> {
         link_local: None,
         usable: known.usable,
         outlook: Default::default(),
+        relayed: Vec::new(),
         reflexive: Vec::new(),
     };
     let policy = match peer.policy.mode {
@@ -247,6 +248,7 @@ fn merit(status: &Status, peer: &PeerStatus, at: usize) -> Option<Merit> {
         rank,
         wish: 0,
         metered: known.metered,
+        relayed: false,
         sickness: Merit::sickness(path.loss).max(u8::from(fit != Fitness::Fit)),
         rtt: std::time::Duration::from_secs_f64(path.srtt_ms.unwrap_or(1000.0) / 1000.0),
     })
