@@ -29,6 +29,7 @@ mod snapshot;
 mod system;
 mod throughput;
 mod tray;
+pub mod updates;
 mod window;
 
 use std::process::ExitCode;
@@ -47,7 +48,8 @@ pub fn main() -> ExitCode {
     let shared = Arc::new(Shared::new(&args, settings::directory()));
     let hidden = args.hidden;
     let setup = Arc::clone(&shared);
-    let app = tauri::Builder::default()
+    let mut context = tauri::generate_context!();
+    let app = updates::with(tauri::Builder::default(), context.config_mut())
         // First: a second instance shall do nothing else.
         .plugin(tauri_plugin_single_instance::init(|app, arguments, _| {
             if let Some(link) = args::link(&arguments) {
@@ -84,7 +86,7 @@ pub fn main() -> ExitCode {
             tauri::async_runtime::spawn(publish::run(app.handle().clone(), Arc::clone(&setup)));
             Ok(())
         })
-        .build(tauri::generate_context!());
+        .build(context);
     let app = match app {
         Ok(app) => app,
         Err(error) => {

@@ -96,6 +96,26 @@ impl System {
         }
     }
 
+    /// What opens a package that was fetched, in the system's installer; None where a package manager updates.
+    pub fn install(self, package: &Path) -> Option<Vec<String>> {
+        let package = package.to_str()?;
+        match self {
+            Self::Linux => None,
+            Self::Windows => {
+                // Within single quotes only those themselves mean something, and two stand for one.
+                let quoted = package.replace('\'', "''");
+                let script =
+                    format!("try {{ Start-Process -Verb RunAs -FilePath '{quoted}' }} catch {{ exit 126 }}");
+                Some(
+                    ["powershell.exe", "-NoProfile", "-NonInteractive", "-Command", &script]
+                        .map(Into::into)
+                        .into(),
+                )
+            }
+            Self::MacOs => Some(vec!["/usr/bin/open".into(), package.into()]),
+        }
+    }
+
     /// Whether an administrator can be asked.
     pub fn can_ask(self) -> bool {
         match self {
@@ -188,6 +208,15 @@ mod tests {
         assert!(windows.contains("-FilePath 'sc.exe'") && windows.contains("-ArgumentList 'start mastd'"));
         let mac = System::MacOs.elevated(System::MacOs.start()).join(" ");
         assert!(mac.contains("do shell script \"launchctl kickstart system/org.mast.mastd\" with"), "{mac}");
+    }
+
+    #[test]
+    fn a_package_is_opened_whatever_its_folder_is_called() {
+        let package = Path::new("/home/o'neill/mast.exe");
+        assert_eq!(System::Linux.install(package), None);
+        let windows = System::Windows.install(package).unwrap().join(" ");
+        assert!(windows.contains("-FilePath '/home/o''neill/mast.exe' }"), "{windows}");
+        assert_eq!(System::MacOs.install(package).unwrap()[1], "/home/o'neill/mast.exe");
     }
 
     #[test]

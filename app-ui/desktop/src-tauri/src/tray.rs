@@ -15,6 +15,7 @@ use crate::panel::Panel;
 use crate::refusal::Refusal;
 use crate::shared::Shared;
 use crate::snapshot::Snapshot;
+use crate::updates::{self, Channel};
 use crate::{icon, window};
 
 const ID: &str = "mast";
@@ -179,7 +180,7 @@ fn menu<R: Runtime>(app: &AppHandle<R>, model: &Model) -> tauri::Result<Menu<R>>
     listed.extend(own.as_ref().map(|own| own as &dyn IsMenuItem<R>));
     let pin = Submenu::with_id_and_items(app, "pin", "Pin to", able, &listed)?;
     let (pause, label) = if model.paused { ("resume", "Resume") } else { ("pause", "Pause for an hour") };
-    Menu::with_items(
+    let menu = Menu::with_items(
         app,
         &[
             &item("sentence", &model.sentence, false)?,
@@ -192,7 +193,13 @@ fn menu<R: Runtime>(app: &AppHandle<R>, model: &Model) -> tauri::Result<Menu<R>>
             &item("open", "Open MAST", true)?,
             &item("quit", "Quit", true)?,
         ],
-    )
+    )?;
+    if Channel::built_in().is_some() {
+        // Above the last one.
+        let last = menu.items()?.len().saturating_sub(1);
+        menu.insert(&item("update", "Check for updates …", true)?, last)?;
+    }
+    Ok(menu)
 }
 
 fn chosen<R: Runtime>(app: &AppHandle<R>, id: &str) {
@@ -201,6 +208,7 @@ fn chosen<R: Runtime>(app: &AppHandle<R>, id: &str) {
     let pin = |mode, pin| PolicySet { mode, pin, ..PolicySet::default() };
     let request = match id {
         "open" => return window::show(app, None),
+        "update" => return updates::offer(app),
         "quit" => return app.exit(0),
         "toggle" if up => Request::Down,
         "toggle" | "resume" => Request::Up,
