@@ -34,18 +34,18 @@ pub use overrides::Overrides;
 #[cfg(all(target_os = "linux", not(feature = "played")))]
 pub use linux::Linux as Native;
 #[cfg(target_os = "linux")]
-pub use linux::{interface_number, own_socket};
+pub use linux::{interface_number, own_datagrams, own_socket, own_stream};
 #[cfg(all(target_os = "macos", not(feature = "played")))]
 pub use macos::MacOs as Native;
 #[cfg(target_os = "macos")]
-pub use macos::{interface_number, own_socket};
+pub use macos::{interface_number, own_datagrams, own_socket, own_stream};
 #[cfg(feature = "played")]
 pub use played::Native;
 #[cfg(not(any(target_os = "linux", target_os = "macos", windows, feature = "played")))]
 pub use unsupported::Native;
 #[cfg(not(any(target_os = "linux", target_os = "macos", windows)))]
-pub use unsupported::{interface_number, own_socket};
+pub use unsupported::{interface_number, own_datagrams, own_socket, own_stream};
 #[cfg(all(windows, not(feature = "played")))]
 pub use windows::Windows as Native;
 #[cfg(windows)]
-pub use windows::{interface_number, own_socket};
+pub use windows::{interface_number, own_datagrams, own_socket, own_stream};

@@ -108,3 +108,19 @@ pub fn interface_number(_name: &str) -> Option<u32> {
 pub fn own_socket(_interface: &str, _to: std::net::SocketAddr) -> io::Result<std::net::UdpSocket> {
     Err(io::ErrorKind::Unsupported.into())
 }
+
+/// A socket of the service's own for datagrams: there is none here.
+///
+/// # Errors
+/// Always.
+pub fn own_datagrams(_interface: &str, _family: Family) -> io::Result<std::net::UdpSocket> {
+    Err(io::ErrorKind::Unsupported.into())
+}
+
+/// A socket of the service's own for a connection: there is none here.
+///
+/// # Errors
+/// Always.
+pub fn own_stream(_interface: &str, _family: Family) -> io::Result<std::net::TcpStream> {
+    Err(io::ErrorKind::Unsupported.into())
+}

@@ -59,9 +59,8 @@ fn try_bind(interface: &Interface, family: Family, port: u16) -> io::Result<Sock
 /// # Errors
 /// When the interface is gone, or the system refuses.
 pub fn own_socket(interface: &str, to: SocketAddr) -> io::Result<std::net::UdpSocket> {
-    let socket = Socket::new(Domain::for_address(to), Type::DGRAM, Some(Protocol::UDP))?;
-    socket.bind_device(Some(interface.as_bytes()))?;
-    sockopt::set(&socket, libc::SOL_SOCKET, libc::SO_MARK, protection::MARK as libc::c_int)?;
+    let socket = own(interface, Family::of(to.ip()), Type::DGRAM)?;
+    socket.set_nonblocking(false)?;
     let to = match to {
         SocketAddr::V6(to) if to.ip().is_unicast_link_local() => {
             let zone = nix::net::if_::if_nametoindex(interface)?;
@@ -71,6 +70,41 @@ pub fn own_socket(interface: &str, to: SocketAddr) -> io::Result<std::net::UdpSo
     };
     socket.connect(&to.into())?;
     Ok(socket.into())
+}
+
+/// A socket of the service's own for datagrams to anybody of one version of IP, over an interface and past the tunnel.
+///
+/// # Errors
+/// When the interface is gone, or the system refuses.
+pub fn own_datagrams(interface: &str, family: Family) -> io::Result<std::net::UdpSocket> {
+    let socket = own(interface, family, Type::DGRAM)?;
+    socket.bind(&any(family).into())?;
+    Ok(socket.into())
+}
+
+/// A socket of the service's own for a connection, over an interface and past the tunnel: not connected, and one that does
+/// not block.
+///
+/// # Errors
+/// When the interface is gone, or the system refuses.
+pub fn own_stream(interface: &str, family: Family) -> io::Result<std::net::TcpStream> {
+    Ok(own(interface, family, Type::STREAM)?.into())
+}
+
+fn any(family: Family) -> SocketAddr {
+    match family {
+        Family::V4 => (Ipv4Addr::UNSPECIFIED, 0).into(),
+        Family::V6 => (Ipv6Addr::UNSPECIFIED, 0).into(),
+    }
+}
+
+fn own(interface: &str, family: Family, kind: Type) -> io::Result<Socket> {
+    let domain = if family == Family::V4 { Domain::IPV4 } else { Domain::IPV6 };
+    let socket = Socket::new(domain, kind, None)?;
+    socket.bind_device(Some(interface.as_bytes()))?;
+    sockopt::set(&socket, libc::SOL_SOCKET, libc::SO_MARK, protection::MARK as libc::c_int)?;
+    socket.set_nonblocking(true)?;
+    Ok(socket)
 }
 
 /// As large as asked where privileged, else as large as the system allows.

@@ -77,7 +77,10 @@ impl Rules {
         }
         let mut rules = vec!["pass out quick on lo0 all no state".to_owned()];
         rules.extend(interfaces.iter().map(|name| format!("pass out quick on {name} all no state")));
-        rules.push(format!("pass out quick proto udp all group {group} no state"));
+        // It also connects, to relays and where peers are found.
+        for protocol in ["udp", "tcp"] {
+            rules.push(format!("pass out quick proto {protocol} all group {group} no state"));
+        }
         for family in labels::held(&self.protect, self.guard.as_ref()) {
             let (from, to) = near::dhcp(family);
             let family_word = word(family);
@@ -234,6 +237,7 @@ mod tests {
             assert!(!passes(&text, family, "elsewhere", &far));
             assert!(passes(&text, family, "elsewhere", &["on utun4", "proto tcp"]));
             assert!(passes(&text, family, "elsewhere", &["proto udp", "group 700"]));
+            assert!(passes(&text, family, "elsewhere", &["proto tcp", "group 700"]));
             assert!(!passes(&text, family, "elsewhere", &["proto udp", "group 0"]));
         }
         assert!(passes(&text, "inet", "192.168.0.0/16", &["proto tcp"]));

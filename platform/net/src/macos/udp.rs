@@ -496,8 +496,43 @@ impl Udp for MacUdp {
 /// When the interface is gone, or the system refuses.
 pub fn own_socket(interface: &str, to: SocketAddr) -> io::Result<std::net::UdpSocket> {
     let index = interface_number(interface).ok_or(io::ErrorKind::NotFound)?;
-    let socket = Socket::new(Domain::for_address(to), Type::DGRAM, Some(Protocol::UDP))?;
-    keep_to(&socket, Family::of(to.ip()), index)?;
+    let socket = own(interface, Family::of(to.ip()), Type::DGRAM)?;
+    socket.set_nonblocking(false)?;
     socket.connect(&with_zone(to, index).into())?;
     Ok(socket.into())
+}
+
+/// A socket of the service's own for datagrams to anybody of one version of IP, over an interface and past the tunnel.
+///
+/// # Errors
+/// When the interface is gone, or the system refuses.
+pub fn own_datagrams(interface: &str, family: Family) -> io::Result<std::net::UdpSocket> {
+    let socket = own(interface, family, Type::DGRAM)?;
+    socket.bind(&any(family).into())?;
+    Ok(socket.into())
+}
+
+/// A socket of the service's own for a connection, over an interface and past the tunnel: not connected, and one that does
+/// not block.
+///
+/// # Errors
+/// When the interface is gone, or the system refuses.
+pub fn own_stream(interface: &str, family: Family) -> io::Result<std::net::TcpStream> {
+    Ok(own(interface, family, Type::STREAM)?.into())
+}
+
+fn any(family: Family) -> SocketAddr {
+    match family {
+        Family::V4 => (Ipv4Addr::UNSPECIFIED, 0).into(),
+        Family::V6 => (Ipv6Addr::UNSPECIFIED, 0).into(),
+    }
+}
+
+fn own(interface: &str, family: Family, kind: Type) -> io::Result<Socket> {
+    let index = interface_number(interface).ok_or(io::ErrorKind::NotFound)?;
+    let domain = if family == Family::V4 { Domain::IPV4 } else { Domain::IPV6 };
+    let socket = Socket::new(domain, kind, None)?;
+    keep_to(&socket, family, index)?;
+    socket.set_nonblocking(true)?;
+    Ok(socket)
 }

@@ -232,10 +232,11 @@ impl Rules {
                 let out = luids.iter().map(|luid| Condition::Leaves(*luid)).collect();
                 list.add(Layer::Forward(family), life, true, out);
             }
-            let own =
-                [Condition::Protocol(UDP), Condition::Program(Arc::clone(program)), Condition::Users(USERS)];
-            for layer in [connect, accept] {
-                list.add(layer, life, true, own.to_vec());
+            let own = [Condition::Program(Arc::clone(program)), Condition::Users(USERS)];
+            // It also connects, to relays and where peers are found; nobody connects to it.
+            for (layer, protocols) in [(connect, &[UDP, TCP][..]), (accept, &[UDP])] {
+                let protocols = protocols.iter().copied().map(Condition::Protocol);
+                list.add(layer, life, true, protocols.chain(own.iter().cloned()).collect());
             }
             list.host(family, life);
             let guard = self.guard.as_ref().filter(|guard| guard.families.contains(&family));

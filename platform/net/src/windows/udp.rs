@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use std::ffi::c_void;
 use std::io::{self, IoSliceMut};
 use std::net::{IpAddr, SocketAddr, SocketAddrV6};
-use std::os::windows::io::AsRawSocket;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV6};
 use std::ptr::null_mut;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
@@ -381,13 +381,9 @@ impl Udp for WindowsUdp {
 /// # Errors
 /// When the interface is gone, or the system refuses.
 pub fn own_socket(interface: &str, to: SocketAddr) -> io::Result<std::net::UdpSocket> {
-    let index = super::iphelper::number(interface).ok_or(io::ErrorKind::NotFound)?;
-    let socket = Socket::new(Domain::for_address(to), Type::DGRAM, Some(Protocol::UDP))?;
-    if to.is_ipv4() {
-        set(&socket, IPPROTO_IP, IP_UNICAST_IF, index.to_be())?;
-    } else {
-        set(&socket, IPPROTO_IPV6, IPV6_UNICAST_IF, index)?;
-    }
+    let index = number(interface)?;
+    let socket = own(index, Family::of(to.ip()), Type::DGRAM)?;
+    socket.set_nonblocking(false)?;
     let to = match to {
         SocketAddr::V6(to) if to.ip().is_unicast_link_local() => {
             SocketAddrV6::new(*to.ip(), to.port(), 0, index).into()
@@ -398,10 +394,50 @@ pub fn own_socket(interface: &str, to: SocketAddr) -> io::Result<std::net::UdpSo
     Ok(socket.into())
 }
 
+/// A socket of the service's own for datagrams to anybody of one version of IP, over an interface and past the tunnel.
+///
+/// # Errors
+/// When the interface is gone, or the system refuses.
+pub fn own_datagrams(interface: &str, family: Family) -> io::Result<std::net::UdpSocket> {
+    let socket = own(number(interface)?, family, Type::DGRAM)?;
+    socket.bind(&any(family).into())?;
+    Ok(socket.into())
+}
+
+/// A socket of the service's own for a connection, over an interface and past the tunnel: not connected, and one that does
+/// not block.
+///
+/// # Errors
+/// When the interface is gone, or the system refuses.
+pub fn own_stream(interface: &str, family: Family) -> io::Result<std::net::TcpStream> {
+    Ok(own(number(interface)?, family, Type::STREAM)?.into())
+}
+
+fn any(family: Family) -> SocketAddr {
+    match family {
+        Family::V4 => (Ipv4Addr::UNSPECIFIED, 0).into(),
+        Family::V6 => (Ipv6Addr::UNSPECIFIED, 0).into(),
+    }
+}
+
+fn number(interface: &str) -> io::Result<u32> {
+    super::iphelper::number(interface).ok_or_else(|| io::ErrorKind::NotFound.into())
+}
+
+fn own(index: u32, family: Family, kind: Type) -> io::Result<Socket> {
+    let domain = if family == Family::V4 { Domain::IPV4 } else { Domain::IPV6 };
+    let socket = Socket::new(domain, kind, None)?;
+    match family {
+        Family::V4 => set(&socket, IPPROTO_IP, IP_UNICAST_IF, index.to_be())?,
+        Family::V6 => set(&socket, IPPROTO_IPV6, IPV6_UNICAST_IF, index)?,
+    }
+    socket.set_nonblocking(true)?;
+    Ok(socket)
+}
+
 #[cfg(test)]
 #[allow(clippy::unwrap_used, reason = "a test may panic")]
 mod tests {
-    use std::net::{Ipv4Addr, Ipv6Addr};
     use std::time::Duration;
 
     use mast_proto::{InterfaceId, InterfaceKind};

@@ -112,7 +112,11 @@ fn what_may_leave_is_let_through_and_nothing_else() {
         assert!(may(&own) && may(&Packet { layer: Layer::Accept(Family::of(own.to)), ..own.clone() }));
         assert!(may(&Packet { other: 53, ..own.clone() }), "names of peers are asked for");
         own.protocol = 6;
-        assert!(!may(&own), "the service speaks UDP");
+        assert!(may(&own), "relays are connected to");
+        assert!(
+            !may(&Packet { layer: Layer::Accept(Family::of(own.to)), ..own.clone() }),
+            "nobody connects to it"
+        );
         own.protocol = 17;
         assert!(!may(&Packet { administrator: false, ..own.clone() }), "a user runs the same program");
         assert!(!may(&Packet { program: b"other.exe", ..own }));
