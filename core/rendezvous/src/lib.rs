@@ -8,6 +8,8 @@
 
 #![forbid(unsafe_code)]
 
+pub mod dns;
+
 use std::collections::BTreeMap;
 use std::future::Future;
 use std::net::SocketAddr;

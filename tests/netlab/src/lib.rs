@@ -30,7 +30,7 @@
 //! # Where it works
 //!
 //! On Linux 5.6 or later, as root or as an ordinary user who may create user namespaces, without any
-//! other program; only NATs need `nft`. The caller's own network is never touched:
+//! other program; only NATs need `nft`, and name servers `knotd`. The caller's own network is never touched:
 //!
 //! - A program calls [`enter`] first thing in `main`, or [`reexec_isolated`] where it cannot be sure that
 //!   no thread has been started.
@@ -64,6 +64,7 @@ mod host;
 mod isolate;
 mod lab;
 mod link;
+mod names;
 mod namespace;
 mod nat;
 mod netlink;
@@ -82,6 +83,7 @@ pub use host::Host;
 pub use isolate::{enter, isolated_test, reexec_isolated};
 pub use lab::Lab;
 pub use link::{Direction, Link};
+pub use names::NameServer;
 pub use nat::{Nat, NatKind};
 pub use process::{Process, Signal};
 pub use profile::{DirectionStats, LinkProfile, LinkStats};
