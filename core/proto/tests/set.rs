@@ -12,7 +12,8 @@ use mast_proto::wire::{
 };
 use mast_proto::{
     AddressSource, Aead, Context, ContextConfig, EidBook, EpochKeys, HoldLimits, IndexKey, Interface,
-    InterfaceId, InterfaceKind, Link, Part, PathKey, PathState, PeerKind, Policy, Role, Selector, Transmit,
+    InterfaceId, InterfaceKind, Link, Part, PathKey, PathState, PeerKind, Policy, Relayed, Role, Selector,
+    Transmit, Via,
 };
 
 struct NoBook;
@@ -40,6 +41,8 @@ struct Rig {
     seen_as: BTreeMap<IpAddr, SocketAddr>,
     /// From here on nothing arrives at the peer.
     deaf: Vec<InterfaceId>,
+    /// From here on nothing arrives at the peer but through a relay.
+    blocked: bool,
     probed: Vec<SocketAddr>,
     /// What each REPORT names as missing.
     missing: Vec<Option<Vec<u32>>>,
@@ -65,6 +68,11 @@ const PEER: [u8; 4] = [192, 0, 2, 1];
 
 fn peer(last: u8) -> SocketAddr {
     SocketAddr::from(([192, 0, 2, last], 6278))
+}
+
+/// The peer's number for a path.
+fn peers_number(path: PathKey) -> PathId {
+    PathId(path.interface.0 as u8 * 16 + last(path.remote) + if path.via == Via::Direct { 0 } else { 8 })
 }
 
 /// The last byte of an address.
@@ -106,6 +114,7 @@ impl Rig {
             acknowledges: true,
             seen_as: BTreeMap::new(),
             deaf: Vec::new(),
+            blocked: false,
             probed: Vec::new(),
             missing: Vec::new(),
         }
@@ -131,7 +140,7 @@ impl Rig {
         let header = Header {
             kind: Kind::Control,
             flags: Flags::NONE,
-            path: PathId(over.interface.0 as u8 * 16 + last(over.remote)),
+            path: peers_number(over),
             epoch: self.epoch,
             index: ContextIndex(5),
             counter: self.counter,
@@ -185,7 +194,7 @@ impl Rig {
     }
 
     fn hear(&mut self, path: PathKey, message: Message) {
-        if self.deaf.contains(&path.interface) {
+        if self.deaf.contains(&path.interface) || self.blocked && path.via == Via::Direct {
             return;
         }
         match message {
@@ -213,7 +222,7 @@ impl Rig {
         let header = Header {
             kind: Kind::Data,
             flags: Flags::ORDERED,
-            path: PathId(over.interface.0 as u8 * 16 + last(over.remote)),
+            path: peers_number(over),
             epoch: self.epoch,
             index: ContextIndex(5),
             counter: self.counter,
@@ -549,4 +558,60 @@ fn a_report_names_what_is_missing_and_else_nothing() {
     }
     rig.run(100);
     assert!(rig.missing.contains(&Some(vec![41, 42])), "{:?}", rig.missing);
+}
+
+/// A relay is used where nothing else works, told as such, and left at once when a direct path works; and when it goes,
+/// its paths go.
+#[test]
+fn what_goes_through_a_relay_does_so_only_while_it_must() {
+    let at = SocketAddr::from(([203, 0, 113, 7], 49_152));
+    let eth = interface(1, "eth0", InterfaceKind::Ethernet, [198, 51, 100, 1]);
+    let relayed = Relayed { number: 9, local: IpAddr::from([198, 51, 100, 1]), at };
+    let with = Interface { relayed: vec![relayed], ..eth.clone() };
+    let mut rig = Rig::new(vec![eth.clone()], Policy::Auto).begin();
+    rig.context.handle_interfaces(rig.now, [with.clone()].into());
+    rig.run(2_000);
+    let told = |rig: &Rig| rig.told().addresses.iter().find(|a| a.at == at).copied();
+    let entry = told(&rig).unwrap();
+    assert_eq!((entry.kind, entry.priority), (AddressKind::Relayed, 8), "it works, and is not wished for");
+    let via = |rig: &Rig| rig.context.active_path().map(|path| path.via);
+    assert_eq!(via(&rig), Some(Via::Direct));
+    assert!(rig.context.is_relayed(), "it may take over");
+
+    rig.blocked = true;
+    rig.run(60_000);
+    assert_eq!(via(&rig), Some(Via::Relay(9)));
+    assert_eq!(told(&rig).unwrap().priority, 200);
+    rig.blocked = false;
+    rig.run(90_000);
+    assert_eq!(via(&rig), Some(Via::Direct));
+    assert_eq!(told(&rig).unwrap().priority, 8);
+
+    rig.blocked = true;
+    rig.run(60_000);
+    assert_eq!(via(&rig), Some(Via::Relay(9)));
+    rig.context.handle_interfaces(rig.now, [eth].into());
+    rig.run(1_000);
+    assert!(rig.context.paths().all(|path| path.key.via == Via::Direct));
+    rig.blocked = false;
+    rig.run(60_000);
+    assert_eq!(told(&rig), None);
+}
+
+/// A relay leads to what everybody can reach, of its own version of IP.
+#[test]
+fn a_relay_is_not_asked_for_what_it_cannot_reach() {
+    let at = SocketAddr::from(([203, 0, 113, 7], 49_152));
+    let relayed = Relayed { number: 1, local: IpAddr::from([198, 51, 100, 1]), at };
+    let eth = interface(1, "eth0", InterfaceKind::Ethernet, [198, 51, 100, 1]);
+    let mut rig = Rig::new(vec![Interface { relayed: vec![relayed], ..eth }], Policy::Auto).begin();
+    let far: Vec<SocketAddr> = (1..=9).map(|n| SocketAddr::from(([203, 0, 113, 100 + n], 6278))).collect();
+    let near = ["10.0.0.9:6278", "192.168.7.9:6278", "[2001:db8::9]:6278", "[fd00::9]:6278"];
+    let near = near.map(|text| text.parse::<SocketAddr>().unwrap());
+    rig.context.set_addresses(rig.now, AddressSource::Presence, near.into_iter().chain([at]));
+    rig.context.set_addresses(rig.now, AddressSource::Dns, far);
+    let through: Vec<_> =
+        rig.context.paths().filter(|p| p.key.via != Via::Direct).map(|p| p.key.remote).collect();
+    assert_eq!(through.len(), 6, "{through:?}");
+    assert!(through.iter().all(|remote| !near.contains(remote) && *remote != at), "{through:?}");
 }
