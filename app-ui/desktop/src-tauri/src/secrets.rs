@@ -139,3 +139,24 @@ pub async fn unlock(shared: &Shared) {
         eprintln!("mast-desktop: the service cannot have its key: {error}");
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What the key store of this system takes, it gives back, and forgets.
+    #[test]
+    #[ignore = "needs a key store: the one of Windows is there under wine, those of Linux are tried by tests/window"]
+    fn a_secret_is_kept_given_back_and_forgotten() {
+        let what = format!("test {}", std::process::id());
+        assert!(matches!(read(&what), Err(Error::NoEntry)));
+        for secret in ["AAAA", "of many bytes: äöü€"] {
+            write(&what, secret).unwrap();
+            assert_eq!(*read(&what).unwrap(), secret);
+        }
+        forget(&what).unwrap();
+        assert!(matches!(read(&what), Err(Error::NoEntry)));
+        forget(&what).unwrap();
+        assert!(store().usable, "{:?}", store());
+    }
+}

@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 use std::ffi::CStr;
 use std::io;
 use std::mem::zeroed;
-use std::net::{IpAddr, SocketAddr, SocketAddrV6};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV6};
 use std::num::{NonZeroU32, NonZeroUsize};
 use std::os::fd::{AsFd, AsRawFd};
 use std::pin::Pin;
