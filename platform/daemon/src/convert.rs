@@ -339,6 +339,8 @@ pub(crate) fn refusal(error: EngineError) -> ControlError {
             return ControlError::new(ErrorCode::NotFound, text);
         }
         EngineError::TooManyInvites { most } => Why::TooManyInvites { most: count(most) },
+        // The service's own relays: nobody asks for them by request.
+        EngineError::TooManyRelays { .. } => return ControlError::new(ErrorCode::Internal, error.to_string()),
         EngineError::TooLong => Why::TooLong,
         EngineError::Joining => Why::Joining,
         EngineError::Invite { problem, inviter, port } => {
