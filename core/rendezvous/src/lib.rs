@@ -9,6 +9,7 @@
 #![forbid(unsafe_code)]
 
 pub mod dns;
+pub mod sealed;
 
 use std::collections::BTreeMap;
 use std::future::Future;
