@@ -18,6 +18,8 @@ use std::time::Duration;
 
 use tokio::sync::{mpsc, watch};
 
+pub mod turn;
+
 /// A peer's identity: its Curve25519 public key.
 pub type PeerKey = [u8; 32];
 
