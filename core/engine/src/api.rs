@@ -54,6 +54,9 @@ pub struct EngineConfig {
     pub protect: bool,
     /// Whether private and link-local ranges may be spoken with directly all the same.
     pub local_network: bool,
+    /// Whether relays may be added ([`crate::EngineHandle::add_relay`]): a peer that may learn relayed addresses alone is then
+    /// spoken with through them alone.
+    pub relays: bool,
     /// Whether to bring the virtual interface up at once.
     pub up: bool,
     /// Whoever runs the engine says when it is kept that an invite was used ([`crate::EngineHandle::invite_kept`]);
@@ -274,6 +277,8 @@ pub struct Outline {
     pub interfaces: Vec<(Interface, InterfaceChoice)>,
     /// Whether everything goes to some peer.
     pub full_tunnel: bool,
+    /// Whether a peer is missed, or reached through a relay alone.
+    pub needs_relay: bool,
 }
 
 /// A peer at one moment.

@@ -149,7 +149,13 @@ impl<P: Platform> Engine<P> {
     }
 
     fn outline(&self) -> Outline {
+        let now = Instant::now();
+        let needs = |peer: &Peer| {
+            matches!(peer.context.state(now), PeerState::Connecting | PeerState::Unreachable)
+                || peer.context.active_path().is_some_and(|path| path.relay().is_some())
+        };
         Outline {
+            needs_relay: self.up && self.peers.present().any(needs),
             up: self.up,
             interfaces: self.uplinks.choices().all(),
             full_tunnel: self.peers.has_full_tunnel(),

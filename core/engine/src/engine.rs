@@ -59,6 +59,8 @@ pub(crate) struct Settings {
     pub protect: bool,
     /// Whether private ranges may be spoken with all the same.
     pub local_network: bool,
+    /// Whether there may be relays.
+    pub relays: bool,
     /// Speak plain WireGuard with everybody, as if the other end's MAST were not there: for measuring.
     pub plain_only: bool,
 }
@@ -201,6 +203,7 @@ impl<P: Platform> Engine<P> {
                 policy: config.policy.clone(),
                 protect: config.protect,
                 local_network: config.local_network,
+                relays: config.relays,
                 plain_only: switched() == Some(Measure::Plain),
             },
             own_eid_v6: eid_v6(&identity.public()),
@@ -542,7 +545,7 @@ impl<P: Platform> Engine<P> {
         let identity = self.peers.identity_of(&config);
         let own_eid_v6 = eid_v6(&identity.public());
         let (id, indices) = self.peers.next();
-        let context = Context::new(
+        let mut context = Context::new(
             ContextConfig {
                 indices,
                 instance: self.random.u64(),
@@ -561,6 +564,7 @@ impl<P: Platform> Engine<P> {
             },
             now,
         );
+        context.set_relays(now, self.settings.relays);
         let keepalive = config.plain.as_ref().and_then(|p| p.keepalive);
         let mut session = Session::new(
             identity,

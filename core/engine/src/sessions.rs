@@ -79,10 +79,20 @@ impl<P: Platform> Engine<P> {
                 self.net.counters.add("handshake_of_stranger");
                 return;
             };
+            if self.is_hidden_from(owner, path) {
+                self.net.counters.add("not_through_relay");
+                return;
+            }
             self.accept(now, path, owner, WgKind::HandshakeInit(initiation), message.len());
             return;
         }
         self.net.counters.add("wireguard_not_authentic");
+    }
+
+    /// Whether an answer would show a peer where this host is, which must not know it.
+    fn is_hidden_from(&self, owner: Owner, path: PathKey) -> bool {
+        let Owner::Peer(id) = owner else { return false };
+        path.relay().is_none() && self.peers.get(id).is_some_and(|peer| peer.context.is_hidden())
     }
 
     fn answer_cookie(&mut self, path: PathKey, cookie: &Packet) {

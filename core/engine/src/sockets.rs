@@ -294,7 +294,7 @@ impl<U: Udp> Sockets<U> {
     }
 
     /// The addresses that this host can be reached at, with the port, at most `limit`; each interface's first of
-    /// each family before any second.
+    /// each family before any second, and how they are seen from outside last.
     pub fn addresses(&self, interfaces: &[Interface], limit: usize) -> Vec<SocketAddr> {
         let usable = interfaces.iter().filter(|i| i.usable);
         let reachable = |i: &Interface, a: &IpAddr| {
@@ -309,9 +309,12 @@ impl<U: Udp> Sockets<U> {
             })
             .collect();
         ranked.sort_by_key(|(rank, _)| *rank);
+        let own = ranked.into_iter().map(|(_, ip)| SocketAddr::new(ip, self.port));
+        // A NAT that lets everybody in, or a port that is forwarded.
+        let seen =
+            interfaces.iter().filter(|i| i.usable).flat_map(|i| i.reflexive.iter().map(|(_, seen)| *seen));
         let mut out: Vec<SocketAddr> = Vec::new();
-        for (_, ip) in ranked {
-            let at = SocketAddr::new(ip, self.port);
+        for at in own.chain(seen) {
             if out.len() < limit && !out.contains(&at) {
                 out.push(at);
             }

@@ -10,7 +10,8 @@ pub enum AddressesTold {
     All,
     /// Of these, those that are not private.
     PublicOnly,
-    /// Those that relays lend. There are none yet: no address is told.
+    /// Those that relays lend. Where there are relays, nothing is sent to the peer, and nothing of it answered, but through
+    /// them; where there are none, no address is told.
     RelayedOnly,
 }
 

@@ -8,12 +8,12 @@ use std::time::{Duration, Instant};
 
 use mast_proto::wire::{
     Address, AddressFlags, AddressId, AddressKind, Capabilities, ContextIndex, EidPair, Epoch, Flags, Header,
-    InitAck, Kind, Message, Mode, ModeWish, PathId, ProbeAck, Set, SetAck, VERSION,
+    InitAck, Kind, Message, Mode, ModeWish, PathId, Probe, ProbeAck, Set, SetAck, VERSION,
 };
 use mast_proto::{
-    AddressSource, Aead, Context, ContextConfig, EidBook, EpochKeys, HoldLimits, IndexKey, Interface,
-    InterfaceId, InterfaceKind, Link, Part, PathKey, PathState, PeerKind, Policy, Relayed, Role, Selector,
-    Transmit, Via,
+    AddressSource, AddressesTold, Aead, Context, ContextConfig, Disclosure, EidBook, EpochKeys, HoldLimits,
+    IndexKey, Interface, InterfaceId, InterfaceKind, Link, Part, PathKey, PathState, PeerKind, Policy,
+    Relayed, Role, Selector, Transmit, Via,
 };
 
 struct NoBook;
@@ -43,6 +43,8 @@ struct Rig {
     deaf: Vec<InterfaceId>,
     /// From here on nothing arrives at the peer but through a relay.
     blocked: bool,
+    /// So much left without a relay.
+    direct: usize,
     probed: Vec<SocketAddr>,
     /// What each REPORT names as missing.
     missing: Vec<Option<Vec<u32>>>,
@@ -115,6 +117,7 @@ impl Rig {
             seen_as: BTreeMap::new(),
             deaf: Vec::new(),
             blocked: false,
+            direct: 0,
             probed: Vec::new(),
             missing: Vec::new(),
         }
@@ -153,6 +156,11 @@ impl Rig {
 
     fn pump(&mut self) {
         while let Some(transmit) = self.context.poll_transmit(self.now) {
+            let (Transmit::Contact { path, .. }
+            | Transmit::Secure { path, .. }
+            | Transmit::Datagram { path, .. }
+            | Transmit::Keepalive { path }) = &transmit;
+            self.direct += usize::from(path.via == Via::Direct);
             match transmit {
                 Transmit::Contact { path, .. } if self.keys.is_none() => {
                     self.context.secure_up(self.now, path, Role::Initiator, true);
@@ -614,4 +622,41 @@ fn a_relay_is_not_asked_for_what_it_cannot_reach() {
         rig.context.paths().filter(|p| p.key.via != Via::Direct).map(|p| p.key.remote).collect();
     assert_eq!(through.len(), 6, "{through:?}");
     assert!(through.iter().all(|remote| !near.contains(remote) && *remote != at), "{through:?}");
+}
+
+/// A peer that may learn relayed addresses alone sees nothing of this host but through a relay, whatever it sends.
+#[test]
+fn a_host_that_hides_is_seen_through_relays_alone() {
+    let at = SocketAddr::from(([203, 0, 113, 7], 49_152));
+    let relayed = Relayed { number: 1, local: IpAddr::from([198, 51, 100, 1]), at };
+    let eth = interface(1, "eth0", InterfaceKind::Ethernet, [198, 51, 100, 1]);
+    let with = Interface { relayed: vec![relayed], ..eth.clone() };
+    let hidden = Disclosure { addresses: AddressesTold::RelayedOnly, ..Disclosure::default() };
+
+    // From the beginning: the relay is there a moment later.
+    let mut rig = Rig::new(vec![eth], Policy::Auto);
+    rig.context.set_disclosure(rig.now, hidden);
+    rig.context.set_relays(rig.now, true);
+    rig.context.connect(rig.now);
+    rig.run(3_000);
+    assert_eq!((rig.direct, rig.context.active_path()), (0, None));
+    rig.context.handle_interfaces(rig.now, [with.clone()].into());
+    rig.run(3_000);
+    let over = rig.context.active_path().unwrap();
+    assert_eq!(over.via, Via::Relay(1));
+    // What comes straight from the peer is not answered there.
+    let straight = PathKey { via: Via::Direct, ..over };
+    rig.send(straight, &Message::Probe(Probe { nonce: 7, address: AddressId(0), time: 0, reports: vec![] }));
+    rig.run(60_000);
+    assert_eq!(rig.direct, 0);
+    assert!(rig.told().addresses.iter().all(|a| a.at == at || a.kind == AddressKind::Outward));
+
+    // And once it is wanted.
+    let mut rig = Rig::new(vec![with], Policy::Auto).begin();
+    rig.context.set_relays(rig.now, true);
+    assert_eq!(rig.context.active_path().unwrap().via, Via::Direct);
+    rig.context.set_disclosure(rig.now, hidden);
+    rig.direct = 0;
+    rig.run(60_000);
+    assert_eq!((rig.direct, rig.context.active_path().unwrap().via), (0, Via::Relay(1)));
 }

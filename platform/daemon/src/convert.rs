@@ -340,7 +340,9 @@ pub(crate) fn refusal(error: EngineError) -> ControlError {
         }
         EngineError::TooManyInvites { most } => Why::TooManyInvites { most: count(most) },
         // The service's own relays: nobody asks for them by request.
-        EngineError::TooManyRelays { .. } => return ControlError::new(ErrorCode::Internal, error.to_string()),
+        EngineError::TooManyRelays { .. } => {
+            return ControlError::new(ErrorCode::Internal, error.to_string());
+        }
         EngineError::TooLong => Why::TooLong,
         EngineError::Joining => Why::Joining,
         EngineError::Invite { problem, inviter, port } => {

@@ -19,6 +19,7 @@ use crate::doctor::Latest;
 use crate::history::Samples;
 use crate::keeper::{Keeper, PATIENCE};
 use crate::key::Holder;
+use crate::relays::Health;
 use crate::store::Store;
 use crate::usage::{self, Meter};
 
@@ -65,6 +66,8 @@ pub(crate) struct Daemon {
     unsaved: Mutex<Option<String>>,
     /// Invites that were used, and who used them does not know.
     used_invites: Mutex<Vec<InviteId>>,
+    /// How relays fare.
+    pub relays: Health,
     /// What the doctor found for those who may not change things.
     pub latest_report: Latest,
 }
@@ -100,6 +103,7 @@ impl Daemon {
             keeper: Keeper::new(unkept),
             unsaved: Mutex::default(),
             used_invites: Mutex::default(),
+            relays: Health::default(),
             latest_report: Latest::default(),
         })
     }

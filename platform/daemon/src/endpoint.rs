@@ -96,6 +96,15 @@ impl Endpoint {
         }
     }
 
+    /// The host alone, as it is written.
+    pub fn host(&self) -> String {
+        match self {
+            Self::Address(address) => address.ip().to_string(),
+            Self::Zoned { address, .. } => address.to_string(),
+            Self::Name { host, .. } => host.strip_suffix('.').unwrap_or(host).to_owned(),
+        }
+    }
+
     /// The address, unless it must be looked up or has a zone.
     pub fn address(&self) -> Option<SocketAddr> {
         match self {

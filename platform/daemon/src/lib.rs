@@ -22,6 +22,7 @@ mod logging;
 mod notation;
 mod pause;
 mod protect;
+mod relays;
 mod resolve;
 mod road;
 mod run;

@@ -180,7 +180,7 @@ pub(crate) async fn run(daemon: Arc<Daemon>, mut happenings: Reader<Happening>) 
 }
 
 /// Whether a peer has no path left, or may have none.
-fn is_loss(heard: &Heard<Happening>) -> bool {
+pub(crate) fn is_loss(heard: &Heard<Happening>) -> bool {
     match heard {
         Heard::Told(happening) => matches!(&happening.what, What::Moved(Moved { to: None, .. })),
         Heard::Missed(_) => true,

@@ -16,7 +16,7 @@ use tokio::time::timeout;
 
 use crate::args::{Args, DEFAULT_CONFIG};
 use crate::chronicle::Chronicle;
-use crate::config::{Config, StatusFor};
+use crate::config::{Config, RelayConfig, StatusFor};
 use crate::daemon::{Beginning, Daemon, Facts};
 use crate::endpoint::Endpoint;
 use crate::failure::Failure;
@@ -26,7 +26,7 @@ use crate::life::{self, Asked, Life, Told};
 use crate::road::{self, Road};
 use crate::service::MastService;
 use crate::store::Store;
-use crate::{VERSION, history, key, logging, pause, protect, resolve, stun};
+use crate::{VERSION, history, key, logging, pause, protect, relays, resolve, stun};
 
 /// How long stopping may take; what is not done by then is cut short. With what comes after it is less than a second.
 const STOP: Duration = Duration::from_millis(750);
@@ -89,6 +89,7 @@ struct Started {
     daemon: Arc<Daemon>,
     server: Server,
     stun: Vec<Endpoint>,
+    relays: Vec<RelayConfig>,
 }
 
 /// What is read from the state directory.
@@ -192,6 +193,7 @@ async fn live(args: &Args, config: Config, facts: Facts, mut life: impl Life) ->
         protect: store.leak_protection(),
         local_network: store.local_network(),
         up,
+        relays: !config.relays.is_empty(),
         confirms: true,
     };
     let platform = Native::new(overrides(&config));
@@ -210,7 +212,8 @@ async fn live(args: &Args, config: Config, facts: Facts, mut life: impl Life) ->
     let Some(started) = unless_stopped(&mut life, start).await else { return Ok(()) };
     let (engine, changes, server) = started?;
     let beginning = Beginning { engine, changes, store, chronicle, facts, key: holder, unkept };
-    serve(Started { daemon: Daemon::new(beginning), server, stun: config.stun }, life).await
+    serve(Started { daemon: Daemon::new(beginning), server, stun: config.stun, relays: config.relays }, life)
+        .await
 }
 
 /// Does something before the service serves, unless it is told to stop meanwhile.
@@ -231,7 +234,7 @@ async fn unless_stopped<T>(life: &mut impl Life, work: impl Future<Output = T>) 
 }
 
 async fn serve(started: Started, mut life: impl Life) -> Result<(), Failure> {
-    let Started { daemon, server, stun: servers } = started;
+    let Started { daemon, server, stun: servers, relays } = started;
     let writing = tokio::spawn(Arc::clone(&daemon).write());
     // What was read may be written otherwise now, and the key may be new.
     daemon.keeper.ask();
@@ -254,6 +257,7 @@ async fn serve(started: Started, mut life: impl Life) -> Result<(), Failure> {
     });
     let resolving = tokio::spawn(resolve::run(Arc::clone(&daemon), daemon.engine.happenings()));
     let asking = tokio::spawn(stun::run(Arc::clone(&daemon), servers));
+    let relaying = tokio::spawn(relays::run(Arc::clone(&daemon), relays, daemon.engine.happenings()));
     let sampling = tokio::spawn(history::run(Arc::clone(&daemon)));
     let pausing = tokio::spawn(pause::run(Arc::clone(&daemon)));
     let (lives, mut alive) = mpsc::channel(1);
@@ -282,6 +286,7 @@ async fn serve(started: Started, mut life: impl Life) -> Result<(), Failure> {
     life.tell(Told::Stopping);
     resolving.abort();
     asking.abort();
+    relaying.abort();
     watchdog.abort();
     sampling.abort();
     pausing.abort();

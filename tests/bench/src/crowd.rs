@@ -252,6 +252,7 @@ fn config(at: usize, gateway: PublicKey, address: SocketAddr) -> EngineConfig {
         protect: false,
         local_network: true,
         up: true,
+        relays: false,
         confirms: false,
     }
 }

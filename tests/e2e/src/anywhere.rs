@@ -1,6 +1,7 @@
 //! The Internet in small: sites behind routers of all kinds, around one core, and a host for the services that peers find
 //! each other by.
 
+use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
@@ -132,6 +133,119 @@ impl World {
         command.stdout(Stdio::null()).stderr(Stdio::null());
         let process = self.services.spawn(command).unwrap_or_else(|e| panic!("coturn: {e}"));
         Running { _process: process, _directory: directory }
+    }
+
+    /// Starts coturn as a relay: by UDP and TCP on 3478, by TLS on 443.
+    pub fn turn(&self) -> Relay {
+        let directory = TempDir::with_prefix("mast-turn-").unwrap();
+        let file = |name: &str| directory.path().join(name).display().to_string();
+        certificate(directory.path(), SERVICES[0]);
+        let mut command = Command::new("turnserver");
+        command.args(["-n", "--lt-cred-mech", "--realm=mast.test", "--no-cli", "--no-software-attribute"]);
+        command.args([
+            "--listening-port=3478",
+            "--tls-listening-port=443",
+            "--no-dtls",
+            "--no-multicast-peers",
+        ]);
+        command.arg(format!("--user={}:{}", Relay::USER, Relay::PASSWORD));
+        command.args([format!("--listening-ip={}", SERVICES[0]), format!("--relay-ip={}", SERVICES[0])]);
+        command.args([format!("--cert={}", file("server.pem")), format!("--pkey={}", file("server.key"))]);
+        command.args([format!("--pidfile={}", file("pid")), format!("--userdb={}", file("db"))]);
+        command.arg("--log-file=stdout").current_dir(directory.path());
+        command.stdout(Stdio::null()).stderr(Stdio::null());
+        let process = self.services.spawn(command).unwrap_or_else(|e| panic!("coturn: {e}"));
+        Relay { ca: file("ca.pem"), running: Running { _process: process, _directory: directory } }
+    }
+}
+
+impl Site {
+    /// Lets nothing through but TCP to port 443, as some networks of hotels and offices do; or everything again.
+    pub fn only_443(&self, only: bool) {
+        let rules = if only {
+            "add table inet only
+             flush table inet only
+             add chain inet only forward { type filter hook forward priority 10; policy drop; }
+             add rule inet only forward tcp dport 443 accept
+             add rule inet only forward tcp sport 443 accept"
+        } else {
+            "add table inet only
+             delete table inet only"
+        };
+        self.nft(&rules.replace('\n', ";"));
+    }
+
+    /// Drops what comes from another site, and what goes there; or lets it through again.
+    pub fn refuse(&self, other: &Self, refused: bool) {
+        let network = other.address();
+        let rules = if refused {
+            format!(
+                "add table ip refused; flush table ip refused; \
+                 add chain ip refused forward {{ type filter hook forward priority 10; }}; \
+                 add rule ip refused forward ip saddr {network} drop; add rule ip refused forward ip daddr {network} drop"
+            )
+        } else {
+            "add table ip refused; delete table ip refused".to_owned()
+        };
+        self.nft(&rules);
+    }
+
+    /// How others see it.
+    fn address(&self) -> String {
+        match self.nats.is_empty() {
+            true => self.host.ipv4_address("eth0").unwrap().unwrap().to_string(),
+            false => self.outside.clone(),
+        }
+    }
+
+    fn nft(&self, rules: &str) {
+        let mut nft = Command::new("nft");
+        nft.arg(rules);
+        let mut running = self.router.spawn(nft).unwrap();
+        assert!(running.wait(Duration::from_secs(10)).unwrap().success(), "nft: {rules}");
+    }
+}
+
+/// An authority of its own, and what it says of a server at this address.
+fn certificate(directory: &Path, address: &str) {
+    let script = format!(
+        "set -e
+         new() {{ openssl req -new -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes \"$@\"; }}
+         new -x509 -days 2 -subj /CN=authority -keyout ca.key -out ca.pem
+         new -subj /CN=relay -keyout server.key -out server.csr
+         printf 'subjectAltName=IP:{address},DNS:relay.test\nbasicConstraints=CA:FALSE\n' >ext
+         openssl x509 -req -in server.csr -CA ca.pem -CAkey ca.key -CAcreateserial -days 2 -extfile ext -out server.pem"
+    );
+    let done = Command::new("sh").args(["-c", &script]).current_dir(directory).output().unwrap();
+    assert!(done.status.success(), "openssl: {}", String::from_utf8_lossy(&done.stderr));
+}
+
+/// A relay; it ends with this.
+pub struct Relay {
+    /// The certificate of who signed its own.
+    pub ca: String,
+    running: Running,
+}
+
+impl Relay {
+    const USER: &str = "ada";
+    const PASSWORD: &str = "lovelace";
+
+    /// What a configuration says of it.
+    pub fn section(&self, transport: &str) -> String {
+        let port = if transport == "tls" { 443 } else { 3478 };
+        let ca = if transport == "tls" { format!("ca = \"{}\"\n", self.ca) } else { String::new() };
+        format!(
+            "[[relay]]\nserver = \"{}:{port}\"\ntransport = \"{transport}\"\nusername = \"{}\"\npassword = \"{}\"\n{ca}",
+            SERVICES[0],
+            Self::USER,
+            Self::PASSWORD
+        )
+    }
+
+    /// Ends it.
+    pub fn end(self) {
+        drop(self.running);
     }
 }
 

@@ -16,6 +16,7 @@ mod modes;
 mod mtu;
 mod outside;
 mod peers;
+mod relays;
 mod scenarios;
 mod service;
 mod told;

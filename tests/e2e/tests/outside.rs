@@ -60,3 +60,23 @@ fn a_server_that_is_silent_or_unknown_holds_up_nothing() {
         assert_eq!(seen(&laptop), None);
     });
 }
+
+/// A laptop behind a NAT that lets everybody in invites another that is behind a NAT itself.
+#[test]
+fn an_invite_leads_through_a_nat_that_lets_everybody_in() {
+    lab(|| {
+        let world = World::new();
+        let _stun = world.stun();
+        let delay = Duration::from_millis(10);
+        for between in [Between::Nat(NatKind::EndpointIndependent), Between::Nat(NatKind::Symmetric)] {
+            let (inviting, joining) =
+                (world.site(Between::Nat(NatKind::FullCone), delay), world.site(between, delay));
+            let start = |host, config: &str| {
+                Daemon::start(&mast_program(), host, config).unwrap_or_else(|e| panic!("{e}"))
+            };
+            let (inviting, joining) = (start(&inviting.host, &asking()), start(&joining.host, ""));
+            within(PATIENCE, "it knows how it is seen", || seen(&inviting).is_some());
+            pair(&inviting, &joining);
+        }
+    });
+}

@@ -3,7 +3,7 @@
 use serde::Serialize;
 
 use super::{called, standing, trouble};
-use crate::status::{KeyPlace, Layer, PeerState, PeerStatus, Protection, Status, TroubleCause};
+use crate::status::{KeyPlace, Layer, PeerState, PeerStatus, Protection, Status, TroubleCause, Via};
 
 /// What the light says.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
@@ -155,7 +155,10 @@ impl Now {
 
 fn connected(status: &Status, peer: &PeerStatus) -> String {
     match peer.paths.iter().find(|p| p.active) {
-        Some(path) => format!("{} answers over {}.", peer.name, called(status, &path.interface)),
+        Some(path) => {
+            let relay = if path.via == Via::Relay { ", through a relay" } else { "" };
+            format!("{} answers over {}{relay}.", peer.name, called(status, &path.interface))
+        }
         None => format!("{} answers.", peer.name),
     }
 }
@@ -190,6 +193,15 @@ mod tests {
         });
         change(&mut status);
         Now::with(&from_value(status).unwrap())
+    }
+
+    #[test]
+    fn what_goes_through_a_relay_is_said_to() {
+        let now = of(|status| {
+            one(status, "connected");
+            status["peers"][0]["paths"][0]["via"] = "relay".into();
+        });
+        assert!(now.sentence.ends_with(", through a relay."), "{}", now.sentence);
     }
 
     fn one(status: &mut Value, state: &str) {

@@ -2,7 +2,7 @@
 
 use super::{links, standing, units};
 use crate::status::{
-    InterfaceKind, InterfaceStatus, PathState, PeerState, PeerStatus, PolicyMode, PolicyStatus, Status,
+    InterfaceKind, InterfaceStatus, PathState, PeerState, PeerStatus, PolicyMode, PolicyStatus, Status, Via,
 };
 
 /// Whether what is said is well.
@@ -141,7 +141,8 @@ fn connected(peer: &PeerStatus, status: &Status) -> (Tone, String) {
     } else {
         String::new()
     };
-    (Tone::Good, format!("Connected to {name} over {place}{rtt}{astray}{silent}."))
+    let relay = if path.via == Via::Relay { ", through a relay" } else { "" };
+    (Tone::Good, format!("Connected to {name} over {place}{relay}{rtt}{astray}{silent}."))
 }
 
 fn is_silent(state: PathState) -> bool {

@@ -52,6 +52,7 @@ pub fn config(key: u8, name: &str) -> EngineConfig {
         protect: false,
         local_network: true,
         up: true,
+        relays: false,
         confirms: false,
     }
 }

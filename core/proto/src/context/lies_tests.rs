@@ -8,7 +8,7 @@ use proptest::prelude::*;
 use super::*;
 use crate::crypto::{IndexKey, Role};
 use crate::interface::{InterfaceId, InterfaceKind};
-use crate::wire::{Flags, Message, PathReport, Report};
+use crate::wire::{Flags, Message, PathId, PathReport, Report};
 
 struct NoBook;
 

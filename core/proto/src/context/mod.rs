@@ -49,6 +49,7 @@ mod mtu;
 mod outflow;
 mod part;
 mod path;
+mod paths;
 mod peer;
 mod plain;
 mod redundant;
@@ -66,11 +67,11 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use crate::crypto::{Aead, Indices, Random};
-use crate::disclosure::{Disclosure, private_block};
+use crate::disclosure::Disclosure;
 use crate::hold::HoldLimits;
 use crate::interface::Interface;
 use crate::policy::Policy;
-use crate::wire::{AddressId, EidPair, PathId, ShutReason};
+use crate::wire::{EidPair, ShutReason};
 
 pub use data::{DATA_HEADROOM, DATA_OVERHEAD, DATA_TAILROOM, Drop, Outgoing, Received};
 pub use links::{Link, PeerLink};
@@ -87,7 +88,6 @@ use bonded::Bond;
 use contact::Contact;
 use control::OwnSet;
 use data::Arrived;
-use epoch::EpochState;
 use keys::Keys;
 use locals::Locals;
 use outflow::Outflow;
@@ -95,7 +95,7 @@ use path::Path;
 use peer::Peer;
 use plain::Plain;
 use redundant::Spare;
-use remotes::{Remotes, reaches, zone};
+use remotes::Remotes;
 use selection::Selection;
 
 /// What a context needs to know when it is made.
@@ -228,6 +228,8 @@ pub struct Context {
     proposal: Option<EidPair>,
     /// A drill takes this link away, with all its paths.
     silenced: Option<Link>,
+    /// This host has relays to turn to.
+    relays: bool,
 
     locals: Locals,
     remotes: Remotes,
@@ -260,11 +262,6 @@ impl Context {
     /// The most paths of a context; what does not fit is not tried.
     pub const MAX_PATHS: usize = 32;
 
-    /// The most of them to where nobody names an address of the peer, and nothing was answered.
-    const MAX_STRAY: usize = 4;
-    /// The most addresses of the other end that are tried through one relay.
-    const MAX_THROUGH_RELAY: usize = 6;
-
     /// A context that does nothing until it is [wanted](Self::connect).
     pub fn new(config: ContextConfig, now: Instant) -> Self {
         Self {
@@ -277,6 +274,7 @@ impl Context {
             silenced: None,
             locals: Locals::default(),
             remotes: Remotes::default(),
+            relays: false,
             paths: Vec::new(),
             selection: Selection::default(),
             contact: Contact::default(),
@@ -319,20 +317,6 @@ impl Context {
         self.announce(now);
         if self.wanted && self.keys.is_empty() && self.paths.len() > kept {
             self.start_contact(now);
-        }
-    }
-
-    /// The paths to addresses that no source names any more go, but for those that carry.
-    fn withdraw(&mut self, now: Instant, withdrawn: &[SocketAddr]) {
-        for remote in withdrawn {
-            let used = |p: &Path| p.key.remote == *remote && p.carries();
-            if self.paths.iter().any(used) {
-                continue;
-            }
-            self.remotes.forget(*remote);
-            while let Some(at) = self.paths.iter().position(|p| p.key.remote == *remote) {
-                self.remove_path(now, at);
-            }
         }
     }
 
@@ -390,6 +374,8 @@ impl Context {
             // It carries what it carried until it has answered.
             (false, true) => self.agreement.ask_again(),
             _ => {
+                self.hide(now);
+                self.make_paths(now);
                 self.announce(now);
                 return;
             }
@@ -594,136 +580,6 @@ impl Context {
         // An owner that never asks must not make this grow.
         if self.events.len() < 256 {
             self.events.push_back(event);
-        }
-    }
-
-    /// Whether any path through a relay may carry data.
-    pub fn is_relayed(&self) -> bool {
-        self.paths.iter().any(|p| p.key.via != Via::Direct && p.carries())
-    }
-
-    /// Makes the paths that are possible and missing; those through relays last.
-    fn make_paths(&mut self, now: Instant) {
-        let own: Vec<_> = self.locals.addresses().iter().map(|o| (o.interface, o.ip, o.relay)).collect();
-        let candidates = self.remotes.candidates();
-        let mut wanted = Vec::new();
-        for &remote in &candidates {
-            match zone(remote) {
-                // It is reached over its own link alone, from an address of the same scope (RFC 4007).
-                Some(zone) => wanted.extend(
-                    self.locals
-                        .link_local(zone)
-                        .map(|(interface, ip)| PathKey::direct(interface, ip, remote)),
-                ),
-                None => {
-                    let from = own.iter().filter(|(_, ip, relay)| relay.is_none() && reaches(*ip, remote));
-                    wanted.extend(from.map(|(interface, ip, _)| PathKey::direct(*interface, *ip, remote)));
-                }
-            }
-        }
-        for own in self.locals.addresses() {
-            let (Some(number), Some(at)) = (own.relay, self.locals.at_relay(own)) else { continue };
-            // A relay leads to what everybody can reach, and to itself only by mistake.
-            let far = |remote: &&SocketAddr| {
-                reaches(at.ip(), **remote)
-                    && zone(**remote).is_none()
-                    && private_block(remote.ip()).is_none()
-                    && **remote != at
-            };
-            let through = candidates.iter().filter(far).take(Self::MAX_THROUGH_RELAY);
-            wanted.extend(through.map(|remote| PathKey {
-                via: Via::Relay(number),
-                ..PathKey::direct(own.interface, own.ip, *remote)
-            }));
-        }
-        for key in wanted {
-            // An address of this very host, as a peer on the same network may list it.
-            let here = key.via == Via::Direct
-                && (key.local == key.remote.ip()
-                    || own.iter().any(|(i, ip, _)| *i == key.interface && *ip == key.remote.ip()));
-            if here || self.paths.iter().any(|p| p.key == key) {
-                continue;
-            }
-            // What was known first comes first; only a path that never answered gives way.
-            if self.paths.len() >= Self::MAX_PATHS {
-                let hopeless = |p: &Path| p.state == PathState::Failed && p.acknowledged.is_none();
-                let Some(at) = self.paths.iter().position(hopeless) else { return };
-                self.paths.remove(at);
-            }
-            if let Some(at) = self.add_path(key) {
-                self.send_probe(now, at);
-            }
-        }
-    }
-
-    /// This end's number for the local address of a path.
-    fn own_address(&mut self, key: PathKey) -> Option<AddressId> {
-        if let Some(id) = self.locals.of(key) {
-            return Some(id);
-        }
-        if !self.locals.has(key) {
-            return None;
-        }
-        let paths = &self.paths;
-        let in_use = |id| paths.iter().any(|p| p.address == id && p.carries());
-        if let Some(gone) = self.locals.make_room(in_use).ok()? {
-            self.paths.retain(|p| p.address != gone);
-        }
-        self.locals.number(key.interface, key.local, None);
-        self.locals.of(key)
-    }
-
-    fn add_path(&mut self, key: PathKey) -> Option<usize> {
-        if let Some(at) = self.paths.iter().position(|p| p.key == key) {
-            return Some(at);
-        }
-        let address = self.own_address(key)?;
-        // Somebody on the way may give each datagram another sender: that must not use up what others need.
-        let stray =
-            |p: &&Path| p.acknowledged.is_none() && !p.carries() && !self.remotes.vouches(p.key.remote);
-        if !self.remotes.vouches(key.remote) && self.paths.iter().filter(stray).count() >= Self::MAX_STRAY {
-            let idlest = self.paths.iter().filter(stray).min_by_key(|p| p.heard).map(|p| p.id);
-            self.paths.retain(|p| Some(p.id) != idlest);
-        }
-        if self.paths.len() >= Self::MAX_PATHS {
-            let worst = self.paths.iter().rposition(|p| !p.carries() && p.state != PathState::Validating)?;
-            self.paths.remove(worst);
-        }
-        let id = self.free_path_id()?;
-        let mut path = Path::new(key, id, address);
-        path.remote_known = self.remotes.is_known(key.remote);
-        if let Some((failures, at)) = self.locals.failures(key.interface) {
-            (path.failures, path.failed_at) = (failures, Some(at));
-        }
-        self.paths.push(path);
-        Some(self.paths.len() - 1)
-    }
-
-    /// The smallest number that no path has; one that no path had as long as there are such: its counters would go on, and
-    /// tell who watches both networks that the two are of one context.
-    fn free_path_id(&self) -> Option<PathId> {
-        let free = |id: &PathId| !self.paths.iter().any(|p| p.id == *id);
-        let mut ids =
-            (0..EpochState::MAX_PATHS).filter_map(|id| u8::try_from(id).ok()).map(PathId).filter(free);
-        let first = ids.clone().next();
-        ids.find(|id| !self.keys.knows(*id)).or(first)
-    }
-
-    fn remove_path(&mut self, now: Instant, at: usize) {
-        if at >= self.paths.len() {
-            return;
-        }
-        let mut path = self.paths.remove(at);
-        let was_active = self.selection.is_active(path.id);
-        if was_active {
-            self.selection.open_gap(path.heard);
-        }
-        if path.carries() {
-            path.note_failed(now);
-            self.locals.note_gone(now, &path);
-        }
-        if was_active {
-            self.selection.lose(path.key);
         }
     }
 

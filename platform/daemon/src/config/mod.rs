@@ -17,6 +17,13 @@
 //! network = "Operator"
 //! ignore = false
 //!
+//! [[relay]]                    # a TURN server (RFC 8656), for peers that cannot be reached otherwise
+//! server = "turn.example.org:3478"
+//! transport = "udp"            # "udp", "tcp" or "tls"
+//! username = "ada"
+//! password = "…"
+//! ca = "/etc/mast/ca.pem"      # who may sign its certificate, besides the authorities of the web
+//!
 //! [[peer]]
 //! name = "nas"
 //! public_key = "…"
@@ -55,6 +62,7 @@
 mod claims;
 mod peer;
 mod reader;
+mod relay;
 
 use std::collections::BTreeMap;
 use std::io::{ErrorKind, Read};
@@ -68,6 +76,7 @@ use zeroize::Zeroizing;
 pub(crate) use peer::shared_range;
 pub use reader::Problem;
 use reader::{At, Report, Section};
+pub use relay::RelayConfig;
 
 use crate::endpoint::Endpoint;
 use crate::{notation, stun};
@@ -97,6 +106,7 @@ const KEYS: &[&str] = &[
     "status",
     "policy",
     "interfaces",
+    "relay",
     "peer",
 ];
 
@@ -141,6 +151,8 @@ pub struct Config {
     pub policy: Option<Policy>,
     /// What the user says of physical interfaces.
     pub interfaces: BTreeMap<String, InterfaceConfig>,
+    /// The relays.
+    pub relays: Vec<RelayConfig>,
     /// The peers.
     pub peers: Vec<ConfiguredPeer>,
 }
@@ -158,6 +170,7 @@ impl Default for Config {
             status: StatusFor::Steerers,
             policy: None,
             interfaces: BTreeMap::new(),
+            relays: Vec::new(),
             peers: Vec::new(),
         }
     }
@@ -315,6 +328,9 @@ fn read<'i>(report: &mut Report<'_>, table: &DeTable<'i>) -> Config {
     config.policy = policy(&mut top);
     if let Some(At { value, .. }) = top.table("interfaces", "tables such as [interfaces.wlan0]") {
         config.interfaces = interfaces(top.report, value);
+    }
+    if let Some(relays) = top.value("relay") {
+        config.relays = relay::read_all(top.report, relays);
     }
     if let Some(peers) = top.value("peer") {
         config.peers = peer::read_all(top.report, peers);
