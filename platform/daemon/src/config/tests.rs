@@ -22,6 +22,12 @@ fn reads_everything() {
         eid_pool = "100.99.0.0/16"
         stun = ["stun.example.org:3478", "192.0.2.1:3478"]
         policy = { mode = "pin", pin = ["eth0", "wifi", "network:Home"], fallback = false }
+        [[relay]]
+        server = "turn.example.org:443"
+        transport = "tls"
+        username = "ada"
+        password = "lovelace"
+        ca = "/etc/mast/ca.pem"
         [interfaces.wwan0]
         metered = true
         kind = "cellular"
@@ -48,6 +54,12 @@ fn reads_everything() {
     assert_eq!((config.name.as_deref(), config.port, config.mtu), (Some("laptop"), 0, 1280));
     assert_eq!(config.interface, "mast7");
     assert_eq!(config.stun.len(), 2);
+    let relay = &config.relays[0];
+    assert_eq!(
+        (relay.server.host().as_str(), relay.transport.to_string().as_str()),
+        ("turn.example.org", "tls")
+    );
+    assert!(!format!("{config:?}").contains("lovelace"));
     assert_eq!(config.pool, EidPool::new([100, 99, 0, 0].into(), 16).unwrap());
     let order = ["eth0", "wifi", "network:Home"].map(Selector::parse).to_vec();
     assert_eq!(config.policy, Some(Policy::Pin { order, fallback: false }));
@@ -131,6 +143,28 @@ fn says_what_is_wrong_and_where() {
         ("interface = \"far too long a name\"".into(), 1, &["`interface`", "15 bytes"]),
         ("eid_pool = \"100.64.0.0\"".into(), 1, &["`eid_pool`", "8 to 30 bits"]),
         ("eid_pool = \"fd00::/16\"".into(), 1, &["`eid_pool`", "IPv4"]),
+        ("[relay]\nserver = \"a:1\"".into(), 1, &["[[relay]], with two brackets"]),
+        (
+            "[[relay]]\ntransport = \"sctp\"\nserver = \"turn.example.org\"\nca = \"ca.pem\"".into(),
+            1,
+            &[
+                "\"udp\", \"tcp\" or \"tls\", not \"sctp\"",
+                "write `turn.example.org:3478`",
+                "must begin at the root",
+                "[[relay]] has no `username`",
+                "[[relay]] has no `password`",
+            ],
+        ),
+        (
+            "[[relay]]\nserver = \"a:1\"\nusername = \"a\"\npassword = \"\"\nca = \"/ca.pem\"".into(),
+            4,
+            &["must have 1 to 508 bytes", "only counts with transport = \"tls\""],
+        ),
+        (
+            "[[relay]]\nserver = \"a:1\"\nusername = \"a\"\npassword = \"b\"\n".repeat(5),
+            1,
+            &["write 4 at most"],
+        ),
         ("stun = \"a:1\"".into(), 1, &["`stun`", "must be a list of strings"]),
         ("stun = [\"stun.example.org\"]".into(), 1, &["`stun`", "write `stun.example.org:3478`"]),
         ("stun = [\"[fe80::1%eth0]:3478\"]".into(), 1, &["`stun`", "link-local"]),
