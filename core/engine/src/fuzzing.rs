@@ -8,12 +8,14 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Instant;
 
 use gotatun::packet::{Packet, WgKind};
-use mast_proto::{InterfaceId, PathKey};
+use mast_proto::{Interface, InterfaceId, InterfaceKind, PathKey};
 
 use crate::coalesce::Coalescer;
 use crate::os::{Offload, Offloads, Several, Tun};
+use crate::outside::{Outside, is_stun};
 use crate::pairing::Message;
 use crate::segment::Frame;
+use crate::sockets::is_plausible;
 use crate::wireguard::{Identity, Indices, Owner, Session, Verified};
 use crate::{checksum, clamp, ecn, icmp, inner, invite, mirror, name};
 
@@ -38,6 +40,35 @@ pub fn encapsulated(data: &[u8]) {
     if data.len() <= 1_400 {
         assert_eq!(inner::unwrap(&inner::wrap(data)), Some(data), "what is wrapped is found again");
     }
+}
+
+/// What may be a STUN server's answer.
+pub fn stun(data: &[u8]) {
+    let now = Instant::now();
+    let server = SocketAddr::from(([192, 0, 2, 1], 3478));
+    let mut outside = Outside::new(6278);
+    let interface = Interface {
+        id: InterfaceId(1),
+        name: "eth0".into(),
+        kind: InterfaceKind::Ethernet,
+        network: None,
+        metered: false,
+        addresses: vec![[10, 0, 0, 2].into()],
+        link_local: None,
+        usable: true,
+        outlook: Default::default(),
+        relayed: Vec::new(),
+        reflexive: Vec::new(),
+    };
+    outside.set_servers(now, vec![server], &[interface]);
+    let Some((over, request)) = outside.take_due(now, true, || 7).pop() else { return };
+    assert!(is_stun(&request));
+    let heard = outside.handle(now, over, data);
+    assert!(!heard || is_stun(data), "what is taken is told apart from all else");
+    for seen in outside.seen() {
+        assert!(heard && seen.at.is_ipv4() && is_plausible(&seen.at), "{seen:?}");
+    }
+    assert!(!outside.handle(now, over, data), "once");
 }
 
 /// A datagram from the host or from a peer: whatever looks into it or changes a field of it.

@@ -164,6 +164,7 @@ pub const TARGETS: &[Target] = &[
         runs: 100_000,
         words: &[],
     },
+    Target { name: "stun", run: mast_engine::fuzzing::stun, longest: 600, runs: 60_000, words: &[] },
     Target {
         name: "datagram",
         run: mast_engine::fuzzing::datagram,

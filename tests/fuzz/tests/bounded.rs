@@ -60,6 +60,7 @@ targets! {
     contexts = "contexts",
     plain = "plain",
     encapsulated = "encapsulated",
+    stun = "stun",
     datagram = "datagram",
     frame = "frame",
     coalesced = "coalesced",
