@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::time::{Duration, SystemTime};
 
-use mast_proto::{AddressSource, AddressesTold, Policy};
+use mast_proto::{AddressSource, AddressesTold, Policy, RelayId};
 use tokio::sync::{mpsc, oneshot};
 
 use crate::api::{
@@ -41,8 +41,8 @@ pub(crate) enum Command {
     SetAddresses { peer: String, source: AddressSource, list: Vec<SocketAddr>, reply: Reply<()> },
     Choose { interface: String, choice: Choose, reply: Reply<()> },
     StunServers(Vec<SocketAddr>, Reply<()>),
-    AddRelay { interface: String, at: SocketAddr, link: Box<dyn RelayLink>, reply: Reply<u16> },
-    RemoveRelay(u16, Reply<()>),
+    AddRelay { interface: String, at: SocketAddr, link: Box<dyn RelayLink>, reply: Reply<RelayId> },
+    RemoveRelay(RelayId, Reply<()>),
     Spend(BTreeSet<String>, Reply<()>),
     FullTunnel { peer: String, on: bool, reply: Reply<()> },
     Disclose { peer: String, disclose: Disclose, reply: Reply<()> },
@@ -303,7 +303,7 @@ impl EngineHandle {
         interface: &str,
         at: SocketAddr,
         link: Box<dyn RelayLink>,
-    ) -> Result<u16, EngineError> {
+    ) -> Result<RelayId, EngineError> {
         let interface = interface.to_owned();
         self.ask(|reply| Command::AddRelay { interface, at, link, reply }).await
     }
@@ -312,7 +312,7 @@ impl EngineHandle {
     ///
     /// # Errors
     /// When the engine has ended.
-    pub async fn remove_relay(&self, number: u16) -> Result<(), EngineError> {
+    pub async fn remove_relay(&self, number: RelayId) -> Result<(), EngineError> {
         self.ask(|reply| Command::RemoveRelay(number, reply)).await
     }
 

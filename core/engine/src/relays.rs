@@ -8,7 +8,7 @@ use std::sync::{Mutex, PoisonError};
 use std::task::{Context, Poll};
 use std::time::Instant;
 
-use mast_proto::{InterfaceId, PathKey, Relayed, Via};
+use mast_proto::{InterfaceId, PathKey, RelayId, Relayed, Via};
 
 use crate::api::EngineError;
 use crate::engine::Engine;
@@ -40,7 +40,8 @@ struct Relay {
 pub(crate) struct Relays {
     /// Locked by nobody else than the engine: it is polled where it is only lent.
     all: Mutex<Vec<Relay>>,
-    next: u16,
+    /// The latest number.
+    latest: Option<RelayId>,
 }
 
 impl Relays {
@@ -64,18 +65,22 @@ impl Relays {
         local: IpAddr,
         at: SocketAddr,
         link: Box<dyn RelayLink>,
-    ) -> Option<u16> {
+    ) -> Option<RelayId> {
         if self.len() >= MOST {
             return None;
         }
-        self.next = self.next.wrapping_add(1);
-        let number = self.next;
+        // The next one, so that what is on its way is not taken for another's; there are always some free.
+        let mut number = self.latest.map_or(RelayId::FIRST, RelayId::next);
+        while self.all().iter().any(|relay| relay.relayed.number == number) {
+            number = number.next();
+        }
+        self.latest = Some(number);
         self.all().push(Relay { interface, name, relayed: Relayed { number, local, at }, link });
         Some(number)
     }
 
     /// Lets one go; whether there was one of that number.
-    fn remove(&mut self, number: u16) -> bool {
+    fn remove(&mut self, number: RelayId) -> bool {
         let before = self.len();
         self.all().retain(|relay| relay.relayed.number != number);
         self.len() < before
@@ -119,7 +124,7 @@ impl Relays {
     }
 
     /// Sends datagrams of `stride` bytes each over a path through one.
-    pub fn send_run(&mut self, path: PathKey, number: u16, stride: usize, payload: &[u8]) -> Sent {
+    pub fn send_run(&mut self, path: PathKey, number: RelayId, stride: usize, payload: &[u8]) -> Sent {
         let Some(relay) = self.all().iter_mut().find(|relay| relay.relayed.number == number) else {
             return Sent::Lost("no_relay");
         };
@@ -144,7 +149,7 @@ impl<P: Platform> Engine<P> {
         interface: &str,
         at: SocketAddr,
         link: Box<dyn RelayLink>,
-    ) -> Result<u16, EngineError> {
+    ) -> Result<RelayId, EngineError> {
         let found = self.uplinks.interfaces().iter().find(|i| i.name == interface && i.usable);
         let local = found
             .and_then(|i| i.addresses.iter().copied().find(|own| Family::of(*own) == Family::of(at.ip())));
@@ -164,7 +169,7 @@ impl<P: Platform> Engine<P> {
     }
 
     /// A relay is gone.
-    pub(crate) fn remove_relay(&mut self, now: Instant, number: u16) {
+    pub(crate) fn remove_relay(&mut self, now: Instant, number: RelayId) {
         if self.net.sockets.relays.remove(number) {
             self.relays_changed(now);
         }

@@ -1,6 +1,7 @@
 //! What the protocol knows of a local network interface.
 
 use std::net::{IpAddr, Ipv6Addr, SocketAddr};
+use std::num::NonZeroU8;
 
 /// The operating system's number of an interface (`ifindex`); unique while the interface exists.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -71,11 +72,26 @@ pub struct Interface {
     pub reflexive: Vec<(IpAddr, SocketAddr)>,
 }
 
+/// The owner's number for an address at a relay, which no other has at the same time; 1 to 255.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct RelayId(NonZeroU8);
+
+impl RelayId {
+    /// The first of all.
+    pub const FIRST: Self = Self(NonZeroU8::MIN);
+
+    /// The one after this; after the last comes the first.
+    #[must_use]
+    pub fn next(self) -> Self {
+        self.0.checked_add(1).map_or(Self::FIRST, Self)
+    }
+}
+
 /// An address at a relay: what is sent there comes to this host, and what this host sends through the relay comes from there.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Relayed {
-    /// The owner's number for it, which no other has had.
-    pub number: u16,
+    /// The owner's number for it.
+    pub number: RelayId,
     /// The interface's address that the relay is reached from.
     pub local: IpAddr,
     /// The address at the relay.
@@ -99,7 +115,7 @@ impl Interface {
     }
 
     /// The address at a relay that has this number.
-    pub fn at_relay(&self, number: u16) -> Option<&Relayed> {
+    pub fn at_relay(&self, number: RelayId) -> Option<&Relayed> {
         self.relayed.iter().find(|relayed| relayed.number == number)
     }
 

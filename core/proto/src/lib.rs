@@ -154,5 +154,5 @@ pub use disclosure::{AddressesTold, Disclosure};
 pub use eid::{EID_V6_PREFIX, EidBook, EidPool, eid_v6};
 pub use fitness::{Ailment, Fitness};
 pub use hold::{Hold, HoldLimits};
-pub use interface::{Interface, InterfaceId, InterfaceKind, Outlook, Relayed};
+pub use interface::{Interface, InterfaceId, InterfaceKind, Outlook, RelayId, Relayed};
 pub use policy::{Advantage, Merit, Policy, Selector};

@@ -377,3 +377,39 @@ fn what_is_known_already_begins_no_contact() {
     let new = |t: &Transmit| matches!(t, Transmit::Contact { path, .. } if path.remote == key(1, 2).remote);
     assert!(sent.iter().any(new), "{sent:?}");
 }
+
+/// What a peer says of itself by a presence service is tried before anything came from it, and a little goes there: not
+/// more than some forty datagrams in ten seconds, however often it says so.
+#[test]
+fn a_word_by_presence_is_tried_and_earns_little() {
+    let start = Instant::now();
+    let mut context = wanting(start, PeerKind::Mast);
+    context.set_addresses(start, AddressSource::Configuration, []);
+    until(&mut context, start, start);
+    let named = |round: u8| SocketAddr::from(([203, 0, 113, round], 6278));
+    let mut now = start;
+    let mut contacts = |context: &mut Context, time: Duration| {
+        let end = now + time;
+        let sent = until(context, now, end);
+        now = end;
+        sent.iter()
+            .filter(
+                |t| matches!(t, Transmit::Contact { path, .. } if path.remote.ip() != key(1, 1).remote.ip()),
+            )
+            .count()
+    };
+    context.set_addresses(start, AddressSource::Presence, [named(1)]);
+    let first = contacts(&mut context, Duration::from_secs(9));
+    assert!((4..=47).contains(&first), "{first}");
+    // Somebody else's addresses, one after the other.
+    let mut sent = first;
+    for second in 1..=60_u8 {
+        context.set_addresses(
+            start + Duration::from_secs(8 + u64::from(second)),
+            AddressSource::Presence,
+            [named(second)],
+        );
+        sent += contacts(&mut context, Duration::from_secs(1));
+    }
+    assert!(sent <= 47 * 8, "{sent} in 69 s");
+}

@@ -13,7 +13,7 @@ use mast_proto::wire::{
 use mast_proto::{
     AddressSource, AddressesTold, Aead, Context, ContextConfig, Disclosure, EidBook, EpochKeys, HoldLimits,
     IndexKey, Interface, InterfaceId, InterfaceKind, Link, Part, PathKey, PathState, PeerKind, Policy,
-    Relayed, Role, Selector, Transmit, Via,
+    RelayId, Relayed, Role, Selector, Transmit, Via,
 };
 
 struct NoBook;
@@ -574,7 +574,7 @@ fn a_report_names_what_is_missing_and_else_nothing() {
 fn what_goes_through_a_relay_does_so_only_while_it_must() {
     let at = SocketAddr::from(([203, 0, 113, 7], 49_152));
     let eth = interface(1, "eth0", InterfaceKind::Ethernet, [198, 51, 100, 1]);
-    let relayed = Relayed { number: 9, local: IpAddr::from([198, 51, 100, 1]), at };
+    let relayed = Relayed { number: RelayId::FIRST, local: IpAddr::from([198, 51, 100, 1]), at };
     let with = Interface { relayed: vec![relayed], ..eth.clone() };
     let mut rig = Rig::new(vec![eth.clone()], Policy::Auto).begin();
     rig.context.handle_interfaces(rig.now, [with.clone()].into());
@@ -588,7 +588,7 @@ fn what_goes_through_a_relay_does_so_only_while_it_must() {
 
     rig.blocked = true;
     rig.run(60_000);
-    assert_eq!(via(&rig), Some(Via::Relay(9)));
+    assert_eq!(via(&rig), Some(Via::Relay(RelayId::FIRST)));
     assert_eq!(told(&rig).unwrap().priority, 200);
     rig.blocked = false;
     rig.run(90_000);
@@ -597,7 +597,7 @@ fn what_goes_through_a_relay_does_so_only_while_it_must() {
 
     rig.blocked = true;
     rig.run(60_000);
-    assert_eq!(via(&rig), Some(Via::Relay(9)));
+    assert_eq!(via(&rig), Some(Via::Relay(RelayId::FIRST)));
     rig.context.handle_interfaces(rig.now, [eth].into());
     rig.run(1_000);
     assert!(rig.context.paths().all(|path| path.key.via == Via::Direct));
@@ -610,7 +610,7 @@ fn what_goes_through_a_relay_does_so_only_while_it_must() {
 #[test]
 fn a_relay_is_not_asked_for_what_it_cannot_reach() {
     let at = SocketAddr::from(([203, 0, 113, 7], 49_152));
-    let relayed = Relayed { number: 1, local: IpAddr::from([198, 51, 100, 1]), at };
+    let relayed = Relayed { number: RelayId::FIRST, local: IpAddr::from([198, 51, 100, 1]), at };
     let eth = interface(1, "eth0", InterfaceKind::Ethernet, [198, 51, 100, 1]);
     let mut rig = Rig::new(vec![Interface { relayed: vec![relayed], ..eth }], Policy::Auto).begin();
     let far: Vec<SocketAddr> = (1..=9).map(|n| SocketAddr::from(([203, 0, 113, 100 + n], 6278))).collect();
@@ -628,7 +628,7 @@ fn a_relay_is_not_asked_for_what_it_cannot_reach() {
 #[test]
 fn a_host_that_hides_is_seen_through_relays_alone() {
     let at = SocketAddr::from(([203, 0, 113, 7], 49_152));
-    let relayed = Relayed { number: 1, local: IpAddr::from([198, 51, 100, 1]), at };
+    let relayed = Relayed { number: RelayId::FIRST, local: IpAddr::from([198, 51, 100, 1]), at };
     let eth = interface(1, "eth0", InterfaceKind::Ethernet, [198, 51, 100, 1]);
     let with = Interface { relayed: vec![relayed], ..eth.clone() };
     let hidden = Disclosure { addresses: AddressesTold::RelayedOnly, ..Disclosure::default() };
@@ -643,7 +643,7 @@ fn a_host_that_hides_is_seen_through_relays_alone() {
     rig.context.handle_interfaces(rig.now, [with.clone()].into());
     rig.run(3_000);
     let over = rig.context.active_path().unwrap();
-    assert_eq!(over.via, Via::Relay(1));
+    assert_eq!(over.via, Via::Relay(RelayId::FIRST));
     // What comes straight from the peer is not answered there.
     let straight = PathKey { via: Via::Direct, ..over };
     rig.send(straight, &Message::Probe(Probe { nonce: 7, address: AddressId(0), time: 0, reports: vec![] }));
@@ -658,5 +658,5 @@ fn a_host_that_hides_is_seen_through_relays_alone() {
     rig.context.set_disclosure(rig.now, hidden);
     rig.direct = 0;
     rig.run(60_000);
-    assert_eq!((rig.direct, rig.context.active_path().unwrap().via), (0, Via::Relay(1)));
+    assert_eq!((rig.direct, rig.context.active_path().unwrap().via), (0, Via::Relay(RelayId::FIRST)));
 }

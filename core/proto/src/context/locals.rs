@@ -6,7 +6,7 @@ use std::time::Instant;
 
 use super::path::Path;
 use super::{PathKey, Via};
-use crate::interface::{Interface, InterfaceId};
+use crate::interface::{Interface, InterfaceId, RelayId};
 use crate::wire::{AddressId, MAX_ADDRESSES};
 
 /// One of this host's addresses and its number.
@@ -18,7 +18,7 @@ pub(super) struct OwnAddress {
     pub link: u8,
     pub ip: IpAddr,
     /// The relay that has it: then the address that is told is the one there, and the other only leads to the relay.
-    pub relay: Option<u16>,
+    pub relay: Option<RelayId>,
     /// How the other end sees it, where that differs.
     pub reflexive: Option<SocketAddr>,
 }
@@ -138,7 +138,7 @@ impl Locals {
     }
 
     /// Gives an address a number, unless it has one or there are too many.
-    pub fn number(&mut self, interface: InterfaceId, ip: IpAddr, relay: Option<u16>) {
+    pub fn number(&mut self, interface: InterfaceId, ip: IpAddr, relay: Option<RelayId>) {
         let known = self.own.iter().any(|o| (o.interface, o.ip, o.relay) == (interface, ip, relay));
         if known || self.own.len() >= MAX_ADDRESSES {
             return;

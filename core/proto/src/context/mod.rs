@@ -250,6 +250,8 @@ pub struct Context {
     last_heard: Option<Instant>,
     /// Bytes that may go to addresses that the peer names and that never answered: no more than came from it.
     allowance: u32,
+    /// When it last earned some by a presence service.
+    present: Option<Instant>,
 
     transmits: VecDeque<Transmit>,
     spare: Spare,
@@ -288,6 +290,7 @@ impl Context {
             last_data: None,
             last_heard: None,
             allowance: 0,
+            present: None,
             transmits: VecDeque::new(),
             spare: Spare::default(),
             bond: Bond::default(),
@@ -306,6 +309,10 @@ impl Context {
         source: AddressSource,
         list: impl IntoIterator<Item = SocketAddr>,
     ) {
+        let list: Vec<SocketAddr> = list.into_iter().collect();
+        if source == AddressSource::Presence && !list.is_empty() {
+            self.heed_presence(now);
+        }
         let withdrawn = self.remotes.set(source, list);
         let before = self.paths.len();
         self.withdraw(now, &withdrawn);
@@ -317,6 +324,15 @@ impl Context {
         self.announce(now);
         if self.wanted && self.keys.is_empty() && self.paths.len() > kept {
             self.start_contact(now);
+        }
+    }
+
+    /// The peer said where it is before anything came from it: a little may go there all the same, now and then.
+    fn heed_presence(&mut self, now: Instant) {
+        let early = self.present.is_some_and(|at| now.saturating_duration_since(at) < timing::PRESENCE_PAUSE);
+        if !early {
+            self.present = Some(now);
+            self.allowance = self.allowance.max(timing::PRESENCE_ALLOWANCE);
         }
     }
 

@@ -20,7 +20,7 @@ use super::links::PeerLink;
 use super::steady::Steady;
 use crate::estimate::{LossEstimator, RttEstimator};
 use crate::fitness::{Fitness, Watch};
-use crate::interface::InterfaceId;
+use crate::interface::{InterfaceId, RelayId};
 use crate::pmtu::PathMtu;
 use crate::wire::{AddressId, Epoch, PathId, PathReport};
 
@@ -32,7 +32,7 @@ pub enum Via {
     Direct,
     /// Through a relay, by the owner's number for what it allocated there (RFC 8656). The remote address is the other
     /// end's, as the relay sees it.
-    Relay(u16),
+    Relay(RelayId),
 }
 
 /// The two ends of a path, and what is between them: a path is a local address on an interface, a remote address, and
@@ -51,7 +51,7 @@ pub struct PathKey {
 
 impl PathKey {
     /// The relay that it goes through.
-    pub fn relay(&self) -> Option<u16> {
+    pub fn relay(&self) -> Option<RelayId> {
         match self.via {
             Via::Direct => None,
             Via::Relay(number) => Some(number),
