@@ -134,81 +134,81 @@ impl Failure {
     pub fn state(&self, server: &Server) -> State {
         let (host, over) = (&server.host, server.transport);
         let stream = match over {
-            Transport::Udp => "Where UDP is blocked, reach the same relay over TCP or TLS.",
-            Transport::Tcp => "Where all but the web is blocked, reach the same relay over TLS on port 443.",
-            Transport::Tls => "Look whether the relay runs, and whether a firewall stands between.",
+            Transport::Udp => "where UDP is blocked, reach the same relay over TCP or TLS",
+            Transport::Tcp => "where all but the web is blocked, reach the same relay over TLS on port 443",
+            Transport::Tls => "see whether the relay runs, and whether a firewall stands between",
         };
-        let account = "Correct the user name and password of this relay in the configuration.";
+        let account = "correct the user name and password of this relay in the configuration";
         let (why, remedy) = match self {
             Self::Credentials => {
                 (format!("the relay {host} refuses this user name and password (401)"), account)
             }
             Self::Forbidden => (
                 format!("the relay {host} forbids its use (403)"),
-                "Ask whoever runs the relay whether this account may use it.",
+                "ask whoever runs the relay whether this account may use it",
             ),
             Self::Quota => (
                 format!("the relay {host} gives this account no further address (486)"),
-                "Use fewer devices with this account, or have its quota raised; it is tried again.",
+                "use fewer devices with this account, or have its quota raised; it is tried again",
             ),
             Self::Capacity => (
                 format!("the relay {host} has no address left (508)"),
-                "Wait, or name another relay; it is tried again.",
+                "wait, or name another relay; it is tried again",
             ),
             Self::Elsewhere => (
                 format!("the relay {host} sends its users to another server (300)"),
-                "Name that other server in the configuration, as whoever runs the relay says.",
+                "ask whoever runs the relay for that server's name, and put it into the configuration",
             ),
             Self::Code(code) => (
                 format!("the relay {host} refuses to give an address ({code})"),
-                "Ask whoever runs the relay what it wants.",
+                "ask whoever runs the relay what it wants",
             ),
             Self::NotTurn => (
                 format!("what answers at {host} over {over} is no relay"),
-                "Check the host, the port and the transport of this relay.",
+                "check the host, the port and the transport of this relay",
             ),
             Self::NotTls => (
                 format!("what answers at {host} does not speak TLS"),
-                "Check the port of this relay, or choose tcp as its transport.",
+                "check the port of this relay, or choose tcp as its transport",
             ),
             Self::Issuer => (
                 format!("the certificate of the relay {host} is signed by nobody whom this host trusts"),
-                "If the relay is yours, name the certificate of its authority in the configuration; otherwise somebody \
-                 stands between, such as a portal of the network.",
+                "if the relay is yours, name the certificate of its authority in the configuration; otherwise somebody \
+                 stands between, such as a portal of the network",
             ),
             Self::OtherName => (
                 format!("the certificate of the relay is not for the name {host}"),
-                "Name the relay as its certificate does.",
+                "name the relay as its certificate does",
             ),
             Self::Time => (
                 format!("the certificate of the relay {host} is not valid at this time"),
-                "Check this host's clock, or have the relay's certificate renewed.",
+                "check this host's clock, or have the relay's certificate renewed",
             ),
             Self::Tls(what) => {
-                (format!("TLS with the relay {host} fails: {what}"), "Check the relay's certificate.")
+                (format!("TLS with the relay {host} fails: {what}"), "check the relay's certificate")
             }
             Self::Host => (
                 format!("{host:?} cannot be the name of a relay"),
-                "Correct the host of this relay in the configuration.",
+                "correct the host of this relay in the configuration",
             ),
             Self::Name => ("the user name for the relay is longer than 508 bytes".to_owned(), account),
             Self::Silent => (format!("the relay {host} does not answer over {over}"), stream),
             Self::Refused => (
                 format!("nothing listens at the relay {host} over {over}"),
-                "Check the port and the transport of this relay, and whether it runs.",
+                "check the port and the transport of this relay, and whether it runs",
             ),
             Self::Closed => (format!("the relay {host} closes the connection over {over}"), stream),
             Self::Network(what) => (
                 format!("the network does not lead to the relay {host}: {what}"),
-                "Nothing, if the network comes back; it is tried again.",
+                "nothing, if the network comes back; it is tried again",
             ),
             Self::NoAddress => (
                 format!("the relay {host} has no address"),
-                "Check the host of this relay in the configuration.",
+                "check the host of this relay in the configuration",
             ),
             Self::Lost => (
                 format!("the relay {host} has given up this host's address"),
-                "Nothing; another is asked for.",
+                "nothing; another is asked for",
             ),
         };
         State::Failed { why, remedy: remedy.to_owned() }

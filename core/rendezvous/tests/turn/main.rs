@@ -1,5 +1,6 @@
 //! Relays against coturn, in networks of their own.
 #![cfg(target_os = "linux")]
+#![allow(clippy::unwrap_used, reason = "a test may panic")]
 
 mod world;
 
@@ -113,7 +114,7 @@ fn where_udp_is_blocked_tcp_and_tls_work() {
         let start = Instant::now();
         let mut udp = world.client(0, world.server(Transport::Udp));
         let (why, remedy) = udp.failed().await;
-        println!("{why}. {remedy} After {:.1?}", start.elapsed());
+        println!("{why}: {remedy}; after {:.1?}", start.elapsed());
         assert!(why.contains("does not answer over udp"), "{why}");
         assert!(start.elapsed() < Duration::from_secs(10));
         for transport in [Transport::Tcp, Transport::Tls] {
@@ -138,29 +139,29 @@ fn what_a_user_has_to_mend_is_told() {
             let mut server = world.server(transport);
             server.password = "wrong".to_owned().into();
             let (why, remedy) = world.client(0, server).failed().await;
-            println!("{why}. {remedy}");
+            println!("{why}: {remedy}");
             assert!(why.contains("(401)") && remedy.contains("password"), "{why}. {remedy}");
         }
         let stranger = rcgen::generate_simple_self_signed(vec!["other.example".to_owned()]).unwrap();
         let mut server = world.server(Transport::Tls);
         server.roots = vec![stranger.cert.der().clone()];
         let (why, remedy) = world.client(0, server).failed().await;
-        println!("{why}. {remedy}");
+        println!("{why}: {remedy}");
         assert!(why.contains("signed by nobody"), "{why}");
         let mut server = world.server(Transport::Tls);
         server.host = "other.example".to_owned();
         let (why, remedy) = world.client(0, server).failed().await;
-        println!("{why}. {remedy}");
+        println!("{why}: {remedy}");
         assert!(why.contains("not for the name other.example"), "{why}");
         let mut server = world.server(Transport::Udp);
         server.at[0].set_port(9);
         let (why, remedy) = world.client(0, server).failed().await;
-        println!("{why}. {remedy}");
+        println!("{why}: {remedy}");
         assert!(why.contains("nothing listens"), "{why}");
         let mut first = world.client(0, world.server(Transport::Tcp));
         first.allocated().await;
         let (why, remedy) = world.client(1, world.server(Transport::Tcp)).failed().await;
-        println!("{why}. {remedy}");
+        println!("{why}: {remedy}");
         assert!(why.contains("(486)"), "{why}");
     });
 }
