@@ -294,7 +294,8 @@ impl EngineHandle {
         self.ask(|reply| Command::StunServers(servers, reply)).await
     }
 
-    /// Has an address at a relay, reached over an interface, by a link to it. The number by which it goes again.
+    /// Has an address at a relay, reached over an interface, by a link to it. The number by which it goes again. At a peer
+    /// that relays the address is this host's EID.
     ///
     /// # Errors
     /// When there is no such interface, or it has no address of that version of IP, or there are too many relays.

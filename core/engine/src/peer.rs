@@ -17,7 +17,7 @@ use crate::wireguard::Session;
 pub(crate) struct PeerId(pub u32);
 
 /// The sources of addresses that are told from outside and kept; the peer's SET is heard by the context alone.
-pub(crate) const SOURCES: [AddressSource; 7] = [
+pub(crate) const SOURCES: [AddressSource; 8] = [
     AddressSource::Configuration,
     AddressSource::Invite,
     AddressSource::EarlierRun,
@@ -25,6 +25,7 @@ pub(crate) const SOURCES: [AddressSource; 7] = [
     AddressSource::Lan,
     AddressSource::Stun,
     AddressSource::Presence,
+    AddressSource::Peers,
 ];
 /// The most addresses that are kept for the next run.
 const MAX_ANSWERED: usize = 8;

@@ -8,7 +8,7 @@ use std::sync::{Mutex, PoisonError};
 use std::task::{Context, Poll};
 use std::time::Instant;
 
-use mast_proto::{InterfaceId, PathKey, RelayId, Relayed, Via};
+use mast_proto::{InterfaceId, PathKey, RelayId, Relayed, Via, is_eid};
 
 use crate::api::EngineError;
 use crate::engine::Engine;
@@ -151,8 +151,9 @@ impl<P: Platform> Engine<P> {
         link: Box<dyn RelayLink>,
     ) -> Result<RelayId, EngineError> {
         let found = self.uplinks.interfaces().iter().find(|i| i.name == interface && i.usable);
-        let local = found
-            .and_then(|i| i.addresses.iter().copied().find(|own| Family::of(*own) == Family::of(at.ip())));
+        // To a peer that relays it is all the same from where.
+        let fits = |own: &IpAddr| is_eid(at.ip()) || Family::of(*own) == Family::of(at.ip());
+        let local = found.and_then(|i| i.addresses.iter().copied().find(fits));
         let (Some(found), Some(local)) = (found, local) else {
             let known = self.uplinks.interfaces().iter().map(|i| i.name.clone()).collect();
             return Err(EngineError::NoInterface { name: interface.to_owned(), known });

@@ -1,6 +1,6 @@
 //! Endpoint identifiers: the stable inner addresses that transports bind to.
 
-use std::net::{Ipv4Addr, Ipv6Addr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use ring::digest;
 
@@ -23,6 +23,11 @@ pub fn eid_v6(public_key: &[u8; 32]) -> Ipv6Addr {
         *octet = *byte;
     }
     octets.into()
+}
+
+/// Whether an address is an IPv6 EID: it leads to a host whatever its own addresses are, and into the tunnel.
+pub fn is_eid(address: IpAddr) -> bool {
+    matches!(address, IpAddr::V6(address) if address.octets().starts_with(&EID_V6_PREFIX))
 }
 
 /// Where IPv4 EIDs are taken from: pairs of neighbours (/31, RFC 3021), private to a host pair.

@@ -151,7 +151,7 @@ pub use crypto::{
     TAG_LEN,
 };
 pub use disclosure::{AddressesTold, Disclosure};
-pub use eid::{EID_V6_PREFIX, EidBook, EidPool, eid_v6};
+pub use eid::{EID_V6_PREFIX, EidBook, EidPool, eid_v6, is_eid};
 pub use fitness::{Ailment, Fitness};
 pub use hold::{Hold, HoldLimits};
 pub use interface::{Interface, InterfaceId, InterfaceKind, Outlook, RelayId, Relayed};

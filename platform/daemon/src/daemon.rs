@@ -19,6 +19,7 @@ use crate::doctor::Latest;
 use crate::history::Samples;
 use crate::keeper::{Keeper, PATIENCE};
 use crate::key::Holder;
+use crate::peer_relays::Shown;
 use crate::relays::Health;
 use crate::store::Store;
 use crate::usage::{self, Meter};
@@ -68,6 +69,8 @@ pub(crate) struct Daemon {
     used_invites: Mutex<Vec<InviteId>>,
     /// How relays fare.
     pub relays: Health,
+    /// Which peers are relays.
+    pub peer_relays: Shown,
     /// What the doctor found for those who may not change things.
     pub latest_report: Latest,
 }
@@ -104,6 +107,7 @@ impl Daemon {
             unsaved: Mutex::default(),
             used_invites: Mutex::default(),
             relays: Health::default(),
+            peer_relays: Shown::default(),
             latest_report: Latest::default(),
         })
     }

@@ -102,6 +102,7 @@ async fn look(daemon: &Daemon, tries: bool) -> Result<DoctorReport, ControlError
     });
     checks.extend(stun::checks(&snapshot));
     checks.extend(daemon.relays.checks());
+    checks.extend(daemon.peer_relays.checks());
     checks.extend(layers(&snapshot, daemon));
     checks.extend(snapshot.peers.into_iter().map(|p| peer(p, snapshot.up)));
     let counters = snapshot.counters.into_iter().map(|(name, count)| (name.to_owned(), count)).collect();

@@ -21,6 +21,7 @@ mod log_ring;
 mod logging;
 mod notation;
 mod pause;
+mod peer_relays;
 mod protect;
 mod relays;
 mod resolve;

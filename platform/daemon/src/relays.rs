@@ -32,11 +32,11 @@ const LOOK: Duration = Duration::from_millis(500);
 /// The same while they are not.
 const REST: Duration = Duration::from_secs(2);
 /// What nobody needed for so long is given back.
-const LINGER: Duration = Duration::from_secs(120);
+pub(crate) const LINGER: Duration = Duration::from_secs(120);
 /// The most uplinks over which relays are used.
 const UPLINKS: usize = 3;
 /// So many datagrams wait for a relay, or from one.
-const WAITING: usize = 512;
+pub(crate) const WAITING: usize = 512;
 /// The pause after a name that could not be looked up.
 const RETRY: Duration = Duration::from_secs(5);
 
@@ -105,17 +105,20 @@ pub(crate) async fn run(daemon: Arc<Daemon>, relays: Vec<RelayConfig>, mut happe
                 });
             }
         }
-        let look = tokio::time::sleep(if outline.needs_relay { LOOK } else { REST });
-        tokio::pin!(look);
-        loop {
-            tokio::select! {
-                () = &mut look => break,
-                heard = happenings.next() => match heard {
-                    Some(heard) if is_loss(&heard) => break,
-                    Some(_) => {}
-                    None => return,
-                },
-            }
+        tokio::select! {
+            () = tokio::time::sleep(if outline.needs_relay { LOOK } else { REST }) => {}
+            woken = watch(&mut happenings) => if !woken { return },
+        }
+    }
+}
+
+/// Waits until a peer may have no path left; `false` when the engine has ended.
+pub(crate) async fn watch(happenings: &mut Reader<Happening>) -> bool {
+    loop {
+        match happenings.next().await {
+            Some(heard) if is_loss(&heard) => return true,
+            Some(_) => {}
+            None => return false,
         }
     }
 }
@@ -155,7 +158,7 @@ async fn keep(
             }
             let now = state.borrow_and_update().clone();
             if let State::Allocated { relayed, .. } = now {
-                let link = Link { to: to_relay.clone(), from: Arc::clone(&from_relay), next: None };
+                let link = Link::new(to_relay.clone(), Arc::clone(&from_relay), turn::LONGEST);
                 match daemon.engine.add_relay(&uplink, relayed, Box::new(link)).await {
                     Ok(added) => number = Some(added),
                     Err(error) => tracing::debug!(uplink, %error, "a relay is not used"),
@@ -238,10 +241,19 @@ fn of(family: turn::Family) -> Family {
 }
 
 /// The engine's end of a relay.
-struct Link {
+pub(crate) struct Link {
     to: mpsc::Sender<Parcel>,
     from: Arc<Mutex<mpsc::Receiver<Parcel>>>,
     next: Option<Parcel>,
+    /// What is longer does not fit, in bytes.
+    longest: usize,
+}
+
+impl Link {
+    /// The end of such channels.
+    pub fn new(to: mpsc::Sender<Parcel>, from: Arc<Mutex<mpsc::Receiver<Parcel>>>, longest: usize) -> Self {
+        Self { to, from, next: None, longest }
+    }
 }
 
 impl RelayLink for Link {
@@ -266,6 +278,7 @@ impl RelayLink for Link {
     }
 
     fn send(&mut self, to: SocketAddr, payload: &[u8]) -> bool {
-        self.to.try_send(Parcel { peer: to, payload: payload.to_vec() }).is_ok()
+        payload.len() <= self.longest
+            && self.to.try_send(Parcel { peer: to, payload: payload.to_vec() }).is_ok()
     }
 }

@@ -26,7 +26,7 @@ use crate::life::{self, Asked, Life, Told};
 use crate::road::{self, Road};
 use crate::service::MastService;
 use crate::store::Store;
-use crate::{VERSION, history, key, logging, pause, protect, relays, resolve, stun};
+use crate::{VERSION, history, key, logging, pause, peer_relays, protect, relays, resolve, stun};
 
 /// How long stopping may take; what is not done by then is cut short. With what comes after it is less than a second.
 const STOP: Duration = Duration::from_millis(750);
@@ -90,6 +90,7 @@ struct Started {
     server: Server,
     stun: Vec<Endpoint>,
     relays: Vec<RelayConfig>,
+    willing: bool,
 }
 
 /// What is read from the state directory.
@@ -212,8 +213,17 @@ async fn live(args: &Args, config: Config, facts: Facts, mut life: impl Life) ->
     let Some(started) = unless_stopped(&mut life, start).await else { return Ok(()) };
     let (engine, changes, server) = started?;
     let beginning = Beginning { engine, changes, store, chronicle, facts, key: holder, unkept };
-    serve(Started { daemon: Daemon::new(beginning), server, stun: config.stun, relays: config.relays }, life)
-        .await
+    serve(
+        Started {
+            daemon: Daemon::new(beginning),
+            server,
+            stun: config.stun,
+            relays: config.relays,
+            willing: config.relay_for_peers,
+        },
+        life,
+    )
+    .await
 }
 
 /// Does something before the service serves, unless it is told to stop meanwhile.
@@ -234,7 +244,7 @@ async fn unless_stopped<T>(life: &mut impl Life, work: impl Future<Output = T>) 
 }
 
 async fn serve(started: Started, mut life: impl Life) -> Result<(), Failure> {
-    let Started { daemon, server, stun: servers, relays } = started;
+    let Started { daemon, server, stun: servers, relays, willing } = started;
     let writing = tokio::spawn(Arc::clone(&daemon).write());
     // What was read may be written otherwise now, and the key may be new.
     daemon.keeper.ask();
@@ -258,6 +268,7 @@ async fn serve(started: Started, mut life: impl Life) -> Result<(), Failure> {
     let resolving = tokio::spawn(resolve::run(Arc::clone(&daemon), daemon.engine.happenings()));
     let asking = tokio::spawn(stun::run(Arc::clone(&daemon), servers));
     let relaying = tokio::spawn(relays::run(Arc::clone(&daemon), relays, daemon.engine.happenings()));
+    let family = tokio::spawn(peer_relays::run(Arc::clone(&daemon), willing, daemon.engine.happenings()));
     let sampling = tokio::spawn(history::run(Arc::clone(&daemon)));
     let pausing = tokio::spawn(pause::run(Arc::clone(&daemon)));
     let (lives, mut alive) = mpsc::channel(1);
@@ -287,6 +298,7 @@ async fn serve(started: Started, mut life: impl Life) -> Result<(), Failure> {
     resolving.abort();
     asking.abort();
     relaying.abort();
+    family.abort();
     watchdog.abort();
     sampling.abort();
     pausing.abort();

@@ -136,3 +136,48 @@ fn a_peer_that_may_know_relayed_addresses_alone_sees_no_other() {
         session.survives();
     });
 }
+
+/// Two that a third machine knows reach each other through it where nothing else leads, and it alone is asked.
+#[test]
+fn a_peer_that_both_know_relays_for_them() {
+    lab(|| {
+        let world = World::new();
+        let home = world.site(Between::Nothing, DELAY);
+        let sites = [0, 1].map(|_| world.site(Between::Nat(NatKind::EndpointIndependent), DELAY));
+        let server = start(&home.host, "relay_for_peers = true\n");
+        let laptops = [0, 1].map(|n: usize| start(&sites[n].host, ""));
+        for laptop in &laptops {
+            pair(&server, laptop);
+        }
+        // Each knows the other's key, and no address.
+        let [first, second] = &laptops;
+        let keys = laptops.each_ref().map(|laptop| laptop.status().unwrap().public_key);
+        for (laptop, key, name) in [(first, &keys[1], "second"), (second, &keys[0], "first")] {
+            let config = laptop.directory().join("mastd.toml");
+            let text = std::fs::read_to_string(&config).unwrap();
+            let peer = format!("[[peer]]\nname = \"{name}\"\npublic_key = \"{key}\"\n");
+            std::fs::write(&config, format!("{text}\n{peer}")).unwrap();
+        }
+        let [mut first, mut second] = laptops;
+        for laptop in [&mut first, &mut second] {
+            laptop.stop().unwrap();
+            laptop.launch().unwrap_or_else(|e| panic!("{e}"));
+        }
+        let started = Instant::now();
+        let known = first
+            .wait("the other laptop", PATIENCE, |s| {
+                s.peers.iter().any(|p| {
+                    p.name == "second" && p.state.as_str() == "connected" && p.eid.remote_v4.is_some()
+                })
+            })
+            .unwrap_or_else(|e| panic!("{e}"));
+        println!("after {:.0} ms", started.elapsed().as_secs_f64() * 1e3);
+        let peer = known.peers.iter().find(|p| p.name == "second").unwrap();
+        assert!(peer.paths.iter().any(|p| p.active && p.via == Via::Relay), "{:#?}", peer.paths);
+        let session = Session::between(first.host(), second.host(), &peer.eid);
+        session.wait_running();
+        assert!(mast(&first, &["doctor"]).out.contains("asked to hand on datagrams"));
+        assert!(mast(&server, &["doctor"]).out.contains("hands on datagrams between its peers"));
+        session.survives();
+    });
+}

@@ -8,6 +8,7 @@ use super::path::Path;
 use super::remotes::{reaches, zone};
 use super::{Context, PathKey, PathState, Reason, Via};
 use crate::disclosure::{AddressesTold, private_block};
+use crate::eid::is_eid;
 use crate::wire::{AddressId, PathId};
 
 impl Context {
@@ -64,6 +65,10 @@ impl Context {
         let candidates = self.remotes.candidates();
         let mut wanted = Vec::new();
         for &remote in candidates.iter().filter(|_| !self.is_hidden()) {
+            // An EID is no place: it would lead into the tunnel again.
+            if is_eid(remote.ip()) {
+                continue;
+            }
             match zone(remote) {
                 // It is reached over its own link alone, from an address of the same scope (RFC 4007).
                 Some(zone) => wanted.extend(
@@ -79,11 +84,13 @@ impl Context {
         }
         for own in self.locals.addresses() {
             let (Some(number), Some(at)) = (own.relay, self.locals.at_relay(own)) else { continue };
-            // A relay leads to what everybody can reach, and to itself only by mistake.
+            // A peer that relays leads to its peers, by their EIDs; any other relay to what everybody can reach. Neither to
+            // itself but by mistake.
             let far = |remote: &&SocketAddr| {
                 reaches(at.ip(), **remote)
                     && zone(**remote).is_none()
-                    && private_block(remote.ip()).is_none()
+                    && (is_eid(at.ip()) || private_block(remote.ip()).is_none())
+                    && is_eid(at.ip()) == is_eid(remote.ip())
                     && **remote != at
             };
             let through = candidates.iter().filter(far).take(Self::MAX_THROUGH_RELAY);

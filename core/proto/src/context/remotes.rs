@@ -26,11 +26,13 @@ pub enum AddressSource {
     Stun,
     /// A presence service.
     Presence,
+    /// It is a peer of a peer that relays: its EID.
+    Peers,
 }
 
 impl AddressSource {
     /// All of them, in the order in which they are tried.
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 9] = [
         Self::Configuration,
         Self::Invite,
         Self::Set,
@@ -39,6 +41,7 @@ impl AddressSource {
         Self::Lan,
         Self::Stun,
         Self::Presence,
+        Self::Peers,
     ];
 
     /// The word used in output and files.
@@ -52,6 +55,7 @@ impl AddressSource {
             Self::Lan => "lan",
             Self::Stun => "stun",
             Self::Presence => "presence",
+            Self::Peers => "peers",
         }
     }
 

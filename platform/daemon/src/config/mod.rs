@@ -8,6 +8,7 @@
 //! eid_pool = "100.64.0.0/10"   # where IPv4 endpoint identifiers are taken from
 //! udp_segmentation = true      # datagrams may leave many at a time
 //! stun = ["stun.example.org:3478"]   # asked how this host is seen from outside; nobody unless set
+//! relay_for_peers = false      # hand on datagrams between own peers that cannot reach each other
 //! status = "steerers"          # who sees more than whether it works: or "everybody"
 //! policy = { mode = "pin", pin = ["ethernet", "network:Home", "wlan0"], fallback = true }
 //!
@@ -103,6 +104,7 @@ const KEYS: &[&str] = &[
     "eid_pool",
     "udp_segmentation",
     "stun",
+    "relay_for_peers",
     "status",
     "policy",
     "interfaces",
@@ -145,6 +147,8 @@ pub struct Config {
     pub udp_segmentation: bool,
     /// The STUN servers that are asked how this host is seen from outside (RFC 8489), at most four.
     pub stun: Vec<Endpoint>,
+    /// Whether this host relays for its peers.
+    pub relay_for_peers: bool,
     /// To whom everything is shown: addresses of peers, names of networks, what happened, and usage.
     pub status: StatusFor,
     /// The policy of peers that have none of their own; none if the file does not say.
@@ -167,6 +171,7 @@ impl Default for Config {
             pool: EidPool::default(),
             udp_segmentation: true,
             stun: Vec::new(),
+            relay_for_peers: false,
             status: StatusFor::Steerers,
             policy: None,
             interfaces: BTreeMap::new(),
@@ -322,6 +327,7 @@ fn read<'i>(report: &mut Report<'_>, table: &DeTable<'i>) -> Config {
         }
         config.stun = servers;
     }
+    config.relay_for_peers = top.boolean("relay_for_peers").is_some_and(|on| on.value);
     if let Some(status) = top.string("status", "\"steerers\" or \"everybody\"", status_for) {
         config.status = status.value;
     }

@@ -21,6 +21,7 @@ fn reads_everything() {
         mtu = 1280
         eid_pool = "100.99.0.0/16"
         stun = ["stun.example.org:3478", "192.0.2.1:3478"]
+        relay_for_peers = true
         policy = { mode = "pin", pin = ["eth0", "wifi", "network:Home"], fallback = false }
         [[relay]]
         server = "turn.example.org:443"
@@ -53,7 +54,7 @@ fn reads_everything() {
     .unwrap();
     assert_eq!((config.name.as_deref(), config.port, config.mtu), (Some("laptop"), 0, 1280));
     assert_eq!(config.interface, "mast7");
-    assert_eq!(config.stun.len(), 2);
+    assert_eq!((config.stun.len(), config.relay_for_peers), (2, true));
     let relay = &config.relays[0];
     assert_eq!(
         (relay.server.host().as_str(), relay.transport.to_string().as_str()),
@@ -165,6 +166,7 @@ fn says_what_is_wrong_and_where() {
             1,
             &["write 4 at most"],
         ),
+        ("relay_for_peers = \"yes\"".into(), 1, &["`relay_for_peers`", "true or false"]),
         ("stun = \"a:1\"".into(), 1, &["`stun`", "must be a list of strings"]),
         ("stun = [\"stun.example.org\"]".into(), 1, &["`stun`", "write `stun.example.org:3478`"]),
         ("stun = [\"[fe80::1%eth0]:3478\"]".into(), 1, &["`stun`", "link-local"]),
