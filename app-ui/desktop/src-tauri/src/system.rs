@@ -97,6 +97,7 @@ impl System {
     }
 
     /// What opens a package that was fetched, in the system's installer; None where a package manager updates.
+    #[cfg(any(feature = "updater", test))]
     pub fn install(self, package: &Path) -> Option<Vec<String>> {
         let package = package.to_str()?;
         match self {
