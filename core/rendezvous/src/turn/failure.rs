@@ -114,7 +114,9 @@ impl Failure {
     /// Of several, the one that says most: what a server says comes before what the network does.
     pub fn weight(&self) -> u8 {
         match self {
-            Self::NoAddress | Self::Host | Self::Name => 0,
+            Self::NoAddress => 0,
+            // It is the same at every address.
+            Self::Host | Self::Name => u8::MAX,
             Self::Network(_) => 1,
             Self::Silent => 2,
             Self::Closed | Self::Refused | Self::Lost => 3,
