@@ -22,6 +22,8 @@ pub type PublicKey = [u8; 32];
 /// A key that nobody else may know. It is wiped from memory when it goes.
 pub type SecretKey = zeroize::Zeroizing<[u8; 32]>;
 
+pub use crate::pair::pair_secret;
+
 /// The public key that belongs to a private one.
 pub fn public_key(private: &[u8; 32]) -> PublicKey {
     crate::wireguard::Identity::new(private).public()

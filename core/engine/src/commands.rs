@@ -13,7 +13,7 @@ use crate::api::{
     PeerSnapshot, Snapshot,
 };
 use crate::engine::{Closing, Engine};
-use crate::handle::{Choose, Command, Disclose, Page};
+use crate::handle::{Choose, Command, Disclose, Page, ToldPage};
 use crate::mirror::Token;
 use crate::name;
 use crate::os::Platform;
@@ -33,6 +33,7 @@ impl<P: Platform> Engine<P> {
             Command::Peers(after, reply) => drop(reply.send(Ok(self.page(now, after)))),
             Command::Peer(name, reply) => drop(reply.send(self.peer_snapshot(now, &name))),
             Command::Outline(reply) => drop(reply.send(Ok(self.outline()))),
+            Command::Told(after, reply) => drop(reply.send(Ok(self.told(after)))),
             Command::Check(peer, reply) => drop(reply.send(self.check_paths(now, peer.as_deref()))),
             Command::Glance(paths, reply) => drop(reply.send(Ok(self.glance(paths)))),
             Command::SetAddresses { peer, source, list, reply } => {
@@ -140,6 +141,14 @@ impl<P: Platform> Engine<P> {
             peers: present.map(|(_, p)| p.snapshot(now, self.uplinks.names(), self.troubles_of(p))).collect(),
             last,
         }
+    }
+
+    fn told(&self, after: Option<PeerId>) -> ToldPage {
+        let all = self.peers.page(after, PAGE);
+        let last = all.clone().last().map(|(id, _)| id);
+        let mast = all.filter(|(_, p)| p.leaving.is_none() && p.config.disclosure.mast && !p.is_plain());
+        let list = |peer: &Peer| if self.up { peer.context.told_addresses() } else { Vec::new() };
+        ToldPage { told: mast.map(|(_, p)| (p.config.public_key, list(p))).collect(), last }
     }
 
     fn peer_snapshot(&self, now: Instant, name: &str) -> Result<PeerSnapshot, EngineError> {

@@ -26,6 +26,7 @@ pub(crate) enum Command {
     Peers(Option<PeerId>, Reply<Page>),
     Peer(String, Reply<PeerSnapshot>),
     Outline(Reply<Outline>),
+    Told(Option<PeerId>, Reply<ToldPage>),
     Check(Option<String>, Reply<()>),
     Up(Reply<()>),
     Down(Reply<()>),
@@ -58,6 +59,12 @@ pub(crate) enum Command {
 /// Some peers, and the last of them; none where there are no more.
 pub(crate) struct Page {
     pub peers: Vec<PeerSnapshot>,
+    pub last: Option<PeerId>,
+}
+
+/// What some peers may be told, and the last of them; none where there are no more.
+pub(crate) struct ToldPage {
+    pub told: Vec<(PublicKey, Vec<SocketAddr>)>,
     pub last: Option<PeerId>,
 }
 
@@ -150,6 +157,23 @@ impl EngineHandle {
     /// When the engine has stopped.
     pub async fn outline(&self) -> Result<Outline, EngineError> {
         self.ask(Command::Outline).await
+    }
+
+    /// The addresses of this host that each peer of MAST is told, the best first, or would be if it could be reached; of
+    /// plain WireGuard peers, and of all while MAST is down, nothing.
+    ///
+    /// # Errors
+    /// When the engine has stopped.
+    pub async fn told(&self) -> Result<Vec<(PublicKey, Vec<SocketAddr>)>, EngineError> {
+        let (mut all, mut after) = (Vec::new(), None);
+        loop {
+            let page = self.ask(|reply| Command::Told(after, reply)).await?;
+            all.extend(page.told);
+            after = page.last;
+            if after.is_none() {
+                return Ok(all);
+            }
+        }
     }
 
     /// Tries now what was not heard of lately, of one peer or of all: somebody looks, and wants no old news.

@@ -84,6 +84,7 @@ mod noise_tests;
 mod outbox;
 pub(crate) mod outside;
 mod outward;
+mod pair;
 mod pairing;
 mod peer;
 mod peers;

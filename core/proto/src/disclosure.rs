@@ -56,6 +56,12 @@ impl Disclosure {
     pub const WIREGUARD: Self = Self { mast: false, addresses: AddressesTold::All, own: false };
 }
 
+/// Whether an address may lead to this host from anywhere, as far as it shows: it is neither private nor of one link or
+/// carrier alone.
+pub fn is_public(ip: IpAddr) -> bool {
+    is_of_use(ip) && private_block(ip).is_none()
+}
+
 /// The block of private addresses that an address is of, by its first address; none for others. From one block to the
 /// other nothing leads but by accident, and within one there may be routes that this host does not know: a company's
 /// networks, or the bridge of a hypervisor. So a block is one network here: those of RFC 1918, and of unique local
@@ -91,6 +97,18 @@ fn is_shared(ip: Ipv4Addr) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_everybody_may_read_says_nothing_of_a_network_within() {
+        for private in
+            ["10.0.0.1", "192.168.1.1", "172.16.0.1", "100.64.0.1", "169.254.1.1", "fd00::1", "fe80::1"]
+        {
+            assert!(!is_public(private.parse().unwrap()), "{private}");
+        }
+        for public in ["192.0.2.1", "172.32.0.1", "100.128.0.1", "2001:db8::1"] {
+            assert!(is_public(public.parse().unwrap()), "{public}");
+        }
+    }
 
     fn ip(text: &str) -> IpAddr {
         text.parse().unwrap()

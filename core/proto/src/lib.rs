@@ -150,7 +150,7 @@ pub use crypto::{
     Aead, EpochKeys, IndexKey, Indices, Random, Replay, ReplayWindow, Role, SealError, SequenceWindow,
     TAG_LEN,
 };
-pub use disclosure::{AddressesTold, Disclosure};
+pub use disclosure::{AddressesTold, Disclosure, is_public};
 pub use eid::{EID_V6_PREFIX, EidBook, EidPool, eid_v6, is_eid};
 pub use fitness::{Ailment, Fitness};
 pub use hold::{Hold, HoldLimits};

@@ -9,6 +9,8 @@
 #![forbid(unsafe_code)]
 
 pub mod dns;
+#[doc(hidden)]
+pub mod fuzzing;
 pub mod sealed;
 
 use std::collections::BTreeMap;

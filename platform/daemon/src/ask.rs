@@ -46,17 +46,28 @@ const FILES: [&str; 3] =
 pub(crate) async fn addresses(host: &str, uplinks: &[String], standing: Standing) -> Option<Vec<IpAddr>> {
     let _silent = if standing == Standing::Silent { Some(SILENT.acquire().await.ok()?) } else { None };
     let _place = PLACES.acquire().await.ok()?;
-    let read = READING.within(READ, || {
-        let text = |file| std::fs::read_to_string(file).unwrap_or_default();
-        FILES.iter().map(|file| servers(&text(file))).find(|servers| !servers.is_empty())
-    });
-    for server in read.await.ok()??.into_iter().take(SERVERS) {
-        let all = ask(host, SocketAddr::new(server, PORT), uplinks, mast_platform::own_socket).await;
+    for server in networks_servers().await {
+        let all = ask(host, server, uplinks, mast_platform::own_socket).await;
         if !all.is_empty() {
             return Some(all);
         }
     }
     None
+}
+
+/// The name servers that the networks gave; none where they gave none, or the disk does not say.
+pub(crate) async fn networks_servers() -> Vec<SocketAddr> {
+    let read = READING.within(READ, || {
+        let text = |file| std::fs::read_to_string(file).unwrap_or_default();
+        FILES.iter().map(|file| servers(&text(file))).find(|servers| !servers.is_empty())
+    });
+    let found = read.await.ok().flatten().unwrap_or_default();
+    found.into_iter().take(SERVERS).map(|server| SocketAddr::new(server, PORT)).collect()
+}
+
+/// The name servers that programs of this host ask.
+pub(crate) async fn system_servers() -> Result<Vec<SocketAddr>, String> {
+    READING.within(READ, mast_rendezvous::dns::system_servers).await.map_err(|hung| hung.to_string())?
 }
 
 /// The servers that are named, but for those on this host.

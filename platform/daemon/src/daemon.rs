@@ -21,6 +21,7 @@ use crate::keeper::{Keeper, PATIENCE};
 use crate::key::Holder;
 use crate::peer_relays::Shown;
 use crate::relays::Health;
+use crate::rendezvous;
 use crate::store::Store;
 use crate::usage::{self, Meter};
 
@@ -50,6 +51,8 @@ pub(crate) struct Daemon {
     pub key: tokio::sync::Mutex<Holder>,
     /// Peers changed: there may be names to be looked up.
     pub look_up: Notify,
+    /// What finds peers that move.
+    pub rendezvous: rendezvous::Shared,
     store: Mutex<Store>,
     /// A pause began, or was ended by hand.
     pub pause_changed: Notify,
@@ -95,6 +98,7 @@ impl Daemon {
             facts,
             key: tokio::sync::Mutex::new(key),
             look_up: Notify::new(),
+            rendezvous: rendezvous::Shared::default(),
             store: Mutex::new(store),
             notices: Tidings::new(NOTICES),
             pause_changed: Notify::new(),
@@ -256,6 +260,7 @@ impl Daemon {
         if any {
             self.status_changed();
             self.look_up.notify_one();
+            self.rendezvous.changed.notify_one();
         }
     }
 

@@ -14,6 +14,7 @@ use mast_control::{
 use mast_engine::api::{PeerSnapshot, Snapshot};
 use mast_engine::declared::Protection as Held;
 use mast_engine::surroundings::Surroundings;
+use mast_rendezvous::Health;
 
 use crate::convert::{self, refusal};
 use crate::daemon::Daemon;
@@ -103,6 +104,7 @@ async fn look(daemon: &Daemon, tries: bool) -> Result<DoctorReport, ControlError
     checks.extend(stun::checks(&snapshot));
     checks.extend(daemon.relays.checks());
     checks.extend(daemon.peer_relays.checks());
+    checks.extend(daemon.rendezvous.healths().into_iter().map(rendezvous));
     checks.extend(layers(&snapshot, daemon));
     checks.extend(snapshot.peers.into_iter().map(|p| peer(p, snapshot.up)));
     let counters = snapshot.counters.into_iter().map(|(name, count)| (name.to_owned(), count)).collect();
@@ -164,6 +166,16 @@ fn names(snapshot: &Snapshot) -> Option<Check> {
                     this machine ask a public one";
         Check::told(NAME, false, text)
     })
+}
+
+/// One of what finds peers that move.
+fn rendezvous((name, health, what): (&'static str, Health, String)) -> Check {
+    let (ok, text) = match health {
+        Health::Starting => (true, format!("{what}; nobody has answered yet")),
+        Health::Working => (true, what),
+        Health::Failed { why, remedy } => (false, format!("{why}; {remedy}")),
+    };
+    Check::told(format!("rendezvous by {name}"), ok, text)
 }
 
 /// What is known of UDP over each interface that is used, and of the peers' names.

@@ -1,14 +1,16 @@
-//! Where a peer may be reached, as the user writes it: an address or a host name, and a port.
+//! Where a peer may be reached, as the user writes it: an address or a host name, and a port; or a name that says both.
 
 use std::fmt;
 use std::net::{IpAddr, Ipv6Addr, SocketAddr, SocketAddrV6};
 
 use mast_engine::reach::{Unreachable, why_unreachable};
+use mast_rendezvous::dns::HostName;
 
 use crate::ask;
 use crate::turns::{Standing, Turns};
 
-/// `HOST:PORT`; an IPv6 address in brackets, a link-local one with its zone: `[fe80::1%wlan0]:6278`.
+/// `HOST:PORT`; an IPv6 address in brackets, a link-local one with its zone: `[fe80::1%wlan0]:6278`. Or `srv:NAME`, whose
+/// records of DNS say the ports, too, and whose it is.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Endpoint {
     /// An address, ready for use.
@@ -29,7 +31,12 @@ pub enum Endpoint {
         /// The UDP port.
         port: u16,
     },
+    /// A name whose service is looked up ([`mast_rendezvous::dns`]).
+    Service(HostName),
 }
+
+/// How a name of a service begins.
+const SERVICE: &str = "srv:";
 
 impl Endpoint {
     /// Reads an endpoint; the error says what is wrong with it.
@@ -37,6 +44,10 @@ impl Endpoint {
     /// # Errors
     /// When it is neither an address nor a host name with a port, or an address at which no peer can be reached.
     pub fn parse(text: &str) -> Result<Self, String> {
+        // A host may be called `srv`, too.
+        if let Some(name) = text.strip_prefix(SERVICE).filter(|rest| rest.parse::<u16>().is_err()) {
+            return name.parse().map(Self::Service);
+        }
         let is_address = |text: &str| text.split('%').next().is_some_and(|a| a.parse::<IpAddr>().is_ok());
         let (host, port) = match text.rsplit_once(':') {
             Some((host, port)) if !host.contains(':') || (host.starts_with('[') && host.ends_with(']')) => {
@@ -102,6 +113,7 @@ impl Endpoint {
             Self::Address(address) => address.ip().to_string(),
             Self::Zoned { address, .. } => address.to_string(),
             Self::Name { host, .. } => host.strip_suffix('.').unwrap_or(host).to_owned(),
+            Self::Service(name) => name.to_string(),
         }
     }
 
@@ -109,7 +121,15 @@ impl Endpoint {
     pub fn address(&self) -> Option<SocketAddr> {
         match self {
             Self::Address(address) => Some(*address),
-            Self::Zoned { .. } | Self::Name { .. } => None,
+            Self::Zoned { .. } | Self::Name { .. } | Self::Service(_) => None,
+        }
+    }
+
+    /// The name whose service is looked up.
+    pub fn service(&self) -> Option<&HostName> {
+        match self {
+            Self::Service(name) => Some(name),
+            _ => None,
         }
     }
 
@@ -117,7 +137,7 @@ impl Endpoint {
     pub fn zone(&self) -> Option<&str> {
         match self {
             Self::Zoned { zone, .. } => Some(zone),
-            Self::Address(_) | Self::Name { .. } => None,
+            Self::Address(_) | Self::Name { .. } | Self::Service(_) => None,
         }
     }
 
@@ -144,6 +164,8 @@ impl Endpoint {
             Self::Address(address) => return Ok(vec![*address]),
             Self::Zoned { .. } => return Ok(self.zoned().into_iter().collect()),
             Self::Name { host, port } => (host, *port),
+            // Whoever looks up services is `rendezvous.rs`.
+            Self::Service(_) => return Ok(Vec::new()),
         };
         let here = turns.look_up(host, port, standing);
         if uplinks.is_empty() {
@@ -171,6 +193,7 @@ impl fmt::Display for Endpoint {
             Self::Address(address) => address.fmt(f),
             Self::Zoned { address, zone, port } => write!(f, "[{address}%{zone}]:{port}"),
             Self::Name { host, port } => write!(f, "{host}:{port}"),
+            Self::Service(name) => write!(f, "{SERVICE}{name}"),
         }
     }
 }
@@ -190,6 +213,8 @@ mod tests {
             "[fe80::1%3]:51820",
             "nas.example.org:51820",
             "localhost:65535",
+            "srv:nas.example.org",
+            "srv:6278",
         ] {
             assert_eq!(Endpoint::parse(text).unwrap().to_string(), text);
         }
@@ -236,6 +261,9 @@ mod tests {
             ("192.0.2.1%wifi0:1", "only a link-local address"),
             ("nas%wifi0:1", "neither an address nor a host name"),
             ("fe80::1%wifi0", "write `[fe80::1%wifi0]:6278`"),
+            ("srv:192.0.2.1", "ends with a number"),
+            ("srv:nas.example.org:6278", "write one such as"),
+            ("srv:", "write one such as"),
             ("", "not HOST:PORT"),
             (":1", "neither an address"),
         ] {

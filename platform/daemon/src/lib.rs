@@ -24,6 +24,7 @@ mod pause;
 mod peer_relays;
 mod protect;
 mod relays;
+mod rendezvous;
 mod resolve;
 mod road;
 mod run;

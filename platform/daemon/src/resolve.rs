@@ -1,6 +1,6 @@
 //! Looks up the host names among peers' endpoints, and the interfaces that zones name, in the background.
 //!
-//! What a name stands for is the list of the source *DNS*: each look-up that succeeds replaces what the name stood for,
+//! What a name stands for is of the list of the source *DNS* (beside it what names of services do, `rendezvous.rs`): each look-up that succeeds replaces what the name stood for,
 //! so that an address goes when the name no longer leads there. One that fails replaces nothing: it says nothing of
 //! the peer. Nothing else of the peer is touched, whatever comes and goes.
 
@@ -19,6 +19,7 @@ use tokio::time::{Instant, sleep_until};
 
 use crate::daemon::Daemon;
 use crate::endpoint::Endpoint;
+use crate::rendezvous::Part;
 use crate::turns::{NAMES, Standing, Turns};
 
 /// The pause after the first failure; it doubles.
@@ -216,7 +217,8 @@ async fn attend(daemon: &Daemon, watches: &mut Watches, key: PublicKey, answer: 
         }
     }
     if !watch.found.is_empty() {
-        give(daemon, &name, AddressSource::Dns, found.addresses).await;
+        let all = daemon.rendezvous.merge(key, Part::Names, found.addresses);
+        give(daemon, &name, AddressSource::Dns, all).await;
     }
     if last {
         let state = daemon.engine.peer(&name).await.map(|peer| peer.state);
@@ -226,7 +228,7 @@ async fn attend(daemon: &Daemon, watches: &mut Watches, key: PublicKey, answer: 
 }
 
 /// Gives the engine the addresses of a source; whether it took them.
-async fn give(daemon: &Daemon, name: &str, source: AddressSource, list: Vec<SocketAddr>) -> bool {
+pub(crate) async fn give(daemon: &Daemon, name: &str, source: AddressSource, list: Vec<SocketAddr>) -> bool {
     let given = daemon.engine.set_addresses(name, source, list).await;
     // It was removed meanwhile.
     given.inspect_err(|error| tracing::debug!(peer = name, %error, "addresses are not used")).is_ok()

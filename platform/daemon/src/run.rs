@@ -16,7 +16,7 @@ use tokio::time::timeout;
 
 use crate::args::{Args, DEFAULT_CONFIG};
 use crate::chronicle::Chronicle;
-use crate::config::{Config, RelayConfig, StatusFor};
+use crate::config::{Config, RelayConfig, RendezvousConfig, StatusFor};
 use crate::daemon::{Beginning, Daemon, Facts};
 use crate::endpoint::Endpoint;
 use crate::failure::Failure;
@@ -26,7 +26,7 @@ use crate::life::{self, Asked, Life, Told};
 use crate::road::{self, Road};
 use crate::service::MastService;
 use crate::store::Store;
-use crate::{VERSION, history, key, logging, pause, peer_relays, protect, relays, resolve, stun};
+use crate::{VERSION, history, key, logging, pause, peer_relays, protect, relays, rendezvous, resolve, stun};
 
 /// How long stopping may take; what is not done by then is cut short. With what comes after it is less than a second.
 const STOP: Duration = Duration::from_millis(750);
@@ -58,6 +58,11 @@ pub(crate) fn run(args: &Args) -> Result<(), Failure> {
             if let Some(zone) = endpoint.zone().filter(|_| endpoint.zoned().is_none()) {
                 println!("note: {endpoint} is of no use now: there is no interface `{zone}`");
             }
+        }
+        if let Some(publish) = &config.rendezvous.dns.publish
+            && let Err(why) = rendezvous::secret(publish)
+        {
+            println!("note: this host's name cannot be published: {why}");
         }
         return Ok(());
     }
@@ -91,6 +96,7 @@ struct Started {
     stun: Vec<Endpoint>,
     relays: Vec<RelayConfig>,
     willing: bool,
+    rendezvous: RendezvousConfig,
 }
 
 /// What is read from the state directory.
@@ -213,17 +219,9 @@ async fn live(args: &Args, config: Config, facts: Facts, mut life: impl Life) ->
     let Some(started) = unless_stopped(&mut life, start).await else { return Ok(()) };
     let (engine, changes, server) = started?;
     let beginning = Beginning { engine, changes, store, chronicle, facts, key: holder, unkept };
-    serve(
-        Started {
-            daemon: Daemon::new(beginning),
-            server,
-            stun: config.stun,
-            relays: config.relays,
-            willing: config.relay_for_peers,
-        },
-        life,
-    )
-    .await
+    let Config { stun, relays, relay_for_peers: willing, rendezvous, .. } = config;
+    let daemon = Daemon::new(beginning);
+    serve(Started { daemon, server, stun, relays, willing, rendezvous }, life).await
 }
 
 /// Does something before the service serves, unless it is told to stop meanwhile.
@@ -244,7 +242,7 @@ async fn unless_stopped<T>(life: &mut impl Life, work: impl Future<Output = T>) 
 }
 
 async fn serve(started: Started, mut life: impl Life) -> Result<(), Failure> {
-    let Started { daemon, server, stun: servers, relays, willing } = started;
+    let Started { daemon, server, stun: servers, relays, willing, rendezvous } = started;
     let writing = tokio::spawn(Arc::clone(&daemon).write());
     // What was read may be written otherwise now, and the key may be new.
     daemon.keeper.ask();
@@ -269,6 +267,7 @@ async fn serve(started: Started, mut life: impl Life) -> Result<(), Failure> {
     let asking = tokio::spawn(stun::run(Arc::clone(&daemon), servers));
     let relaying = tokio::spawn(relays::run(Arc::clone(&daemon), relays, daemon.engine.happenings()));
     let family = tokio::spawn(peer_relays::run(Arc::clone(&daemon), willing, daemon.engine.happenings()));
+    let meeting = tokio::spawn(rendezvous::run(Arc::clone(&daemon), rendezvous, daemon.engine.happenings()));
     let sampling = tokio::spawn(history::run(Arc::clone(&daemon)));
     let pausing = tokio::spawn(pause::run(Arc::clone(&daemon)));
     let (lives, mut alive) = mpsc::channel(1);
@@ -299,6 +298,7 @@ async fn serve(started: Started, mut life: impl Life) -> Result<(), Failure> {
     asking.abort();
     relaying.abort();
     family.abort();
+    meeting.abort();
     watchdog.abort();
     sampling.abort();
     pausing.abort();

@@ -17,6 +17,9 @@ const KEY: &str = "private.key";
 /// No file that is read whole is larger, in bytes.
 const LARGEST: u64 = 64 << 20;
 
+/// The longest secret of a user's, in bytes.
+const LONGEST_SECRET: usize = 4096;
+
 /// Why the state directory, or something in it, cannot be used. The text says what to do.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -76,6 +79,14 @@ pub enum StateError {
     #[error("others can read the private key {0} (mode {mode:03o}); if nobody has, run `chmod 600 {0}`, else remove \
         it to get a new key and a new identity", .path.display())]
     KeyExposed {
+        /// The file.
+        path: PathBuf,
+        /// Its permissions.
+        mode: u32,
+    },
+    /// Others than the owner could read a secret.
+    #[error("others can read the secret {0} (mode {mode:03o}); run `chmod 600 {0}`, and have it replaced if anybody has", .path.display())]
+    SecretExposed {
         /// The file.
         path: PathBuf,
         /// Its permissions.
@@ -342,6 +353,27 @@ fn open_existing(path: &Path) -> Result<Option<File>, StateError> {
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
         Err(error) => Err(failed("read", path, error)),
     }
+}
+
+/// Reads a secret that a user put into a file, wherever that is. One that others can read is refused.
+///
+/// # Errors
+/// When it is not there, is longer than 4 KiB, others can read it, or it is another user's.
+pub fn read_secret(path: &Path) -> Result<Zeroizing<Vec<u8>>, StateError> {
+    let mut file = native::not_followed(OpenOptions::new().read(true)).open(path);
+    let file = file.as_mut().map_err(|error| failed("read", path, io::Error::from(error.kind())))?;
+    native::own_file(path, file, true).map_err(|error| match error {
+        StateError::KeyExposed { path, mode } => StateError::SecretExposed { path, mode },
+        other => other,
+    })?;
+    // Large enough never to grow, which would leave a copy behind.
+    let mut text = Zeroizing::new(Vec::with_capacity(LONGEST_SECRET + 1));
+    let limit = u64::try_from(LONGEST_SECRET).unwrap_or(u64::MAX) + 1;
+    file.take(limit).read_to_end(&mut text).map_err(|error| failed("read", path, error))?;
+    if text.len() > LONGEST_SECRET {
+        return Err(failed("read", path, io::ErrorKind::FileTooLarge.into()));
+    }
+    Ok(text)
 }
 
 fn read_key(file: &mut File, path: &Path) -> Result<Zeroizing<[u8; 32]>, StateError> {

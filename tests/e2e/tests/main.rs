@@ -4,6 +4,7 @@
 
 mod attacks;
 mod datapath;
+mod dns;
 mod doctor;
 mod endpoints;
 mod failover;

@@ -79,6 +79,7 @@ targets! {
     nftables = "nftables",
     control = "control",
     names = "names",
+    dns = "dns",
     vnet = "vnet",
     system_text = "system-text",
 }

@@ -373,6 +373,21 @@ impl Context {
         list
     }
 
+    /// The addresses of this end that the other end is told, or would be if it could be reached; the best first. Nothing
+    /// else may be told it by whatever way.
+    pub fn told_addresses(&self) -> Vec<SocketAddr> {
+        let mut list = self.own_addresses();
+        list.sort_by_key(|own| std::cmp::Reverse(own.priority));
+        let mut told: Vec<SocketAddr> = Vec::new();
+        for own in list {
+            let hidden = own.at == NOWHERE || own.flags.contains(AddressFlags::DO_NOT_USE);
+            if !hidden && !told.contains(&own.at) {
+                told.push(own.at);
+            }
+        }
+        told
+    }
+
     /// Where the other end may be, as far as that decides what it is told.
     fn their_addresses(&self) -> Vec<SocketAddr> {
         let Disclosure { addresses, own, .. } = self.config.disclosure;

@@ -95,6 +95,22 @@ impl Rendezvous for Dns {
     }
 }
 
+/// Reads any bytes as all that is read here ([`crate::fuzzing`]).
+pub(crate) fn fuzz(data: &[u8]) {
+    let text = String::from_utf8_lossy(data);
+    if let Ok(name) = text.parse::<HostName>() {
+        assert_eq!(name.to_string().parse::<HostName>(), Ok(name.clone()), "{text}");
+        assert!(name.service().to_ascii().starts_with("_mast._udp."), "{text}");
+        assert!(name.below("mast3").to_ascii().starts_with("mast3."), "{text}");
+    }
+    let parts = data.chunks(255).collect();
+    let read = name::key_in(&hickory_proto::rr::rdata::TXT::from_bytes(parts));
+    if let Some(key) = read {
+        assert!(text.contains(name::record_of(&key).trim_start_matches("v=mast1 ")), "{text}");
+    }
+    update::fuzz(data);
+}
+
 /// What matters of two: what failed, then what has not begun.
 fn worse(published: &Health, sought: &Health) -> Health {
     match (published, sought) {

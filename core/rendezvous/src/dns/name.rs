@@ -14,6 +14,8 @@ use crate::PeerKey;
 const SERVICE: &str = "_mast._udp";
 /// The longest name, in characters, that leaves room for what is put in front of it; a name of DNS has 253 at most.
 const LONGEST: usize = 235;
+/// The longest text that may be one, in bytes: letters of other scripts are longer than what they stand for.
+const LONGEST_TEXT: usize = 1024;
 /// The version of the record of a key.
 const VERSION: &str = "v=mast1";
 /// The longest record of a key that is read, in bytes; it needs 54.
@@ -52,20 +54,27 @@ impl FromStr for HostName {
 
     fn from_str(text: &str) -> Result<Self, String> {
         let refuse = |why: &str| format!("`{text}` is no name of a host: {why}");
+        let odd = || refuse("write one such as `laptop.example.org`");
         let bare = text.strip_suffix('.').unwrap_or(text);
+        let within = |c: char| c.is_alphanumeric() || matches!(c, '-' | '_' | '.');
+        if bare.is_empty() || bare.len() > LONGEST_TEXT || !bare.chars().all(within) {
+            return Err(odd());
+        }
+        let mut name = Name::from_utf8(bare).map_err(|_| odd())?;
+        // What letters of other scripts stand for counts.
+        let ascii = name.to_ascii();
         let label = |label: &str| {
-            let inside = |c: char| c.is_alphanumeric() || c == '-' || c == '_';
-            !label.is_empty() && label.len() <= 63 && label.chars().all(inside)
+            let within = |b: u8| b.is_ascii_alphanumeric() || b == b'-' || b == b'_';
+            (1..=63).contains(&label.len()) && label.bytes().all(within)
         };
-        if bare.is_empty() || !bare.split('.').all(label) {
-            return Err(refuse("write one such as `laptop.example.org`"));
+        if !ascii.split('.').all(label) {
+            return Err(odd());
         }
         // What ends with a number is an address (RFC 1123, section 2.1).
-        if bare.rsplit('.').next().is_some_and(|last| last.bytes().all(|b| b.is_ascii_digit())) {
+        if ascii.rsplit('.').next().is_some_and(|last| last.bytes().all(|b| b.is_ascii_digit())) {
             return Err(refuse("it ends with a number, as an address does"));
         }
-        let mut name = Name::from_utf8(bare).map_err(|_| refuse("write one such as `laptop.example.org`"))?;
-        if name.to_ascii().len() > LONGEST {
+        if ascii.len() > LONGEST {
             return Err(refuse("it is too long"));
         }
         name.set_fqdn(true);
@@ -109,12 +118,13 @@ mod tests {
         let name: HostName = "Laptop.Example.org.".parse().unwrap();
         assert_eq!(name.to_string(), "laptop.example.org");
         assert_eq!(name.service().to_ascii(), "_mast._udp.laptop.example.org.");
+        assert_eq!("BÜCHER.example".parse::<HostName>(), "bücher.example".parse());
         assert_eq!("bücher.example".parse::<HostName>().unwrap().to_string(), "xn--bcher-kva.example");
     }
 
     #[test]
     fn what_is_no_name_is_refused_with_the_reason() {
-        let long = ["a"; 120].join(".");
+        let (long, very_long) = (["a"; 120].join("."), "a".repeat(2000));
         for (text, expected) in [
             ("", "write one such as"),
             (".", "write one such as"),
@@ -122,6 +132,9 @@ mod tests {
             ("a b.example", "write one such as"),
             ("nas.example:6278", "write one such as"),
             ("192.0.2.1", "ends with a number"),
+            ("a.１２", "ends with a number"),
+            ("a。b", "write one such as"),
+            (very_long.as_str(), "write one such as"),
             (long.as_str(), "too long"),
         ] {
             let error = text.parse::<HostName>().unwrap_err();

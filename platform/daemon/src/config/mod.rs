@@ -25,11 +25,20 @@
 //! password = "…"
 //! ca = "/etc/mast/ca.pem"      # who may sign its certificate, besides the authorities of the web
 //!
+//! [rendezvous.dns]             # this host publishes where it is, for peers that look it up
+//! publish = "laptop.example.org"
+//! server = "192.0.2.53"        # the primary name server of the name's zone
+//! key_name = "laptop"          # the key by which that knows this host (TSIG)
+//! key_algorithm = "hmac-sha256"
+//! key_file = "/etc/mast/dns.key" # its secret, in base64
+//! ttl = 30                     # seconds that others may keep it
+//! resolvers = ["192.0.2.53"]   # asked for `srv:` names in place of the system's name servers
+//!
 //! [[peer]]
 //! name = "nas"
 //! public_key = "…"
 //! preshared_key = "…"
-//! endpoints = ["nas.example.org:6278", "[2001:db8::1]:6278"]
+//! endpoints = ["nas.example.org:6278", "[2001:db8::1]:6278", "srv:nas.example.org"]
 //! eid_v4 = { local = "100.64.7.0", remote = "100.64.7.1" }
 //! policy = { mode = "redundant", small = true, metered = false }
 //! addresses = "public-only"    # which addresses of this host it is told: "all", "public-only", "relayed-only"
@@ -64,6 +73,7 @@ mod claims;
 mod peer;
 mod reader;
 mod relay;
+mod rendezvous;
 
 use std::collections::BTreeMap;
 use std::io::{ErrorKind, Read};
@@ -78,6 +88,7 @@ pub(crate) use peer::shared_range;
 pub use reader::Problem;
 use reader::{At, Report, Section};
 pub use relay::RelayConfig;
+pub use rendezvous::{PublishConfig, RendezvousConfig};
 
 use crate::endpoint::Endpoint;
 use crate::{notation, stun};
@@ -109,6 +120,7 @@ const KEYS: &[&str] = &[
     "policy",
     "interfaces",
     "relay",
+    "rendezvous",
     "peer",
 ];
 
@@ -157,6 +169,8 @@ pub struct Config {
     pub interfaces: BTreeMap<String, InterfaceConfig>,
     /// The relays.
     pub relays: Vec<RelayConfig>,
+    /// Third parties by which peers that move find each other.
+    pub rendezvous: RendezvousConfig,
     /// The peers.
     pub peers: Vec<ConfiguredPeer>,
 }
@@ -176,6 +190,7 @@ impl Default for Config {
             policy: None,
             interfaces: BTreeMap::new(),
             relays: Vec::new(),
+            rendezvous: RendezvousConfig::default(),
             peers: Vec::new(),
         }
     }
@@ -338,6 +353,7 @@ fn read<'i>(report: &mut Report<'_>, table: &DeTable<'i>) -> Config {
     if let Some(relays) = top.value("relay") {
         config.relays = relay::read_all(top.report, relays);
     }
+    config.rendezvous = rendezvous::read(&mut top);
     if let Some(peers) = top.value("peer") {
         config.peers = peer::read_all(top.report, peers);
     }
@@ -453,6 +469,7 @@ fn stun_server(text: &str) -> Result<Endpoint, String> {
         Ok(Endpoint::Zoned { .. }) => {
             Err(format!("`{text}`: a link-local address is no STUN server: it sees no NAT"))
         }
+        Ok(Endpoint::Service(_)) => Err(format!("`{text}`: write HOST:PORT")),
         // Its examples have MAST's port.
         other => other.map_err(|why| why.replace(":6278", ":3478")),
     }

@@ -65,6 +65,7 @@ fn read(section: &mut Section<'_, '_, '_>, line: usize) -> Option<RelayConfig> {
             Ok(Endpoint::Zoned { .. }) => {
                 Err(format!("`{text}`: a link-local address is no relay: peers elsewhere do not reach it"))
             }
+            Ok(Endpoint::Service(_)) => Err(format!("`{text}`: write HOST:PORT")),
             // Its examples have MAST's port.
             other => other.map_err(|why| why.replace(":6278", ":3478")),
         });

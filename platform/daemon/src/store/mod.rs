@@ -222,7 +222,7 @@ impl Store {
             merged.disclosure_configured.clone_from(&disclosure);
             if let Some(stored) = self.peers.get(&peer.public_key) {
                 // What the configuration says of addresses counts alone, and so what its names were found to be.
-                let named = configured.endpoints.iter().any(|e| matches!(e, Endpoint::Name { .. }));
+                let named = configured.endpoints.iter().any(|e| e.address().is_none() && e.zone().is_none());
                 for (source, list) in &stored.addresses {
                     let own = source == AddressSource::Configuration.as_str();
                     if !own && (named || source != AddressSource::Dns.as_str()) {
@@ -414,7 +414,7 @@ impl Store {
     pub fn names(&self) -> Vec<NameFact> {
         let named = |key: &PublicKey| Some(self.peers.get(key)?.name.clone());
         let facts = self.hosts.iter().filter_map(|(key, hosts)| {
-            let host = hosts.iter().find(|e| e.zone().is_none())?.to_string();
+            let host = hosts.iter().find(|e| matches!(e, Endpoint::Name { .. }))?.to_string();
             let found = self.looked_up.get(key).map(|(found, at)| (*found, timestamp::rfc3339(*at)));
             Some(NameFact { peer: named(key)?, host, found })
         });

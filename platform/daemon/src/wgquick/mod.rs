@@ -295,7 +295,13 @@ impl Parser {
                 peer.public_key = Some(notation::key(value)?);
             }
             "PresharedKey" => peer.preshared_key = Some(notation::key(value)?.into()),
-            "Endpoint" => peer.endpoint = Some(Endpoint::parse(value)?),
+            "Endpoint" => {
+                let endpoint = Endpoint::parse(value)?;
+                if endpoint.service().is_some() {
+                    return Err(format!("`{value}` is for `endpoints` in mastd.toml: write HOST:PORT here"));
+                }
+                peer.endpoint = Some(endpoint);
+            }
             "AllowedIPs" => {
                 for range in value.split(',').filter(|r| !r.is_empty()) {
                     let range = masked(notation::prefix(range)?);
