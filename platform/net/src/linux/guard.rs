@@ -208,6 +208,11 @@ fn content(guard: &Guard) -> Vec<Request> {
             });
         }
     }
+    // What nothing let through is dropped by a rule, not by the chain's policy alone: when the kernel puts this table into the
+    // place of another, rules count from the first moment on, and for some microseconds the policy is not in force yet.
+    for chain in [LEAVING, FORWARDED] {
+        rule(chain, &|r| r.then(Verdict::Drop));
+    }
     all
 }
 
