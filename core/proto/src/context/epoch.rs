@@ -44,6 +44,9 @@ pub(super) struct EpochState {
     pub id: Epoch,
     pub keys: Arc<EpochKeys>,
     pub since: Instant,
+    /// So much time has passed beside that this host's clock has not counted. Kept apart: where clocks begin with the machine,
+    /// there is no moment as long ago.
+    aged: Duration,
     /// This end sent the INIT.
     pub initiator: bool,
     /// The other end is known to have the keys.
@@ -78,6 +81,7 @@ impl EpochState {
             id,
             keys: Arc::new(keys),
             since,
+            aged: Duration::ZERO,
             initiator,
             confirmed: initiator,
             used: None,
@@ -200,32 +204,35 @@ impl EpochState {
     /// next of so many `paths` may not have an index of its own.
     pub fn due(&self, paths: usize) -> Instant {
         let extra = if self.initiator { Duration::ZERO } else { timing::REKEY_EXTRA };
-        let due = self.due_by_age(extra);
+        let due = self.after_due(extra, Duration::ZERO);
         if self.runs_out(paths) {
-            return due.min(self.since + timing::REKEY_INDICES + extra);
+            return due.min(self.after(self.since, timing::REKEY_INDICES + extra));
         }
         due
     }
 
-    fn due_by_age(&self, extra: Duration) -> Instant {
+    /// That long after one is due by age.
+    fn after_due(&self, extra: Duration, more: Duration) -> Instant {
         match self.used {
-            _ if self.worn() => self.since,
-            Some(used) => used.max(self.since + timing::REKEY + extra),
-            None => self.since + timing::EPOCH_IDLE + extra,
+            _ if self.worn() => self.after(self.since, more),
+            Some(used) => self.after(used, more).max(self.after(self.since, timing::REKEY + extra + more)),
+            None => self.after(self.since, timing::EPOCH_IDLE + extra + more),
         }
+    }
+
+    fn after(&self, begin: Instant, span: Duration) -> Instant {
+        begin + span.saturating_sub(self.aged)
     }
 
     /// When it ends, whether there is a newer one or not.
     pub fn end(&self) -> Instant {
         let extra = if self.initiator { Duration::ZERO } else { timing::REKEY_EXTRA };
-        self.due_by_age(extra) + timing::EPOCH_END
+        self.after_due(extra, timing::EPOCH_END)
     }
 
     /// So much time has passed that this host's clock has not counted.
     pub fn age(&mut self, by: Duration) {
-        for at in [Some(&mut self.since), self.used.as_mut()].into_iter().flatten() {
-            *at = at.checked_sub(by).unwrap_or(*at);
-        }
+        self.aged = self.aged.saturating_add(by);
     }
 
     /// Whether a report of a path of this end can be true.

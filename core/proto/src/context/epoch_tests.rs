@@ -145,6 +145,21 @@ fn what_carried_data_ends_sooner_than_what_did_not() {
     assert_eq!(epoch.due(1), since + timing::REKEY, "who began it begins the next");
 }
 
+/// A clock may begin with the machine: nothing then is as long ago as a night.
+#[test]
+fn what_a_night_has_passed_over_is_over() {
+    let since = Instant::now();
+    let mut epoch = target(since);
+    epoch.note_used(since);
+    let (due, end) = (epoch.due(1), epoch.end());
+    epoch.age(Duration::from_secs(10));
+    assert_eq!((epoch.due(1), epoch.end()), (due - Duration::from_secs(10), end - Duration::from_secs(10)));
+    for night in [Duration::from_secs(8 * 3600), Duration::MAX] {
+        epoch.age(night);
+        assert_eq!((epoch.due(1), epoch.end()), (since, since));
+    }
+}
+
 #[test]
 fn only_reports_that_can_be_true_are_believed() {
     let mut epoch = target(Instant::now());
