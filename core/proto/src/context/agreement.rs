@@ -204,17 +204,22 @@ impl Context {
         }));
     }
 
-    /// Sends something in the WireGuard session: to an address that did not answer no more than came from it. Whether it
-    /// went.
+    /// Sends something in the WireGuard session: to an address that did not answer no more than came from it, or, if the peer
+    /// names it, than it has earned. Whether it went.
     fn send_secure(&mut self, path: PathKey, payload: Vec<u8>) -> bool {
         if !self.remotes.is_own(path.remote) {
             // Of a path that gave way to others nobody knows any more what came from there.
             let Some(to) = self.paths.iter_mut().find(|p| p.key == path) else { return false };
             if !to.remote_known {
-                if !to.may_take(payload.len()) {
+                if to.may_take(payload.len()) {
+                    to.note_spent(payload.len());
+                } else if self.remotes.names(path.remote) {
+                    let cost = Path::cost(path.remote, payload.len());
+                    let Some(left) = self.allowance.checked_sub(cost) else { return false };
+                    self.allowance = left;
+                } else {
                     return false;
                 }
-                to.note_spent(payload.len());
             }
         }
         self.transmits.push_back(Transmit::Secure { path, payload });
