@@ -148,6 +148,12 @@ impl Nat {
                     {leave}
                     snat ip to {address}
                 }}
+                # What nobody inside asked for must not become a connection of the router's own: that would have the mapping that
+                # the host inside is about to need (RFC 4787, REQ-1).
+                chain closed {{
+                    type filter hook input priority 0; policy accept;
+                    iifname "{outside}" meta l4proto udp ct state new drop
+                }}
                 chain guard {{
                     type filter hook forward priority 0; policy accept;
                     iifname "{outside}" oifname "{inside}" ct state new ct status & dnat == 0 drop

@@ -51,7 +51,7 @@ fn what_one_machine_publishes_its_peer_hears_at_once_and_nobody_else_can_read() 
 
             stranger.finds_nothing(Duration::from_millis(500)).await;
         });
-        let (log, kept) = (scene.server.log(), scene.server.kept());
+        let (log, kept) = (scene.server.log(), scene.server.kept().unwrap());
         assert!(log.contains("urn:mast:addresses:1"), "what was said is in the log");
         assert!(kept.keys().any(|path| holds_items(path)), "what was published was kept");
         for secret in ["203.0.113.20", "2001:db8", "6278"] {
@@ -174,13 +174,13 @@ fn a_server_that_was_gone_is_told_again_when_it_is_back() {
             laptop.works().await;
             let mut desk = Running::start(&bob, own(DESK, &[(LAPTOP, &[])]), &[(LAPTOP, "alice")]);
             desk.until(LAPTOP, &FIRST).await;
-            server.stop();
+            server.stop().unwrap();
             let why = laptop.fails().await;
             assert!(why.contains("presence server"), "{why}");
             laptop.own.send_replace(own(LAPTOP, &[(DESK, &SECOND)]));
             tokio::time::sleep(Duration::from_secs(2)).await;
             let begun = Instant::now();
-            server.start();
+            server.resume().unwrap();
             desk.until(LAPTOP, &SECOND).await;
             laptop.works().await;
             println!("found {:?} after the server is back", begun.elapsed());
@@ -199,10 +199,10 @@ fn a_dishonest_server_can_neither_forge_nor_bring_back_what_was() {
             laptop.works().await;
             let mut desk = Running::start(&bob, own(DESK, &[(LAPTOP, &[])]), &[(LAPTOP, "alice")]);
             desk.until(LAPTOP, &FIRST).await;
-            let old = server.kept();
+            let old = server.kept().unwrap();
             laptop.own.send_replace(own(LAPTOP, &[(DESK, &SECOND)]));
             desk.until(LAPTOP, &SECOND).await;
-            let new = server.kept();
+            let new = server.kept().unwrap();
             laptop.end().await;
 
             // As it was before; with other bytes in each box; far too long; no base64 at all.
@@ -221,14 +221,14 @@ fn a_dishonest_server_can_neither_forge_nor_bring_back_what_was() {
                 [("old", old), ("forged", forged), ("oversized", oversized), ("nonsense", nonsense)]
             {
                 assert!(!kept.is_empty(), "{what}");
-                server.change(&kept);
+                server.change(&kept).unwrap();
                 desk.fails().await;
                 desk.works().await;
                 desk.finds_nothing(Duration::from_secs(1)).await;
                 println!("{what}: not believed");
             }
             // The desk still listens, and the laptop's number goes on after what it finds.
-            server.change(&new);
+            server.change(&new).unwrap();
             let laptop = Running::start(&alice, own(LAPTOP, &[(DESK, &FIRST)]), &[]);
             desk.until(LAPTOP, &FIRST).await;
             laptop.end().await;
@@ -247,11 +247,11 @@ fn a_node_that_was_made_otherwise_is_made_right() {
             let mut first = laptop();
             first.works().await;
             first.end().await;
-            let mut kept = server.kept();
+            let mut kept = server.kept().unwrap();
             kept.retain(|path, text| holds_items(path) && text.contains("\"open\""));
             assert!(!kept.is_empty(), "the node's settings are kept");
             kept.values_mut().for_each(|text| *text = text.replace("\"open\"", "\"whitelist\""));
-            server.change(&kept);
+            server.change(&kept).unwrap();
             let mut desk = Running::start(&bob, own(DESK, &[(LAPTOP, &[])]), &[(LAPTOP, "alice")]);
             desk.works().await;
             desk.finds_nothing(Duration::from_secs(1)).await;

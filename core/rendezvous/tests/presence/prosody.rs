@@ -1,15 +1,12 @@
 //! A network with a real presence server (prosody), hosts in networks of their own, and what runs on them.
 
-use std::collections::BTreeMap;
 use std::fs;
 use std::future::Future;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
-use std::thread;
 use std::time::{Duration, Instant};
 
-use mast_netlab::{Host, Lab, LinkProfile, Process, Signal};
+use mast_netlab::{Host, Lab, LinkProfile, PresenceServer};
 use mast_rendezvous::presence::{Account, Jid, Presence};
 use mast_rendezvous::{Found, Health, Own, PairSecret, PeerKey, Posts, Rendezvous, Told};
 use tokio::sync::{mpsc, watch};
@@ -17,32 +14,29 @@ use tokio::time::timeout;
 
 /// Where the server is.
 const SERVER: &str = "192.0.2.5";
-/// Everybody's password.
-pub const PASSWORD: &str = "correct horse";
 /// So long something may take that takes a moment.
 const MOMENT: Duration = Duration::from_secs(30);
-/// What a server is made to do for its accounts.
-const MODULES: &str = "\"roster\", \"saslauth\", \"tls\", \"disco\", \"pep\", \"smacks\", \"ping\", \"posix\", \"stanza_debug\"";
 
 /// A laptop and a desk, behind a router that leads to a presence server.
 pub struct Scene {
     pub laptop: Host,
     pub desk: Host,
-    pub server: Server,
+    pub server: PresenceServer,
+    _directory: tempfile::TempDir,
     _lab: Lab,
 }
 
 impl Scene {
     pub fn new() -> Self {
-        Self::with_modules(MODULES)
+        Self::without(&[])
     }
 
     /// One whose server does not keep what accounts publish.
     pub fn without_pep() -> Self {
-        Self::with_modules(&MODULES.replace("\"pep\", ", ""))
+        Self::without(&["pep"])
     }
 
-    fn with_modules(modules: &str) -> Self {
+    fn without(modules: &[&str]) -> Self {
         let lab = Lab::new().unwrap();
         let router = lab.router("router").unwrap();
         let profile = LinkProfile::delay(Duration::from_millis(5));
@@ -57,118 +51,10 @@ impl Scene {
         };
         let laptop = host("laptop", "198.51.100.7");
         let desk = host("desk", "203.0.113.7");
-        let server = Server::new(host("server", SERVER), modules);
-        Self { laptop, desk, server, _lab: lab }
-    }
-}
-
-/// The server, which can be stopped and started again.
-pub struct Server {
-    host: Host,
-    at: tempfile::TempDir,
-    process: Option<Process>,
-}
-
-impl Server {
-    fn new(host: Host, modules: &str) -> Self {
-        let at = tempfile::tempdir().unwrap();
-        let mut server = Self { host, at, process: None };
-        server.certificates();
-        let accounts = server.path("data/example%2eorg/accounts");
-        fs::create_dir_all(&accounts).unwrap();
-        for name in ["alice", "bob", "eve"] {
-            let account = format!("return {{ [\"password\"] = \"{PASSWORD}\" }};\n");
-            fs::write(accounts.join(format!("{name}.dat")), account).unwrap();
-        }
-        let folder = server.at.path().display();
-        let configuration = format!(
-            "run_as_root = true\npidfile = \"{folder}/pid\"\ndata_path = \"{folder}/data\"\n\
-             certificates = \"{folder}\"\ninterfaces = {{ \"*\" }}\nc2s_ports = {{ 5222 }}\n\
-             c2s_direct_tls_ports = {{ 5223 }}\ns2s_ports = {{ }}\n\
-             log = {{ {{ levels = {{ min = \"debug\" }}, to = \"file\", filename = \"{folder}/log\" }} }}\n\
-             modules_enabled = {{ {modules} }}\nmodules_disabled = {{ \"s2s\" }}\n\
-             c2s_require_encryption = true\nauthentication = \"internal_plain\"\nstorage = \"internal\"\n\
-             VirtualHost \"example.org\"\n\
-             ssl = {{ key = \"{folder}/example.org.key\", certificate = \"{folder}/example.org.crt\" }}\n"
-        );
-        fs::write(server.path("configuration.lua"), configuration).unwrap();
-        server.start();
-        server
-    }
-
-    pub fn path(&self, name: &str) -> PathBuf {
-        self.at.path().join(name)
-    }
-
-    /// An authority, and the server's certificate by it.
-    fn certificates(&self) {
-        let make = |name: &str, subject: &str, more: &[&str]| {
-            let (key, certificate) = (format!("{name}.key"), format!("{name}.crt"));
-            let mut openssl = Command::new("openssl");
-            openssl
-                .current_dir(self.at.path())
-                .args(["req", "-x509", "-newkey", "ec", "-nodes", "-days", "2"]);
-            openssl.args(["-pkeyopt", "ec_paramgen_curve:prime256v1", "-subj", &format!("/CN={subject}")]);
-            openssl.args(["-keyout", &key, "-out", &certificate]);
-            let output = openssl.args(more).output().unwrap();
-            assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-        };
-        make("authority", "a test's authority", &["-addext", "basicConstraints=critical,CA:TRUE"]);
-        let signed = ["-CA", "authority.crt", "-CAkey", "authority.key"];
-        let leaf =
-            ["-addext", "basicConstraints=critical,CA:FALSE", "-addext", "subjectAltName=DNS:example.org"];
-        make("example.org", "example.org", &[signed, leaf].concat());
-    }
-
-    pub fn start(&mut self) {
-        let mut prosody = Command::new("prosody");
-        prosody.arg("-F").arg("--config").arg(self.path("configuration.lua"));
-        // Its tests on the road are of its own: nothing on the machine is read or written.
-        prosody.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
-        self.process = Some(self.host.spawn(prosody).unwrap());
-        let begun = Instant::now();
-        while self.host.run(|| std::net::TcpStream::connect((SERVER, 5222)).is_err()).unwrap() {
-            assert!(begun.elapsed() < MOMENT, "prosody does not start:\n{}", self.log());
-            thread::sleep(Duration::from_millis(20));
-        }
-    }
-
-    pub fn stop(&mut self) {
-        let mut process = self.process.take().unwrap();
-        process.kill(Signal::SIGTERM).unwrap();
-        process.wait(MOMENT).unwrap();
-    }
-
-    /// All that it was told and said, and who came from where.
-    pub fn log(&self) -> String {
-        fs::read(self.path("log")).map(|log| String::from_utf8_lossy(&log).into_owned()).unwrap_or_default()
-    }
-
-    /// What it keeps: each file, by its path within.
-    pub fn kept(&self) -> BTreeMap<PathBuf, String> {
-        let mut kept = BTreeMap::new();
-        let mut folders = vec![self.path("data")];
-        while let Some(folder) = folders.pop() {
-            for entry in fs::read_dir(folder).unwrap() {
-                let path = entry.unwrap().path();
-                if path.is_dir() {
-                    folders.push(path);
-                } else {
-                    let text = String::from_utf8_lossy(&fs::read(&path).unwrap()).into_owned();
-                    kept.insert(path, text);
-                }
-            }
-        }
-        kept
-    }
-
-    /// Changes what it keeps, as a server could that is not honest.
-    pub fn change(&mut self, kept: &BTreeMap<PathBuf, String>) {
-        self.stop();
-        for (path, text) in kept {
-            fs::write(path, text).unwrap();
-        }
-        self.start();
+        let directory = tempfile::tempdir().unwrap();
+        let at = SERVER.parse().unwrap();
+        let server = PresenceServer::start(&host("server", SERVER), directory.path(), at, modules).unwrap();
+        Self { laptop, desk, server, _directory: directory, _lab: lab }
     }
 }
 
@@ -201,7 +87,9 @@ pub fn own(key: PeerKey, peers: &[(PeerKey, &[&str])]) -> Own {
         addresses: addresses.iter().map(|at| at.parse().unwrap()).collect(),
     };
     let peers = peers.iter().map(|(peer, addresses)| (*peer, told(*peer, addresses))).collect();
-    Own { key, public: Vec::new(), peers }
+    // As though there were one uplink for each, which is gone where it is not told.
+    let here = peers.values().flat_map(|told| &told.addresses).map(SocketAddr::ip).collect();
+    Own { key, here, peers, ..Own::default() }
 }
 
 /// How a machine logs in.
@@ -213,9 +101,9 @@ pub struct Login<'a> {
 }
 
 impl<'a> Login<'a> {
-    pub fn new(account: &'a str, server: &Server) -> Self {
-        let authority = Some(server.path("authority.crt"));
-        Self { account, password: PASSWORD, authority, server: SERVER }
+    pub fn new(account: &'a str, server: &PresenceServer) -> Self {
+        let authority = Some(server.authority());
+        Self { account, password: PresenceServer::PASSWORD, authority, server: SERVER }
     }
 }
 
