@@ -54,6 +54,8 @@ pub enum Command {
     Peer(PeerCommand),
     /// Make a link with which another host becomes a peer; it holds a secret. Or list and revoke those that were made
     Invite(InviteArgs),
+    /// Show by which account peers find this machine while it moves, or log in to a presence service (XMPP) and out
+    Presence(PresenceArgs),
     /// Say whose this host's private key is: who may take it into a key store, beside root
     #[command(subcommand)]
     Key(KeyCommand),
@@ -125,7 +127,7 @@ pub struct PeerSetArgs {
 }
 
 /// What a peer may know: one or more of these.
-#[derive(Debug, Clone, Copy, Args)]
+#[derive(Debug, Clone, Args)]
 #[group(required = true, multiple = true)]
 pub struct PeerChoice {
     /// Whether MAST is spoken with the peer of a WireGuard file, if that can; without it is taken for WireGuard alone, and
@@ -138,6 +140,9 @@ pub struct PeerChoice {
     /// Whether it is your own: it is told private addresses, too, that it may be unable to use
     #[arg(long)]
     pub own: Option<Switch>,
+    /// The account of a presence service at which it is found; empty: none that is known
+    #[arg(long, value_name = "ACCOUNT")]
+    pub presence: Option<String>,
 }
 
 /// Which addresses are told.
@@ -147,7 +152,7 @@ pub enum Told {
     All,
     /// Of these, those that are not private
     PublicOnly,
-    /// Those that relays lend; there are none yet, so no address at all
+    /// Those that relays lend, and no other
     RelayedOnly,
 }
 
@@ -166,6 +171,36 @@ pub struct StatusArgs {
 pub struct CheckArgs {
     /// Only this peer; otherwise all
     pub peer: Option<String>,
+}
+
+/// Arguments of `presence`.
+#[derive(Debug, Args)]
+#[command(args_conflicts_with_subcommands = true)]
+pub struct PresenceArgs {
+    /// What to do; how it stands is shown without.
+    #[command(subcommand)]
+    pub command: Option<PresenceCommand>,
+    /// How to print how it stands.
+    #[command(flatten)]
+    pub format: Format,
+}
+
+/// What to do with the account.
+#[derive(Debug, Subcommand)]
+pub enum PresenceCommand {
+    /// Have this machine found by an account, such as alice@example.org; the password is asked for, or read from standard input
+    Login {
+        /// The account, of any provider; your machines may share one
+        account: String,
+        /// The server, if DNS does not know it: xmpp.example.org, or with a port; TLS begins at once on 5223 and 443
+        #[arg(long)]
+        server: Option<String>,
+        /// A certificate authority to be trusted beside those that everybody trusts, as a PEM file
+        #[arg(long, value_name = "FILE")]
+        authority: Option<PathBuf>,
+    },
+    /// Use no account any more, and forget its password
+    Logout,
 }
 
 /// What to do with the private key.

@@ -43,6 +43,7 @@ pub mod layers;
 mod native;
 mod note;
 pub mod part;
+mod presence;
 mod quota;
 mod redact;
 mod report;
@@ -63,6 +64,7 @@ pub use layers::{Evidence, LayerState, LayerStatus};
 pub use native::{DEFAULT_SOCKET, Living, Socket, living, remove_stale_socket, user_id};
 pub use note::{Note, Noted};
 pub use part::{Part, UplinkPart};
+pub use presence::{PresenceLogin, PresencePeer, PresenceReport, PresenceState};
 pub use report::{Check, DoctorReport, DrillProgress, DrillReport, DrillStep, Finding, Verdict};
 pub use request::{
     Audience, BudgetSet, CheckPaths, Drill, Hello, InterfaceSet, Invite, InviteRevoke, KeyOwner, KeyUnlock,

@@ -8,6 +8,7 @@ use serde_json::{Value, json};
 use zeroize::Zeroize;
 
 use crate::error::{ControlError, ErrorCode};
+use crate::presence::PresenceLogin;
 use crate::status::{AddressesTold, AtStart, PolicyMode};
 
 /// A request that the service answers; greeting and subscribing are the server's own business.
@@ -64,6 +65,12 @@ pub enum Request {
     KeyUnlock(KeyUnlock),
     /// `key.keep`: keep the private key in a file of the service again.
     KeyKeep,
+    /// `presence`: the account by which peers that move are found, and how it fares.
+    Presence,
+    /// `presence.login`: use this account from now on, in place of another.
+    PresenceLogin(PresenceLogin),
+    /// `presence.logout`: use none, and forget its password.
+    PresenceLogout,
     /// `doctor`: look for what is wrong.
     Doctor,
 }
@@ -293,6 +300,9 @@ pub struct PeerSet {
     /// Whether it is the user's own.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub own: Option<bool>,
+    /// The account of a presence service at which it is listened for; empty: none that was named.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub presence: Option<String>,
 }
 
 /// Parameters of `settings.set`: what is absent stays as it is.
@@ -414,6 +424,9 @@ impl Method {
             "key.hand_over" => read::<Nothing>(params).map(|_| Request::KeyHandOver)?,
             "key.unlock" => Request::KeyUnlock(read(params)?),
             "key.keep" => read::<Nothing>(params).map(|_| Request::KeyKeep)?,
+            "presence" => read::<Nothing>(params).map(|_| Request::Presence)?,
+            "presence.login" => Request::PresenceLogin(read::<PresenceLogin>(params)?.checked()?),
+            "presence.logout" => read::<Nothing>(params).map(|_| Request::PresenceLogout)?,
             other => {
                 let shown: String = other.chars().take(64).collect();
                 return Err(ControlError::new(
@@ -458,6 +471,7 @@ impl Request {
                 | Self::Story(_)
                 | Self::History
                 | Self::InviteList
+                | Self::Presence
         )
     }
 
@@ -498,6 +512,9 @@ impl Request {
             Self::KeyHandOver => "key.hand_over",
             Self::KeyUnlock(_) => "key.unlock",
             Self::KeyKeep => "key.keep",
+            Self::Presence => "presence",
+            Self::PresenceLogin(_) => "presence.login",
+            Self::PresenceLogout => "presence.logout",
             Self::Doctor => "doctor",
         }
     }
@@ -507,7 +524,8 @@ impl Request {
         match self {
             Self::Status | Self::Up | Self::Down | Self::Doctor => json!({}),
             Self::Usage | Self::History | Self::Logs | Self::KeyHandOver | Self::KeyKeep => json!({}),
-            Self::InviteList => json!({}),
+            Self::InviteList | Self::Presence | Self::PresenceLogout => json!({}),
+            Self::PresenceLogin(p) => json!(p),
             Self::InviteRevoke(p) => json!(p),
             Self::KeyOwner(p) => json!(p),
             Self::Peer(p) => json!(p),
@@ -571,8 +589,9 @@ impl InterfaceSet {
 
 impl PeerSet {
     fn checked(self) -> Result<Self, ControlError> {
-        if self.full_tunnel.or(self.mast).or(self.own).is_none() && self.addresses.is_none() {
-            let why = "missing: give `full_tunnel`, `mast`, `addresses` or `own`";
+        let switch = self.full_tunnel.or(self.mast).or(self.own);
+        if switch.is_none() && self.addresses.is_none() && self.presence.is_none() {
+            let why = "missing: give `full_tunnel`, `mast`, `addresses`, `own` or `presence`";
             return Err(ControlError::bad_params(why));
         }
         if self.addresses == Some(AddressesTold::Unknown) {

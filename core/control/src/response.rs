@@ -8,6 +8,7 @@ use zeroize::Zeroize;
 
 use crate::event::Event;
 use crate::note::Note;
+use crate::presence::PresenceReport;
 use crate::report::DoctorReport;
 use crate::status::{Eids, InterfaceKind, InterfaceStatus, PeerStatus, Status};
 
@@ -37,6 +38,8 @@ pub enum Response {
     Logs(Logs),
     /// To `key.hand_over`.
     Key(HandedKey),
+    /// To `presence`, `presence.login` and `presence.logout`.
+    Presence(PresenceReport),
     /// To `doctor`.
     Doctor(DoctorReport),
     /// To a request that changed something: the answer proper, and in `unkept` why the change is in effect and not on the

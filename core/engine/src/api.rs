@@ -96,6 +96,8 @@ pub struct PeerConfig {
     pub policy: Option<Policy>,
     /// What it may know of this host.
     pub disclosure: Disclosure,
+    /// Its account at a presence service, where that is known: other words for the engine, which carries them in invites.
+    pub account: Option<String>,
 }
 
 impl PeerConfig {

@@ -59,6 +59,13 @@ impl<P: Platform> Engine<P> {
             Command::Choose { interface, choice, reply } => {
                 drop(reply.send(self.choose(now, &interface, choice)));
             }
+            Command::SetAccount(account, reply) => {
+                self.settings.account = account;
+                drop(reply.send(Ok(())));
+            }
+            Command::SetPeerAccount { peer, account, reply } => {
+                drop(reply.send(self.set_peer_account(&peer, account)));
+            }
             Command::Disclose { peer, disclose, reply } => {
                 drop(reply.send(self.disclose(now, &peer, disclose)))
             }
@@ -290,6 +297,17 @@ impl<P: Platform> Engine<P> {
         Ok(())
     }
 
+    fn set_peer_account(&mut self, name: &str, account: Option<String>) -> Result<(), EngineError> {
+        let id = self.find_peer(name)?;
+        let Some(peer) = self.peers.touch(id) else { return Ok(()) };
+        if peer.config.account != account {
+            peer.config.account = account;
+            let config = peer.config.clone();
+            self.tell_change(Change::Peer(config));
+        }
+        Ok(())
+    }
+
     fn no_interface(&self, name: &str) -> EngineError {
         let known = self.uplinks.choices().all().into_iter().map(|(i, _)| i.name).collect();
         EngineError::NoInterface { name: name.to_owned(), known }
@@ -355,6 +373,7 @@ impl<P: Platform> Engine<P> {
             return;
         }
         self.up = false;
+        self.whereabouts.send_replace(());
         self.tunnel.clear();
         self.upkeep.note_change();
         self.drill = None;

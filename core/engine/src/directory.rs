@@ -53,6 +53,7 @@ mod tests {
             eid_v4: None,
             plain: None,
             policy: None,
+            account: None,
         }
     }
 

@@ -61,6 +61,8 @@ pub(crate) struct Settings {
     pub local_network: bool,
     /// Whether there may be relays.
     pub relays: bool,
+    /// This host's account at a presence service, for invites.
+    pub account: Option<String>,
     /// Speak plain WireGuard with everybody, as if the other end's MAST were not there: for measuring.
     pub plain_only: bool,
 }
@@ -103,6 +105,8 @@ pub struct Engine<P: Platform> {
     pub(crate) outside: Outside,
     outward: Outward,
     inward: Inward,
+    /// What peers are told of this host may be something else now.
+    pub(crate) whereabouts: watch::Sender<()>,
 }
 
 /// Randomness from a seed of the system.
@@ -165,7 +169,8 @@ impl<P: Platform> Engine<P> {
         if config.up {
             engine.bring_up().await?;
         }
-        let handle = EngineHandle { commands, listeners: engine.story.listeners() };
+        let (listeners, whereabouts) = (engine.story.listeners(), engine.whereabouts.subscribe());
+        let handle = EngineHandle { commands, listeners, whereabouts };
         let task = tokio::spawn(engine.run());
         Ok((handle, outbox, task))
     }
@@ -204,6 +209,7 @@ impl<P: Platform> Engine<P> {
                 protect: config.protect,
                 local_network: config.local_network,
                 relays: config.relays,
+                account: None,
                 plain_only: switched() == Some(Measure::Plain),
             },
             own_eid_v6: eid_v6(&identity.public()),
@@ -224,6 +230,7 @@ impl<P: Platform> Engine<P> {
             outside: Outside::new(config.port),
             outward: Outward::new(),
             inward: Inward::new(),
+            whereabouts: watch::Sender::default(),
         })
     }
 
@@ -501,6 +508,7 @@ impl<P: Platform> Engine<P> {
 
     /// Every part that uses interfaces learns of the present ones.
     pub(crate) fn tell_interfaces(&mut self, now: Instant) {
+        self.whereabouts.send_replace(());
         if !self.up {
             return;
         }
@@ -534,6 +542,9 @@ impl<P: Platform> Engine<P> {
     }
 
     pub(crate) fn tell_change(&mut self, change: Change) {
+        if matches!(change, Change::Peer(_) | Change::PeerRemoved(_)) {
+            self.whereabouts.send_replace(());
+        }
         if self.changes.send(change).is_err() {
             tracing::debug!("nobody keeps the changes");
         }

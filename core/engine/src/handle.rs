@@ -7,7 +7,7 @@ use std::sync::atomic::AtomicBool;
 use std::time::{Duration, SystemTime};
 
 use mast_proto::{AddressSource, AddressesTold, Policy, RelayId};
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{mpsc, oneshot, watch};
 
 use crate::api::{
     DrillStep, EngineError, Glance, Happening, InviteId, InviteRecord, Outline, PeerConfig, PeerSnapshot,
@@ -46,6 +46,8 @@ pub(crate) enum Command {
     RemoveRelay(RelayId, Reply<()>),
     Spend(BTreeSet<String>, Reply<()>),
     FullTunnel { peer: String, on: bool, reply: Reply<()> },
+    SetAccount(Option<String>, Reply<()>),
+    SetPeerAccount { peer: String, account: Option<String>, reply: Reply<()> },
     Disclose { peer: String, disclose: Disclose, reply: Reply<()> },
     Protect { on: bool, local_network: bool, reply: Reply<()> },
     Applied(Reply<()>),
@@ -113,6 +115,7 @@ pub struct NewPeer {
 pub struct EngineHandle {
     pub(crate) commands: mpsc::Sender<Command>,
     pub(crate) listeners: Tidings<Happening>,
+    pub(crate) whereabouts: watch::Receiver<()>,
 }
 
 impl EngineHandle {
@@ -174,6 +177,29 @@ impl EngineHandle {
                 return Ok(all);
             }
         }
+    }
+
+    /// Changes whenever [`EngineHandle::told`] may say something else: after interfaces, relays or peers changed. How a peer
+    /// sees this host may change without.
+    pub fn whereabouts(&self) -> watch::Receiver<()> {
+        self.whereabouts.clone()
+    }
+
+    /// This host's account at a presence service, which goes into invites and to whoever accepts one.
+    ///
+    /// # Errors
+    /// When the engine has stopped.
+    pub async fn set_account(&self, account: Option<String>) -> Result<(), EngineError> {
+        self.ask(|reply| Command::SetAccount(account, reply)).await
+    }
+
+    /// The account of a peer there.
+    ///
+    /// # Errors
+    /// When there is no such peer.
+    pub async fn set_peer_account(&self, peer: &str, account: Option<String>) -> Result<(), EngineError> {
+        let peer = peer.to_owned();
+        self.ask(|reply| Command::SetPeerAccount { peer, account, reply }).await
     }
 
     /// Tries now what was not heard of lately, of one peer or of all: somebody looks, and wants no old news.

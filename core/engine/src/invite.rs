@@ -1,7 +1,7 @@
 //! Invites: what a link holds, and what both ends derive from its secret.
 //!
 //! ```text
-//! mast://1/ base64url( checksum || CBOR {0: key, 1: secret, 2: name, 3: [address…], 4: expiry} )
+//! mast://1/ base64url( checksum || CBOR {0: key, 1: secret, 2: name, 3: [address…], 4: expiry, ?5: account} )
 //! checksum = first 4 bytes of SHA-256(CBOR)
 //! ```
 //!
@@ -33,6 +33,8 @@ const SCHEME: &str = "mast://1/";
 pub(crate) const MAX_ADDRESSES: usize = 8;
 const MAX_LINK: usize = 4096;
 const CHECKSUM: usize = 4;
+/// The longest account in a link, in bytes.
+const LONGEST_ACCOUNT: usize = 256;
 
 /// What a link tells.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -42,6 +44,8 @@ pub(crate) struct Link {
     pub name: String,
     pub addresses: Vec<SocketAddr>,
     pub expires: SystemTime,
+    /// The inviter's account at a presence service.
+    pub account: Option<String>,
 }
 
 /// Why a link cannot be accepted.
@@ -69,6 +73,8 @@ struct Body {
     addresses: Vec<ByteVec>,
     #[n(4)]
     expires: u64,
+    #[n(5)]
+    account: Option<String>,
 }
 
 impl Drop for Body {
@@ -95,6 +101,7 @@ impl Link {
             name: self.name.clone(),
             addresses: addresses.collect(),
             expires,
+            account: self.account.clone(),
         };
         // Room for all of it: a buffer that grows leaves a copy behind.
         let mut encoded = Zeroizing::new(Vec::with_capacity(MAX_LINK));
@@ -137,8 +144,16 @@ impl Link {
             name: name::clean(&body.name).unwrap_or_else(|| "peer".to_owned()),
             addresses: addresses.take(MAX_ADDRESSES).collect(),
             expires,
+            account: account(body.account.as_deref()),
         })
     }
+}
+
+/// What may be an account: a few printable words of a stranger's. Whoever uses it sees whether it is one.
+pub(crate) fn account(text: Option<&str>) -> Option<String> {
+    let sound =
+        |text: &&str| (1..=LONGEST_ACCOUNT).contains(&text.len()) && !text.chars().any(char::is_control);
+    text.filter(sound).map(str::to_owned)
 }
 
 /// A link with this body.
@@ -228,6 +243,17 @@ mod tests {
             name: "gate".into(),
             addresses: vec!["192.0.2.1:6278".parse().unwrap(), "[2001:db8::1]:6278".parse().unwrap()],
             expires: UNIX_EPOCH + Duration::from_secs(1_900_000_000),
+            account: None,
+        }
+    }
+
+    #[test]
+    fn an_account_travels_and_a_strange_one_does_not() {
+        let with = |account: &str| Link { account: Some(account.to_owned()), ..link() };
+        let read = |link: &Link| Link::decode(&link.encode()).unwrap().account;
+        assert_eq!(read(&with("alice@example.org")).as_deref(), Some("alice@example.org"));
+        for strange in ["", "a\nb@example.org", &"x".repeat(257)] {
+            assert_eq!(read(&with(strange)), None, "{strange}");
         }
     }
 

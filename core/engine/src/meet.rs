@@ -14,7 +14,7 @@ use crate::api::{
 };
 use crate::engine::Engine;
 use crate::handle::{Invite, NewPeer};
-use crate::invite::{Link, LinkError, MAX_ADDRESSES};
+use crate::invite::{Link, LinkError, MAX_ADDRESSES, account};
 use crate::name;
 use crate::os::{Family, Platform, Udp};
 use crate::pairing::{Inviting, Join, Joined, Joining, Message, Reason, Refused, Step};
@@ -67,8 +67,16 @@ pub(crate) struct Around<'a, U> {
     pub peers: &'a Peers,
     /// This host's.
     pub name: &'a str,
+    /// This host's account at a presence service.
+    pub account: Option<&'a str>,
     pub interfaces: &'a [Interface],
     pub net: &'a mut Net<U>,
+}
+
+impl<U> Around<'_, U> {
+    fn joined(&self) -> Joined {
+        Joined { name: self.name.to_owned(), account: self.account.map(str::to_owned) }
+    }
 }
 
 /// What follows for the rest of the engine.
@@ -156,6 +164,7 @@ impl Pairing {
             name: around.name.to_owned(),
             addresses,
             expires,
+            account: around.account.map(str::to_owned),
         };
         Ok(Invite { link: link.encode(), expires })
     }
@@ -186,7 +195,7 @@ impl Pairing {
         let Some(invited) = self.invites.iter_mut().find(|i| i.pairing.id == id) else { return };
         let Some(path) = invited.unkept.take() else { return };
         let session = invited.pairing.session(around.peers.own_identity(), &around.net.indices);
-        let answer = Message::Joined(Joined { name: around.name.to_owned() });
+        let answer = Message::Joined(around.joined());
         if let Some(message) = session.seal(&inner::wrap(&answer.encode())) {
             // Where it is lost, whoever waits asks again.
             let _ = around.net.sockets.send(path, &message);
@@ -213,7 +222,7 @@ impl Pairing {
         let Some(Message::Join(join)) = join else { return None };
         let (answer, met) = match self.admit(around, path, number, &join) {
             Ok(Admitted::Later(met)) => return met,
-            Ok(Admitted::Now(met)) => (Message::Joined(Joined { name: around.name.to_owned() }), met),
+            Ok(Admitted::Now(met)) => (Message::Joined(around.joined()), met),
             Err(reason) => {
                 around.net.counters.add("join_refused");
                 (Message::Refused(Refused { reason }), None)
@@ -275,7 +284,8 @@ impl Pairing {
         let wished = invited.record.name.clone().or_else(|| name::clean(&join.name));
         let name =
             name::unique(&wished.unwrap_or_else(|| "peer".into()), |n| around.peers.named(n).is_some());
-        let config = peer(name, join.public_key, key, [path.remote]);
+        let account = account(join.account.as_deref());
+        let config = peer(name, join.public_key, key, [path.remote], account);
         Ok(admitted(Some(Met::Invited { config, invite })))
     }
 
@@ -340,7 +350,8 @@ impl Pairing {
             (true, false) => InviteProblem::Needs(Family::V4),
             _ => InviteProblem::Needs(Family::V6),
         };
-        Joining::new(now, link, name, (identity, around.name), around.interfaces, &around.net.indices)
+        let own = (&**identity, around.name, around.account);
+        Joining::new(now, link, name, own, around.interfaces, &around.net.indices)
             .ok_or_else(|| unreached.into())
     }
 
@@ -392,7 +403,8 @@ impl Pairing {
                 let wished = wished.unwrap_or_else(|| joining.link.name.clone());
                 let name = name::unique(&wished, |n| around.peers.named(n).is_some());
                 let endpoints = joining.endpoints();
-                let config = peer(name, joining.link.public_key, joining.lasting_key, endpoints);
+                let told = account(joined.account.as_deref()).or(joining.link.account);
+                let config = peer(name, joining.link.public_key, joining.lasting_key, endpoints, told);
                 return Some(Met::Inviter { config, reply });
             }
             Some(Message::Refused(refused)) => {
@@ -421,6 +433,7 @@ fn peer(
     public_key: PublicKey,
     preshared_key: SecretKey,
     addresses: impl IntoIterator<Item = SocketAddr>,
+    account: Option<String>,
 ) -> PeerConfig {
     PeerConfig {
         name,
@@ -432,6 +445,7 @@ fn peer(
         plain: None,
         policy: None,
         disclosure: Disclosure::default(),
+        account,
     }
 }
 
@@ -440,6 +454,7 @@ impl<P: Platform> Engine<P> {
         let around = Around {
             peers: &self.peers,
             name: &self.settings.name,
+            account: self.settings.account.as_deref(),
             interfaces: self.uplinks.interfaces(),
             net: &mut self.net,
         };

@@ -52,6 +52,9 @@ pub(crate) struct Join {
     pub name: String,
     #[cbor(n(3), with = "minicbor::bytes")]
     pub proof: [u8; 32],
+    /// Its account at a presence service.
+    #[n(4)]
+    pub account: Option<String>,
 }
 
 /// Grants it.
@@ -60,6 +63,9 @@ pub(crate) struct Join {
 pub(crate) struct Joined {
     #[n(0)]
     pub name: String,
+    /// Its account at a presence service.
+    #[n(1)]
+    pub account: Option<String>,
 }
 
 /// Does not.
@@ -164,11 +170,10 @@ impl Joining {
         now: Instant,
         link: Link,
         name: Option<String>,
-        own: (&Identity, &str),
+        (identity, own_name, account): (&Identity, &str, Option<&str>),
         interfaces: &[Interface],
         indices: &Indices,
     ) -> Option<Self> {
-        let (identity, own_name) = own;
         let paths = paths(&link.addresses, interfaces);
         if paths.is_empty() {
             return None;
@@ -184,6 +189,7 @@ impl Joining {
             public_key,
             name: own_name.to_owned(),
             proof: derived.proof(&link.public_key, &public_key, &shared),
+            account: account.map(str::to_owned),
         });
         Some(Self {
             lasting_key: derived.lasting_key(&link.public_key, &public_key),
@@ -313,10 +319,13 @@ mod tests {
 
     #[test]
     fn round_trips() {
-        let join = Message::Join(Join { version: 1, public_key: [1; 32], name: "pi".into(), proof: [2; 32] });
+        let account = Some("alice@example.org".to_owned());
+        let join = Join { version: 1, public_key: [1; 32], name: "pi".into(), proof: [2; 32], account };
         for message in [
-            join,
-            Message::Joined(Joined { name: "gate".into() }),
+            Message::Join(join.clone()),
+            Message::Join(Join { account: None, ..join.clone() }),
+            Message::Joined(Joined { name: "gate".into(), account: join.account.clone() }),
+            Message::Joined(Joined { name: "gate".into(), account: None }),
             Message::Refused(Refused { reason: Reason::Used }),
         ] {
             let bytes = message.encode();
@@ -342,6 +351,7 @@ mod tests {
             public_key: named.public(),
             name: "x".into(),
             proof,
+            account: None,
         };
         assert!(inviting.is_proven(&inviter, &join(&joiner, proof(&joiner, &joiner))));
         assert!(!inviting.is_proven(&inviter, &join(&other, proof(&joiner, &other))));

@@ -57,6 +57,7 @@ impl<P: Platform> Engine<P> {
                 again.push(id);
             }
             if told {
+                self.whereabouts.send_replace(());
                 if peer.learn() && peer.leaving.is_none() {
                     // What it speaks may be news, and decides what it can do.
                     let policy = peer.config.policy_under(&self.settings.policy);

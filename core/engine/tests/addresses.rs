@@ -21,6 +21,7 @@ fn peer(name: &str, key: u8, addresses: Addresses) -> PeerConfig {
         eid_v4: None,
         plain: None,
         policy: None,
+        account: None,
     }
 }
 

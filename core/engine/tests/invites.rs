@@ -78,3 +78,31 @@ async fn an_invite_that_was_revoked_is_of_no_use() {
     assert!(matches!(none, Err(EngineError::NoInvite { id }) if id == "00000000"));
     assert!("0".parse::<InviteId>().is_err());
 }
+
+/// Who is found by an account says so in its invites, and hears of the account of who accepts one.
+#[tokio::test]
+async fn accounts_travel_with_an_invite_both_ways() {
+    let mut a = Host::start(86, "gate", 1).await;
+    let mut b = Host::start(87, "laptop", 1).await;
+    a.engine.set_account(Some("alice@example.org".to_owned())).await.unwrap();
+    b.engine.set_account(Some("bob@example.org".to_owned())).await.unwrap();
+    let link = a.engine.invite(LONG, None).await.unwrap().link;
+    b.engine.join(&link, None).await.unwrap();
+    for (host, account) in [(&mut a, "bob@example.org"), (&mut b, "alice@example.org")] {
+        loop {
+            if let Change::Peer(peer) = host.changes.recv().await.unwrap() {
+                assert_eq!(peer.account.as_deref(), Some(account));
+                break;
+            }
+        }
+    }
+    b.engine.set_peer_account("gate", None).await.unwrap();
+    loop {
+        if let Change::Peer(peer) = b.changes.recv().await.unwrap()
+            && peer.account.is_none()
+        {
+            break;
+        }
+    }
+    assert!(matches!(b.engine.set_peer_account("nobody", None).await, Err(EngineError::NoPeer { .. })));
+}

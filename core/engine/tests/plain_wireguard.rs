@@ -111,6 +111,7 @@ impl Server {
                 private_key: Some(zeroize::Zeroizing::new([55; 32])),
             }),
             policy: None,
+            account: None,
         }
     }
 }

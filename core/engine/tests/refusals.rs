@@ -37,6 +37,7 @@ fn full_tunnel(number: u8) -> EngineConfig {
             ..PlainPeer::default()
         }),
         policy: None,
+        account: None,
     }];
     config
 }

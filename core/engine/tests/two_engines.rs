@@ -318,6 +318,7 @@ async fn however_many_peers_each_is_told_of_once_and_in_order() {
                 eid_v4: None,
                 plain: None,
                 policy: None,
+                account: None,
             }
         })
         .collect();

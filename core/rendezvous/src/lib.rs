@@ -16,7 +16,7 @@ pub mod sealed;
 
 use std::collections::BTreeMap;
 use std::future::Future;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
 use tokio::sync::{mpsc, watch};
@@ -55,6 +55,8 @@ pub struct Own {
     pub key: PeerKey,
     /// What anybody may read, such as a record of DNS; empty where no peer may be told addresses.
     pub public: Vec<SocketAddr>,
+    /// The addresses of the uplinks that are of use now. They are for this end alone: what is told stands in the others.
+    pub here: Vec<IpAddr>,
     /// What each peer may be told, sealed for it.
     pub peers: BTreeMap<PeerKey, Told>,
 }

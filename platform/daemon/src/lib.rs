@@ -22,6 +22,7 @@ mod logging;
 mod notation;
 mod pause;
 mod peer_relays;
+mod presence;
 mod protect;
 mod relays;
 mod rendezvous;

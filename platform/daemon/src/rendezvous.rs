@@ -18,16 +18,19 @@ use mast_proto::{AddressSource, AddressesTold, PeerState, is_public};
 use mast_rendezvous::dns::{Dns, Key, Past, PastTunnel, Publish, Servers, Wanted, Wish, Wishes};
 use mast_rendezvous::{Found, Health, MOST_ADDRESSES, Own, PairSecret, Posts, Told};
 use tokio::sync::{Notify, mpsc, watch};
-use tokio::task::JoinSet;
+use tokio::task::{AbortHandle, JoinSet};
 use tokio::time::{Instant, sleep_until};
 
 use crate::config::{PublishConfig, RendezvousConfig};
 use crate::daemon::Daemon;
 use crate::keeper::DISK;
-use crate::{ask, resolve};
+use crate::{ask, presence, resolve};
 
-/// How often it is seen what peers may be told: as long as a move may take to be told of.
-const LOOK: Duration = Duration::from_secs(1);
+/// What peers may be told changes with interfaces and relays, which are told of at once; what NATs make of it is seen so
+/// often.
+const LOOK: Duration = Duration::from_secs(5);
+/// Between two looks, whatever happens.
+const LEAST: Duration = Duration::from_millis(20);
 /// So many secrets of pairs are computed at a time, each in some 50 µs; the others' are a moment later.
 const SECRETS: usize = 256;
 /// So long the file of a key may take to be read.
@@ -89,6 +92,25 @@ impl Shared {
         all
     }
 
+    /// How one of them fares, where it runs or cannot.
+    pub fn health(&self, name: &str) -> Option<Health> {
+        if let Some(Err(problem)) = locked(&self.about).get(name) {
+            return Some(problem.clone());
+        }
+        let running = locked(&self.running);
+        running.iter().find(|one| one.name == name).map(|one| one.health.borrow().clone())
+    }
+
+    /// One is to begin anew, also where nothing about it has changed.
+    pub fn restart(&self, name: &'static str) {
+        locked(&self.running).retain(|one| one.name != name);
+        locked(&self.about).remove(name);
+    }
+
+    fn runs(&self, name: &str) -> bool {
+        locked(&self.running).iter().any(|one| one.name == name)
+    }
+
     /// How each that has something to do fares, with what it does.
     pub fn healths(&self) -> Vec<(&'static str, Health, String)> {
         let about = locked(&self.about);
@@ -131,17 +153,32 @@ pub(crate) async fn run(daemon: Arc<Daemon>, config: RendezvousConfig, mut happe
     let (dns, wanted) = Dns::new(servers, publish);
     house.start(dns, AddressSource::Dns);
     let mut wishes = Sought { wanted, names: BTreeMap::new(), connected: BTreeSet::new(), hosts: None };
+    let account = daemon.store().account().map(|login| login.account.clone());
+    // It fails only where the engine has ended.
+    let _ = daemon.engine.set_account(account).await;
+    let mut whereabouts = daemon.engine.whereabouts();
     let mut ticks = tokio::time::interval(LOOK);
     ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     loop {
         wishes.sync(&daemon).await;
         house.about_dns(wishes.names.len());
+        house.keep_present().await;
         let next = house.due.first().map(|(at, ..)| *at);
         tokio::select! {
             _ = ticks.tick(), if house.tells() => house.tell().await,
             Some((source, found)) = house.found.recv() => house.take(source, found).await,
             () = async { match next { Some(at) => sleep_until(at).await, None => pending().await } } => {
                 house.expire(Instant::now()).await;
+            }
+            changed = whereabouts.changed() => {
+                if changed.is_err() {
+                    return;
+                }
+                if house.tells() {
+                    house.tell().await;
+                }
+                // Where very much happens, all else has its turn.
+                tokio::time::sleep(LEAST).await;
             }
             () = daemon.rendezvous.changed.notified() => {}
             heard = happenings.next() => match heard {
@@ -210,6 +247,9 @@ struct House {
     problem: Option<String>,
     /// The peer because of which it is not.
     withheld: Option<String>,
+    /// The presence session, and what it is of.
+    presence: Option<(presence::Wanted, AbortHandle)>,
+    ways: presence::Ways,
 }
 
 impl House {
@@ -227,18 +267,20 @@ impl House {
             name,
             problem,
             withheld: None,
+            presence: None,
+            ways: presence::Ways::default(),
         }
     }
 
     /// Starts one of them; what it finds is of this source.
-    fn start(&mut self, one: impl mast_rendezvous::Rendezvous, source: AddressSource) {
+    fn start(&mut self, one: impl mast_rendezvous::Rendezvous, source: AddressSource) -> AbortHandle {
         let name = one.name();
         let (find, mut found) = mpsc::channel(64);
         let (tell, health) = watch::channel(Health::Starting);
         locked(&self.daemon.rendezvous.running).push(Running { name, health });
         let posts = Posts { own: self.own.subscribe(), found: find, health: tell };
         let finds = self.finds.clone();
-        self.tasks.spawn(one.run(posts));
+        let abort = self.tasks.spawn(one.run(posts));
         self.tasks.spawn(async move {
             while let Some(found) = found.recv().await {
                 if finds.send((source, found)).await.is_err() {
@@ -246,16 +288,52 @@ impl House {
                 }
             }
         });
+        abort
     }
 
     /// Whether there is anybody to be told where this host is.
     fn tells(&self) -> bool {
-        self.name.is_some()
+        self.name.is_some() || self.presence.is_some()
+    }
+
+    /// Has the presence session be as it should be now.
+    async fn keep_present(&mut self) {
+        let shared = &self.daemon.rendezvous;
+        let wanted = presence::wanted(&self.daemon).await;
+        let kept = match (&self.presence, &wanted) {
+            (None, None) => return,
+            (Some((of, _)), Some(wanted)) => of == wanted && shared.runs(presence::NAME),
+            _ => false,
+        };
+        if kept {
+            return;
+        }
+        if let Some((_, running)) = self.presence.take() {
+            running.abort();
+        }
+        shared.restart(presence::NAME);
+        let Some(wanted) = wanted else { return };
+        if let Ok(outline) = self.daemon.engine.outline().await {
+            self.ways.set(&outline);
+        }
+        match presence::begin(&self.daemon, &wanted, &self.ways).await {
+            Ok(presence) => {
+                let about = format!("as {}", wanted.account());
+                self.daemon.rendezvous.describe(presence::NAME, Some(Ok(about)));
+                // What was told before may be too old.
+                self.tell().await;
+                let running = self.start(presence, AddressSource::Presence);
+                self.presence = Some((wanted, running));
+            }
+            Err(problem) => self.daemon.rendezvous.describe(presence::NAME, Some(Err(problem))),
+        }
     }
 
     /// Tells them where this host is, if that is news.
     async fn tell(&mut self) {
-        // It fails only where the engine has ended.
+        // They fail only where the engine has ended.
+        let Ok(outline) = self.daemon.engine.outline().await else { return };
+        self.ways.set(&outline);
         let Ok(told) = self.daemon.engine.told().await else { return };
         let key = self.daemon.key.lock().await.key().clone();
         let mut fresh = 0;
@@ -279,7 +357,9 @@ impl House {
             Some((peer, Told { secret, addresses }))
         };
         let peers = told.into_iter().filter_map(with_secret).collect();
-        let own = Own { key: public_key(&key), public, peers };
+        let usable = outline.interfaces.iter().filter(|(i, choice)| i.usable && !choice.excluded);
+        let here = usable.flat_map(|(i, _)| i.addresses.iter().copied()).collect();
+        let own = Own { key: public_key(&key), public, here, peers };
         self.own.send_if_modified(|before| {
             let news = *before != own;
             *before = own;

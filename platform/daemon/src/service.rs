@@ -25,7 +25,7 @@ use crate::convert::{self, millis, refusal};
 use crate::daemon::{Daemon, EVENTS};
 use crate::endpoint::Endpoint;
 use crate::keeper::{DISK, HASTE, PATIENCE};
-use crate::{VERSION, doctor, key, log_ring, notation, resolve, wgquick};
+use crate::{VERSION, doctor, key, log_ring, notation, presence, resolve, wgquick};
 
 /// How long whoever adds a peer waits for its name to be looked up; after that it goes on in the background.
 const LOOK_UP: Duration = Duration::from_secs(3);
@@ -80,6 +80,9 @@ impl Service for MastService {
             Request::KeyHandOver => self.key_hand_over(caller).await,
             Request::KeyUnlock(unlock) => self.key_unlock(&unlock, caller).await,
             Request::KeyKeep => self.key_keep(caller).await,
+            Request::Presence => Ok(Response::Presence(presence::report(&self.0).await)),
+            Request::PresenceLogin(login) => presence::login(&self.0, login).await.map(Response::Presence),
+            Request::PresenceLogout => Ok(Response::Presence(presence::logout(&self.0).await)),
             Request::Doctor if caller.steers => doctor::report(&self.0).await.map(Response::Doctor),
             Request::Doctor => doctor::report_to_others(&self.0).await.map(Response::Doctor),
         };
@@ -395,11 +398,16 @@ impl MastService {
     }
 
     async fn peer_set(&self, set: PeerSet) -> Result<Response, ControlError> {
+        let account = set.presence.as_deref().map(presence::of_peer).transpose()?;
         if let Some(on) = set.full_tunnel {
             if on {
                 self.check_full_tunnel(&set.name)?;
             }
             self.0.engine.set_full_tunnel(&set.name, on).await.map_err(refusal)?;
+        }
+        if let Some(account) = account {
+            self.0.engine.set_peer_account(&set.name, account).await.map_err(refusal)?;
+            self.0.rendezvous.changed.notify_one();
         }
         let addresses = set.addresses.map(|told| match told {
             AddressesTold::All => mast_proto::AddressesTold::All,

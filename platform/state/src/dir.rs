@@ -386,10 +386,33 @@ fn read_key(file: &mut File, path: &Path) -> Result<Zeroizing<[u8; 32]>, StateEr
             count => length += count,
         }
     }
-    native::unseal(text[..length].trim_ascii()).map_err(|error| match error.kind() {
+    let opened = native::unseal(text[..length].trim_ascii()).map_err(|error| match error.kind() {
         io::ErrorKind::InvalidData => StateError::KeyMalformed(path.to_path_buf()),
         _ => failed("read", path, error),
-    })
+    })?;
+    let mut key = Zeroizing::new([0; 32]);
+    if opened.len() != key.len() {
+        return Err(StateError::KeyMalformed(path.to_path_buf()));
+    }
+    key.copy_from_slice(&opened);
+    Ok(key)
+}
+
+/// A secret as a file of the state directory has it: where the system can, sealed for this account on this machine (DPAPI
+/// of Windows); elsewhere, who may read the file protects it.
+///
+/// # Errors
+/// When the system refuses.
+pub fn seal(secret: &[u8]) -> io::Result<Zeroizing<String>> {
+    native::seal(secret)
+}
+
+/// What [`seal`] made.
+///
+/// # Errors
+/// When it is something else, or was sealed on another machine.
+pub fn unseal(text: &str) -> io::Result<Zeroizing<Vec<u8>>> {
+    native::unseal(text.as_bytes())
 }
 
 /// Writes a file that must not exist; one of that name is what a crash left.

@@ -17,7 +17,7 @@ mod native;
 mod native;
 mod secret;
 
-pub use dir::{StateDir, StateError, open_private, read_secret};
+pub use dir::{StateDir, StateError, open_private, read_secret, seal, unseal};
 pub use journal::{Journal, Lines};
 
 pub use secret::Secret;

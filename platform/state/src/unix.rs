@@ -7,7 +7,7 @@ use std::path::Path;
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
-use zeroize::{Zeroize, Zeroizing};
+use zeroize::Zeroizing;
 
 use crate::dir::{StateError, failed};
 
@@ -55,21 +55,20 @@ pub(crate) fn not_followed(options: &mut OpenOptions) -> &mut OpenOptions {
     options.custom_flags(nix::libc::O_NOFOLLOW)
 }
 
-/// The key as it stands in its file.
+/// A secret as it stands in a file.
 #[allow(clippy::unnecessary_wraps, reason = "other systems can refuse")]
-pub(crate) fn seal(key: &[u8; 32]) -> io::Result<Zeroizing<String>> {
-    Ok(Zeroizing::new(STANDARD.encode(key)))
+pub(crate) fn seal(secret: &[u8]) -> io::Result<Zeroizing<String>> {
+    Ok(Zeroizing::new(STANDARD.encode(secret)))
 }
 
-/// The key of such a file. What is none is `InvalidData`.
-pub(crate) fn unseal(text: &[u8]) -> io::Result<Zeroizing<[u8; 32]>> {
+/// The secret of such a text. What is none is `InvalidData`.
+pub(crate) fn unseal(text: &[u8]) -> io::Result<Zeroizing<Vec<u8>>> {
     let malformed = || io::Error::from(io::ErrorKind::InvalidData);
-    let mut decoded = Zeroizing::new([0u8; 64]);
-    let count = STANDARD.decode_slice(text, &mut *decoded).map_err(|_| malformed())?;
-    let mut key = <[u8; 32]>::try_from(&decoded[..count]).map_err(|_| malformed())?;
-    let wrapped = Zeroizing::new(key);
-    key.zeroize();
-    Ok(wrapped)
+    // Large enough never to grow, which would leave a copy behind.
+    let mut decoded = Zeroizing::new(vec![0; text.len()]);
+    let count = STANDARD.decode_slice(text, &mut decoded).map_err(|_| malformed())?;
+    decoded.truncate(count);
+    Ok(decoded)
 }
 
 /// What to do where something is not permitted.

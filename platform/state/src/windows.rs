@@ -295,9 +295,9 @@ unsafe fn taken(made: &CRYPT_INTEGER_BLOB) -> Zeroizing<Vec<u8>> {
     }
 }
 
-/// The key as it stands in its file.
-pub(crate) fn seal(key: &[u8; 32]) -> io::Result<Zeroizing<String>> {
-    let (secret, purpose, mut made) = (blob(key)?, blob(PURPOSE)?, empty());
+/// A secret as it stands in a file.
+pub(crate) fn seal(secret: &[u8]) -> io::Result<Zeroizing<String>> {
+    let (secret, purpose, mut made) = (blob(secret)?, blob(PURPOSE)?, empty());
     // SAFETY: the blobs point to what outlives the call, which does not write to it.
     let sealed = unsafe {
         let done = CryptProtectData(
@@ -317,14 +317,14 @@ pub(crate) fn seal(key: &[u8; 32]) -> io::Result<Zeroizing<String>> {
     Ok(Zeroizing::new(format!("{SEALED}{}", STANDARD.encode(&*sealed))))
 }
 
-/// The key of such a file. What is none is `InvalidData`.
-pub(crate) fn unseal(text: &[u8]) -> io::Result<Zeroizing<[u8; 32]>> {
+/// The secret of such a text. What is none is `InvalidData`.
+pub(crate) fn unseal(text: &[u8]) -> io::Result<Zeroizing<Vec<u8>>> {
     let malformed = || io::Error::from(io::ErrorKind::InvalidData);
     let text = text.strip_prefix(SEALED.as_bytes()).ok_or_else(malformed)?;
     let sealed = STANDARD.decode(text).map_err(|_| malformed())?;
     let (sealed, purpose, mut made) = (blob(&sealed)?, blob(PURPOSE)?, empty());
     // SAFETY: as above.
-    let opened = unsafe {
+    unsafe {
         let done = CryptUnprotectData(
             &raw const sealed,
             null_mut(),
@@ -339,12 +339,8 @@ pub(crate) fn unseal(text: &[u8]) -> io::Result<Zeroizing<[u8; 32]>> {
             let text = format!("it was sealed for another account or another machine ({error})");
             return Err(io::Error::other(text));
         }
-        taken(&made)
-    };
-    let mut key = <[u8; 32]>::try_from(opened.as_slice()).map_err(|_| malformed())?;
-    let wrapped = Zeroizing::new(key);
-    key.zeroize();
-    Ok(wrapped)
+        Ok(taken(&made))
+    }
 }
 
 #[cfg(test)]

@@ -246,6 +246,7 @@ fn config(at: usize, gateway: PublicKey, address: SocketAddr) -> EngineConfig {
             eid_v4: None,
             plain: None,
             policy: None,
+            account: None,
         }],
         invites: vec![],
         choices: std::collections::BTreeMap::new(),

@@ -1,6 +1,7 @@
 //! The command line, as a user runs it.
 
 use std::fmt;
+use std::io::Write;
 use std::process::{Command, Stdio};
 
 use mast_stage::{Daemon, Program};
@@ -45,10 +46,19 @@ impl fmt::Display for Answer {
 
 /// Runs `mast` against a daemon.
 pub fn mast(daemon: &Daemon, words: &[&str]) -> Answer {
+    mast_reading(daemon, words, "")
+}
+
+/// The same, with something to read.
+pub fn mast_reading(daemon: &Daemon, words: &[&str], input: &str) -> Answer {
     let mut command = Command::new(Program::mast().unwrap_or_else(|e| panic!("{e}")));
     command.arg("--control").arg(daemon.control()).args(words);
-    command.env_remove("MAST_CONTROL").env("NO_COLOR", "1").stdin(Stdio::null());
-    let output = command.output().unwrap();
+    command.env_remove("MAST_CONTROL").env("NO_COLOR", "1");
+    command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let mut running = command.spawn().unwrap();
+    // Who reads nothing may have ended.
+    let _ = running.stdin.take().unwrap().write_all(input.as_bytes());
+    let output = running.wait_with_output().unwrap();
     let text = |bytes: Vec<u8>| String::from_utf8(bytes).expect("output is UTF-8");
     Answer { code: output.status.code().unwrap_or(-1), out: text(output.stdout), err: text(output.stderr) }
 }

@@ -17,7 +17,7 @@ mod stream;
 mod tap;
 mod twin;
 
-pub use cli::{Answer, mast};
+pub use cli::{Answer, mast, mast_reading};
 pub use leaks::{Programs, Watch, prefer, read_all};
 pub use proc::{cpu_time, has_interface, resident_bytes};
 pub use rogue::{Bystander, Rogue, udp_v6};

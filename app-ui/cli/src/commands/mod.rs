@@ -9,6 +9,7 @@ mod paths;
 mod peers;
 mod pin;
 mod power;
+mod presence;
 mod protect;
 mod status;
 mod version;
@@ -107,6 +108,7 @@ async fn dispatch(command: Command, mut context: Context) -> Outcome {
             protect::full_tunnel(context, name, switch).await
         }
         Command::Invite(args) => invite::run(context, args).await,
+        Command::Presence(args) => presence::run(context, args).await,
         Command::Key(KeyCommand::Owner { user, nobody: _ }) => key::owner(context, user).await,
         Command::Mode(args) => mode::run(context, args).await,
         Command::Pin(args) => pin::pin(context, args).await,

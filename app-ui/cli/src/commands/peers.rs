@@ -73,7 +73,7 @@ pub async fn add(context: &mut Context, source: &str, name: Option<String>, form
 
 /// Chooses what a peer may know, and says what that is now.
 pub async fn set(context: &mut Context, args: PeerSetArgs) -> Outcome {
-    let PeerChoice { mast, addresses, own } = args.choice;
+    let PeerChoice { mast, addresses, own, presence } = args.choice;
     let is_on = |switch: Switch| switch == Switch::On;
     let addresses = addresses.map(|told| match told {
         Told::All => AddressesTold::All,
@@ -81,7 +81,9 @@ pub async fn set(context: &mut Context, args: PeerSetArgs) -> Outcome {
         Told::RelayedOnly => AddressesTold::RelayedOnly,
     });
     let name = args.name.clone();
-    let set = PeerSet { name, mast: mast.map(is_on), addresses, own: own.map(is_on), ..PeerSet::default() };
+    let account = presence.clone();
+    let (mast, own) = (mast.map(is_on), own.map(is_on));
+    let set = PeerSet { name, mast, addresses, own, presence, ..PeerSet::default() };
     let mut client = context.client().await?;
     client.peer_set(set).await?;
     let peer = cleaned(client.peer(&args.name).await?).peer;
@@ -93,6 +95,13 @@ pub async fn set(context: &mut Context, args: PeerSetArgs) -> Outcome {
         ));
     } else if told.is_empty() {
         told.push(format!("{} is told the addresses of this machine that are of use to it.", peer.name));
+    }
+    match account.as_deref() {
+        Some("") => {
+            told.push(format!("{} is found by this machine's own account, if it has that.", peer.name))
+        }
+        Some(account) => told.push(format!("{} is found by {}.", peer.name, clean(account))),
+        None => {}
     }
     for line in told {
         context.out.line(line)?;

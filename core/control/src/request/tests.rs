@@ -60,6 +60,7 @@ fn requests_read_back_what_was_written() {
             mast: Some(true),
             addresses: Some(AddressesTold::PublicOnly),
             own: Some(false),
+            presence: Some("bob@example.org".into()),
         }),
         Request::SettingsSet(SettingsSet {
             at_start: Some(AtStart::Up),
@@ -74,6 +75,14 @@ fn requests_read_back_what_was_written() {
         Request::KeyHandOver,
         Request::KeyUnlock(KeyUnlock { private_key: "AAAA".into() }),
         Request::KeyKeep,
+        Request::Presence,
+        Request::PresenceLogin(PresenceLogin {
+            account: "alice@example.org".into(),
+            password: "hush".into(),
+            server: Some("xmpp.example.org:5223".into()),
+            authority: None,
+        }),
+        Request::PresenceLogout,
     ];
     for request in requests {
         match Method::parse(request.method(), Some(request.params())) {
@@ -125,5 +134,17 @@ fn secrets_stay_out_of_debug_output() {
     let file = PeerFile { name: "wg0.conf".into(), contents: "PrivateKey = hush".into() };
     let add = PeerAdd { link: Some("mast://hush".into()), file: Some(file), name: None };
     assert!(!format!("{add:?}").contains("hush"));
+    let login =
+        PresenceLogin { account: "a@b".into(), password: "hush".into(), server: None, authority: None };
+    assert!(!format!("{login:?}").contains("hush"));
     assert!(!format!("{:?}", KeyUnlock { private_key: "hush".into() }).contains("hush"));
+}
+
+#[test]
+fn a_login_names_an_account_and_a_password() {
+    let login = |account: &str, password: &str| json!({"account": account, "password": password});
+    assert!(refusal("presence.login", login("", "x")).starts_with("`account`"));
+    assert!(refusal("presence.login", login("a@b", "")).starts_with("`password`"));
+    assert!(refusal("presence.login", login("a@b", &"x".repeat(1025))).contains("1 to 1024 bytes"));
+    assert!(refusal("presence.login", json!({"account": "a@b"})).contains("password"));
 }

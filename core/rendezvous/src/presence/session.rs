@@ -342,13 +342,9 @@ impl Session<'_> {
     }
 }
 
-/// Whether a connection from an address is of no use any more: the host has it no longer, or tells nobody of it any more.
+/// Whether a connection from an address is of no use any more: the host has it no longer, or it is of no use.
 fn moved(local: IpAddr, before: &Own, now: &Own) -> bool {
-    let told = |own: &Own| {
-        let mut addresses = own.public.iter().chain(own.peers.values().flat_map(|told| &told.addresses));
-        addresses.any(|address| address.ip() == local)
-    };
     let gone =
         UdpSocket::bind((local, 0)).is_err_and(|error| error.kind() == std::io::ErrorKind::AddrNotAvailable);
-    gone || (told(before) && !told(now))
+    gone || (before.here.contains(&local) && !now.here.contains(&local))
 }

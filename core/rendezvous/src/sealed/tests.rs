@@ -31,12 +31,12 @@ fn alice(count: u8) -> Own {
         addresses: (0..peer).map(|last| SocketAddr::from(([198, 51, peer, last], 6278))).collect(),
     };
     let peers = (1..=count).map(|peer| ([peer; 32], told(peer))).collect();
-    Own { key: ALICE, public: vec![address(250)], peers }
+    Own { key: ALICE, public: vec![address(250)], peers, ..Own::default() }
 }
 
 fn to_bob(addresses: Vec<SocketAddr>) -> Own {
     let peers = BTreeMap::from([(BOB, Told { secret: PAIR, addresses })]);
-    Own { key: ALICE, public: Vec::new(), peers }
+    Own { key: ALICE, peers, ..Own::default() }
 }
 
 fn sealed(own: &Own) -> Vec<u8> {
@@ -273,6 +273,7 @@ fn the_vector_of_the_specification_is_right() {
     let own = Own {
         key: counting(0),
         public: Vec::new(),
+        here: Vec::new(),
         peers: BTreeMap::from([(
             BOB,
             Told {

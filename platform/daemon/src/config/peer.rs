@@ -4,6 +4,7 @@ use mast_engine::api::{AddressSource, Addresses, PeerConfig, PlainPeer};
 use mast_engine::os::Prefix;
 use mast_proto::wire::EidPair;
 use mast_proto::{AddressesTold, Disclosure, Policy};
+use mast_rendezvous::presence::Jid;
 
 use super::claims::Claims;
 use super::reader::{Report, Section, Value};
@@ -26,6 +27,7 @@ const KEYS: &[&str] = &[
     "policy",
     "mast",
     "own",
+    "presence",
 ];
 
 /// A peer and the lines that a conflict with another one would be told of.
@@ -78,6 +80,9 @@ fn read(section: &mut Section<'_, '_, '_>, line: usize) -> Option<Found> {
     let mast = section.boolean("mast");
     let own = section.boolean("own").is_some_and(|own| own.value);
     let dns = section.list("dns", "such as [\"10.8.0.1\"]", notation::server);
+    let account = section.string("presence", "such as \"alice@example.org\"", |account| {
+        account.parse::<Jid>().map_err(|error| error.to_string())
+    });
     let keepalive = section.number("keepalive", 0..=u16::MAX, " (seconds; 0 is off)");
     let policy = policy(section);
     let policy_line = section.value("policy").map_or(line, |v| section.line(v));
@@ -151,6 +156,7 @@ fn read(section: &mut Section<'_, '_, '_>, line: usize) -> Option<Found> {
             addresses: told.map(|told| told.value).unwrap_or_default(),
             own,
         },
+        account: account.map(|account| account.value.to_string()),
     };
     Some(Found { peer: ConfiguredPeer { peer, endpoints }, line, eid_line, allowed_line })
 }

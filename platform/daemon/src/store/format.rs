@@ -3,6 +3,7 @@
 //! Fields that this version does not know are kept and written again.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -17,7 +18,7 @@ use mast_state::Secret;
 use serde::de::{DeserializeOwned, Error as _};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use serde_json::{Map, Value};
-use zeroize::Zeroizing;
+use zeroize::{Zeroize, Zeroizing};
 
 use crate::notation;
 use crate::usage::Accounts;
@@ -46,6 +47,7 @@ state_file!(Peers, "peers.json", "the peers that were added, and the EIDs agreed
 state_file!(Invites, "invites.json", "the invites that were given out");
 state_file!(Accounts, "usage.json", "what each uplink carried, and the budgets");
 state_file!(Protection, "protection.json", "what the next start holds back before it reads anything else");
+state_file!(Presence, "presence.json", "the account at a presence service, with its password");
 state_file!(Settings, "settings.json", "the policy that was set, and whether the tunnel was up");
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -123,6 +125,47 @@ pub(super) struct Invites {
 impl Default for Invites {
     fn default() -> Self {
         Self { version: VERSION, invites: Vec::new(), extra: Map::new() }
+    }
+}
+
+/// This machine's account at a presence service.
+#[derive(Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub(crate) struct StoredAccount {
+    pub account: String,
+    /// Sealed by `mast_state::seal`.
+    pub password: String,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub server: Option<String>,
+    /// As PEM.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub authority: Option<String>,
+}
+
+// It holds a secret, which must not reach a log.
+impl fmt::Debug for StoredAccount {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("StoredAccount").field("account", &self.account).finish_non_exhaustive()
+    }
+}
+
+impl Drop for StoredAccount {
+    fn drop(&mut self) {
+        self.password.zeroize();
+    }
+}
+
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub(super) struct Presence {
+    pub version: u32,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub login: Option<StoredAccount>,
+    #[serde(flatten)]
+    pub extra: Map<String, Value>,
+}
+
+impl Default for Presence {
+    fn default() -> Self {
+        Self { version: VERSION, login: None, extra: Map::new() }
     }
 }
 
@@ -257,6 +300,9 @@ pub(super) struct StoredPeer {
     /// What it may know, where that is not as it is at first.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub disclosure: Option<StoredDisclosure>,
+    /// Its account at a presence service.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub account: Option<String>,
     /// What the configuration said of that when `disclosure` was written.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub disclosure_configured: Option<StoredDisclosure>,
@@ -296,6 +342,7 @@ impl StoredPeer {
             }),
             policy: peer.policy.as_ref().map(StoredPolicy::of),
             disclosure: StoredDisclosure::of(peer),
+            account: peer.account.clone(),
             disclosure_configured: None,
             configured: false,
             policy_configured: None,
@@ -369,6 +416,7 @@ impl StoredPeer {
                 Some(stored) => stored.disclosure(),
                 None => at_first(self.plain.is_some()),
             },
+            account: self.account.clone(),
         }
     }
 }

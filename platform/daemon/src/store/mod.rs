@@ -32,8 +32,9 @@ use crate::usage::Accounts;
 use book::Book;
 use disk::{Disk, PeersToWrite, Sizes};
 pub use disk::{Saved, Unsaved};
+pub(crate) use format::StoredAccount;
 use format::{
-    Invites, Peers, Protection, Settings, StateFile, StoredChoice, StoredDisclosure, StoredInvite,
+    Invites, Peers, Presence, Protection, Settings, StateFile, StoredChoice, StoredDisclosure, StoredInvite,
     StoredPeer, StoredPolicy, VERSION,
 };
 
@@ -121,6 +122,7 @@ pub struct Store {
     number: u64,
     invites: Invites,
     settings: Settings,
+    presence: Presence,
     /// What the uplinks carried.
     pub(crate) accounts: Accounts,
     /// The peers of the configuration file.
@@ -158,6 +160,7 @@ impl Store {
             number: 0,
             invites: read(&dir)?.0,
             settings: read(&dir)?.0,
+            presence: read(&dir)?.0,
             accounts: read(&dir)?.0,
             disk: Arc::new(disk),
             configured: BTreeMap::new(),
@@ -230,6 +233,7 @@ impl Store {
                     }
                 }
                 merged.kind = merged.kind.or(stored.kind);
+                merged.account = merged.account.or_else(|| stored.account.clone());
                 match (&mut merged.plain, &stored.plain) {
                     (None, _) => merged.eid_v4 = merged.eid_v4.or(stored.eid_v4),
                     (Some(plain), Some(before)) => plain.split = before.split,
@@ -375,6 +379,16 @@ impl Store {
         self.settings.paused_until = until.map(seconds);
     }
 
+    /// This machine's account at a presence service.
+    pub(crate) fn account(&self) -> Option<&StoredAccount> {
+        self.presence.login.as_ref()
+    }
+
+    /// Sets it, or none.
+    pub(crate) fn set_account(&mut self, login: Option<StoredAccount>) {
+        self.presence.login = login;
+    }
+
     /// What the user chose for interfaces, by name.
     pub fn choices(&self) -> BTreeMap<String, InterfaceChoice> {
         let chosen = self.settings.interfaces.iter();
@@ -503,8 +517,13 @@ impl Store {
     pub fn unsaved(&mut self) -> Unsaved {
         self.number += 1;
         let protection = Protection::of(self.guard().as_ref());
-        let files =
-            [content(&self.invites), content(&self.settings), content(&self.accounts), content(&protection)];
+        let files = [
+            content(&self.invites),
+            content(&self.settings),
+            content(&self.accounts),
+            content(&protection),
+            content(&self.presence),
+        ];
         let changed = |(name, content): &Content| self.written.get(name) != Some(&fingerprint(content));
         let changes = self.peers.changes();
         let removed = self.removed && self.folded.is_none_or(|at| at.elapsed() >= REMOVED);

@@ -34,6 +34,7 @@ fn peer(name: &str, key: u8) -> PeerConfig {
         eid_v4: Some(EidPair { own: [100, 64, 0, 0].into(), other: [100, 64, 0, 1].into() }),
         plain: None,
         policy: Some(pin("wifi")),
+        account: Some("nas@example.org".to_owned()),
     }
 }
 

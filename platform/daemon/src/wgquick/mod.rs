@@ -438,6 +438,7 @@ impl Parser {
             }),
             policy: None,
             disclosure: Disclosure::WIREGUARD,
+            account: None,
         };
         Some(WgPeer { peer, endpoint: draft.endpoint })
     }
