@@ -192,10 +192,34 @@ test('off, paused and in part look different', async ({ page }) => {
 
 test('there is no control without effect', async ({ page }) => {
   await open(page, 'settings');
-  await expect(page.getByText('Presence password')).toHaveCount(0);
   await expect(page.getByText('Language')).toHaveCount(0);
   await open(page, 'add');
   await expect(page.getByText('camera', { exact: false })).toHaveCount(0);
+});
+
+test('an account is logged in and out, and what is wrong with it is said at its field', async ({ page }) => {
+  await open(page, 'settings');
+  const section = page.getByTestId('presence');
+  await section.getByLabel('Account').fill(' alice@example.org ');
+  await section.getByLabel('Password').fill('hush');
+  await page.evaluate(() => {
+    window.script.answers['presence_login'] = { account: 'alice@example.org', server: null, state: 'working', why: null, remedy: null, peers: [{ peer: 'home', account: 'alice@example.org', assumed: true }] };
+  });
+  await section.getByRole('button', { name: 'Log in' }).click();
+  await expect.poll(() => last(page, 'presence_login')).toEqual({ account: 'alice@example.org', password: 'hush', server: null });
+  await expect(page.getByTestId('presence-state')).toContainText(/Peers find this computer by .alice@example\.org/);
+  await expect(section).toContainText(/Nobody said which account .home. has/);
+  await page.evaluate(() => {
+    window.script.answers['presence_logout'] = { account: null, server: null, state: 'off', why: null, remedy: null, peers: [] };
+    window.script.refusals['presence_login'] = { message: 'an account has to be like alice@example.org', field: 'account' };
+  });
+  await section.getByRole('button', { name: 'Log out' }).click();
+  await expect(section.getByLabel('Password')).toHaveValue('');
+  await section.getByLabel('Account').fill('alice');
+  await section.getByLabel('Password').fill('hush');
+  await section.getByRole('button', { name: 'Log in' }).click();
+  await expect(section.getByLabel('Account')).toHaveAttribute('aria-invalid', 'true');
+  await expect(section.getByRole('alert')).toContainText('has to be like alice@example.org');
 });
 
 test('where the tray icon is not seen, it is said how to get it', async ({ page }) => {
@@ -216,11 +240,10 @@ test('the local network is a matter of leak protection', async ({ page }) => {
   await expect.poll(() => last(page, 'set_local_network')).toEqual({ on: false });
 });
 
-test('a peer is told what the user chooses, and relays are said to be missing', async ({ page }) => {
+test('a peer is told what the user chooses, and what that takes is said', async ({ page }) => {
   await open(page, 'peers');
   const told = page.getByTestId('told-home');
-  await expect(told).toHaveAccessibleDescription(/takes a relay, and MAST has none yet/);
-  await expect(told.locator('option[value="relayed-only"]')).toBeDisabled();
+  await expect(told).toHaveAccessibleDescription(/takes a relay/);
   await told.selectOption('public-only');
   await expect.poll(() => last(page, 'set_addresses')).toEqual({ name: 'home', addresses: 'public-only' });
   await page.getByTestId('own-home').focus();

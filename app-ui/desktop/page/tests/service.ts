@@ -86,7 +86,7 @@ export async function open(page: Page, name: string): Promise<void> {
   const scene = SCENES[name] as Scene;
   const script: Script = {
     snapshot: scene.snapshot,
-    answers: { story: EVENTS, history: HISTORY, usage: USAGE, invites: INVITES, logs: ['12:00:01 INFO mastd ready'], add_link: { name: 'new' }, add_file: { name: 'wg0' }, ...scene.answers },
+    answers: { story: EVENTS, history: HISTORY, usage: USAGE, invites: INVITES, logs: ['12:00:01 INFO mastd ready'], presence: { account: null, server: null, state: 'off', why: null, remedy: null, peers: [] }, add_link: { name: 'new' }, add_file: { name: 'wg0' }, ...scene.answers },
     refusals: scene.refusals ?? {},
     endless: scene.endless ?? false,
     drill: scene.drill ?? [],

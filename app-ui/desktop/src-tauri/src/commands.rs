@@ -6,7 +6,8 @@ use std::sync::Arc;
 use mast_control::{
     AddressesTold, AtStart, BudgetSet, DrillReport, Event, History, InterfaceSet, Invite, InviteRevoke,
     InviteStatus, Invited, Invites, Logs, Metered, Pause, PeerAdd, PeerAdded, PeerFile, PeerRemove, PeerSet,
-    PolicyClear, PolicyMode, PolicySet, Request, SettingsSet, Story, StoryRequest, UplinkUsage, UsageReport,
+    PolicyClear, PolicyMode, PolicySet, PresenceLogin, PresenceReport, Request, SettingsSet, Story,
+    StoryRequest, UplinkUsage, UsageReport,
 };
 use serde::Serialize;
 use tauri::ipc::Invoke;
@@ -63,6 +64,9 @@ pub fn handler<R: Runtime>() -> impl Fn(Invoke<R>) -> bool + Send + Sync + 'stat
         set_start_at_login,
         set_notifications,
         set_key_place,
+        presence,
+        presence_login,
+        presence_logout,
         logs,
         save_bundle,
         copy,
@@ -294,6 +298,27 @@ async fn drill<R: Runtime>(handle: AppHandle<R>, app: App<'_>, peer: String) -> 
             .await
     })
     .await
+}
+
+#[tauri::command]
+async fn presence(app: App<'_>) -> Done<PresenceReport> {
+    app.ask(&Request::Presence).await
+}
+
+#[tauri::command]
+async fn presence_login(
+    app: App<'_>,
+    account: String,
+    password: String,
+    server: Option<String>,
+) -> Done<PresenceReport> {
+    let login = PresenceLogin { account, password, server, authority: None };
+    app.ask(&Request::PresenceLogin(login)).await
+}
+
+#[tauri::command]
+async fn presence_logout(app: App<'_>) -> Done<PresenceReport> {
+    app.ask(&Request::PresenceLogout).await
 }
 
 #[tauri::command]

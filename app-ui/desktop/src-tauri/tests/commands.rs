@@ -8,8 +8,9 @@ use std::time::{Duration, Instant};
 
 use mast_control::{
     Access, Caller, ControlError, Drill, DrillProgress, DrillReport, Event, HandedKey, History,
-    InviteProblem, InviteState, InviteStatus, Invited, Invites, Logs, Notice, Notices, PeerAdded, Request,
-    Response, Server, ServerOptions, Service, Status, Story, UsageReport, Verdict, What, Why,
+    InviteProblem, InviteState, InviteStatus, Invited, Invites, Logs, Notice, Notices, PeerAdded,
+    PresenceReport, Request, Response, Server, ServerOptions, Service, Status, Story, UsageReport, Verdict,
+    What, Why,
 };
 use mast_desktop::{Args, Shared};
 use serde_json::{Value, json};
@@ -44,6 +45,9 @@ impl Service for Script {
                 link: "mast://1/secret".into(),
                 expires: "2026-11-24T13:00:00Z".into(),
             }),
+            Request::Presence | Request::PresenceLogin(_) | Request::PresenceLogout => {
+                Response::Presence(PresenceReport::default())
+            }
             Request::InviteList => Response::Invites(Invites {
                 invites: vec![InviteStatus {
                     id: "00c0ffee".into(),
@@ -222,17 +226,17 @@ fn every_command_reaches_the_service() {
         (
             "set_full_tunnel",
             json!({"name": "office", "on": false}),
-            r#"PeerSet(PeerSet { name: "office", full_tunnel: Some(false), mast: None, addresses: None, own: None })"#,
+            r#"PeerSet(PeerSet { name: "office", full_tunnel: Some(false), mast: None, addresses: None, own: None, presence: None })"#,
         ),
         (
             "set_addresses",
             json!({"name": "nas", "addresses": "public-only"}),
-            r#"PeerSet(PeerSet { name: "nas", full_tunnel: None, mast: None, addresses: Some(PublicOnly), own: None })"#,
+            r#"PeerSet(PeerSet { name: "nas", full_tunnel: None, mast: None, addresses: Some(PublicOnly), own: None, presence: None })"#,
         ),
         (
             "set_own",
             json!({"name": "nas", "on": true}),
-            r#"PeerSet(PeerSet { name: "nas", full_tunnel: None, mast: None, addresses: None, own: Some(true) })"#,
+            r#"PeerSet(PeerSet { name: "nas", full_tunnel: None, mast: None, addresses: None, own: Some(true), presence: None })"#,
         ),
         ("revoke_invite", json!({"id": "00c0ffee"}), r#"InviteRevoke(InviteRevoke { id: "00c0ffee" })"#),
         (
@@ -277,6 +281,15 @@ fn every_command_reaches_the_service() {
     assert_eq!(stage.invoke("story", json!({"limit": 5})).unwrap()[0]["reason"], "connected");
     assert_eq!(stage.invoke("history", json!({})).unwrap()["paths"], json!([]));
     assert_eq!(stage.invoke("usage", json!({})), Ok(json!([])));
+    let login = json!({"account": "alice@example.org", "password": "hush", "server": null});
+    assert_eq!(stage.invoke("presence_login", login).unwrap()["account"], Value::Null);
+    assert_eq!(
+        format!("{:?}", service.last()),
+        r#"PresenceLogin(PresenceLogin { account: "alice@example.org", password: "(secret)", server: None, .. })"#
+    );
+    for command in ["presence", "presence_logout"] {
+        assert_eq!(stage.invoke(command, json!({})).unwrap()["peers"], json!([]), "{command}");
+    }
     assert_eq!(stage.invoke("logs", json!({})), Ok(json!(["a line"])));
     assert_eq!(stage.invoke("drill", json!({"peer": "nas"})).unwrap()["verdict"], "passed");
 }

@@ -16,6 +16,7 @@ import type {
   InviteStatus,
   Metered,
   PolicyStatus,
+  PresenceReport,
   Snapshot,
   StoryEvent,
   UplinkUsage,
@@ -82,6 +83,12 @@ export const api = {
   setNotifications: (on: boolean) => invoke<void>('set_notifications', { on }),
   /** `login`: the private key goes into this user's key store, and the service has it only while they are logged in. */
   setKeyPlace: (place: 'service' | 'login') => invoke<void>('set_key_place', { place }),
+  /** By which account peers find this machine, and how that fares. */
+  presence: () => invoke<PresenceReport>('presence'),
+  /** Answers when the server did, or after some seconds. */
+  presenceLogin: (account: string, password: string, server: string | null) =>
+    invoke<PresenceReport>('presence_login', { account, password, server }),
+  presenceLogout: () => invoke<PresenceReport>('presence_logout'),
   logs: () => invoke<string[]>('logs'),
   /** Writes logs, doctor's report and versions, without keys, addresses and names; answers with the path. */
   saveBundle: () => invoke<string | null>('save_bundle'),

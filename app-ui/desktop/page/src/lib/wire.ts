@@ -854,6 +854,48 @@ interval_ms: number,
  */
 paths: Array<PathHistory>, };
 
+export type PresenceState = "off" | "starting" | "working" | "failed" | "unknown";
+
+export type PresencePeer = { 
+/**
+ * The peer's name.
+ */
+peer: string, 
+/**
+ * Its account.
+ */
+account: string, 
+/**
+ * Nobody said which account the peer has: this one is this machine's own, which the user's machines may share.
+ */
+assumed: boolean, };
+
+export type PresenceReport = { 
+/**
+ * The account, where there is one.
+ */
+account: string | null, 
+/**
+ * The server, where the user named one.
+ */
+server: string | null, 
+/**
+ * How it fares.
+ */
+state: PresenceState, 
+/**
+ * Why it cannot be used, in one sentence; only of [`PresenceState::Failed`].
+ */
+why: string | null, 
+/**
+ * What helps, in one sentence.
+ */
+remedy: string | null, 
+/**
+ * Whose accounts are listened to.
+ */
+peers: Array<PresencePeer>, };
+
 export type DrillStep = { 
 /**
  * The number of the first path of the link that was silenced.

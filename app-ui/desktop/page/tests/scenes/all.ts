@@ -74,6 +74,7 @@ export const SCENES: Record<string, Scene> = {
   invite: { snapshot: made('now'), section: 'invite' },
   drill: { snapshot: made('now'), section: 'drill' },
   settings: { snapshot: made('now'), section: 'settings' },
+  'settings-presence': { snapshot: made('now'), section: 'settings', answers: { presence: { account: 'alice@example.org', server: null, state: 'failed', why: 'The presence server does not accept the password of alice@example.org.', remedy: 'Log in again: mast presence login alice@example.org.', peers: [{ peer: 'home', account: 'bob@example.org', assumed: false }, { peer: 'nas', account: 'alice@example.org', assumed: true }] } } },
   'settings-protected': { snapshot: made('protected'), section: 'settings' },
   'service-missing': { snapshot: made('service-missing') },
   'service-stopped': { snapshot: made('service-stopped') },
