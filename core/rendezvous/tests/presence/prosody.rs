@@ -1,5 +1,6 @@
 //! A network with a real presence server (prosody), hosts in networks of their own, and what runs on them.
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::future::Future;
 use std::net::SocketAddr;
@@ -86,7 +87,8 @@ pub fn own(key: PeerKey, peers: &[(PeerKey, &[&str])]) -> Own {
         secret: pair(key, peer),
         addresses: addresses.iter().map(|at| at.parse().unwrap()).collect(),
     };
-    let peers = peers.iter().map(|(peer, addresses)| (*peer, told(*peer, addresses))).collect();
+    let peers: BTreeMap<PeerKey, Told> =
+        peers.iter().map(|(peer, addresses)| (*peer, told(*peer, addresses))).collect();
     // As though there were one uplink for each, which is gone where it is not told.
     let here = peers.values().flat_map(|told| &told.addresses).map(SocketAddr::ip).collect();
     Own { key, here, peers, ..Own::default() }
