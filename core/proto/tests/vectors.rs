@@ -517,7 +517,7 @@ fn the_timers_are_as_documented() {
             format!("{}; metered {}", ms(timing::RECOVERY_INTERVAL), s(timing::METERED_RECOVERY_INTERVAL)),
         ),
         ("a test holds", ms(timing::TESTED)),
-        ("contact beside an outage", format!("after {}", s(timing::RECONTACT))),
+        ("contact beside an outage", format!("after {}", ms(timing::RECONTACT))),
         ("stagger of a race", ms(timing::STAGGER)),
         (
             "rounds of contact",

@@ -17,6 +17,7 @@ mod modes;
 mod mtu;
 mod outside;
 mod peers;
+mod pool;
 mod presence;
 mod relays;
 mod scenarios;

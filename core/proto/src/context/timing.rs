@@ -94,7 +94,7 @@ pub const OUTAGE_RETRY: [(Duration, Duration); 4] = [
     (Duration::MAX, Duration::from_secs(15)),
 ];
 /// While no path works for this long, the other end may have restarted: shake hands again.
-pub const RECONTACT: Duration = Duration::from_secs(1);
+pub const RECONTACT: Duration = Duration::from_millis(300);
 /// Between two addresses of one round of first contact: long enough not to flood, short enough not to be noticed
 /// (RFC 8305 uses 250 ms; a handshake message is 148 bytes, so this can be quicker).
 pub const STAGGER: Duration = Duration::from_millis(50);
