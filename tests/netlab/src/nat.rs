@@ -23,6 +23,8 @@ const DELETE_CONNECTIONS: u16 = 1 << 8 | 2;
 const FIRST_PORT: u16 = 20_000;
 const RANGE: u16 = 2000;
 const RANGES: u16 = 20;
+/// So many ports are given in turn, until the first comes again.
+const TURNS: u16 = 500;
 
 /// How a NAT maps and filters, in the words of RFC 4787.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -34,6 +36,16 @@ pub enum NatKind {
     FullCone,
     /// A new random port for each destination, address- and port-dependent filtering.
     Symmetric,
+    /// A mapping for each destination, address- and port-dependent filtering. The host's own port is kept, except towards
+    /// [this port](Self::STUN) of others, as if another host behind the NAT spoke with the same STUN servers from the same
+    /// port: what those servers see is of no use to others, and the own port is.
+    Preserving {
+        /// The host's own port.
+        own: u16,
+    },
+    /// A mapping for each destination, address- and port-dependent filtering; each new mapping has the port after the one
+    /// before.
+    Sequential,
     /// A carrier's NAT: like [`EndpointIndependent`](Self::EndpointIndependent), with few ports and
     /// a short life of UDP mappings.
     Cgnat {
@@ -42,6 +54,11 @@ pub enum NatKind {
         /// For how long an idle UDP mapping lasts; the kernel rounds to seconds.
         udp_timeout: Duration,
     },
+}
+
+impl NatKind {
+    /// The port of STUN servers.
+    pub const STUN: u16 = 3478;
 }
 
 /// A NAT on a router. It stays in force as long as the router exists.
@@ -113,6 +130,25 @@ impl Nat {
         let (learn, enter, leave) = match self.kind {
             NatKind::EndpointIndependent | NatKind::Cgnat { .. } => (String::new(), String::new(), source),
             NatKind::Symmetric => (String::new(), String::new(), format!("{source} fully-random")),
+            NatKind::Preserving { own } => {
+                // With a port of its own in the rule the kernel does not take that of another mapping of the same host.
+                let kept = own.wrapping_add(generation % RANGES);
+                let leave = format!(
+                    "udp dport {stun} {source} fully-random\nudp sport {own} snat ip to {address}:{kept}-{kept}\n{source}",
+                    stun = NatKind::STUN
+                );
+                (String::new(), String::new(), leave)
+            }
+            NatKind::Sequential => {
+                // By a map, since a number that is counted has the host's order of bytes, and a port the network's.
+                let ports: Vec<String> = (0..TURNS).map(|n| format!("{n} : {}", first + n)).collect();
+                let next = format!("numgen inc mod {TURNS} map {{ {} }}", ports.join(", "));
+                (
+                    String::new(),
+                    String::new(),
+                    format!("meta l4proto udp snat ip to {address} : {next}\n{source}"),
+                )
+            }
             NatKind::FullCone => {
                 // The port is a function of the inside address, so that the map back can be learned beforehand.
                 let port = format!(

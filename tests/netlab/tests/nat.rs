@@ -100,6 +100,40 @@ fn symmetric() {
 }
 
 #[test]
+fn preserving() {
+    isolated_test("preserving", || {
+        let net = net(NatKind::Preserving { own: 5000 });
+        let inside = bind(&net.client, "0.0.0.0:5000");
+        let [first, second] = ["203.0.113.10:3478", "203.0.113.11:3478"].map(|at| bind(&net.outside, at));
+        let [peer, other] = ["203.0.113.10:1000", "203.0.113.11:2000"].map(|at| bind(&net.outside, at));
+        let asked = [seen(&inside, &first), seen(&inside, &second)];
+        assert!(asked[0] != asked[1] && asked.iter().all(|at| at.port() != 5000), "{asked:?}");
+        for peer in [&peer, &other] {
+            let mapping = seen(&inside, peer);
+            assert_eq!(mapping.port(), 5000);
+            assert!(reaches(peer, mapping, &inside), "answers get in");
+        }
+        let stranger = bind(&net.outside, "203.0.113.11:3000");
+        assert!(!reaches(&stranger, "203.0.113.1:5000".parse().unwrap(), &inside));
+        // What a stranger sent before has not taken the place of what comes.
+        assert_eq!(seen(&inside, &stranger).port(), 5000);
+    });
+}
+
+#[test]
+fn sequential() {
+    isolated_test("sequential", || {
+        let net = net(NatKind::Sequential);
+        let inside = bind(&net.client, "0.0.0.0:5000");
+        let outside: Vec<_> =
+            (0..4).map(|n| bind(&net.outside, &format!("203.0.113.1{}:{}", n % 2, 1000 + n))).collect();
+        let ports: Vec<u16> = outside.iter().map(|to| seen(&inside, to).port()).collect();
+        assert!(ports.windows(2).all(|pair| pair[1] == pair[0] + 1), "{ports:?}");
+        assert_eq!(seen(&inside, &outside[0]).port(), ports[0], "a mapping lasts");
+    });
+}
+
+#[test]
 fn carrier_grade() {
     isolated_test("carrier_grade", || {
         let kind = NatKind::Cgnat { ports: 512, udp_timeout: Duration::from_secs(1) };
