@@ -11,6 +11,7 @@ use mast_proto::{
 };
 
 pub use crate::addresses::Addresses;
+pub use crate::filtering::Filtering;
 use crate::os::{Family, Prefix};
 pub use crate::outside::{Mapping, Seen};
 pub use crate::traffic::Bytes;

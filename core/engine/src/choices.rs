@@ -6,6 +6,7 @@ use std::net::{IpAddr, SocketAddr};
 use mast_proto::{Interface, InterfaceId, Relayed};
 
 use crate::api::InterfaceChoice;
+use crate::nat64::{self, Nat64};
 
 /// Choices by the interface's name; an interface that is not there keeps its own for when it comes.
 #[derive(Debug, Default)]
@@ -19,6 +20,8 @@ pub(crate) struct Choices {
     reflexive: Vec<(InterfaceId, IpAddr, SocketAddr)>,
     /// What they have at relays; a number may pass on to another interface.
     relayed: Vec<(InterfaceId, String, Relayed)>,
+    /// By name, those with a NAT64 (RFC 6146).
+    translated: BTreeMap<String, Nat64>,
 }
 
 impl Choices {
@@ -57,6 +60,9 @@ impl Choices {
             let at_it =
                 self.relayed.iter().filter(|(id, name, _)| *id == interface.id && *name == interface.name);
             interface.relayed = at_it.map(|(.., relayed)| *relayed).collect();
+            if self.translated.contains_key(&interface.name) && nat64::is_of_use(&interface) {
+                interface.addresses.push(nat64::SELF.into());
+            }
             (interface, choice)
         })
         .collect()
@@ -85,6 +91,13 @@ impl Choices {
     pub fn relay(&mut self, relayed: Vec<(InterfaceId, String, Relayed)>) -> bool {
         let new = self.relayed != relayed;
         self.relayed = relayed;
+        new
+    }
+
+    /// IPv4 addresses are reached over these with such a prefix. Whether that is new.
+    pub fn translate(&mut self, translated: BTreeMap<String, Nat64>) -> bool {
+        let new = self.translated != translated;
+        self.translated = translated;
         new
     }
 
@@ -137,6 +150,30 @@ pub(crate) mod tests {
         assert!(!choices.spend(["network:Train".to_owned()].into()), "nothing new");
         assert!(choices.spend(["cell".to_owned(), "wifi".to_owned()].into()));
         assert_eq!(spent(&choices), [false, true]);
+    }
+
+    #[test]
+    fn an_interface_with_a_nat64_has_ipv4_unless_it_has_its_own() {
+        let mut choices = Choices::default();
+        let prefix = Nat64::new("64:ff9b::".parse().unwrap(), 96).unwrap();
+        let with = |id, name: &str, addresses: &[&str]| Interface {
+            addresses: addresses.iter().map(|a| a.parse().unwrap()).collect(),
+            ..interface(id, name)
+        };
+        choices.apply(vec![
+            with(1, "six", &["2001:db8::2"]),
+            with(2, "both", &["2001:db8::3", "192.0.2.3"]),
+            with(3, "none", &[]),
+            with(4, "other", &["2001:db8::4"]),
+        ]);
+        let prefixes: BTreeMap<_, _> = ["six", "both", "none"].map(|name| (name.to_owned(), prefix)).into();
+        assert!(choices.translate(prefixes.clone()) && !choices.translate(prefixes));
+        let v4 = |i: &Interface| i.addresses.iter().copied().filter(IpAddr::is_ipv4).collect::<Vec<_>>();
+        let found: Vec<_> = choices.usable().iter().map(v4).collect();
+        let own: IpAddr = "192.0.2.3".parse().unwrap();
+        assert_eq!(found, [vec![nat64::SELF.into()], vec![own], vec![], vec![]]);
+        assert!(choices.translate(BTreeMap::new()));
+        assert_eq!(choices.usable()[0].addresses.len(), 1);
     }
 
     #[test]

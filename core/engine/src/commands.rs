@@ -43,6 +43,13 @@ impl<P: Platform> Engine<P> {
                 self.set_stun_servers(now, servers);
                 drop(reply.send(Ok(())));
             }
+            Command::Translated(interfaces, reply) => {
+                if self.uplinks.translate(interfaces.clone()) {
+                    self.net.sockets.translate(interfaces);
+                    self.tell_interfaces(now);
+                }
+                drop(reply.send(Ok(())));
+            }
             Command::AddRelay { interface, at, link, reply } => {
                 drop(reply.send(self.add_relay(now, &interface, at, link)));
             }
@@ -245,11 +252,16 @@ impl<P: Platform> Engine<P> {
         if !peer.config.addresses.set(source, list) {
             return Ok(());
         }
-        if self.up {
-            let list = peer.config.addresses.get(source).iter().copied().filter(is_plausible);
-            peer.context.set_addresses(now, source, list);
-        }
         let config = peer.config.clone();
+        if self.up {
+            let list: Vec<_> = config.addresses.get(source).iter().copied().filter(is_plausible).collect();
+            // They are sent to next.
+            self.outside.freshen(now);
+            self.ask_outside(now);
+            if let Some(peer) = self.peers.touch(id) {
+                peer.context.set_addresses(now, source, list);
+            }
+        }
         self.tell_change(Change::Peer(config));
         Ok(())
     }

@@ -1,6 +1,6 @@
 //! How the service talks to the engine.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::{Ipv6Addr, SocketAddr};
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
@@ -14,6 +14,7 @@ use crate::api::{
     PublicKey, Snapshot,
 };
 use crate::mirror::Token;
+use crate::nat64::Nat64;
 use crate::peer::PeerId;
 use crate::relays::RelayLink;
 use crate::tidings::{Reader, Tidings};
@@ -42,6 +43,7 @@ pub(crate) enum Command {
     SetAddresses { peer: String, source: AddressSource, list: Vec<SocketAddr>, reply: Reply<()> },
     Choose { interface: String, choice: Choose, reply: Reply<()> },
     StunServers(Vec<SocketAddr>, Reply<()>),
+    Translated(BTreeMap<String, Nat64>, Reply<()>),
     AddRelay { interface: String, at: SocketAddr, link: Box<dyn RelayLink>, reply: Reply<RelayId> },
     RemoveRelay(RelayId, Reply<()>),
     Spend(BTreeSet<String>, Reply<()>),
@@ -342,6 +344,15 @@ impl EngineHandle {
     /// When the engine has ended.
     pub async fn set_stun_servers(&self, servers: Vec<SocketAddr>) -> Result<(), EngineError> {
         self.ask(|reply| Command::StunServers(servers, reply)).await
+    }
+
+    /// Over which interfaces, by name, IPv4 addresses are reached by a NAT64 (RFC 6146), and with which prefix; all of them.
+    /// It is of use to those that have no IPv4 of their own.
+    ///
+    /// # Errors
+    /// When the engine has ended.
+    pub async fn set_translated(&self, interfaces: BTreeMap<String, Nat64>) -> Result<(), EngineError> {
+        self.ask(|reply| Command::Translated(interfaces, reply)).await
     }
 
     /// Has an address at a relay, reached over an interface, by a link to it. The number by which it goes again. At a peer

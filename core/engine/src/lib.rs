@@ -69,6 +69,7 @@ mod due;
 mod ecn;
 mod eid_book;
 mod engine;
+mod filtering;
 mod handle;
 mod icmp;
 mod inner;
@@ -109,6 +110,7 @@ pub mod api;
 pub mod declared;
 #[doc(hidden)]
 pub mod fuzzing;
+pub mod nat64;
 pub mod os;
 pub mod reach;
 pub mod surroundings;

@@ -14,6 +14,7 @@ use stun_types::attribute::XorMappedAddress;
 use stun_types::message::{BINDING, Message, MessageClass, MessageType, MessageWrite, MessageWriteVec};
 
 use crate::engine::Engine;
+use crate::filtering::{Filtering, Questions, other_address};
 use crate::os::{Family, Platform};
 use crate::sockets::is_plausible;
 
@@ -29,6 +30,13 @@ const TRIES: u32 = 7;
 const PAUSE: Duration = Duration::from_secs(120);
 /// As often a mapping is refreshed while it is needed: NATs keep one for 30 s at least (RFC 4787 asks for two minutes).
 const REFRESH: Duration = Duration::from_secs(25);
+/// A NAT that gives each destination the port after that of the one before: the next is so much higher at most. Hosts beside
+/// this one have mappings, too.
+const LONGEST_STEP: u16 = 4;
+/// So many ports after the last are guesses worth telling: each costs the other end a path to try.
+const GUESSES: u16 = 8;
+/// The most places that are kept in reserve to ask which port is the next.
+const MOST_SPARE: usize = 16;
 /// A request is 20 bytes; an answer with more than that is of no use.
 const LONGEST: usize = 548;
 
@@ -41,6 +49,13 @@ pub enum Mapping {
     Same,
     /// Every peer sees another port: what a server sees is of no use to others.
     ByDestination,
+    /// The same, and each port is so much higher than the one before: the next can be guessed (RFC 5128, 3.5.1).
+    InTurn {
+        /// The port that the last of the servers saw.
+        last: u16,
+        /// From one to the next.
+        step: u16,
+    },
     /// One server alone answered.
     Unknown,
 }
@@ -60,6 +75,8 @@ pub struct Seen {
     pub when: Instant,
     /// What stands between.
     pub mapping: Mapping,
+    /// Who is let in.
+    pub filtering: Filtering,
 }
 
 /// What one server is asked of one address.
@@ -71,6 +88,8 @@ struct Ask {
     tries: u32,
     due: Instant,
     seen: Option<(SocketAddr, Instant)>,
+    /// It is asked to learn how far a NAT got that gives one port after the other.
+    late: bool,
 }
 
 /// All that is asked.
@@ -79,6 +98,9 @@ pub(crate) struct Outside {
     port: u16,
     servers: Vec<SocketAddr>,
     asks: Vec<Ask>,
+    questions: Questions,
+    /// Where else servers are, to whom nothing went yet: a NAT gives each of them a new port.
+    spare: Vec<PathKey>,
 }
 
 /// Whether a datagram is one of STUN, which WireGuard's messages and MAST's never are (RFC 8489, 5: the magic cookie).
@@ -116,10 +138,28 @@ impl Outside {
                 wanted.extend(servers.map(|server| PathKey::direct(interface.id, local, *server)));
             }
         }
-        self.asks.retain(|ask| wanted.contains(&ask.over));
+        let alike =
+            |over: &PathKey| wanted.iter().any(|w| (w.interface, w.local) == (over.interface, over.local));
+        self.asks.retain(|ask| wanted.contains(&ask.over) || ask.late && alike(&ask.over));
+        self.spare.retain(alike);
+        self.questions.retain(&wanted);
         for over in wanted {
             if !self.asks.iter().any(|ask| ask.over == over) {
-                self.asks.push(Ask { over, id: None, tries: 0, due: now, seen: None });
+                self.asks.push(Ask { over, id: None, tries: 0, due: now, seen: None, late: false });
+            }
+        }
+    }
+
+    /// This host is about to speak to whom it did not speak to before. Where its NAT gives each the next port, it is asked now
+    /// how far that got: a moment later it gives the port that the other sees.
+    pub fn freshen(&mut self, now: Instant) {
+        for Seen { interface, local, mapping, .. } in self.seen() {
+            let of_it = |over: &PathKey| (over.interface, over.local) == (interface, local);
+            let spare = self.spare.iter().position(of_it);
+            if let (Mapping::InTurn { .. }, Some(spare)) = (mapping, spare) {
+                let over = self.spare.remove(spare);
+                self.questions.close(interface, local);
+                self.asks.push(Ask { over, id: None, tries: 0, due: now, seen: None, late: true });
             }
         }
     }
@@ -133,7 +173,7 @@ impl Outside {
 
     /// When something is due.
     pub fn due(&self) -> Option<Instant> {
-        self.asks.iter().map(|ask| ask.due).min()
+        self.asks.iter().map(|ask| ask.due).chain(self.questions.due()).min()
     }
 
     /// What is to be sent now. `missed`: a peer does not answer, and may come by what is told of this host.
@@ -143,7 +183,8 @@ impl Outside {
         missed: bool,
         mut random: impl FnMut() -> u64,
     ) -> Vec<(PathKey, Vec<u8>)> {
-        let mut requests = Vec::new();
+        let mut number = || (u128::from(random()) << 64 | u128::from(random())) & ((1 << 96) - 1);
+        let mut requests = self.questions.take_due(now, &mut number);
         for at in 0..self.asks.len() {
             // One server keeps a mapping open.
             let alone =
@@ -159,9 +200,7 @@ impl Outside {
                 (ask.id, ask.tries, ask.seen, ask.due) = (None, 0, None, now + PAUSE);
                 continue;
             }
-            let id = *ask
-                .id
-                .get_or_insert_with(|| (u128::from(random()) << 64 | u128::from(random())) & ((1 << 96) - 1));
+            let id = *ask.id.get_or_insert_with(&mut number);
             ask.due = now + RTO * 2_u32.pow(ask.tries);
             ask.tries += 1;
             requests.push((ask.over, request(id)));
@@ -171,12 +210,15 @@ impl Outside {
 
     /// Takes in a datagram. Whether it was an answer that was waited for.
     pub fn handle(&mut self, now: Instant, over: PathKey, datagram: &[u8]) -> bool {
-        let Some(ask) = self.asks.iter_mut().find(|ask| ask.over == over && ask.id.is_some()) else {
-            return false;
-        };
         if datagram.len() > LONGEST {
             return false;
         }
+        if self.questions.handle(over, datagram) {
+            return true;
+        }
+        let Some(ask) = self.asks.iter_mut().find(|ask| ask.over == over && ask.id.is_some()) else {
+            return false;
+        };
         let Ok(message) = Message::from_bytes(datagram) else { return false };
         let id = message.transaction_id();
         if message.method() != BINDING || Some(u128::from(id)) != ask.id {
@@ -198,14 +240,32 @@ impl Outside {
                 (other.id, other.tries, other.due) = (None, 0, now);
                 other.seen = None;
             }
+            self.asks.retain(|ask| !ask.late || ask.over.local != over.local);
+            self.questions.forget(over.interface, over.local);
+        }
+        self.questions.begin(now, over, &message);
+        if let Some(other) = other_address(&message) {
+            self.keep(over, [SocketAddr::new(over.remote.ip(), other.port()), other]);
         }
         true
+    }
+
+    /// Keeps where a server is besides.
+    fn keep(&mut self, over: PathKey, others: [SocketAddr; 2]) {
+        for remote in others {
+            let other = PathKey { remote, ..over };
+            let fit = is_plausible(&remote) && remote.is_ipv4() == over.remote.is_ipv4();
+            let new = !self.spare.contains(&other) && !self.asks.iter().any(|ask| ask.over == other);
+            if fit && new && self.spare.len() < MOST_SPARE {
+                self.spare.push(other);
+            }
+        }
     }
 
     /// How each address is seen, by the server that said so first.
     pub fn seen(&self) -> Vec<Seen> {
         let mut all: Vec<Seen> = Vec::new();
-        for ask in &self.asks {
+        for ask in self.asks.iter().filter(|ask| !ask.late) {
             let Some((at, when)) = ask.seen else { continue };
             let PathKey { interface, local, remote: server, .. } = ask.over;
             match all.iter_mut().find(|seen| seen.interface == interface && seen.local == local) {
@@ -215,29 +275,68 @@ impl Outside {
                     } else {
                         Mapping::Unknown
                     };
-                    all.push(Seen { interface, local, at, server, when, mapping });
+                    let filtering = self.questions.of(interface, local);
+                    all.push(Seen { interface, local, at, server, when, mapping, filtering });
                 }
                 // Two ports of one server say less: a NAT may tell apart hosts alone.
                 Some(first) if first.server.ip() == server.ip() => {}
-                Some(first) if first.at != at => first.mapping = Mapping::ByDestination,
+                Some(first) if first.at != at => first.mapping = first.after(at),
                 Some(first) if first.mapping == Mapping::Unknown => first.mapping = Mapping::Same,
+                Some(first) if matches!(first.mapping, Mapping::InTurn { .. }) => {
+                    first.mapping = Mapping::ByDestination;
+                }
                 Some(_) => {}
+            }
+        }
+        for ask in self.asks.iter().filter(|ask| ask.late) {
+            let of_it =
+                |seen: &&mut Seen| (seen.interface, seen.local) == (ask.over.interface, ask.over.local);
+            if let (Some(first), Some((at, _))) = (all.iter_mut().find(of_it), ask.seen)
+                && let Mapping::InTurn { last, .. } = &mut first.mapping
+                && at.ip() == first.at.ip()
+            {
+                *last = at.port().max(*last);
             }
         }
         all
     }
 
     /// What peers are told of it: for each address the best that is known. Where each peer sees another port, many NATs still
-    /// keep the host's own port for the first that asks (RFC 4787, 4.2.1: port preservation).
+    /// keep the host's own port for the first that asks (RFC 4787, 4.2.1: port preservation). Where the next port can be guessed,
+    /// the first is followed by more guesses.
     pub fn told(&self) -> Vec<(InterfaceId, IpAddr, SocketAddr)> {
-        let best = |seen: Seen| match seen.mapping {
-            Mapping::None => None,
-            Mapping::ByDestination => {
-                Some((seen.interface, seen.local, SocketAddr::new(seen.at.ip(), self.port)))
+        let mut told = Vec::new();
+        for seen in self.seen() {
+            let ip = seen.at.ip();
+            let mut tell = |at| told.push((seen.interface, seen.local, at));
+            match seen.mapping {
+                Mapping::None => {}
+                Mapping::ByDestination => tell(SocketAddr::new(ip, self.port)),
+                Mapping::InTurn { last, step } => {
+                    let next = (1..=GUESSES).filter_map(|n| last.checked_add(step.checked_mul(n)?));
+                    next.for_each(|port| tell(SocketAddr::new(ip, port)));
+                }
+                Mapping::Same | Mapping::Unknown => tell(seen.at),
             }
-            Mapping::Same | Mapping::Unknown => Some((seen.interface, seen.local, seen.at)),
+        }
+        told
+    }
+}
+
+impl Seen {
+    /// What a NAT does that showed the next server this.
+    fn after(&self, next: SocketAddr) -> Mapping {
+        let last = match self.mapping {
+            Mapping::Unknown => self.at.port(),
+            Mapping::InTurn { last, .. } => last,
+            _ => return Mapping::ByDestination,
         };
-        self.seen().into_iter().filter_map(best).collect()
+        match next.port().checked_sub(last) {
+            Some(step @ 1..=LONGEST_STEP) if next.ip() == self.at.ip() => {
+                Mapping::InTurn { last: next.port(), step }
+            }
+            _ => Mapping::ByDestination,
+        }
     }
 }
 
@@ -368,7 +467,7 @@ mod tests {
             ("10.0.0.2:6278", "10.0.0.2:6278", Mapping::None, None),
             ("203.0.113.1:40000", "203.0.113.1:40000", Mapping::Same, Some("203.0.113.1:40000")),
             // What is told then is the port that it may have kept.
-            ("203.0.113.1:40000", "203.0.113.1:40001", Mapping::ByDestination, Some("203.0.113.1:6278")),
+            ("203.0.113.1:40000", "203.0.113.1:40009", Mapping::ByDestination, Some("203.0.113.1:6278")),
             ("203.0.113.1:40000", "", Mapping::Unknown, Some("203.0.113.1:40000")),
         ];
         for (first, second, mapping, told) in cases {
@@ -381,6 +480,62 @@ mod tests {
             let expected = told.map(|told| (InterfaceId(1), "10.0.0.2".parse().unwrap(), at(told)));
             assert_eq!(host.outside.told(), Vec::from_iter(expected));
         }
+    }
+
+    #[test]
+    fn the_next_ports_are_guessed_of_a_nat_that_gives_them_in_turn() {
+        let laptop = [interface(1, &["10.0.0.2"])];
+        let see = |first: &'static str, second: &'static str| {
+            let mut host = Host::new(&[ONE, TWO], &laptop);
+            host.round(|over| Some(at(if over.remote == at(ONE) { first } else { second })));
+            let told: Vec<u16> = host.outside.told().iter().map(|(.., at)| at.port()).collect();
+            (host.outside.seen()[0].mapping, told)
+        };
+        let turn = |last, step| Mapping::InTurn { last, step };
+        let ports = |first: u16, step: usize| (0..8).map(|n| first + n * step as u16).collect::<Vec<_>>();
+        assert_eq!(see("203.0.113.1:7", "203.0.113.1:8"), (turn(8, 1), ports(9, 1)));
+        assert_eq!(see("203.0.113.1:7", "203.0.113.1:11"), (turn(11, 4), ports(15, 4)));
+        // There are no ports beyond the last.
+        assert_eq!(see("203.0.113.1:65531", "203.0.113.1:65533").1, [65535]);
+        for other in ["203.0.113.1:12", "203.0.113.1:6", "203.0.113.2:8"] {
+            assert_eq!(see("203.0.113.1:7", other), (Mapping::ByDestination, vec![6278]), "{other}");
+        }
+    }
+
+    #[test]
+    fn how_far_a_nat_got_is_asked_elsewhere_before_a_peer_is_spoken_to() {
+        let mut host = Host::new(&[ONE, TWO], &[interface(1, &["10.0.0.2"])]);
+        let mut port = 40_000;
+        let mut round = |host: &mut Host, more: u16| {
+            port += more;
+            let requests = host.due();
+            for (over, request) in &requests {
+                port += 1;
+                let mut answer = answer(request, SocketAddr::new("203.0.113.1".parse().unwrap(), port));
+                // Where the server is besides: RFC 5780, 7.4.
+                answer.extend([0x80, 0x2c, 0, 8, 0, 1, 0x0d, 0x97, 203, 0, 113, 77]);
+                answer[3] += 12;
+                host.outside.handle(host.now, *over, &answer);
+            }
+            requests.into_iter().map(|(over, _)| over.remote).collect::<Vec<_>>()
+        };
+        assert_eq!(round(&mut host, 0), [at(ONE), at(TWO)]);
+        let first = |host: &Host| host.outside.told()[0].2.port();
+        assert_eq!(first(&host), 40_003);
+        // Others behind the NAT had 20 ports meanwhile.
+        let mut asked = Vec::new();
+        for next in [40_024, 40_045, 40_066] {
+            host.outside.freshen(host.now);
+            asked.extend(round(&mut host, 20));
+            assert_eq!(first(&host), next);
+        }
+        asked.sort();
+        asked.dedup();
+        assert_eq!(asked.len(), 3, "each another, as a mapping lasts: {asked:?}");
+        host.outside.freshen(host.now);
+        assert!(round(&mut host, 0).is_empty(), "there are no more");
+        host.outside.sync(host.now, &[]);
+        assert_eq!((host.outside.due(), host.outside.spare.len()), (None, 0));
     }
 
     #[test]

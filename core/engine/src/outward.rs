@@ -196,9 +196,10 @@ fn flush<T: Tun, U: Udp>(outbox: &mut Outbox, parts: &mut Parts<'_, T, U>) {
     }
     let (class, flags, stride) = (outbox.class(), outbox.flags(), outbox.stride());
     parts.net.take_back();
-    // The lane has sockets alone.
+    // The lane has sockets alone, and hands them addresses as they are.
     let relayed = !parts.net.sockets.relays.is_empty() && peer.context.is_relayed();
-    let through = !relayed && parts.net.lane.takes(now, outbox.is_full());
+    let through =
+        !relayed && !parts.net.sockets.is_translating() && parts.net.lane.takes(now, outbox.is_full());
     while !outbox.is_empty() {
         if let Some(path) = outbox.sealed() {
             let run = outbox.run(path, class);

@@ -3,6 +3,7 @@
 //! A socket is bound to the wildcard address, so it outlives a change of the interface's address. What cannot be
 //! sent is dropped, as on any link: data because that is what a full queue does, control because it is repeated.
 
+use std::collections::BTreeMap;
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, SocketAddrV6};
 use std::sync::Arc;
@@ -11,6 +12,7 @@ use std::time::{Duration, Instant};
 
 use mast_proto::{Interface, InterfaceId, PathKey, SendError, Via};
 
+use crate::nat64::{self, Nat64};
 use crate::os::{Arrival, Family, NotReceived, NotSent, Platform, SendRefused, Udp};
 use crate::reach::{Unreachable, why_unreachable};
 use crate::relays::Relays;
@@ -34,6 +36,8 @@ struct Bound<U> {
     broken: bool,
     /// Whether datagrams leave many at a time.
     segmentation: Segmentation,
+    /// What stands before the IPv4 addresses that are reached over it, while the interface has no IPv4 of its own.
+    prefix: Option<Nat64>,
 }
 
 /// A socket that should be there, and could not be made.
@@ -72,6 +76,8 @@ pub(crate) struct Sockets<U> {
     port: u16,
     bound: Vec<Bound<U>>,
     missing: Vec<Missing>,
+    /// By the interface's name.
+    translated: BTreeMap<String, Nat64>,
     /// Other ways than sockets.
     pub relays: Relays,
 }
@@ -84,7 +90,18 @@ impl<U: Udp> Sockets<U> {
         } else {
             port
         };
-        Ok(Self { port, bound: Vec::new(), missing: Vec::new(), relays: Relays::default() })
+        let (bound, missing, translated) = (Vec::new(), Vec::new(), BTreeMap::new());
+        Ok(Self { port, bound, missing, translated, relays: Relays::default() })
+    }
+
+    /// With which prefix IPv4 addresses are reached over an interface that has IPv6 alone, by its name.
+    pub fn translate(&mut self, translated: BTreeMap<String, Nat64>) {
+        self.translated = translated;
+    }
+
+    /// Whether any are reached so now.
+    pub fn is_translating(&self) -> bool {
+        self.bound.iter().any(|bound| bound.prefix.is_some())
     }
 
     /// The port of all of them.
@@ -115,6 +132,7 @@ impl<U: Udp> Sockets<U> {
                 return false;
             };
             b.first = first(interface, b.family).unwrap_or(b.first);
+            b.prefix = prefix(&self.translated, interface, b.family);
             true
         });
         self.missing.retain(|m| interfaces.iter().any(|i| i.id == m.interface && needs(i, m.family)));
@@ -139,6 +157,7 @@ impl<U: Udp> Sockets<U> {
                         socket: Arc::new(socket),
                         broken: false,
                         segmentation: Segmentation::default(),
+                        prefix: prefix(&self.translated, interface, family),
                     }),
                     Err(error) => {
                         let retry = now + RETRY_MAX.min(RETRY_FIRST * 2_u32.pow(before.min(8)));
@@ -215,6 +234,9 @@ impl<U: Udp> Sockets<U> {
             match bound.socket.try_recv(buffer) {
                 Ok(arrival) => {
                     let remote = canonical(arrival.remote);
+                    if let Some(remote) = bound.prefix.and_then(|prefix| prefix.read_from(remote)) {
+                        return Some((arrival, PathKey::direct(bound.interface, nat64::SELF.into(), remote)));
+                    }
                     let local = arrival.local.map_or(bound.first, |local| local.to_canonical());
                     return Some((arrival, PathKey::direct(bound.interface, local, remote)));
                 }
@@ -234,23 +256,31 @@ impl<U: Udp> Sockets<U> {
         if let Via::Relay(number) = path.via {
             return self.relays.send_run(path, number, stride, payload);
         }
-        let socket = match self.socket(path) {
-            Ok(socket) => socket,
-            Err(reason) => return Sent::Lost(reason),
+        let Some(bound) = self.bound_to(path) else { return Sent::Lost("no_socket") };
+        let (local, remote) = match bound.prefix.filter(|_| path.remote.is_ipv4()) {
+            Some(prefix) => (bound.first, prefix.write_to(path.remote)),
+            None => (path.local, path.remote),
         };
-        match socket.try_send(path.local, path.remote, class, stride, payload) {
+        match bound.socket.try_send(local, remote, class, stride, payload) {
             Ok(()) => Sent::Yes,
             Err(not_sent) => {
-                let socket = Arc::clone(socket);
+                let socket = Arc::clone(&bound.socket);
                 self.refused(&socket, stride.min(payload.len()), not_sent)
             }
         }
     }
 
-    /// The socket of a path. The error is the name of a counter.
+    /// What the datagrams of a direct path leave by.
+    fn bound_to(&self, path: PathKey) -> Option<&Bound<U>> {
+        let translated = path.local == IpAddr::V4(nat64::SELF);
+        let family = if translated { Family::V6 } else { Family::of(path.remote.ip()) };
+        let mut bound = self.bound.iter().filter(|b| b.interface == path.interface && b.family == family);
+        bound.find(|b| !translated || b.prefix.is_some())
+    }
+
+    /// The socket of a path that takes its addresses as they are. The error is the name of a counter.
     pub fn socket(&self, path: PathKey) -> Result<&Arc<U>, &'static str> {
-        let family = Family::of(path.remote.ip());
-        let Some(bound) = self.bound.iter().find(|b| b.interface == path.interface && b.family == family)
+        let Some(bound) = self.bound_to(path).filter(|bound| bound.prefix.is_none() || path.remote.is_ipv6())
         else {
             return Err("no_socket");
         };
@@ -286,8 +316,7 @@ impl<U: Udp> Sockets<U> {
 
     /// Ready when a path's socket may have room again, or is no longer there.
     pub fn poll_writable(&self, path: PathKey, cx: &mut Context<'_>) -> Poll<()> {
-        let family = Family::of(path.remote.ip());
-        match self.bound.iter().find(|b| b.interface == path.interface && b.family == family && !b.broken) {
+        match self.bound_to(path).filter(|bound| !bound.broken) {
             Some(bound) => bound.socket.poll_writable(cx),
             None => Poll::Ready(()),
         }
@@ -298,7 +327,8 @@ impl<U: Udp> Sockets<U> {
     pub fn addresses(&self, interfaces: &[Interface], limit: usize) -> Vec<SocketAddr> {
         let usable = interfaces.iter().filter(|i| i.usable);
         let reachable = |i: &Interface, a: &IpAddr| {
-            self.bound.iter().any(|b| b.interface == i.id && b.family == Family::of(*a))
+            *a != IpAddr::V4(nat64::SELF)
+                && self.bound.iter().any(|b| b.interface == i.id && b.family == Family::of(*a))
         };
         let mut ranked: Vec<(usize, IpAddr)> = usable
             .flat_map(|i| {
@@ -311,8 +341,8 @@ impl<U: Udp> Sockets<U> {
         ranked.sort_by_key(|(rank, _)| *rank);
         let own = ranked.into_iter().map(|(_, ip)| SocketAddr::new(ip, self.port));
         // A NAT that lets everybody in, or a port that is forwarded.
-        let seen =
-            interfaces.iter().filter(|i| i.usable).flat_map(|i| i.reflexive.iter().map(|(_, seen)| *seen));
+        let usable = interfaces.iter().filter(|i| i.usable);
+        let seen = usable.flat_map(|i| i.addresses.iter().filter_map(|own| i.seen(*own)));
         let mut out: Vec<SocketAddr> = Vec::new();
         for at in own.chain(seen) {
             if out.len() < limit && !out.contains(&at) {
@@ -323,13 +353,20 @@ impl<U: Udp> Sockets<U> {
     }
 }
 
+/// With which prefix a socket reaches IPv4 addresses, too.
+fn prefix(all: &BTreeMap<String, Nat64>, interface: &Interface, family: Family) -> Option<Nat64> {
+    let wanted = family == Family::V6 && nat64::is_of_use(interface);
+    all.get(&interface.name).copied().filter(|_| wanted)
+}
+
 fn needs(interface: &Interface, family: Family) -> bool {
     interface.usable && first(interface, family).is_some()
 }
 
 fn first(interface: &Interface, family: Family) -> Option<IpAddr> {
     let link_local = interface.link_local.filter(|_| family == Family::V6).map(IpAddr::from);
-    interface.addresses.iter().copied().find(|a| Family::of(*a) == family).or(link_local)
+    let own = |address: &IpAddr| Family::of(*address) == family && *address != IpAddr::V4(nat64::SELF);
+    interface.addresses.iter().copied().find(own).or(link_local)
 }
 
 /// Without IPv6's flow label, and without its scope but where the address means nothing otherwise (RFC 4007): they would
@@ -382,12 +419,81 @@ mod tests {
             socket: Arc::new(Refusing(NotSent { sent, why })),
             broken: false,
             segmentation: Segmentation::default(),
+            prefix: None,
         };
+        let (missing, translated) = (Vec::new(), BTreeMap::new());
         let mut sockets =
-            Sockets { port: 1, bound: vec![bound], missing: Vec::new(), relays: Relays::default() };
+            Sockets { port: 1, bound: vec![bound], missing, translated, relays: Relays::default() };
         let path = PathKey::direct(InterfaceId(1), local, ([192, 0, 2, 9], 7).into());
         let sent = sockets.send_run(path, 0, 100, &[0; 300]);
         (sent, sockets.bound.iter().any(|b| b.broken))
+    }
+
+    /// Has one datagram from there, and notes where the last went.
+    struct Noting(SocketAddr, std::sync::Mutex<Option<(IpAddr, SocketAddr)>>);
+
+    impl Udp for Noting {
+        fn poll_readable(&self, _: &mut Context<'_>) -> Poll<()> {
+            Poll::Pending
+        }
+        fn poll_writable(&self, _: &mut Context<'_>) -> Poll<()> {
+            Poll::Ready(())
+        }
+        fn try_recv(&self, _: &mut [u8]) -> Result<Arrival, NotReceived> {
+            Ok(Arrival { length: 1, stride: 1, remote: self.0, local: None, class: 0 })
+        }
+        fn try_send(
+            &self,
+            local: IpAddr,
+            remote: SocketAddr,
+            _: u8,
+            _: usize,
+            _: &[u8],
+        ) -> Result<(), NotSent> {
+            *self.1.lock().unwrap() = Some((local, remote));
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn what_is_for_ipv4_leaves_for_the_address_that_stands_for_it_and_comes_from_there() {
+        let own: IpAddr = "2001:db8::2".parse().unwrap();
+        let (v4, v6): (SocketAddr, SocketAddr) =
+            ("192.0.2.33:7".parse().unwrap(), "[64:ff9b::192.0.2.33]:7".parse().unwrap());
+        let prefix = Nat64::new("64:ff9b::".parse().unwrap(), 96);
+        let sockets = |from: SocketAddr, prefix| Sockets {
+            port: 1,
+            bound: vec![Bound {
+                interface: InterfaceId(1),
+                name: "eth0".into(),
+                family: Family::V6,
+                first: own,
+                socket: Arc::new(Noting(from, std::sync::Mutex::new(None))),
+                broken: false,
+                segmentation: Segmentation::default(),
+                prefix,
+            }],
+            missing: Vec::new(),
+            translated: BTreeMap::new(),
+            relays: Relays::default(),
+        };
+        let translated = PathKey::direct(InterfaceId(1), nat64::SELF.into(), v4);
+        let other: SocketAddr = "[2001:db8::9]:7".parse().unwrap();
+        for (from, path, went) in
+            [(v6, translated, v6), (other, PathKey::direct(InterfaceId(1), own, other), other)]
+        {
+            let mut all = sockets(from, prefix);
+            assert_eq!(all.receive(0, &mut [0; 9]).map(|(_, path)| path), Some(path));
+            assert_eq!(all.send(path, b"x"), Sent::Yes);
+            assert_eq!(*all.bound[0].socket.1.lock().unwrap(), Some((own, went)));
+            assert!(all.is_translating());
+        }
+        // Another thread would hand over the addresses as they are.
+        assert!(sockets(v6, prefix).socket(translated).is_err());
+        // Without a prefix all that is IPv6.
+        let mut plain = sockets(v6, None);
+        assert_eq!(plain.receive(0, &mut [0; 9]).map(|(_, path)| path.remote), Some(v6));
+        assert_eq!(plain.send(translated, b"x"), Sent::Lost("no_socket"));
     }
 
     #[test]

@@ -10,6 +10,7 @@ use tokio::sync::watch;
 
 use crate::api::{InterfaceChoice, LeftOut};
 use crate::choices::Choices;
+use crate::nat64::Nat64;
 use crate::os::{InterfaceList, Prefix};
 use crate::peer::Names;
 
@@ -178,6 +179,12 @@ impl Uplinks {
     /// So much they have at relays. Whether that changed the interfaces.
     pub fn relay(&mut self, relayed: Vec<(InterfaceId, String, Relayed)>) -> bool {
         self.choices.relay(relayed) && self.dress()
+    }
+
+    /// IPv4 addresses are reached over these with such a prefix. Whether that changed anything.
+    pub fn translate(&mut self, translated: BTreeMap<String, Nat64>) -> bool {
+        let new = self.choices.translate(translated);
+        self.dress() | new
     }
 
     fn dress(&mut self) -> bool {

@@ -81,12 +81,17 @@ pub(crate) fn private_block(ip: IpAddr) -> Option<IpAddr> {
 }
 
 /// Whether an address is of more than one network: link-local ones are not (RFC 3927, RFC 4291), nor are those of
-/// 100.64.0.0/10 (RFC 6598): behind a carrier's NAT, or of another VPN, they lead to some other host from elsewhere.
+/// 100.64.0.0/10 (RFC 6598): behind a carrier's NAT, or of another VPN, they lead to some other host from elsewhere. Those of
+/// 192.0.0.0/29 are every host's own that translates IPv4 to IPv6 (RFC 7335).
 pub(crate) fn is_of_use(ip: IpAddr) -> bool {
     match ip {
-        IpAddr::V4(ip) => !ip.is_link_local() && !is_shared(ip),
+        IpAddr::V4(ip) => !ip.is_link_local() && !is_shared(ip) && !is_continuity(ip),
         IpAddr::V6(ip) => !ip.is_unicast_link_local(),
     }
+}
+
+fn is_continuity(ip: Ipv4Addr) -> bool {
+    ip.to_bits() >> 3 == Ipv4Addr::new(192, 0, 0, 0).to_bits() >> 3
 }
 
 fn is_shared(ip: Ipv4Addr) -> bool {

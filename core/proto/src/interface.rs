@@ -68,7 +68,7 @@ pub struct Interface {
     /// What relays gave this host over it (RFC 8656).
     pub relayed: Vec<Relayed>,
     /// How others see some of its addresses, with this host's port, as STUN servers say (RFC 8489). What a peer says itself
-    /// goes before it.
+    /// goes before it. Where an address is named more than once, the first is the likeliest, and the others are guesses.
     pub reflexive: Vec<(IpAddr, SocketAddr)>,
 }
 
@@ -117,6 +117,11 @@ impl Interface {
     /// The address at a relay that has this number.
     pub fn at_relay(&self, number: RelayId) -> Option<&Relayed> {
         self.relayed.iter().find(|relayed| relayed.number == number)
+    }
+
+    /// How else others may see one of its addresses: its NAT gives each of them another port, and this may be the next.
+    pub fn guesses(&self, address: IpAddr) -> impl Iterator<Item = SocketAddr> + '_ {
+        self.reflexive.iter().filter(move |(own, _)| *own == address).map(|(_, seen)| *seen).skip(1)
     }
 
     /// How others see one of its addresses, where anybody said.

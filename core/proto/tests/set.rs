@@ -66,6 +66,18 @@ fn interface(id: u32, name: &str, kind: InterfaceKind, address: [u8; 4]) -> Inte
     }
 }
 
+/// Where a relay has an address for this host.
+fn at_relay() -> SocketAddr {
+    SocketAddr::from(([203, 0, 113, 7], 49_152))
+}
+
+/// One interface, with that.
+fn with_relay() -> Interface {
+    let local = IpAddr::from([198, 51, 100, 1]);
+    let relayed = vec![Relayed { number: RelayId::FIRST, local, at: at_relay() }];
+    Interface { relayed, ..interface(1, "eth0", InterfaceKind::Ethernet, [198, 51, 100, 1]) }
+}
+
 const PEER: [u8; 4] = [192, 0, 2, 1];
 
 fn peer(last: u8) -> SocketAddr {
@@ -572,10 +584,8 @@ fn a_report_names_what_is_missing_and_else_nothing() {
 /// its paths go.
 #[test]
 fn what_goes_through_a_relay_does_so_only_while_it_must() {
-    let at = SocketAddr::from(([203, 0, 113, 7], 49_152));
-    let eth = interface(1, "eth0", InterfaceKind::Ethernet, [198, 51, 100, 1]);
-    let relayed = Relayed { number: RelayId::FIRST, local: IpAddr::from([198, 51, 100, 1]), at };
-    let with = Interface { relayed: vec![relayed], ..eth.clone() };
+    let (at, with) = (at_relay(), with_relay());
+    let eth = Interface { relayed: Vec::new(), ..with.clone() };
     let mut rig = Rig::new(vec![eth.clone()], Policy::Auto).begin();
     rig.context.handle_interfaces(rig.now, [with.clone()].into());
     rig.run(2_000);
@@ -606,13 +616,56 @@ fn what_goes_through_a_relay_does_so_only_while_it_must() {
     assert_eq!(told(&rig), None);
 }
 
+/// Where a NAT gives one port after the other, the next ones are told as long as there is but a relay.
+#[test]
+fn guesses_are_told_while_no_direct_path_works_and_to_the_peer_alone() {
+    let own = IpAddr::from([198, 51, 100, 1]);
+    let guess = |port| SocketAddr::from(([203, 0, 113, 9], port));
+    let reflexive = (41..=64).map(|port| (own, guess(port))).collect();
+    let mut rig = Rig::new(vec![Interface { reflexive, ..with_relay() }], Policy::Auto);
+    rig.blocked = true;
+    let mut rig = rig.begin();
+    rig.run(60_000);
+    let seen = |rig: &Rig| {
+        let all = rig.told().addresses.iter().filter(|address| address.kind == AddressKind::Reflexive);
+        all.map(|address| address.at.port()).collect::<Vec<_>>()
+    };
+    assert_eq!(seen(&rig), (41..=54).collect::<Vec<_>>(), "as many as there is room for");
+    let ids: std::collections::BTreeSet<u8> = rig.told().addresses.iter().map(|a| a.id.0).collect();
+    assert_eq!((rig.told().addresses.len(), ids.len()), (16, 16));
+    let told = rig.context.told_addresses();
+    assert!(told.contains(&guess(41)) && !told.contains(&guess(42)), "{told:?}");
+    rig.blocked = false;
+    rig.run(90_000);
+    assert_eq!(seen(&rig), [41]);
+}
+
+/// Who is seen elsewhere tells so, and the other end tries that: what its own NAT keeps out it lets in if it tries as well.
+#[test]
+fn what_never_answered_is_tried_again_with_what_is_told() {
+    let mut rig = Rig::new(vec![with_relay()], Policy::Auto);
+    rig.blocked = true;
+    let mut rig = rig.begin();
+    rig.context.set_addresses(rig.now, AddressSource::Dns, [peer(9)]);
+    let state = |rig: &Rig| {
+        let mut direct = rig.context.paths().filter(|path| path.key.via == Via::Direct);
+        direct.find(|path| path.key.remote == peer(9)).unwrap().state
+    };
+    rig.run(300_000);
+    assert_eq!(state(&rig), PathState::Failed);
+    let reflexive = vec![(IpAddr::from([198, 51, 100, 1]), SocketAddr::from(([203, 0, 113, 9], 40_000)))];
+    rig.context.handle_interfaces(rig.now, [Interface { reflexive, ..with_relay() }].into());
+    assert_eq!(state(&rig), PathState::Validating);
+    rig.blocked = false;
+    rig.run(1_000);
+    assert_eq!(state(&rig), PathState::Validated);
+}
+
 /// A relay leads to what everybody can reach, of its own version of IP.
 #[test]
 fn a_relay_is_not_asked_for_what_it_cannot_reach() {
-    let at = SocketAddr::from(([203, 0, 113, 7], 49_152));
-    let relayed = Relayed { number: RelayId::FIRST, local: IpAddr::from([198, 51, 100, 1]), at };
-    let eth = interface(1, "eth0", InterfaceKind::Ethernet, [198, 51, 100, 1]);
-    let mut rig = Rig::new(vec![Interface { relayed: vec![relayed], ..eth }], Policy::Auto).begin();
+    let at = at_relay();
+    let mut rig = Rig::new(vec![with_relay()], Policy::Auto).begin();
     let far: Vec<SocketAddr> = (1..=9).map(|n| SocketAddr::from(([203, 0, 113, 100 + n], 6278))).collect();
     let near = ["10.0.0.9:6278", "192.168.7.9:6278", "[2001:db8::9]:6278", "[fd00::9]:6278"];
     let near = near.map(|text| text.parse::<SocketAddr>().unwrap());
@@ -627,10 +680,8 @@ fn a_relay_is_not_asked_for_what_it_cannot_reach() {
 /// A peer that may learn relayed addresses alone sees nothing of this host but through a relay, whatever it sends.
 #[test]
 fn a_host_that_hides_is_seen_through_relays_alone() {
-    let at = SocketAddr::from(([203, 0, 113, 7], 49_152));
-    let relayed = Relayed { number: RelayId::FIRST, local: IpAddr::from([198, 51, 100, 1]), at };
-    let eth = interface(1, "eth0", InterfaceKind::Ethernet, [198, 51, 100, 1]);
-    let with = Interface { relayed: vec![relayed], ..eth.clone() };
+    let (at, with) = (at_relay(), with_relay());
+    let eth = Interface { relayed: Vec::new(), ..with.clone() };
     let hidden = Disclosure { addresses: AddressesTold::RelayedOnly, ..Disclosure::default() };
 
     // From the beginning: the relay is there a moment later.

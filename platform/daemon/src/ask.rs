@@ -79,7 +79,7 @@ pub(crate) fn servers(text: &str) -> Vec<IpAddr> {
 }
 
 /// Asks one server over all uplinks; whoever knows first is enough.
-async fn ask(
+pub(crate) async fn ask(
     host: &str,
     server: SocketAddr,
     uplinks: &[String],

@@ -19,6 +19,7 @@ use crate::doctor::Latest;
 use crate::history::Samples;
 use crate::keeper::{Keeper, PATIENCE};
 use crate::key::Holder;
+use crate::nat64::Prefixes;
 use crate::peer_relays::Shown;
 use crate::relays::Health;
 use crate::rendezvous;
@@ -70,6 +71,8 @@ pub(crate) struct Daemon {
     unsaved: Mutex<Option<String>>,
     /// Invites that were used, and who used them does not know.
     used_invites: Mutex<Vec<InviteId>>,
+    /// How IPv4 is reached over uplinks that have IPv6 alone.
+    pub nat64: Prefixes,
     /// How relays fare.
     pub relays: Health,
     /// Which peers are relays.
@@ -110,6 +113,7 @@ impl Daemon {
             keeper: Keeper::new(unkept),
             unsaved: Mutex::default(),
             used_invites: Mutex::default(),
+            nat64: Prefixes::default(),
             relays: Health::default(),
             peer_relays: Shown::default(),
             latest_report: Latest::default(),

@@ -102,6 +102,7 @@ async fn look(daemon: &Daemon, tries: bool) -> Result<DoctorReport, ControlError
         }
     });
     checks.extend(stun::checks(&snapshot));
+    checks.extend(daemon.nat64.checks());
     checks.extend(daemon.relays.checks());
     checks.extend(daemon.peer_relays.checks());
     checks.extend(daemon.rendezvous.healths().into_iter().map(rendezvous));

@@ -19,6 +19,7 @@ mod key;
 pub mod life;
 mod log_ring;
 mod logging;
+mod nat64;
 mod notation;
 mod pause;
 mod peer_relays;

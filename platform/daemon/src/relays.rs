@@ -185,7 +185,7 @@ async fn reached(daemon: &Daemon, relay: &RelayConfig, of: &(String, String)) ->
             (Ok(at), Ok(roots)) if !at.is_empty() => {
                 return Server {
                     host: relay.server.host(),
-                    at,
+                    at: daemon.nat64.reached(&of.0, at),
                     transport: relay.transport,
                     username: relay.username.clone(),
                     password: relay.password.clone(),

@@ -26,7 +26,9 @@ use crate::life::{self, Asked, Life, Told};
 use crate::road::{self, Road};
 use crate::service::MastService;
 use crate::store::Store;
-use crate::{VERSION, history, key, logging, pause, peer_relays, protect, relays, rendezvous, resolve, stun};
+use crate::{
+    VERSION, history, key, logging, nat64, pause, peer_relays, protect, relays, rendezvous, resolve, stun,
+};
 
 /// How long stopping may take; what is not done by then is cut short. With what comes after it is less than a second.
 const STOP: Duration = Duration::from_millis(750);
@@ -265,6 +267,7 @@ async fn serve(started: Started, mut life: impl Life) -> Result<(), Failure> {
     });
     let resolving = tokio::spawn(resolve::run(Arc::clone(&daemon), daemon.engine.happenings()));
     let asking = tokio::spawn(stun::run(Arc::clone(&daemon), servers));
+    let translating = tokio::spawn(nat64::run(Arc::clone(&daemon)));
     let relaying = tokio::spawn(relays::run(Arc::clone(&daemon), relays, daemon.engine.happenings()));
     let family = tokio::spawn(peer_relays::run(Arc::clone(&daemon), willing, daemon.engine.happenings()));
     let meeting = tokio::spawn(rendezvous::run(Arc::clone(&daemon), rendezvous, daemon.engine.happenings()));
@@ -296,6 +299,7 @@ async fn serve(started: Started, mut life: impl Life) -> Result<(), Failure> {
     life.tell(Told::Stopping);
     resolving.abort();
     asking.abort();
+    translating.abort();
     relaying.abort();
     family.abort();
     meeting.abort();

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use mast_control::Check;
-use mast_engine::api::{Mapping, Seen, Snapshot};
+use mast_engine::api::{Filtering, Mapping, Seen, Snapshot};
 
 use crate::daemon::Daemon;
 use crate::endpoint::Endpoint;
@@ -73,9 +73,21 @@ pub(crate) fn checks(snapshot: &Snapshot) -> Vec<Check> {
                  or another network",
                 seen.at
             ),
+            Mapping::InTurn { .. } => format!(
+                "as {}; this network's NAT shows every peer another port, each the one after the one before: most peers can be \
+                 reached, though later",
+                seen.at
+            ),
             Mapping::Unknown => format!("as {}", seen.at),
         };
-        let text = format!("{} is seen {how} (by the STUN server {}, {ago} s ago)", seen.local, seen.server);
+        let who = match seen.filtering {
+            Filtering::Unknown => "",
+            Filtering::Independent => "; everybody is let in",
+            Filtering::Address => "; who is at an address that this host spoke to is let in",
+            Filtering::AddressAndPort => "; nobody is let in that this host did not speak to",
+        };
+        let text =
+            format!("{} is seen {how}{who} (by the STUN server {}, {ago} s ago)", seen.local, seen.server);
         Check::told(format!("outside {}", named(seen)), true, text)
     };
     snapshot.seen.iter().map(check).collect()

@@ -310,16 +310,40 @@ impl Context {
         if !self.keys.can_seal() || !self.peer.is_mast() {
             return;
         }
-        let (list, mode) = (self.own_addresses(), self.config.policy.wish());
+        let (list, mode) = (self.listed_addresses(), self.config.policy.wish());
         if list == self.set.list && mode == self.set.mode && self.set.sequence > 0 {
             return;
         }
+        let elsewhere = list.iter().any(|new| !self.set.list.iter().any(|old| old.at == new.at));
         self.set.list = list;
         self.set.mode = mode;
         self.set.sequence += 1;
         self.set.acknowledged = false;
         self.set.tries = 0;
         self.send_set(now, None);
+        if elsewhere {
+            self.try_together(now);
+        }
+    }
+
+    /// All that SET lists: after this end's addresses those that it may be seen at, where its NAT gives each destination the next
+    /// port and no direct path works. They are of use to somebody who tries them at once, and are told to nobody else.
+    fn listed_addresses(&self) -> Vec<Address> {
+        let mut list = self.own_addresses();
+        for own in self.locals.addresses() {
+            let seen = AddressId(own.id.0 | AddressId::REFLEXIVE);
+            let Some(entry) = list.iter().find(|address| address.id == seen).copied() else { continue };
+            if self.paths.iter().any(|path| path.address == own.id && path.carries()) {
+                continue;
+            }
+            for at in self.locals.guesses(own).filter(|at| self.may_tell_seen(at.ip())) {
+                let taken = |id: &u8| list.iter().any(|address| address.id.0 == *id);
+                let free = (AddressId::REFLEXIVE..=u8::MAX).rev().find(|id| !taken(id));
+                let Some(id) = free.filter(|_| list.len() < MAX_ADDRESSES) else { return list };
+                list.push(Address { id: AddressId(id), at, ..entry });
+            }
+        }
+        list
     }
 
     pub(super) fn own_addresses(&self) -> Vec<Address> {

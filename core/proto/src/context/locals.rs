@@ -105,6 +105,13 @@ impl Locals {
         own.reflexive.or_else(said).filter(|_| own.relay.is_none())
     }
 
+    /// How else others may see an address.
+    pub fn guesses(&self, own: &OwnAddress) -> impl Iterator<Item = SocketAddr> + '_ {
+        let asked = own.relay.is_none();
+        let (interface, ip) = (self.interface(own.interface).filter(|_| asked), own.ip);
+        interface.into_iter().flat_map(move |interface| interface.guesses(ip))
+    }
+
     /// The number of a path's local address.
     pub fn of(&self, key: PathKey) -> Option<AddressId> {
         let (interface, ip, relay) = (key.interface, key.local, key.relay());

@@ -1,7 +1,7 @@
 //! Which paths there are: each address of this end with each of the other's, straight or through a relay.
 
 use std::net::SocketAddr;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use super::epoch::EpochState;
 use super::path::Path;
@@ -116,6 +116,26 @@ impl Context {
             if let Some(at) = self.add_path(key) {
                 self.send_probe(now, at);
             }
+        }
+    }
+
+    /// This end is seen elsewhere now, and says so. What a NAT kept out until now it lets in once its own host has sent, so
+    /// both ends try at once: the other because it is told, this one because it tells (RFC 5128, 3.3).
+    pub(super) fn try_together(&mut self, now: Instant) {
+        for at in 0..self.paths.len() {
+            let Some(path) = self.paths.get(at) else { break };
+            let hopeless = path.state == PathState::Failed && path.acknowledged.is_none();
+            let alike = |p: &Path| p.address == path.address && p.carries();
+            let wanted = path.key.via == Via::Direct && self.remotes.names(path.key.remote);
+            if !hopeless || !wanted || self.paths.iter().any(alike) {
+                continue;
+            }
+            if let Some(path) = self.paths.get_mut(at) {
+                path.retry_pause = Duration::ZERO;
+                path.state = PathState::Validating;
+                path.probe = None;
+            }
+            self.send_probe(now, at);
         }
     }
 
