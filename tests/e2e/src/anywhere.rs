@@ -1,6 +1,7 @@
 //! The Internet in small: sites behind routers of all kinds, around one core, and a host for the services that peers find
 //! each other by.
 
+use std::net::{Ipv4Addr, Ipv6Addr};
 use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::Duration;
@@ -32,6 +33,11 @@ pub struct Site {
     pub nats: Vec<Nat>,
     /// The router's address outside.
     pub outside: String,
+    /// The name server of the network, where it has one.
+    pub names: Option<String>,
+    /// What stands before IPv4 addresses where the laptop has IPv6 alone: 96 bits.
+    prefix: Option<Ipv6Addr>,
+    _helpers: Vec<Running>,
 }
 
 /// What stands between a site and the Internet.
@@ -43,6 +49,10 @@ pub enum Between {
     Nat(NatKind),
     /// Two, the outer one a carrier's.
     Double,
+    /// No translation: the laptop has a public address, and a firewall of its own that lets in what it asked for.
+    Firewall,
+    /// The laptop has IPv6 alone, and public; a translator and its name server lead to IPv4 (RFC 6146, RFC 6147).
+    Translator,
 }
 
 impl World {
@@ -63,7 +73,7 @@ impl World {
         Self { lab, core, services, sites: std::cell::Cell::new(0) }
     }
 
-    /// One more site; its link has this delay in each direction. With IPv6 only where it says so.
+    /// One more site; its link has this delay in each direction. With IPv4 alone, but for [`Between::Translator`].
     pub fn site(&self, between: Between, delay: Duration) -> Site {
         let n = self.sites.get() + 1;
         self.sites.set(n);
@@ -72,10 +82,13 @@ impl World {
         let host = self.lab.host(&format!("laptop {n}")).unwrap();
         let up = format!("s{n}");
         self.lab.link(&self.core, &up, &router, "out", &profile).unwrap();
-        let outside = format!("203.0.113.{}", 4 * n + 2);
-        self.core.add_address(&up, &format!("203.0.113.{}/30", 4 * n + 1)).unwrap();
-        router.add_address("out", &format!("{outside}/30")).unwrap();
-        router.add_route("default", Some(&format!("203.0.113.{}", 4 * n + 1)), "out", 0).unwrap();
+        let outside = format!("203.{n}.113.2");
+        self.core.add_address(&up, &format!("203.{n}.113.1/29")).unwrap();
+        router.add_address("out", &format!("{outside}/29")).unwrap();
+        router.add_route("default", Some(&format!("203.{n}.113.1")), "out", 0).unwrap();
+        if between == Between::Translator {
+            return self.translated(n, &up, host, router, outside);
+        }
         let mut nats = Vec::new();
         let (inner, gateway) = match between {
             Between::Double => {
@@ -94,22 +107,60 @@ impl World {
                 nats.push(self.lab.nat(&router, "in", "out", kind).unwrap());
                 (router.clone(), format!("10.{n}.0.1"))
             }
-            Between::Nothing => {
-                self.core
-                    .add_route(&format!("203.0.113.{}/30", 128 + 4 * n), Some(&outside), &up, 0)
-                    .unwrap();
-                (router.clone(), format!("203.0.113.{}", 128 + 4 * n + 1))
+            Between::Nothing | Between::Firewall | Between::Translator => {
+                self.core.add_route(&format!("203.{n}.113.128/30"), Some(&outside), &up, 0).unwrap();
+                (router.clone(), format!("203.{n}.113.129"))
             }
         };
         self.lab.wire(&inner, "in", &host, "eth0").unwrap();
         let (bits, own) = match between {
-            Between::Nothing => (30, format!("203.0.113.{}", 128 + 4 * n + 2)),
+            Between::Nothing | Between::Firewall => (30, format!("203.{n}.113.130")),
             _ => (24, format!("10.{n}.0.2")),
         };
         inner.add_address("in", &format!("{gateway}/{bits}")).unwrap();
         host.add_address("eth0", &format!("{own}/{bits}")).unwrap();
         host.add_route("default", Some(&gateway), "eth0", 0).unwrap();
-        Site { host, router, nats, outside }
+        if between == Between::Firewall {
+            let rules = "add table inet firewall
+                 add chain inet firewall input { type filter hook input priority 0; }
+                 add rule inet firewall input iifname eth0 ct state new drop";
+            nft(&host, rules);
+        }
+        Site { host, router, nats, outside, names: None, prefix: None, _helpers: Vec::new() }
+    }
+
+    /// A site with IPv6 alone.
+    fn translated(&self, n: u8, up: &str, host: Host, router: Host, outside: String) -> Site {
+        let network = format!("2001:db8:{n:x}");
+        self.lab.wire(&router, "in", &host, "eth0").unwrap();
+        for (at, interface, address) in [
+            (&self.core, up, "1::1"),
+            (&router, "out", "1::2"),
+            (&router, "in", "2::1"),
+            (&host, "eth0", "2::2"),
+        ] {
+            at.add_address(interface, &format!("{network}:{address}/64")).unwrap();
+        }
+        self.core.add_route(&format!("{network}:2::/64"), Some(&format!("{network}:1::2")), up, 0).unwrap();
+        router.add_route("::/0", Some(&format!("{network}:1::1")), "out", 0).unwrap();
+        host.add_route("::/0", Some(&format!("{network}:2::1")), "eth0", 0).unwrap();
+        let bits: Ipv6Addr = format!("{network}:64::").parse().unwrap();
+        let prefix = format!("{bits}/96");
+        let translator = translator(&router, &prefix);
+        // It gives each host one IPv4 address; that they share one is the work of a NAT behind it.
+        let nat = self.lab.nat(&router, "nat64", "out", NatKind::EndpointIndependent).unwrap();
+        let names = format!("{network}:2::1");
+        let resolver = translating_names(&router, &names, &prefix);
+        let helpers = vec![translator, resolver];
+        Site {
+            host,
+            router,
+            nats: vec![nat],
+            outside,
+            names: Some(names),
+            prefix: Some(bits),
+            _helpers: helpers,
+        }
     }
 
     /// Starts coturn, as a STUN server alone, at both addresses of the services.
@@ -135,7 +186,7 @@ impl World {
         Running { _process: process, _directory: directory }
     }
 
-    /// Starts coturn as a relay: by UDP and TCP on 3478, by TLS on 443.
+    /// Starts coturn as a relay: by UDP and TCP on 3478, by TLS on 443. It is a STUN server, too, at both addresses.
     pub fn turn(&self) -> Relay {
         let directory = TempDir::with_prefix("mast-turn-").unwrap();
         let file = |name: &str| directory.path().join(name).display().to_string();
@@ -149,7 +200,8 @@ impl World {
             "--no-multicast-peers",
         ]);
         command.arg(format!("--user={}:{}", Relay::USER, Relay::PASSWORD));
-        command.args([format!("--listening-ip={}", SERVICES[0]), format!("--relay-ip={}", SERVICES[0])]);
+        command.args(SERVICES.map(|at| format!("--listening-ip={at}")));
+        command.arg(format!("--relay-ip={}", SERVICES[0]));
         command.args([format!("--cert={}", file("server.pem")), format!("--pkey={}", file("server.key"))]);
         command.args([format!("--pidfile={}", file("pid")), format!("--userdb={}", file("db"))]);
         command.arg("--log-file=stdout").current_dir(directory.path());
@@ -160,19 +212,46 @@ impl World {
 }
 
 impl Site {
+    /// The IPv6 address by which the laptop reaches an IPv4 address, where it has IPv6 alone.
+    pub fn translate(&self, address: Ipv4Addr) -> Option<Ipv6Addr> {
+        let prefix = self.prefix?.to_bits();
+        Some(Ipv6Addr::from_bits(prefix | u128::from(address.to_bits())))
+    }
+
+    /// The router's address is another from now on, and with it what all its NAT shows; or the one from before again.
+    pub fn renumber(&mut self) {
+        let (network, last) = self.outside.rsplit_once('.').unwrap();
+        let other = format!("{network}.{}", if last == "2" { 3 } else { 2 });
+        let gateway = format!("{network}.1");
+        self.router.del_address("out", &format!("{}/29", self.outside)).unwrap();
+        self.router.add_address("out", &format!("{other}/29")).unwrap();
+        self.router.add_route("default", Some(&gateway), "out", 0).unwrap();
+        self.outside = other;
+        self.nats.last().unwrap().rebind().unwrap();
+    }
+
     /// Lets nothing through but TCP to port 443, as some networks of hotels and offices do; or everything again.
     pub fn only_443(&self, only: bool) {
-        let rules = if only {
-            "add table inet only
-             flush table inet only
-             add chain inet only forward { type filter hook forward priority 10; policy drop; }
-             add rule inet only forward tcp dport 443 accept
-             add rule inet only forward tcp sport 443 accept"
-        } else {
-            "add table inet only
-             delete table inet only"
-        };
-        self.nft(&rules.replace('\n', ";"));
+        self.only(if only { &["tcp dport 443"] } else { &[] });
+    }
+
+    /// Lets nothing through but this, in the words of nft, and what answers it; or everything again, where nothing is said.
+    pub fn only(&self, allowed: &[&str]) {
+        let mut rules = "add table inet only
+            delete table inet only"
+            .to_owned();
+        if !allowed.is_empty() {
+            rules += "
+                add table inet only
+                add chain inet only forward { type filter hook forward priority 10; policy drop; }";
+        }
+        for rule in allowed {
+            let back = rule.replace("dport", "sport");
+            rules += &format!(
+                "\nadd rule inet only forward {rule} accept\nadd rule inet only forward {back} accept"
+            );
+        }
+        self.nft(&rules);
     }
 
     /// Drops what comes from another site, and what goes there; or lets it through again.
@@ -199,11 +278,66 @@ impl Site {
     }
 
     fn nft(&self, rules: &str) {
-        let mut nft = Command::new("nft");
-        nft.arg(rules);
-        let mut running = self.router.spawn(nft).unwrap();
-        assert!(running.wait(Duration::from_secs(10)).unwrap().success(), "nft: {rules}");
+        nft(&self.router, rules);
     }
+}
+
+/// Starts tayga, which translates between IPv6 and IPv4 (RFC 7915) by an interface `nat64`.
+fn translator(router: &Host, prefix: &str) -> Running {
+    let directory = TempDir::with_prefix("mast-nat64-").unwrap();
+    let file = directory.path().join("conf");
+    let text = format!(
+        "tun-device nat64\nipv4-addr 192.168.255.1\nprefix {prefix}\ndynamic-pool 192.168.255.0/24\ndata-dir {}\n",
+        directory.path().display()
+    );
+    std::fs::write(&file, text).unwrap();
+    let tayga = |argument: &str| {
+        let mut command = Command::new("tayga");
+        command
+            .args([argument, "-c"])
+            .arg(&file)
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(Stdio::null());
+        router.spawn(command).unwrap_or_else(|e| panic!("tayga: {e}"))
+    };
+    assert!(tayga("--mktun").wait(Duration::from_secs(10)).unwrap().success(), "tayga --mktun");
+    router.set_up("nat64", true).unwrap();
+    for network in [prefix, "192.168.255.0/24"] {
+        router.add_route(network, None, "nat64", 0).unwrap();
+    }
+    Running { _process: tayga("--nodetach"), _directory: directory }
+}
+
+/// Starts unbound, which writes IPv4 addresses into IPv6 addresses (RFC 6147); it knows no name but the one by which that shows.
+fn translating_names(router: &Host, at: &str, prefix: &str) -> Running {
+    let directory = TempDir::with_prefix("mast-dns64-").unwrap();
+    let place = directory.path().display();
+    let zone =
+        "@ 60 SOA ns hostmaster 1 3600 600 86400 5\n@ 60 NS ns\n@ 60 A 192.0.0.170\n@ 60 A 192.0.0.171\n";
+    std::fs::write(directory.path().join("known"), format!("$ORIGIN ipv4only.arpa.\n{zone}")).unwrap();
+    let text = format!(
+        "server:\n directory: \"{place}\"\n chroot: \"\"\n username: \"\"\n pidfile: \"{place}/pid\"\n interface: {at}\n \
+         access-control: ::/0 allow\n do-daemonize: no\n use-syslog: no\n logfile: \"{place}/log\"\n \
+         module-config: \"dns64 iterator\"\n dns64-prefix: {prefix}\n\
+         auth-zone:\n name: \"ipv4only.arpa.\"\n for-downstream: no\n for-upstream: yes\n fallback-enabled: no\n \
+         zonefile: \"{place}/known\"\n\
+         remote-control:\n control-enable: no\n"
+    );
+    let file = directory.path().join("conf");
+    std::fs::write(&file, text).unwrap();
+    let mut command = Command::new("unbound");
+    command.arg("-dc").arg(&file).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+    let process = router.spawn(command).unwrap_or_else(|e| panic!("unbound: {e}"));
+    Running { _process: process, _directory: directory }
+}
+
+/// Has a host obey these rules, one a line.
+fn nft(host: &Host, rules: &str) {
+    let mut nft = Command::new("nft");
+    nft.arg(rules.replace('\n', ";"));
+    let mut running = host.spawn(nft).unwrap();
+    assert!(running.wait(Duration::from_secs(10)).unwrap().success(), "nft: {rules}");
 }
 
 /// An authority of its own, and what it says of a server at this address.

@@ -24,20 +24,24 @@ fn a_host_knows_how_it_is_seen_and_what_its_nat_does() {
         let _stun = world.stun();
         let carrier = NatKind::Cgnat { ports: 100, udp_timeout: Duration::from_secs(60) };
         let same = "the NAT shows all peers the same";
-        for (between, words) in [
-            (Between::Nothing, "there is no NAT"),
-            (Between::Nat(NatKind::EndpointIndependent), same),
-            (Between::Nat(NatKind::FullCone), same),
-            (Between::Nat(carrier), same),
-            (Between::Double, same),
-            (Between::Nat(NatKind::Symmetric), "every peer another port"),
+        let (nobody, everybody) = ("nobody is let in", "everybody is let in");
+        for (between, words, who) in [
+            (Between::Nothing, "there is no NAT", everybody),
+            (Between::Firewall, "there is no NAT", nobody),
+            (Between::Nat(NatKind::EndpointIndependent), same, nobody),
+            (Between::Nat(NatKind::FullCone), same, everybody),
+            (Between::Nat(carrier), same, nobody),
+            (Between::Double, same, nobody),
+            (Between::Nat(NatKind::Symmetric), "every peer another port", nobody),
+            (Between::Nat(NatKind::Sequential), "each the one after the one before", nobody),
         ] {
             let site = world.site(between, Duration::from_millis(10));
             let daemon =
                 Daemon::start(&mast_program(), &site.host, &asking()).unwrap_or_else(|e| panic!("{e}"));
             within(PATIENCE, &format!("{between:?}: {words}"), || {
+                let plain = matches!(between, Between::Nothing | Between::Firewall);
                 seen(&daemon).is_some_and(|line| {
-                    line.contains(words) && (between == Between::Nothing || line.contains(&site.outside))
+                    line.contains(words) && line.contains(who) && (plain || line.contains(&site.outside))
                 })
             });
         }
