@@ -20,6 +20,8 @@ mod ask;
 mod look_up;
 mod name;
 mod order;
+#[cfg(test)]
+mod pool_tests;
 mod publish;
 mod seek;
 mod update;
