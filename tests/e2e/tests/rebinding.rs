@@ -31,7 +31,7 @@ fn rebinds(kind: NatKind, delay: Duration) {
             "nothing remembered" => away.nats[0].flush().unwrap(),
             _ => away.renumber(),
         }
-        session.with_gap(&format!("{kind:?}, {what}; a round trip and 50 ms are {ideal} ms"), mark, GAP);
+        session.with_gap(&format!("{kind:?}, {what}; a round trip and 50 ms are {ideal} ms"), mark, GAP * 2);
     }
     session.survives();
 }
