@@ -169,8 +169,13 @@ impl<P: Platform> Engine<P> {
         if config.up {
             engine.bring_up().await?;
         }
-        let (listeners, whereabouts) = (engine.story.listeners(), engine.whereabouts.subscribe());
-        let handle = EngineHandle { commands, listeners, whereabouts };
+        let handle = EngineHandle {
+            commands,
+            listeners: engine.story.listeners(),
+            whereabouts: engine.whereabouts.subscribe(),
+            uplinks: engine.uplinks.listen(),
+            port: engine.net.sockets.port(),
+        };
         let task = tokio::spawn(engine.run());
         Ok((handle, outbox, task))
     }

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::time::{Duration, SystemTime};
 
-use mast_proto::{AddressSource, AddressesTold, Policy, RelayId};
+use mast_proto::{AddressSource, AddressesTold, Interface, Policy, RelayId};
 use tokio::sync::{mpsc, oneshot, watch};
 
 use crate::api::{
@@ -118,6 +118,8 @@ pub struct EngineHandle {
     pub(crate) commands: mpsc::Sender<Command>,
     pub(crate) listeners: Tidings<Happening>,
     pub(crate) whereabouts: watch::Receiver<()>,
+    pub(crate) uplinks: watch::Receiver<Arc<[Interface]>>,
+    pub(crate) port: u16,
 }
 
 impl EngineHandle {
@@ -162,6 +164,16 @@ impl EngineHandle {
     /// When the engine has stopped.
     pub async fn outline(&self) -> Result<Outline, EngineError> {
         self.ask(Command::Outline).await
+    }
+
+    /// The interfaces that may be used, as the user wants them seen, whenever they change.
+    pub fn uplinks(&self) -> watch::Receiver<Arc<[Interface]>> {
+        self.uplinks.clone()
+    }
+
+    /// The UDP port of this host, over all interfaces.
+    pub fn port(&self) -> u16 {
+        self.port
     }
 
     /// The addresses of this host that each peer of MAST is told, the best first, or would be if it could be reached; of

@@ -143,7 +143,8 @@ impl<U: Udp> Sockets<U> {
                 let entry =
                     self.missing.iter().position(|m| m.interface == interface.id && m.family == family);
                 let early = entry.and_then(|at| self.missing.get(at)).is_some_and(|m| now < m.retry);
-                let Some(first) = first(interface, family).filter(|_| interface.usable && !bound && !early)
+                let Some(first) =
+                    first(interface, family).filter(|ip| interface.carries(*ip) && !bound && !early)
                 else {
                     continue;
                 };
@@ -360,7 +361,7 @@ fn prefix(all: &BTreeMap<String, Nat64>, interface: &Interface, family: Family) 
 }
 
 fn needs(interface: &Interface, family: Family) -> bool {
-    interface.usable && first(interface, family).is_some()
+    first(interface, family).is_some_and(|ip| interface.carries(ip))
 }
 
 fn first(interface: &Interface, family: Family) -> Option<IpAddr> {

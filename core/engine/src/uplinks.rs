@@ -26,6 +26,8 @@ pub(crate) struct Uplinks {
     list: InterfaceList,
     /// The interfaces of the list, shared with all contexts.
     shared: Arc<[Interface]>,
+    /// The same, for whoever wants to know when it changes.
+    told: watch::Sender<Arc<[Interface]>>,
     choices: Choices,
     names: Names,
     /// When every path was last tried anew, and when that is due.
@@ -68,6 +70,7 @@ impl Uplinks {
             watch,
             watching: true,
             shared: list.interfaces.as_slice().into(),
+            told: watch::Sender::new(list.interfaces.as_slice().into()),
             list,
             choices,
             names,
@@ -119,7 +122,13 @@ impl Uplinks {
     fn share(&mut self) {
         if *self.shared != *self.list.interfaces {
             self.shared = self.list.interfaces.as_slice().into();
+            self.told.send_replace(self.shared());
         }
+    }
+
+    /// The interfaces, as they change.
+    pub fn listen(&self) -> watch::Receiver<Arc<[Interface]>> {
+        self.told.subscribe()
     }
 
     /// Those that may be used.

@@ -59,7 +59,8 @@ pub struct Interface {
     /// Its addresses that can source traffic: no loopback, multicast, IPv6 link-local or tentative ones; those
     /// that new traffic should begin with come first, deprecated ones that are still in use last.
     pub addresses: Vec<IpAddr>,
-    /// Its IPv6 link-local address: it leads to link-local addresses of the same link only.
+    /// Its IPv6 link-local address, while it is up and has a carrier: it leads to link-local addresses of the same link only,
+    /// and may be all that the interface has.
     pub link_local: Option<Ipv6Addr>,
     /// Whether it can carry datagrams: administratively up, carrier present, at least one address.
     pub usable: bool,
@@ -112,6 +113,11 @@ impl Interface {
     /// Whether an address is one of its own now.
     pub fn has(&self, address: IpAddr) -> bool {
         self.addresses.contains(&address) || self.link_local.is_some_and(|own| address == own)
+    }
+
+    /// Whether datagrams may leave from one of its addresses.
+    pub fn carries(&self, from: IpAddr) -> bool {
+        self.usable || self.link_local.is_some_and(|own| from == own)
     }
 
     /// The address at a relay that has this number.

@@ -4,3 +4,8 @@
 pub fn dns(data: &[u8]) {
     crate::dns::fuzz(data);
 }
+
+/// What comes by multicast in a local network.
+pub fn lan(data: &[u8]) {
+    crate::lan::fuzz(data);
+}

@@ -11,6 +11,7 @@
 pub mod dns;
 #[doc(hidden)]
 pub mod fuzzing;
+pub mod lan;
 pub mod presence;
 pub mod sealed;
 

@@ -6,7 +6,7 @@
 //! [`seal`] makes a publication, [`open`] finds and opens what is for one pair in it, and [`Heard`] lets through what is
 //! newer than all before and still holds. [`Sequence`] numbers one's own.
 
-mod content;
+pub(crate) mod content;
 #[cfg(test)]
 mod tests;
 
@@ -171,9 +171,9 @@ impl Keys {
     fn new(salt: &[u8], secret: &PairSecret, sender: &PeerKey) -> Self {
         let prk = Salt::new(HKDF_SHA256, salt).extract(&secret.0);
         let mut hint = [0; HINT_LEN];
-        expand(&prk, b"MAST v1 announcement hint", sender, &mut hint);
+        expand(&prk, &[b"MAST v1 announcement hint", sender], &mut hint);
         let mut key = [0; 32];
-        expand(&prk, b"MAST v1 announcement key", sender, &mut key);
+        expand(&prk, &[b"MAST v1 announcement key", sender], &mut key);
         // Only a key of another length is refused.
         let key = UnboundKey::new(&CHACHA20_POLY1305, &key).expect("a key of 32 bytes");
         Self { hint, key: LessSafeKey::new(key) }
@@ -200,11 +200,11 @@ impl Keys {
             .key
             .open_in_place(Self::nonce(), Aad::from(header), &mut sealed)
             .map_err(|_| Refused::Forged)?;
-        content::decode(content)
+        content::decode(content, content::from_afar)
     }
 }
 
-fn expand(prk: &Prk, label: &[u8], sender: &PeerKey, out: &mut [u8]) {
+pub(crate) fn expand(prk: &Prk, info: &[&[u8]], out: &mut [u8]) {
     struct Length(usize);
     impl KeyType for Length {
         fn len(&self) -> usize {
@@ -212,10 +212,10 @@ fn expand(prk: &Prk, label: &[u8], sender: &PeerKey, out: &mut [u8]) {
         }
     }
     // Only what is longer than 255 hashes is refused.
-    prk.expand(&[label, sender], Length(out.len())).and_then(|okm| okm.fill(out)).expect("a short key");
+    prk.expand(info, Length(out.len())).and_then(|okm| okm.fill(out)).expect("a short key");
 }
 
-fn seconds(time: SystemTime) -> u64 {
+pub(crate) fn seconds(time: SystemTime) -> u64 {
     time.duration_since(UNIX_EPOCH).unwrap_or_default().as_secs()
 }
 
@@ -260,13 +260,24 @@ impl Heard {
         announcement: Announcement,
         now: SystemTime,
     ) -> Result<Found, Refused> {
+        self.take_within(SKEW, peer, announcement, now)
+    }
+
+    /// The same, where clocks may be so far apart.
+    pub(crate) fn take_within(
+        &mut self,
+        skew: Duration,
+        peer: PeerKey,
+        announcement: Announcement,
+        now: SystemTime,
+    ) -> Result<Found, Refused> {
         let now = seconds(now);
-        if announcement.time > now.saturating_add(SKEW.as_secs()) {
+        if announcement.time > now.saturating_add(skew.as_secs()) {
             return Err(Refused::Future);
         }
         let lifetime = Duration::from_secs(announcement.lifetime.into()).min(LONGEST_LIFETIME);
         let end = announcement.time.saturating_add(lifetime.as_secs());
-        let left = end.saturating_add(SKEW.as_secs()).saturating_sub(now);
+        let left = end.saturating_add(skew.as_secs()).saturating_sub(now);
         if left == 0 {
             return Err(Refused::Expired);
         }

@@ -16,6 +16,7 @@ pub mod fuzzing;
 mod history;
 mod keeper;
 mod key;
+mod lan;
 pub mod life;
 mod log_ring;
 mod logging;

@@ -24,6 +24,7 @@ use tokio::time::{Instant, sleep_until};
 use crate::config::{PublishConfig, RendezvousConfig};
 use crate::daemon::Daemon;
 use crate::keeper::DISK;
+use crate::lan::Nearby;
 use crate::{ask, presence, resolve};
 
 /// What peers may be told changes with interfaces and relays, which are told of at once; what NATs make of it is seen so
@@ -153,6 +154,11 @@ pub(crate) async fn run(daemon: Arc<Daemon>, config: RendezvousConfig, mut happe
     let (dns, wanted) = Dns::new(servers, publish);
     house.start(dns, AddressSource::Dns);
     let mut wishes = Sought { wanted, names: BTreeMap::new(), connected: BTreeSet::new(), hosts: None };
+    let mut nearby = config.lan.then(|| {
+        let (nearby, lan) = Nearby::new(&daemon);
+        house.start(lan, AddressSource::Lan);
+        nearby
+    });
     let account = daemon.store().account().map(|login| login.account.clone());
     // It fails only where the engine has ended.
     let _ = daemon.engine.set_account(account).await;
@@ -162,6 +168,7 @@ pub(crate) async fn run(daemon: Arc<Daemon>, config: RendezvousConfig, mut happe
     loop {
         wishes.sync(&daemon).await;
         house.about_dns(wishes.names.len());
+        house.about_lan(nearby.as_ref());
         house.keep_present().await;
         let next = house.due.first().map(|(at, ..)| *at);
         tokio::select! {
@@ -180,9 +187,17 @@ pub(crate) async fn run(daemon: Arc<Daemon>, config: RendezvousConfig, mut happe
                 // Where very much happens, all else has its turn.
                 tokio::time::sleep(LEAST).await;
             }
-            () = daemon.rendezvous.changed.notified() => {}
+            () = daemon.rendezvous.changed.notified() => house.look_near(nearby.as_mut()).await,
+            () = async { match &mut nearby { Some(nearby) => nearby.changed().await, None => pending().await } } => {
+                house.look_near(nearby.as_mut()).await;
+            }
             heard = happenings.next() => match heard {
-                Some(heard) => wishes.hear(&heard, &daemon).await,
+                Some(heard) => {
+                    wishes.hear(&heard, &daemon).await;
+                    if let Some(nearby) = &mut nearby {
+                        nearby.hear(&heard, &daemon).await;
+                    }
+                }
                 None => return,
             }
         }
@@ -336,14 +351,7 @@ impl House {
         self.ways.set(&outline);
         let Ok(told) = self.daemon.engine.told().await else { return };
         let key = self.daemon.key.lock().await.key().clone();
-        let mut fresh = 0;
-        for (peer, _) in &told {
-            if fresh < SECRETS && !self.secrets.contains_key(peer) {
-                fresh += 1;
-                self.secrets
-                    .insert(*peer, pair_secret(&key, peer, PURPOSE).map(|secret| PairSecret(*secret)));
-            }
-        }
+        self.learn_secrets(&key, told.iter().map(|(peer, _)| peer));
         let present: BTreeSet<PublicKey> = told.iter().map(|(peer, _)| *peer).collect();
         self.secrets.retain(|peer, _| present.contains(peer));
         self.withheld = {
@@ -365,6 +373,38 @@ impl House {
             *before = own;
             news
         });
+    }
+
+    /// Computes the secrets of pairs that are not known yet, as many as there is time for; whether these are all.
+    fn learn_secrets<'a>(&mut self, key: &[u8; 32], peers: impl Iterator<Item = &'a PublicKey>) -> bool {
+        let mut fresh = 0;
+        for peer in peers {
+            if self.secrets.contains_key(peer) {
+                continue;
+            }
+            if fresh == SECRETS {
+                return false;
+            }
+            fresh += 1;
+            let secret = pair_secret(key, peer, PURPOSE).map(|secret| PairSecret(*secret));
+            self.secrets.insert(*peer, secret);
+        }
+        true
+    }
+
+    /// Has those be looked for in the local network that may be there.
+    async fn look_near(&mut self, nearby: Option<&mut Nearby>) {
+        let Some(nearby) = nearby else { return };
+        let wanted = Nearby::wanted(&self.daemon);
+        let key = self.daemon.key.lock().await.key().clone();
+        while !self.learn_secrets(&key, wanted.keys()) {
+            tokio::task::yield_now().await;
+        }
+        if !self.tells() {
+            // Else those of other peers are of use as well.
+            self.secrets.retain(|peer, _| wanted.contains_key(peer));
+        }
+        nearby.sync(&self.daemon, public_key(&key), wanted, &self.secrets).await;
     }
 
     /// Takes over what one of them found.
@@ -404,6 +444,13 @@ impl House {
         };
         let Some(name) = self.daemon.store().peer(&peer).map(|peer| peer.name) else { return };
         resolve::give(&self.daemon, &name, source, list).await;
+    }
+
+    /// Says what is done in the local network.
+    fn about_lan(&self, nearby: Option<&Nearby>) {
+        let there = self.until.keys().filter(|(source, _)| *source == AddressSource::Lan).count();
+        let about = nearby.and_then(|nearby| nearby.about(there)).map(Ok);
+        self.daemon.rendezvous.describe("lan", about);
     }
 
     /// Says what is done by DNS.
@@ -527,7 +574,7 @@ impl Sought {
     }
 }
 
-async fn is_connected(daemon: &Daemon, name: &str) -> bool {
+pub(crate) async fn is_connected(daemon: &Daemon, name: &str) -> bool {
     daemon.engine.peer(name).await.is_ok_and(|peer| peer.state == PeerState::Connected)
 }
 

@@ -208,6 +208,8 @@ impl MastService {
                 let _ = self.0.guard().await;
                 return Err(ControlError::of(Why::System { error }).in_field("leak_protection"));
             }
+            // What may be said in the local network may be another thing now.
+            self.0.rendezvous.changed.notify_one();
         }
         if let Some(at_start) = set.at_start {
             self.0.store().set_at_start(at_start);

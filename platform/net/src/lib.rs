@@ -9,6 +9,8 @@
 //! [`Native`] is the platform the crate was built for. On systems that are not supported yet the crate compiles,
 //! and every operation of `Native` fails with [`std::io::ErrorKind::Unsupported`].
 
+#[cfg(any(target_os = "linux", target_os = "macos", windows))]
+mod group;
 #[cfg(any(windows, target_os = "macos", test))]
 mod labels;
 #[cfg(target_os = "linux")]
@@ -34,18 +36,18 @@ pub use overrides::Overrides;
 #[cfg(all(target_os = "linux", not(feature = "played")))]
 pub use linux::Linux as Native;
 #[cfg(target_os = "linux")]
-pub use linux::{interface_number, own_datagrams, own_socket, own_stream};
+pub use linux::{interface_number, own_datagrams, own_group, own_socket, own_stream};
 #[cfg(all(target_os = "macos", not(feature = "played")))]
 pub use macos::MacOs as Native;
 #[cfg(target_os = "macos")]
-pub use macos::{interface_number, own_datagrams, own_socket, own_stream};
+pub use macos::{interface_number, own_datagrams, own_group, own_socket, own_stream};
 #[cfg(feature = "played")]
 pub use played::Native;
 #[cfg(not(any(target_os = "linux", target_os = "macos", windows, feature = "played")))]
 pub use unsupported::Native;
 #[cfg(not(any(target_os = "linux", target_os = "macos", windows)))]
-pub use unsupported::{interface_number, own_datagrams, own_socket, own_stream};
+pub use unsupported::{interface_number, own_datagrams, own_group, own_socket, own_stream};
 #[cfg(all(windows, not(feature = "played")))]
 pub use windows::Windows as Native;
 #[cfg(windows)]
-pub use windows::{interface_number, own_datagrams, own_socket, own_stream};
+pub use windows::{interface_number, own_datagrams, own_group, own_socket, own_stream};

@@ -117,6 +117,14 @@ pub fn own_datagrams(_interface: &str, _family: Family) -> io::Result<std::net::
     Err(io::ErrorKind::Unsupported.into())
 }
 
+/// A socket of the service's own for a group: there is none here.
+///
+/// # Errors
+/// Always.
+pub fn own_group(_interface: &str, _group: std::net::IpAddr, _port: u16) -> io::Result<std::net::UdpSocket> {
+    Err(io::ErrorKind::Unsupported.into())
+}
+
 /// A socket of the service's own for a connection: there is none here.
 ///
 /// # Errors

@@ -11,6 +11,7 @@ mod failover;
 mod hang;
 mod hostile;
 mod idle;
+mod lan;
 mod leaks;
 mod links;
 mod matrix;

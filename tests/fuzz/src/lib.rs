@@ -205,6 +205,7 @@ pub const TARGETS: &[Target] = &[
     Target { name: "notation", run: mastd::fuzzing::notation, longest: 300, runs: 100_000, words: WORDS },
     Target { name: "names", run: mastd::fuzzing::names, longest: 1_024, runs: 60_000, words: WORDS },
     Target { name: "dns", run: mast_rendezvous::fuzzing::dns, longest: 1_024, runs: 60_000, words: WORDS },
+    Target { name: "lan", run: mast_rendezvous::fuzzing::lan, longest: 1_500, runs: 40_000, words: &[] },
     Target { name: "state", run: mastd::fuzzing::state, longest: 4_096, runs: 4_000, words: JSON },
     Target { name: "arguments", run: arguments, longest: 512, runs: 3_000, words: ARGUMENTS },
     Target {

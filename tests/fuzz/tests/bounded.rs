@@ -80,6 +80,7 @@ targets! {
     control = "control",
     names = "names",
     dns = "dns",
+    lan = "lan",
     vnet = "vnet",
     system_text = "system-text",
 }

@@ -126,13 +126,13 @@ impl Locals {
 
     /// Whether an address that has no number is there all the same: one of many alike, which the other end asked for.
     pub fn has(&self, key: PathKey) -> bool {
-        key.via == Via::Direct && self.interface(key.interface).is_some_and(|i| i.usable && i.has(key.local))
+        key.via == Via::Direct
+            && self.interface(key.interface).is_some_and(|i| i.carries(key.local) && i.has(key.local))
     }
 
-    /// The link-local address of the interface that a zone is, while it is usable.
+    /// The link-local address of the interface that a zone is.
     pub fn link_local(&self, zone: InterfaceId) -> Option<(InterfaceId, IpAddr)> {
-        let interface = self.interface(zone).filter(|i| i.usable)?;
-        interface.link_local.map(|own| (zone, own.into()))
+        self.interface(zone)?.link_local.map(|own| (zone, own.into()))
     }
 
     /// Makes room for one more number. The number that gave way; `Err` where all are in use.

@@ -310,8 +310,8 @@ impl Context {
         list: impl IntoIterator<Item = SocketAddr>,
     ) {
         let list: Vec<SocketAddr> = list.into_iter().collect();
-        if source == AddressSource::Presence && !list.is_empty() {
-            self.heed_presence(now);
+        if matches!(source, AddressSource::Presence | AddressSource::Lan) && !list.is_empty() {
+            self.heed(now);
         }
         let withdrawn = self.remotes.set(source, list);
         let before = self.paths.len();
@@ -328,7 +328,7 @@ impl Context {
     }
 
     /// The peer said where it is before anything came from it: a little may go there all the same, now and then.
-    fn heed_presence(&mut self, now: Instant) {
+    fn heed(&mut self, now: Instant) {
         let early = self.present.is_some_and(|at| now.saturating_duration_since(at) < timing::PRESENCE_PAUSE);
         if !early {
             self.present = Some(now);
@@ -421,7 +421,7 @@ impl Context {
                 }
                 None => Reason::InterfaceDown,
                 Some(interface) if !interface.has(path.key.local) => Reason::AddressGone,
-                Some(interface) if !interface.usable => Reason::InterfaceDown,
+                Some(interface) if !interface.carries(path.key.local) => Reason::InterfaceDown,
                 // The relay took it back.
                 Some(interface) if path.key.relay().is_some_and(|n| interface.at_relay(n).is_none()) => {
                     Reason::AddressGone

@@ -118,7 +118,9 @@ impl Remotes {
 
     /// Whether an address is named by somebody else than the peer, or answered: whatever it gets is this end's will.
     pub fn is_own(&self, at: SocketAddr) -> bool {
-        let own = |source: AddressSource| source != AddressSource::Set && source != AddressSource::Presence;
+        let own = |source: AddressSource| {
+            !matches!(source, AddressSource::Set | AddressSource::Presence | AddressSource::Lan)
+        };
         self.is_known(at) || self.lists.iter().any(|(source, list)| own(*source) && list.contains(&at))
     }
 
@@ -242,6 +244,7 @@ mod tests {
         let mut remotes = Remotes::default();
         remotes.set(AddressSource::Set, [at(1)]);
         remotes.set(AddressSource::Presence, [at(2)]);
+        remotes.set(AddressSource::Lan, [at(2)]);
         remotes.set(AddressSource::Invite, [at(3)]);
         assert!(!remotes.is_own(at(1)) && !remotes.is_own(at(2)) && !remotes.is_own(at(4)));
         assert!(remotes.is_own(at(3)));

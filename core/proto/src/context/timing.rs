@@ -157,9 +157,10 @@ pub const PLAIN_LAWFUL: Duration = Duration::from_millis(12_500);
 pub const PLAIN_LENIENCE: Duration = Duration::from_secs(60);
 /// Bytes that a peer may have earned for the addresses that it names.
 pub const ALLOWANCE: u32 = 16 * 1024;
-/// Bytes that a peer's word by a presence service earns: some forty datagrams that try whether it is there.
+/// Bytes that a peer's word by a presence service, or in the local network, earns: some forty datagrams that try whether it is
+/// there.
 pub const PRESENCE_ALLOWANCE: u32 = 8 * 1024;
-/// A peer's word by a presence service earns that no sooner again.
+/// Such a word earns that no sooner again.
 pub const PRESENCE_PAUSE: Duration = Duration::from_secs(10);
 /// So many INITs of a peer are answered, four, in so long: nobody starts anew more often.
 pub const INITS_IN: Duration = Duration::from_secs(2);

@@ -15,7 +15,7 @@ const TIME: u32 = 1;
 const LIFETIME: u32 = 2;
 const ADDRESSES: u32 = 3;
 
-pub(super) fn encode(announcement: &Announcement) -> Vec<u8> {
+pub(crate) fn encode(announcement: &Announcement) -> Vec<u8> {
     let addresses = announcement.addresses.iter().take(MOST_ADDRESSES);
     let mut encoder = Encoder::new(Vec::new());
     let mut write = || {
@@ -28,10 +28,11 @@ pub(super) fn encode(announcement: &Announcement) -> Vec<u8> {
     encoder.into_writer()
 }
 
-pub(super) fn decode(content: &[u8]) -> Result<Announcement, Refused> {
+/// Reads one, and leaves out the addresses that do not `fit`.
+pub(crate) fn decode(content: &[u8], fit: fn(&SocketAddr) -> bool) -> Result<Announcement, Refused> {
     let mut decoder = Decoder::new(content);
     let announcement =
-        map(&mut decoder).map_err(|_| Refused::Malformed("not the map that it has to be"))??;
+        map(&mut decoder, fit).map_err(|_| Refused::Malformed("not the map that it has to be"))??;
     let rest = content.get(decoder.position()..).unwrap_or_default();
     if rest.iter().any(|byte| *byte != 0) {
         return Err(Refused::Malformed("more than a map"));
@@ -40,7 +41,10 @@ pub(super) fn decode(content: &[u8]) -> Result<Announcement, Refused> {
 }
 
 /// Keys come in ascending order, so that none comes twice; those that are not known are for later, and left out.
-fn map(decoder: &mut Decoder<'_>) -> Result<Result<Announcement, Refused>, DecodeError> {
+fn map(
+    decoder: &mut Decoder<'_>,
+    fit: fn(&SocketAddr) -> bool,
+) -> Result<Result<Announcement, Refused>, DecodeError> {
     let (mut sequence, mut time, mut lifetime, mut addresses) = (None, None, None, None);
     let count = decoder.map()?.ok_or_else(|| DecodeError::message("a map without a length"))?;
     let mut last = None;
@@ -53,7 +57,7 @@ fn map(decoder: &mut Decoder<'_>) -> Result<Result<Announcement, Refused>, Decod
             SEQUENCE => sequence = Some(decoder.u64()?),
             TIME => time = Some(decoder.u64()?),
             LIFETIME => lifetime = Some(decoder.u32()?),
-            ADDRESSES => addresses = Some(list(decoder)?),
+            ADDRESSES => addresses = Some(list(decoder, fit)?),
             _ => decoder.skip()?,
         }
     }
@@ -66,12 +70,12 @@ fn map(decoder: &mut Decoder<'_>) -> Result<Result<Announcement, Refused>, Decod
 
 /// Those that a peer on another host can be reached at: anything else is left out, and so is what comes beyond
 /// [`MOST_ADDRESSES`].
-fn list(decoder: &mut Decoder<'_>) -> Result<Vec<SocketAddr>, DecodeError> {
+fn list(decoder: &mut Decoder<'_>, fit: fn(&SocketAddr) -> bool) -> Result<Vec<SocketAddr>, DecodeError> {
     let count = decoder.array()?.ok_or_else(|| DecodeError::message("a list without a length"))?;
     let mut addresses = Vec::new();
     for _ in 0..count {
         let address = parsed(decoder.bytes()?);
-        if let Some(address) = address.filter(of_another_host)
+        if let Some(address) = address.filter(fit)
             && addresses.len() < MOST_ADDRESSES
             && !addresses.contains(&address)
         {
@@ -101,12 +105,18 @@ fn parsed(bytes: &[u8]) -> Option<SocketAddr> {
     Some(SocketAddr::new(ip, u16::from_be_bytes(*port)))
 }
 
-/// A peer must not make a host talk to itself, or to everybody; and what is link-local means something else here.
-fn of_another_host(address: &SocketAddr) -> bool {
+/// A peer must not make a host talk to itself, or to everybody.
+pub(crate) fn of_another_host(address: &SocketAddr) -> bool {
     let ip = address.ip();
-    let fit = match ip {
-        IpAddr::V4(ip) => !ip.is_broadcast() && !ip.is_link_local(),
-        IpAddr::V6(ip) => !ip.is_unicast_link_local(),
+    let everybody = ip == IpAddr::V4(Ipv4Addr::BROADCAST) || ip.is_multicast();
+    address.port() != 0 && !everybody && !ip.is_unspecified() && !ip.is_loopback()
+}
+
+/// Of these, what is link-local means something else on another link.
+pub(crate) fn from_afar(address: &SocketAddr) -> bool {
+    let here = match address.ip() {
+        IpAddr::V4(ip) => ip.is_link_local(),
+        IpAddr::V6(ip) => ip.is_unicast_link_local(),
     };
-    address.port() != 0 && fit && !ip.is_unspecified() && !ip.is_multicast() && !ip.is_loopback()
+    !here && of_another_host(address)
 }

@@ -25,6 +25,9 @@
 //! password = "…"
 //! ca = "/etc/mast/ca.pem"      # who may sign its certificate, besides the authorities of the web
 //!
+//! [rendezvous]
+//! lan = true                   # peers are looked for in the local network, and find this host there
+//!
 //! [rendezvous.dns]             # this host publishes where it is, for peers that look it up
 //! publish = "laptop.example.org"
 //! server = "192.0.2.53"        # the primary name server of the name's zone

@@ -14,10 +14,18 @@ const ALGORITHM: &str = "hmac-sha256";
 const PORT: u16 = 53;
 
 /// Which there are.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone)]
 pub struct RendezvousConfig {
+    /// By multicast in the local network.
+    pub lan: bool,
     /// By names in DNS.
     pub dns: DnsConfig,
+}
+
+impl Default for RendezvousConfig {
+    fn default() -> Self {
+        Self { lan: true, dns: DnsConfig::default() }
+    }
 }
 
 /// Rendezvous by DNS. Peers are found by it without any of this, where their endpoints are `srv:NAME`.
@@ -52,7 +60,10 @@ pub(super) fn read(top: &mut Section<'_, '_, '_>) -> RendezvousConfig {
     let Some(table) = top.table("rendezvous", "a table, with tables such as [rendezvous.dns]") else {
         return config;
     };
-    let mut section = top.report.section(table.value, "rendezvous", &["dns"]);
+    let mut section = top.report.section(table.value, "rendezvous", &["lan", "dns"]);
+    if let Some(lan) = section.boolean("lan") {
+        config.lan = lan.value;
+    }
     let Some(dns) = section.table("dns", "a table, [rendezvous.dns]") else { return config };
     let mut section = section.report.section(dns.value, "rendezvous.dns", DNS_KEYS);
     config.dns = read_dns(&mut section, dns.line);

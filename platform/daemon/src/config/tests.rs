@@ -373,3 +373,12 @@ fn peers_in_one_line_clash_all_the_same() {
     let problems = parse(&format!("peer = [{one}, {other}]")).unwrap_err();
     assert!(problems.len() == 1 && problems[0].contains("10.1.0.0/24 of `b`"), "{problems:#?}");
 }
+
+#[test]
+fn peers_are_looked_for_in_the_local_network_unless_that_is_switched_off() {
+    assert!(parse("").unwrap().rendezvous.lan);
+    assert!(parse("[rendezvous.dns]\nresolvers = [\"192.0.2.53\"]\n").unwrap().rendezvous.lan);
+    assert!(!parse("[rendezvous]\nlan = false\n").unwrap().rendezvous.lan);
+    let wrong = parse("[rendezvous]\nlan = \"no\"\n").unwrap_err();
+    assert!(wrong[0].contains("rendezvous.lan"), "{wrong:?}");
+}

@@ -66,7 +66,7 @@ use crate::{Overrides, readiness};
 pub use batch::LinuxUdp;
 pub use host::LinuxHost;
 pub use tun::LinuxTun;
-pub use udp::{own_datagrams, own_socket, own_stream};
+pub use udp::{own_datagrams, own_group, own_socket, own_stream};
 
 /// Linux, in the network namespace of the thread that calls it.
 #[derive(Debug, Clone, Default)]

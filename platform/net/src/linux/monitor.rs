@@ -380,7 +380,7 @@ impl Reader {
                 addresses.iter().filter(|a| a.index == link.index && a.can_source()).copied().collect();
             interface.addresses = self.aging.entry(link.index).or_default().usable(&here);
             let here = addresses.iter().filter(|a| a.index == link.index);
-            interface.link_local = here.filter_map(Assigned::link_local).next();
+            interface.link_local = here.filter_map(Assigned::link_local).next().filter(|_| link.can_carry());
             interface.usable = link.can_carry() && !interface.addresses.is_empty();
             interfaces.insert(link.index, interface);
         }

@@ -1,7 +1,7 @@
 //! UDP sockets that keep to one interface.
 
 use std::io;
-use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 use mast_engine::os::Family;
 use mast_proto::Interface;
@@ -79,6 +79,17 @@ pub fn own_socket(interface: &str, to: SocketAddr) -> io::Result<std::net::UdpSo
 pub fn own_datagrams(interface: &str, family: Family) -> io::Result<std::net::UdpSocket> {
     let socket = own(interface, family, Type::DGRAM)?;
     socket.bind(&any(family).into())?;
+    Ok(socket.into())
+}
+
+/// A socket of the service's own for a group on the link of an interface, past the tunnel, which others may listen to at the
+/// same port.
+///
+/// # Errors
+/// When the interface is gone, another program has the port alone, or the system refuses.
+pub fn own_group(interface: &str, group: IpAddr, port: u16) -> io::Result<std::net::UdpSocket> {
+    let socket = own(interface, Family::of(group), Type::DGRAM)?;
+    crate::group::join(&socket, group, port, nix::net::if_::if_nametoindex(interface)?)?;
     Ok(socket.into())
 }
 

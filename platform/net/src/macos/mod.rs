@@ -49,7 +49,7 @@ pub use native::interface_number;
 use system::{System, Table, Utun};
 pub use tun::MacTun;
 #[cfg(target_os = "macos")]
-pub use udp::{own_datagrams, own_socket, own_stream};
+pub use udp::{own_datagrams, own_group, own_socket, own_stream};
 
 /// The names of the interfaces that this process made.
 type Own = Arc<Mutex<BTreeSet<String>>>;

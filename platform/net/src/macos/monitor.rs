@@ -212,7 +212,7 @@ impl<S: System> Reader<S> {
         let mut usable: Vec<(IpAddr, u32)> = found.addresses.iter().map(|a| (a.ip, flags(a.ip))).collect();
         usable.retain(|(_, flags)| flags & UNUSABLE == 0);
         let link_local = usable.iter().find_map(|(ip, _)| match ip {
-            IpAddr::V6(ip) if ip.is_unicast_link_local() => Some(*ip),
+            IpAddr::V6(ip) if ip.is_unicast_link_local() && is_up(found) => Some(*ip),
             _ => None,
         });
         usable.retain(|(ip, _)| is_source(*ip));

@@ -58,7 +58,7 @@ pub use iphelper::number as interface_number;
 use system::System;
 pub use tun::WindowsTun;
 #[cfg(windows)]
-pub use udp::{own_datagrams, own_socket, own_stream};
+pub use udp::{own_datagrams, own_group, own_socket, own_stream};
 
 /// The adapters that this process made.
 type Own = Arc<Mutex<BTreeSet<u64>>>;

@@ -163,7 +163,7 @@ impl<S: System> Reader<S> {
             _ => InterfaceKind::Other,
         });
         let link_local = adapter.addresses.iter().find_map(|a| match a.ip {
-            IpAddr::V6(ip) if a.usable && ip.is_unicast_link_local() => Some(ip),
+            IpAddr::V6(ip) if adapter.up && a.usable && ip.is_unicast_link_local() => Some(ip),
             _ => None,
         });
         let mut sources: Vec<_> = adapter.addresses.iter().filter(|a| a.usable && is_source(a.ip)).collect();

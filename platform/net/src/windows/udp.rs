@@ -404,6 +404,18 @@ pub fn own_datagrams(interface: &str, family: Family) -> io::Result<std::net::Ud
     Ok(socket.into())
 }
 
+/// A socket of the service's own for a group on the link of an interface, past the tunnel, which others may listen to at the
+/// same port.
+///
+/// # Errors
+/// When the interface is gone, another program has the port alone, or the system refuses.
+pub fn own_group(interface: &str, group: IpAddr, port: u16) -> io::Result<std::net::UdpSocket> {
+    let index = number(interface)?;
+    let socket = own(index, Family::of(group), Type::DGRAM)?;
+    crate::group::join(&socket, group, port, index)?;
+    Ok(socket.into())
+}
+
 /// A socket of the service's own for a connection, over an interface and past the tunnel: not connected, and one that does
 /// not block.
 ///
