@@ -341,7 +341,7 @@ fn a_flood_of_forged_and_repeated_messages_harms_nothing() {
                     for message in &real {
                         let mut forged = message.clone();
                         let at = sent as usize % forged.len();
-                        if sent % 3 > 0 {
+                        if !sent.is_multiple_of(3) {
                             forged[at] ^= 0x55;
                         }
                         // What finds no room is lost.
