@@ -8,7 +8,8 @@ const KEY_B: &str = "AgICAgICAgICAgICAgICAgICAgICAgICAgICAgICAgI=";
 fn parse(text: &str) -> Result<Config, Vec<String>> {
     // What is absolute begins with a drive where there are drives.
     let root = std::env::temp_dir().ancestors().last().unwrap().display().to_string().replace('\\', "/");
-    let text = text.replace("KEY_A", KEY_A).replace("KEY_B", KEY_B).replace("= \"/", &format!("= \"{root}"));
+    let text = text.replace("KEY_A", KEY_A).replace("KEY_B", KEY_B);
+    let text = text.replace("ca = \"/", &format!("ca = \"{root}"));
     Config::parse(Path::new("/etc/mast/mastd.toml"), &text)
         .map_err(|problems| problems.iter().map(ToString::to_string).collect())
 }
